@@ -1,0 +1,46 @@
+"""Emotiwave: multimodal emotion recognition that keeps working when a modality is missing.
+
+The public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emotiwave_core.errors import EmotiwaveError as EmotiwaveError
+    from emotiwave_core.hookspecs import hookimpl as hookimpl
+    from emotiwave_core.interfaces import DropoutPolicy as DropoutPolicy
+    from emotiwave_core.interfaces import Encoded as Encoded
+    from emotiwave_core.interfaces import Encoder as Encoder
+    from emotiwave_core.interfaces import Fused as Fused
+    from emotiwave_core.interfaces import Fusion as Fusion
+    from emotiwave_core.interfaces import Output as Output
+    from emotiwave_core.model import FusionModel as FusionModel
+    from emotiwave_core.recipe import Recipe as Recipe
+    from emotiwave_core.registry import load_registry as load_registry
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DropoutPolicy": "interfaces",
+    "Encoded": "interfaces",
+    "Encoder": "interfaces",
+    "EmotiwaveError": "errors",
+    "Fused": "interfaces",
+    "Fusion": "interfaces",
+    "FusionModel": "model",
+    "Output": "interfaces",
+    "Recipe": "recipe",
+    "hookimpl": "hookspecs",
+    "load_registry": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'emotiwave_core' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"emotiwave_core.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_PUBLIC, "__version__"])

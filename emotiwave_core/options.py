@@ -1,0 +1,126 @@
+"""Strict reading of settings: nothing is guessed, and an error names the key and what it should be.
+
+`structure` turns tables (from TOML or flags) into attrs classes; `signature_options` reads the options of a part from
+its constructor, so that a plugin author declares them once.
+"""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import attrs
+import cattrs
+from cattrs.strategies import configure_union_passthrough
+
+from emotiwave_core.errors import PluginError, SettingsError, choices
+
+T = TypeVar("T")
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _strict(value: Any, kind: Any) -> Any:
+    """Plain cattrs turns "no" into True and 3.9 into 3; here a value is of its type or refused."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError(f"{value!r} is not {_WORDS[kind]}")
+    return value
+
+
+def _literal(value: Any, kind: Any) -> Any:
+    allowed = get_args(kind)
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
+        raise ValueError(f"{value!r} is not one of {', '.join(map(str, allowed))}")
+    return value
+
+
+def _list(value: Any, kind: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r} is not a list")
+    return [CONVERTER.structure(item, get_args(kind)[0]) for item in value]
+
+
+def _is(kind: Any, origin: Any) -> bool:
+    return get_origin(kind) is origin
+
+
+CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+configure_union_passthrough(None | bool | int | float | str, CONVERTER)
+for _kind in _WORDS:
+    CONVERTER.register_structure_hook(_kind, _strict)
+CONVERTER.register_structure_hook_func(lambda kind: _is(kind, Literal), _literal)
+CONVERTER.register_structure_hook_func(lambda kind: _is(kind, list), _list)
+
+
+def structure(table: Any, kind: type[T], source: str) -> T:
+    """A table as the attrs class `kind`; SettingsError with one sentence where it does not fit."""
+    try:
+        return CONVERTER.structure(table, kind)
+    except (cattrs.BaseValidationError, ValueError, TypeError) as error:
+        raise SettingsError(f"{source}: {_explain(error)}.") from error
+
+
+def _explain(error: BaseException, path: str = "") -> str:
+    """The first thing that is wrong in a nest of cattrs errors, as `training.epochs: '5x' is not a whole number`."""
+    if isinstance(error, cattrs.BaseValidationError):
+        first = error.exceptions[0]
+        note = next(iter(getattr(first, "__notes__", [])), None)
+        name = getattr(note, "name", getattr(note, "index", None))
+        return _explain(first, path if name is None else f"{path}.{name}" if path else str(name))
+    where = f"'{path}': " if path else ""
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        wrong = min(error.extra_fields)
+        known = [field.name for field in attrs.fields(error.cl)]
+        return f"unknown key '{path + '.' if path else ''}{wrong}'.{choices(wrong, known)}".rstrip(".")
+    if isinstance(error, KeyError):
+        return f"'{path + '.' if path else ''}{error.args[0]}' is missing"
+    return f"{where}{error}"
+
+
+@attrs.frozen
+class Option:
+    """One option of a part."""
+
+    name: str
+    kind: Any
+    default: Any
+
+
+def signature_options(part: type, positional: int) -> dict[str, Option]:
+    """The options of a part: the keyword-only parameters of its constructor, after `positional` others.
+
+    PluginError where they are not explicit, typed and with a default.
+    """
+    where = f"The constructor of {part.__module__}.{part.__qualname__}"
+    parameters = list(inspect.signature(part).parameters.values())
+    try:
+        hints = get_type_hints(part.__init__)  # type: ignore[misc]  # only its annotations are read
+    except Exception as error:
+        raise PluginError(f"{where} has annotations that do not resolve: {error}.") from error
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PluginError(
+                f"{where} takes '*{parameter.name}': write each option out, so that recipes can check it."
+            )
+    options = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if len(parameters) - len(options) != positional:
+        raise PluginError(f"{where} must take {positional} positional parameter(s) and its options after a '*'.")
+    for option in options:
+        if option.default is option.empty or option.name not in hints:
+            raise PluginError(f"{where}: the option '{option.name}' needs a type and a default.")
+    return {option.name: Option(option.name, hints[option.name], option.default) for option in options}
+
+
+def check_options(given: Mapping[str, Any], options: Mapping[str, Option], source: str) -> dict[str, Any]:
+    """The given options, checked and with the defaults of all others filled in. SettingsError where one is wrong."""
+    for name in given:
+        if name not in options:
+            raise SettingsError(f"{source} has no option '{name}'.{choices(name, options)}")
+    values = {}
+    for name, option in options.items():
+        values[name] = (
+            structure(given[name], option.kind, f"{source}, option '{name}'") if name in given else option.default
+        )
+    return values

@@ -1,0 +1,97 @@
+"""Does a part load? Asked in a child process, for a plugin may hang, exit or change the world when it is imported."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.options import signature_options
+from emotiwave_core.registry import POSITIONAL, Registry, load_registry, same_distribution
+
+SECONDS = 60.0  # for all that a child is asked
+MARK = "emotiwave-probe:"  # before each answer, for a plugin may print when it is imported
+
+Row = dict[str, Any]
+
+
+def survey(registry: Registry, registry_file: Path | None) -> list[Row]:
+    """A row for each part; its state is installed, local, shadowed, missing or broken."""
+    rows: list[Row] = []
+    for provider in registry.providers:
+        owner = registry.names[provider.kind].get(provider.name)
+        about = f"{provider.origin} {provider.version}".strip()
+        if owner is not None and not same_distribution(provider.origin, owner):
+            rows.append(_row(provider.kind, provider.name, about, "shadowed", f"The name belongs to {owner}."))
+        else:
+            rows.append(_row(provider.kind, provider.name, about, "installed"))
+    have = {(row["kind"], row["name"]) for row in rows if row["state"] == "installed"}
+    for kind, names in registry.names.items():
+        absent = [name for name in names if (kind, name) not in have]
+        rows += [_row(kind, name, f"pip install {names[name]}", "missing") for name in absent]
+    asked = [(row["kind"], row["name"]) for row in rows if row["state"] == "installed"]
+    answers = ask([*asked, *(("file", label) for label in registry.files)], registry_file)
+    for row in rows:
+        if row["state"] == "installed":
+            row |= answers[row["kind"], row["name"]][0]
+    for label in registry.files:
+        rows += answers["file", label]
+    order = [*registry.names, "file"]
+    return sorted(rows, key=lambda row: (order.index(row["kind"]), row["name"]))
+
+
+def ask(tasks: list[tuple[str, str]], registry_file: Path | None) -> dict[tuple[str, str], list[Row]]:
+    """What a child process answers for each task; one that kills or stalls the child is broken, the rest goes on."""
+    answers: dict[tuple[str, str], list[Row]] = {}
+    while waiting := [task for task in tasks if task not in answers]:
+        command = [sys.executable, "-m", "emotiwave_core.probe", str(registry_file or ""), json.dumps(waiting)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            output, failure = done.stdout, f"the process ended with exit code {done.returncode}"
+        except subprocess.TimeoutExpired as expired:
+            partial = expired.stdout or b""
+            output = partial.decode(errors="replace") if isinstance(partial, bytes) else partial
+            failure = f"no answer within {SECONDS:.0f} s"
+        lines = [line for line in output.splitlines() if line.startswith(MARK)]
+        for task, line in zip(waiting, lines, strict=False):
+            answers[task] = json.loads(line.removeprefix(MARK))
+        if len(lines) < len(waiting):
+            kind, name = waiting[len(lines)]
+            broken = {"state": "broken", "summary": f"When it is loaded, {failure}."}
+            answers[kind, name] = [{**_row("file", name, name, "broken"), **broken} if kind == "file" else broken]
+    return answers
+
+
+def answer(registry: Registry, kind: str, name: str) -> list[Row]:
+    """What one task finds, in the child."""
+    from emotiwave_core.registry import load_file, offers
+
+    try:
+        if kind != "file":
+            return [{"state": "installed", **_about(kind, registry.find(kind, name)[0])}]
+        path = registry.files[name]
+        return [
+            {**_row(*key, str(path), "local"), **_about(key[0], part)}
+            for key, part in offers(load_file(name, path), str(path)).items()
+        ]
+    except EmotiwaveError as error:
+        broken = {"state": "broken", "summary": str(error)}
+        return [{**_row("file", name, str(registry.files[name]), "broken"), **broken} if kind == "file" else broken]
+
+
+def _about(kind: str, part: type) -> Row:
+    options = signature_options(part, POSITIONAL[kind])
+    summary = (inspect.getdoc(part) or "").partition("\n")[0]
+    return {"summary": summary, "options": {name: option.default for name, option in options.items()}}
+
+
+def _row(kind: str, name: str, provider: str, state: str, summary: str = "") -> Row:
+    return {"kind": kind, "name": name, "provider": provider, "state": state, "summary": summary, "options": {}}
+
+
+if __name__ == "__main__":
+    known = load_registry(Path(sys.argv[1]) if sys.argv[1] else None)
+    for task in json.loads(sys.argv[2]):
+        print(MARK + json.dumps(answer(known, *task), default=str), flush=True)

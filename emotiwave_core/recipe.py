@@ -1,0 +1,183 @@
+"""Recipes: a complete choice of data options, parts, objective and training options. TOML in, TOML out."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+from attrs import validators
+
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.options import CONVERTER, structure
+
+ALL = "*"  # the key of the encoder that every modality takes which is not named
+PerModality = int | dict[str, int]
+
+
+def _at_least(limit: float) -> Any:
+    return validators.ge(limit)
+
+
+def _each_at_least_one(_: Any, field: Any, value: Any) -> None:
+    for number in value.values() if isinstance(value, dict) else [value]:
+        if number < 1:
+            raise ValueError(f"'{field.name}' must be 1 or more, not {number}")
+
+
+@attrs.frozen
+class Part:
+    """A part by name, with its options."""
+
+    name: str
+    options: dict[str, Any] = attrs.Factory(dict)
+
+
+@attrs.frozen
+class DataSettings:
+    """How the data set is cut and split."""
+
+    unit: Literal["segment", "video"] = "segment"
+    complete_only: bool = False
+    max_steps: PerModality = attrs.field(default=300, validator=_each_at_least_one)
+    downsample: PerModality = attrs.field(default=1, validator=_each_at_least_one)
+    folds: str = "auto"  # "auto": the data set's own, else random; "random"; or a file in the data set's folder
+    rotation: int | None = None  # which fold of a file with fold0, fold1, … is the test fold
+    ratios: list[float] = attrs.field(factory=lambda: [0.8, 0.1, 0.1])
+    split_seed: int = attrs.field(default=42, validator=_at_least(0))
+
+    @ratios.validator
+    def _ratios(self, _: Any, value: list[float]) -> None:
+        if len(value) != 3 or min(value) <= 0 or abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"'ratios' must be three positive numbers that sum to 1, not {value}")
+
+
+@attrs.frozen
+class ModelSettings:
+    """What stands around the parts."""
+
+    standardise: bool = True  # features to zero mean and unit deviation of the training fold, clipped
+    absent: Literal["mask", "zeros"] = (
+        "mask"  # "zeros": fed as zeros and taken for present, as most published code does
+    )
+    head: int = attrs.field(default=128, validator=_at_least(1))
+    head_dropout: float = attrs.field(default=0.3, validator=[validators.ge(0.0), validators.lt(1.0)])
+
+
+@attrs.frozen
+class ObjectiveSettings:
+    """What is learned from the intensities."""
+
+    kind: Literal["single", "multi"] = "single"
+    no_emotion: Literal["drop", "first", "class"] = "drop"  # rows without any emotion, for `single`
+    class_weights: bool = True
+
+
+@attrs.frozen
+class TrainingSettings:
+    """How it is trained."""
+
+    epochs: int = attrs.field(default=40, validator=_at_least(1))
+    batch_size: int = attrs.field(default=16, validator=_at_least(1))
+    learning_rate: float = attrs.field(default=1e-3, validator=validators.gt(0.0))
+    weight_decay: float = attrs.field(default=1e-2, validator=_at_least(0.0))
+    clip: float = attrs.field(default=1.0, validator=validators.gt(0.0))
+    patience: int = attrs.field(default=10, validator=_at_least(1))
+    select: Literal["mean", "complete"] = "mean"  # the validation macro-F1 that the best epoch is chosen by
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+@attrs.frozen
+class Recipe:
+    """Everything that a run is made from, apart from the data itself."""
+
+    name: str = "default"
+    seed: int = attrs.field(default=0, validator=[validators.ge(0), validators.lt(2**32)])
+    encoder: dict[str, Part] = attrs.Factory(lambda: {ALL: Part("bilstm")})
+    fusion: Part = attrs.Factory(lambda: Part("concat"))
+    dropout: Part = attrs.Factory(lambda: Part("uniform"))
+    data: DataSettings = attrs.Factory(DataSettings)
+    model: ModelSettings = attrs.Factory(ModelSettings)
+    objective: ObjectiveSettings = attrs.Factory(ObjectiveSettings)
+    training: TrainingSettings = attrs.Factory(TrainingSettings)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], source: str) -> "Recipe":
+        """A recipe from a TOML table; what is not given has its default. SettingsError where a value is not right."""
+        return structure(dict(table), cls, source)
+
+    def to_table(self) -> dict[str, Any]:
+        """The complete recipe as a TOML table: `from_table` of it is the same recipe."""
+        table: dict[str, Any] = attrs.asdict(self, recurse=True)
+        encoders = {name: _part_table(part) for name, part in self.encoder.items()}
+        table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
+        table |= {"fusion": _part_table(self.fusion), "dropout": _part_table(self.dropout)}
+        table["data"] = {key: value for key, value in table["data"].items() if value is not None}
+        return table
+
+    def encoder_of(self, modality: str) -> Part:
+        """The encoder of a modality; SettingsError where the recipe has none."""
+        part = self.encoder.get(modality) or self.encoder.get(ALL)
+        if part is None:
+            raise SettingsError(
+                f"The recipe '{self.name}' has no encoder for '{modality}': add --encoder {modality}=NAME."
+            )
+        return part
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The table of a recipe file. SettingsError where it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {error}.") from error
+
+
+def parse_part(text: str) -> dict[str, Any]:
+    """`bilstm:hidden_size=256,layers=2` as a table."""
+    name, _, rest = text.partition(":")
+    table: dict[str, Any] = {"name": name.strip()}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(f"'{text}': options are written NAME:option=value,option=value.")
+        table[key.strip()] = parse_value(value.strip())
+    return table
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML has it (5, 0.1, true, [1, 2]); anything else is a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _part_table(part: Part) -> dict[str, Any]:
+    return {"name": part.name} | {key: value for key, value in part.options.items() if value is not None}
+
+
+def _part(value: Any, _: Any) -> Part:
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+        raise ValueError(f"{value!r} is not the name of a part, nor a table with a 'name'")
+    return Part(table["name"], {key: option for key, option in table.items() if key != "name"})
+
+
+def _encoders(value: Any, _: Any) -> dict[str, Part]:
+    if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
+        return {ALL: _part(value, Part)}
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"{value!r} is neither an encoder's name nor a table of one for each modality")
+    return {name: _part(part, Part) for name, part in value.items()}
+
+
+def _per_modality(value: Any, _: Any) -> PerModality:
+    if isinstance(value, Mapping):
+        return {str(name): CONVERTER.structure(number, int) for name, number in value.items()}
+    return CONVERTER.structure(value, int)
+
+
+CONVERTER.register_structure_hook(Part, _part)
+CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
+CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)

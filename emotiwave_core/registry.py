@@ -1,0 +1,219 @@
+"""(kind, name) -> part. Entry points say what is installed, hooks offer it, registry.toml says what a name means."""
+
+import functools
+import importlib
+import importlib.util
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pluggy
+
+from emotiwave_core import hookspecs
+from emotiwave_core.errors import PluginError, SettingsError, choices
+from emotiwave_core.options import check_options, signature_options
+from emotiwave_core.recipe import Part
+
+GROUP = "emotiwave"
+KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}
+POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
+OVERLAY = "registry.toml"
+
+
+@attrs.frozen
+class Provider:
+    """Who offers a part: a distribution through an entry point, or a file that the user named."""
+
+    kind: str
+    name: str
+    origin: str  # the distribution, or the file's path
+    version: str
+    load: Callable[[], ModuleType] = attrs.field(eq=False, repr=False)
+
+
+@attrs.frozen
+class Registry:
+    """The parts that are there and what the names mean. Nothing is imported until a part is asked for."""
+
+    providers: tuple[Provider, ...]
+    names: dict[str, dict[str, str]]  # kind -> name -> the distribution that owns it
+    recipes: dict[str, dict[str, Any]]
+    files: dict[str, Path]  # [plugins]: local files
+
+    def kinds_of(self, kind: str) -> list[str]:
+        """All names of a kind, installed or known."""
+        return sorted({provider.name for provider in self.providers if provider.kind == kind} | set(self.names[kind]))
+
+    def provider(self, kind: str, name: str) -> Provider:
+        """Who provides a name. SettingsError for an unknown one, PluginError for an absent or disputed one."""
+        candidates = [found for found in self.providers if (found.kind, found.name) == (kind, name)]
+        owner = self.names[kind].get(name)
+        if owner:
+            candidates = [found for found in candidates if same_distribution(found.origin, owner)]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            rivals = " and ".join(sorted(found.origin for found in candidates))
+            raise PluginError(
+                f"The {kind} '{name}' is offered by {rivals}; say which one is meant in ./{OVERLAY}: "
+                f'[{kind}] {name} = "{candidates[0].origin}".'
+            )
+        if owner:
+            raise PluginError(f"The {kind} '{name}' is not installed; it comes with: pip install {owner}")
+        raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.kinds_of(kind))}")
+
+    def part(self, kind: str, name: str) -> type:
+        """The class of a part."""
+        return self.find(kind, name)[0]
+
+    def find(self, kind: str, name: str) -> tuple[type, str, str]:
+        """The class of a part, who provides it and in which version. Local files come first: the user named them."""
+        for label, path in self.files.items():
+            offered = offers(load_file(label, path), str(path))
+            if (kind, name) in offered:
+                return offered[kind, name], str(path), ""
+        provider = self.provider(kind, name)
+        try:
+            module = provider.load()
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"The {kind} '{name}' of {provider.origin} does not load: {type(error).__name__}: {error}"
+            ) from error
+        offered = offers(module, provider.origin)
+        if (kind, name) not in offered:
+            raise PluginError(f"{provider.origin} has an entry point '{kind}.{name}', but its hook does not offer it.")
+        return offered[kind, name], provider.origin, provider.version
+
+    def complete(self, kind: str, part: Part) -> Part:
+        """The part with every option checked and the defaults of the others written out."""
+        options = signature_options(self.part(kind, part.name), POSITIONAL[kind])
+        return Part(part.name, check_options(part.options, options, f"The {kind} '{part.name}'"))
+
+    def make(self, kind: str, part: Part, *arguments: Any) -> Any:
+        """A part, constructed. PluginError where its constructor fails on options that are right by their types."""
+        made = self.complete(kind, part)
+        try:
+            return self.part(kind, part.name)(*arguments, **made.options)
+        except SettingsError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The {kind} '{part.name}' fails at construction with {made.options}: {type(error).__name__}: {error}"
+            ) from error
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """The table of a recipe; SettingsError for an unknown name."""
+        if name not in self.recipes:
+            raise SettingsError(f"There is no recipe '{name}'.{choices(name, self.recipes)}")
+        return {"name": name, **self.recipes[name]}
+
+
+def load_registry(extra: Path | None = None) -> Registry:
+    """The packaged registry.toml, with `./registry.toml` and then `extra` laid over it."""
+    names: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+    recipes: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
+    for path in _layers(extra):
+        table = _read(path)
+        for kind in KINDS:
+            names[kind] |= table.get(kind, {})
+        recipes |= table.get("recipe", {})
+        files |= {label: path.parent / file for label, file in table.get("plugins", {}).items()}
+    return Registry(tuple(_installed()), names, recipes, files)
+
+
+def same_distribution(one: str, other: str) -> bool:
+    """Whether two names are the same distribution (PEP 503: case, '-', '_' and '.' do not count)."""
+    return one.lower().replace("_", "-").replace(".", "-") == other.lower().replace("_", "-").replace(".", "-")
+
+
+def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
+    """What a module's hooks offer. A manager of its own for each module, so that one cannot spoil another."""
+    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
+
+    bases = {"encoder": Encoder, "fusion": Fusion, "dropout": DropoutPolicy}
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    offered: dict[tuple[str, str], type] = {}
+    for kind, hook in KINDS.items():
+
+        def register(name: str, part: type, kind: str = kind) -> None:
+            if not (isinstance(part, type) and issubclass(part, bases[kind])):
+                raise PluginError(
+                    f"{origin} offers {name!r} as {kind}, but {part!r} is no subclass of {bases[kind].__name__}."
+                )
+            offered[kind, name] = part
+
+        if hasattr(module, hook):
+            try:
+                if not manager.is_registered(module):
+                    manager.register(module)
+                    manager.check_pending()
+                getattr(manager.hook, hook)(register=register)
+            except PluginError:
+                raise
+            except Exception as error:
+                raise PluginError(
+                    f"The hooks of {origin} ({module.__name__}) fail: {type(error).__name__}: {error}"
+                ) from error
+    return offered
+
+
+def _installed() -> Iterator[Provider]:
+    seen = set()
+    for point in entry_points(group=GROUP):
+        kind, _, name = point.name.partition(".")
+        origin = point.dist.name if point.dist else "unknown"
+        if kind in KINDS and name and (point.name, origin) not in seen:
+            seen.add((point.name, origin))
+            yield Provider(kind, name, origin, point.dist.version if point.dist else "", _loader(point))
+
+
+def _loader(point: EntryPoint) -> Callable[[], ModuleType]:
+    return lambda: importlib.import_module(point.module)
+
+
+@functools.cache
+def load_file(label: str, path: Path) -> ModuleType:
+    """The module in a file that the user named."""
+    if not path.is_file():
+        raise PluginError(f"The plugin '{label}' names {path}, which is not there.")
+    spec = importlib.util.spec_from_file_location(f"emotiwave_local_{label}", path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"The plugin '{label}' names {path}, which is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{path} does not load: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _layers(extra: Path | None) -> list[Path]:
+    package = Path(__file__).resolve().parent
+    base = next(path for path in (package / OVERLAY, package.parent / OVERLAY) if path.is_file())
+    here = Path.cwd() / OVERLAY
+    layers = [base]
+    if here.is_file() and here.resolve() != base:
+        layers.append(here)
+    if extra is not None:
+        layers.append(extra)
+    return layers
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {error}.") from error
+    for key, value in table.items():
+        if key not in {*KINDS, "recipe", "plugins"}:
+            raise SettingsError(f"{path}: unknown table [{key}].{choices(key, [*KINDS, 'recipe', 'plugins'])}")
+        inner = dict if key == "recipe" else str
+        if not isinstance(value, dict) or not all(isinstance(entry, inner) for entry in value.values()):
+            raise SettingsError(f"{path}: [{key}] must hold {'tables' if inner is dict else 'texts'} by name.")
+    return table

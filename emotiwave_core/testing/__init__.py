@@ -1,0 +1,15 @@
+"""Contracts: the laws that every encoder, fusion and dropout policy keeps, as tests for a plugin's author.
+
+    class TestTCN(EncoderContract):
+        def make(self, in_features: int) -> Encoder:
+            return TCN(in_features, width=8)
+
+In a file that pytest collects, each law is a test method `test_<law>`. `TestTCN.laws()` lists them without pytest.
+"""
+
+from emotiwave_core.testing.encoder import EncoderContract
+from emotiwave_core.testing.fusion import FusionContract
+from emotiwave_core.testing.laws import BrokenLaw, Contract, Law
+from emotiwave_core.testing.policy import DropoutPolicyContract
+
+__all__ = ["BrokenLaw", "Contract", "DropoutPolicyContract", "EncoderContract", "FusionContract", "Law"]

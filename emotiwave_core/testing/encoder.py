@@ -1,0 +1,224 @@
+"""The laws of an encoder."""
+
+import torch
+from torch import Tensor
+
+from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.testing.batches import FEATURES, HOLES, PADDING, append_steps, sequences, sequences_and_empty
+from emotiwave_core.testing.laws import (
+    CUDA_TOLERANCE,
+    OTHER_CONTENTS,
+    TOLERANCE,
+    Contract,
+    cuda,
+    expect,
+    expect_finite,
+    expect_options,
+    expect_same,
+    finite,
+    gradients,
+    law,
+    total,
+    trainable,
+)
+
+
+class EncoderContract(Contract):
+    """The laws that every encoder keeps. A subclass makes the encoder that is checked."""
+
+    def make(self, in_features: int) -> Encoder:
+        """A new encoder for sequences of this many features, small enough to be quick."""
+        raise NotImplementedError("The contract needs the method make(self, in_features: int) -> Encoder.")
+
+    @law("Derive from emotiwave_core.Encoder and set self.out_features in the constructor.")
+    def test_is_an_encoder(self) -> None:
+        """An encoder derives from Encoder and says how wide its output is in `out_features`."""
+        encoder = self.make(FEATURES)
+        expect(isinstance(encoder, Encoder), f"{type(encoder).__name__} is not an Encoder.")
+        expect(
+            isinstance(encoder.out_features, int),
+            f"The attribute out_features is {encoder.out_features!r} and not a whole number.",
+        )
+
+    @law("Return Encoded(states [B, T', D], pooled [B, D], mask [B, T'] bool) with D = out_features.")
+    def test_returns_shapes_and_types(self) -> None:
+        """The states, the pooled vector and the mask have the shapes and types of Encoded."""
+        encoder, (x, mask) = self._encoder(), sequences()
+        states, pooled, kept = encoder(x, mask)
+        B, D = len(x), encoder.out_features
+        expect(tuple(pooled.shape) == (B, D), f"The pooled vector is {list(pooled.shape)} where [B, D] is {[B, D]}.")
+        expect(kept.dim() == 2 and len(kept) == B, f"The mask is {list(kept.shape)} where [B, T'] has B = {B}.")
+        due = (*kept.shape, D)
+        expect(tuple(states.shape) == due, f"The states are {list(states.shape)} where [B, T', D] is {list(due)}.")
+        expect(kept.dtype == torch.bool, f"The mask is of type {kept.dtype} where torch.bool is due.")
+        for name, tensor in (("states", states), ("pooled", pooled)):
+            expect(tensor.dtype == x.dtype, f"The type of {name} is {tensor.dtype} where that of x, {x.dtype}, is due.")
+
+    @law("Pass the states through emotiwave_core.sequence.zero_masked as the last thing.")
+    def test_masked_states_are_zero(self) -> None:
+        """States are exactly zero where the returned mask is not set."""
+        states, _, kept = self._encode(self._encoder(), *sequences())
+        largest = float(states.detach()[~kept].abs().max()) if (~kept).any() else 0.0
+        expect(largest == 0.0, f"A state is {largest:.3g} where the mask is not set.")
+
+    @law("A row without a step comes back without one, a row with a step keeps at least one.")
+    def test_mask_tells_empty_rows(self) -> None:
+        """The returned mask has no step set in a row if, and only if, the mask given had none."""
+        x, mask = sequences_and_empty()
+        kept = self._encode(self._encoder(), x, mask).mask
+        expect(
+            torch.equal(kept.any(1), mask.any(1)),
+            f"Rows with a step: {kept.any(1).tolist()} came of {mask.any(1).tolist()}.",
+        )
+
+    @law("The encoder counts or reads padding: use the mask, and not the number of steps T.")
+    def test_padding_length_does_not_matter(self) -> None:
+        """Masked steps appended to all sequences change nothing."""
+        encoder, (x, mask) = self._encoder(), sequences()
+        before = self._encode(encoder, x, mask)
+        after = self._encode(encoder, append_steps(x, 3), append_steps(mask, 3))
+        steps = before.mask.shape[1]
+        longer = after.mask[:, steps:].any()
+        expect(not bool(longer), "The returned mask has steps set where masked steps were appended.")
+        shorter = Encoded(after.states[:, :steps], after.pooled, after.mask[:, :steps])
+        _expect_same(shorter, before, "3 masked steps were appended")
+
+    @law("The encoder reads padding: apply zero_masked(x, mask) first (multiplication is no mask, NaN * 0 is NaN).")
+    def test_padding_content_does_not_matter(self) -> None:
+        """What stands after the last step of a sequence changes nothing, NaN and infinity included."""
+        self._expect_unread(PADDING, "the padding")
+
+    @law("The encoder reads lost steps inside a sequence: use the whole mask, and not only a length made of it.")
+    def test_hole_content_does_not_matter(self) -> None:
+        """What stands in masked steps before and between others changes nothing, NaN and infinity included."""
+        self._expect_unread(HOLES, "the masked steps inside the sequence")
+
+    @law("Apply zero_masked(x, mask) before any parameter: hiding a result keeps NaN * 0 = NaN in the gradient.")
+    def test_masked_content_does_not_reach_gradients(self) -> None:
+        """The gradients of the parameters do not depend on what stands in masked steps."""
+        encoder, (x, mask) = self._encoder().train(), sequences()
+        before = self._gradients(encoder, x, mask)
+        for content in OTHER_CONTENTS:
+            after = self._gradients(encoder, torch.where(mask[..., None], x, content), mask)
+            for name, gradient in after.items():
+                expect_same(f"The gradient of {name}", gradient, before[name], f"masked steps held {content}")
+
+    @law("Usual causes: a mean over no step, a softmax over nothing, pack_padded_sequence (refuses length 0).")
+    def test_empty_sequence_is_finite(self) -> None:
+        """A row without a step gives finite numbers, forward and backward, alone or among others."""
+        encoder = self._encoder()
+        x, mask = sequences_and_empty()
+        odd_x = torch.where(mask.any(dim=1)[:, None, None], x, torch.nan)
+        for rows, which in ((slice(None), "among others"), (slice(4, 5), "alone")):
+            zeros = self._encode(encoder, x[rows], mask[rows])
+            expect(finite(zeros.states, zeros.pooled), f"An empty sequence {which} gives NaN or infinity.")
+            odd = self._encode(encoder, odd_x[rows], mask[rows])
+            _expect_same(odd, zeros, "an empty sequence held NaN")
+            expect_finite(self._gradients(encoder, x[rows], mask[rows]), f"with an empty sequence {which}")
+
+    @law("Usual cause: squeeze() without a dimension.")
+    def test_batch_of_one(self) -> None:
+        """A batch of one sample has the shapes of any other, and finite numbers."""
+        encoder, (x, mask) = self._encoder(), sequences()
+        one, many = self._encode(encoder, x[:1], mask[:1]), self._encode(encoder, x, mask)
+        shapes, due = [list(tensor.shape) for tensor in one], [[1, *tensor.shape[1:]] for tensor in many]
+        expect(shapes == due, f"A batch of one sample gives the shapes {shapes}, not {due}.")
+        expect(finite(one.states, one.pooled), "A batch of one sample gives NaN or infinity.")
+
+    @law("Usual causes: an LSTM without batch_first=True, a mean or a softmax over dimension 0.")
+    def test_samples_do_not_mix(self) -> None:
+        """The result of a sample does not depend on the others in its batch."""
+        encoder, (x, mask) = self._encoder(), sequences()
+        before = self._encode(encoder, x, mask)
+        first = Encoded(*(tensor[:2] for tensor in before))
+        _expect_same(self._encode(encoder, x[:2], mask[:2]), first, "the samples after it were taken out of the batch")
+        others = self._encode(encoder, torch.cat([1.0 - 3.0 * x[:2], x[2:]]), mask)
+        last, due = (Encoded(*(tensor[2:] for tensor in result)) for result in (others, before))
+        _expect_same(last, due, "the samples before it were changed")
+
+    @law("Something depends on a sample's place in the batch.")
+    def test_batch_order_does_not_matter(self) -> None:
+        """Samples in another order give the same results in that order."""
+        encoder, (x, mask) = self._encoder(), sequences()
+        order = torch.tensor([2, 0, 3, 1])
+        before = Encoded(*(tensor[order] for tensor in self._encode(encoder, x, mask)))
+        _expect_same(self._encode(encoder, x[order], mask[order]), before, "the batch was put in another order")
+
+    @law("Something random runs in eval(): give F.dropout training=self.training, or use nn.Dropout.")
+    def test_deterministic_in_eval(self) -> None:
+        """In eval() the result does not depend on the random seed."""
+        encoder, (x, mask) = self._encoder(), sequences()
+        before = self._encode(encoder, x, mask)
+        _expect_same(self._encode(encoder, x, mask, seed=2), before, "only the random seed was another")
+
+    @law("Is it used in forward? Remove it if not; look for detach(), no_grad() and .data if it is.")
+    def test_every_parameter_learns(self) -> None:
+        """Each trainable parameter gets a gradient other than zero from the states or the pooled vector."""
+        encoder = self._encoder().train()
+        silent = [name for name, _ in trainable(encoder)]
+        for x, mask in (sequences(), sequences_and_empty()):  # the second for what is learned for empty sequences
+            if silent:
+                found = self._gradients(encoder, x, mask)
+                silent = [name for name in silent if not bool((found[name] != 0).any())]
+        expect(not silent, f"No gradient reaches {', '.join(silent)}.")
+
+    @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
+    def test_state_dict_round_trip(self) -> None:
+        """A new encoder that loads the state_dict of another gives the same results."""
+        (x, mask), old = sequences(), self._encoder()
+        torch.manual_seed(7)
+        new = self.make(FEATURES).eval()
+        new.load_state_dict(old.state_dict())
+        _expect_same(
+            self._encode(new, x, mask), self._encode(old, x, mask), "the state_dict was loaded by a new encoder"
+        )
+
+    @law("Usual causes: float32 results written into a tensor made like x, or a constant too large for the type.")
+    def test_runs_in_bfloat16_autocast(self) -> None:
+        """Under bfloat16 autocast, forward and backward give finite numbers."""
+        encoder, (x, mask) = self._encoder().train(), sequences()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            encoded = self._encode(encoder, x, mask)
+        expect(finite(encoded.states, encoded.pooled), "Under autocast the result is NaN or infinite.")
+        expect_finite(gradients(encoder, total(encoded.states, encoded.pooled)), "under autocast")
+
+    @law("Write (self, in_features: int, *, option: type = default): the registry reads help and recipes from it.")
+    def test_options_are_explicit(self) -> None:
+        """The constructor takes `in_features`, then options that are keyword-only, typed and have defaults."""
+        expect_options(self.make(FEATURES), ["in_features"])
+
+    @law("Usual cause: a tensor made in forward without device=x.device, or kept without register_buffer.")
+    def test_same_on_cuda(self) -> None:
+        """On a GPU, where there is one, the results are those of the CPU."""
+        if (device := cuda()) is None:
+            return
+        encoder, (x, mask) = self._encoder(), sequences()
+        before = self._encode(encoder, x, mask)
+        after = self._encode(encoder.to(device), x.to(device), mask.to(device))
+        _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
+
+    def _encoder(self) -> Encoder:
+        return self.make(FEATURES).eval()
+
+    def _encode(self, encoder: Encoder, x: Tensor, mask: Tensor, seed: int = 1) -> Encoded:
+        torch.manual_seed(seed)  # so that only the law about randomness sees any
+        return Encoded(*encoder(x.clone(), mask.clone()))
+
+    def _gradients(self, encoder: Encoder, x: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        encoded = self._encode(encoder, x, mask)
+        return gradients(encoder, total(encoded.states, encoded.pooled))
+
+    def _expect_unread(self, where: Tensor, place: str) -> None:
+        encoder, (x, mask) = self._encoder(), sequences()
+        before = self._encode(encoder, x, mask)
+        for content in OTHER_CONTENTS:
+            after = self._encode(encoder, torch.where(where[..., None], content, x), mask)
+            _expect_same(after, before, f"{place} held {content}")
+
+
+def _expect_same(now: Encoded, before: Encoded, when: str, tolerance: float = TOLERANCE) -> None:
+    kept = before.mask[..., None]
+    expect_same("The returned mask", now.mask, before.mask, when)
+    expect_same("The pooled vector of a sample", now.pooled, before.pooled, when, tolerance)
+    due = torch.where(kept, before.states, 0.0)
+    expect_same("A state of a sample", torch.where(kept, now.states.cpu(), 0.0), due, when, tolerance)

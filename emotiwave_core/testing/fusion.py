@@ -1,0 +1,264 @@
+"""The laws of a fusion."""
+
+import torch
+from torch import Tensor
+
+from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.testing.batches import (
+    PRESENT,
+    WIDTHS,
+    FusionBatch,
+    append_steps,
+    encoded_batch,
+    encoded_batch_and_empty,
+    fill_absent,
+    fill_padding,
+    take,
+    take_fused,
+)
+from emotiwave_core.testing.laws import (
+    CUDA_TOLERANCE,
+    OTHER_CONTENTS,
+    TOLERANCE,
+    Contract,
+    cuda,
+    expect,
+    expect_finite,
+    expect_options,
+    expect_same,
+    finite,
+    gradients,
+    law,
+    total,
+    trainable,
+)
+
+THREE = {name: WIDTHS[name] for name in ("text", "audio", "visual")}
+
+
+class FusionContract(Contract):
+    """The laws that every fusion keeps. A subclass makes the fusion that is checked."""
+
+    def make(self, in_features: dict[str, int]) -> Fusion:
+        """A new fusion of these modalities, small enough to be quick."""
+        raise NotImplementedError("The contract needs the method make(self, in_features: dict[str, int]) -> Fusion.")
+
+    @law("Derive from emotiwave_core.Fusion and set self.out_features in the constructor.")
+    def test_is_a_fusion(self) -> None:
+        """A fusion derives from Fusion and says how wide its vector is in `out_features`."""
+        fusion = self.make(THREE)
+        expect(isinstance(fusion, Fusion), f"{type(fusion).__name__} is not a Fusion.")
+        expect(
+            isinstance(fusion.out_features, int),
+            f"The attribute out_features is {fusion.out_features!r} and not a whole number.",
+        )
+
+    @law("Return Fused(vector [B, out_features], weights [B, M] or None, loss [] or None).")
+    def test_returns_shapes_and_types(self) -> None:
+        """The vector, the weights and the loss have the shapes and types of Fused."""
+        fusion, batch = self._fusion(), encoded_batch()
+        for training in (False, True):
+            fused = self._fuse(fusion.train(training), batch)
+            B, M = batch[1].shape
+            for name, tensor, due in (
+                ("vector", fused.vector, [B, fusion.out_features]),
+                ("weights", fused.weights, [B, M]),
+                ("loss", fused.loss, []),
+            ):
+                if tensor is not None:
+                    shape = list(tensor.shape)
+                    expect(shape == due, f"The {name} has the shape {shape} where {due} is due.")
+                    expect(tensor.dtype == torch.float32, f"The {name} is of type {tensor.dtype}, not torch.float32.")
+
+    @law("Mask the scores of absent modalities with -inf before the softmax, or return None.")
+    def test_weights_are_shares(self) -> None:
+        """Weights, if any, are not negative, exactly zero for what is absent, and sum to 1 over what is present."""
+        batch = encoded_batch()
+        weights = self._fuse(self._fusion(), batch).weights
+        if weights is None:
+            return
+        weights = weights.detach()
+        least, sums, absent = float(weights.min()), weights.sum(1), weights[~batch[1]].abs()
+        expect(least >= 0.0, f"A weight is {least:.3g}.")
+        expect(float(absent.max()) == 0.0, f"An absent modality has the weight {float(absent.max()):.3g}.")
+        off = float((sums - 1.0).abs().max())
+        expect(off <= TOLERANCE, f"The weights of a sample sum to a number that is {off:.3g} away from 1.")
+
+    @law("Usual causes: a mean over no sample, the logarithm of 0.")
+    def test_loss_is_finite(self) -> None:
+        """The loss, if any, is a finite number in training and in eval()."""
+        fusion = self._fusion()
+        for training in (False, True):
+            loss = self._fuse(fusion.train(training), encoded_batch()).loss
+            expect(finite(loss), f"The loss is {loss} in {'train()' if training else 'eval()'}.")
+
+    @law("Choose with torch.where(present, …): multiplication by 0 does not hide NaN.")
+    def test_absent_content_does_not_matter(self) -> None:
+        """What stands in the states and the pooled vector of an absent modality changes nothing, NaN included."""
+        fusion, batch = self._fusion(), encoded_batch()
+        before = self._fuse(fusion, batch)
+        for content in OTHER_CONTENTS:
+            after = self._fuse(fusion, fill_absent(batch, content))
+            _expect_same(after, before, f"absent modalities held {content}")
+
+    @law("Pass the states through zero_masked(states, mask) first, and mask every softmax over steps.")
+    def test_padding_content_does_not_matter(self) -> None:
+        """What stands in masked steps of a present modality changes nothing, NaN and infinity included."""
+        fusion, batch = self._fusion(), encoded_batch()
+        before = self._fuse(fusion, batch)
+        for content in OTHER_CONTENTS:
+            after = self._fuse(fusion, fill_padding(batch, content))
+            _expect_same(after, before, f"masked steps held {content}")
+
+    @law("The fusion counts or reads padding: use the masks, and not the number of steps T'.")
+    def test_padding_length_does_not_matter(self) -> None:
+        """Masked steps appended to the states change nothing."""
+        fusion, (encoded, present) = self._fusion(), encoded_batch()
+        before = self._fuse(fusion, (encoded, present))
+        longer = {
+            name: Encoded(append_steps(part.states, steps), part.pooled, append_steps(part.mask, steps))
+            for steps, (name, part) in enumerate(encoded.items(), start=2)
+        }
+        _expect_same(self._fuse(fusion, (longer, present)), before, "masked steps were appended")
+
+    @law("Choose with torch.where before a norm, root or division too: hiding its result keeps NaN in the gradient.")
+    def test_absent_content_does_not_reach_gradients(self) -> None:
+        """An absent modality gets no gradient, and what stands in it reaches the gradient of nothing else."""
+        fusion, batch = self._fusion().train(), encoded_batch()
+        before = self._gradients(fusion, batch)
+        expect_finite(before, "where modalities are absent")
+        for column, name in enumerate(batch[0]):
+            for part in ("states", "pooled"):
+                leaked = float(before[f"{name}.{part}"][~batch[1][:, column]].abs().max())
+                expect(leaked == 0.0, f"The {part} of {name}, where it is absent, get a gradient of {leaked:.3g}.")
+        for content in OTHER_CONTENTS:
+            for name, gradient in self._gradients(fusion, fill_absent(batch, content)).items():
+                expect_same(f"The gradient of {name}", gradient, before[name], f"absent modalities held {content}")
+
+    @law("Usual causes: a softmax over nothing, a division by the number of present modalities.")
+    def test_no_modality_is_finite(self) -> None:
+        """A sample without any modality gives finite numbers, forward and backward, alone or among others."""
+        fusion, batch = self._fusion(), encoded_batch_and_empty()
+        for rows, which in ((slice(None), "among others"), (slice(-1, None), "alone")):
+            fused = self._fuse(fusion, take(batch, rows))
+            expect(finite(*fused), f"A sample without any modality gives NaN or infinity {which}.")
+            expect_finite(self._gradients(fusion, take(batch, rows)), f"with a sample without any modality {which}")
+
+    @law("Usual cause: squeeze() without a dimension.")
+    def test_batch_of_one(self) -> None:
+        """A batch of one sample has the shapes of any other, and finite numbers."""
+        fusion = self._fusion()
+        fused, many = self._fuse(fusion, take(encoded_batch(), slice(0, 1))), self._fuse(fusion, encoded_batch())
+        shape, due = list(fused.vector.shape), [1, *many.vector.shape[1:]]
+        expect(shape == due, f"A batch of one sample gives a vector of the shape {shape}, not {due}.")
+        expect(finite(*fused), "A batch of one sample gives NaN or infinity.")
+
+    @law("Usual causes: a mean or a softmax over dimension 0, attention without batch_first=True.")
+    def test_samples_do_not_mix(self) -> None:
+        """The vector and weights of a sample do not depend on the others in its batch."""
+        fusion, batch = self._fusion(), encoded_batch()
+        before = self._fuse(fusion, batch)
+        first, last = slice(0, 2), slice(4, 7)
+        alone = self._fuse(fusion, take(batch, first))._replace(loss=None)
+        _expect_same(alone, take_fused(before, first), "the samples after it were taken out of the batch")
+        others = self._fuse(fusion, take(batch, torch.tensor([1, 0, 3, 2, 4, 5, 6])))
+        _expect_same(take_fused(others, last), take_fused(before, last), "the samples before it were changed")
+
+    @law("Something depends on a sample's place in the batch.")
+    def test_batch_order_does_not_matter(self) -> None:
+        """Samples in another order give the same vectors and weights in that order."""
+        fusion, batch = self._fusion(), encoded_batch()
+        order = torch.tensor([2, 0, 6, 1, 5, 3, 4])
+        before = take_fused(self._fuse(fusion, batch), order)
+        after = self._fuse(fusion, take(batch, order))._replace(loss=None)
+        _expect_same(after, before, "the batch was put in another order")
+
+    @law("Something random runs in eval(): give F.dropout training=self.training, or use nn.Dropout.")
+    def test_deterministic_in_eval(self) -> None:
+        """In eval() the result does not depend on the random seed."""
+        fusion, batch = self._fusion(), encoded_batch()
+        before = self._fuse(fusion, batch)
+        _expect_same(self._fuse(fusion, batch, seed=2), before, "only the random seed was another")
+
+    @law("Is it used in forward? Remove it if not; look for detach(), no_grad() and .data if it is.")
+    def test_every_parameter_learns(self) -> None:
+        """Each trainable parameter gets a gradient other than zero from the vector, the weights or the loss."""
+        fusion = self._fusion().train()
+        silent = [name for name, _ in trainable(fusion)]
+        for batch in (
+            encoded_batch(),
+            encoded_batch_and_empty(),
+        ):  # the second for what is learned for samples without any modality
+            if silent:
+                found = self._gradients(fusion, batch)
+                silent = [name for name in silent if not bool((found[name] != 0).any())]
+        expect(not silent, f"No gradient reaches {', '.join(silent)}.")
+
+    @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
+    def test_state_dict_round_trip(self) -> None:
+        """A new fusion that loads the state_dict of another gives the same results."""
+        batch, old = encoded_batch(), self._fusion()
+        torch.manual_seed(7)
+        new = self.make(THREE).eval()
+        new.load_state_dict(old.state_dict())
+        _expect_same(self._fuse(new, batch), self._fuse(old, batch), "the state_dict was loaded by a new fusion")
+
+    @law("Take the modalities and their widths from in_features, never by name or number.")
+    def test_any_number_of_modalities(self) -> None:
+        """One, two, three and four modalities of different widths work, forward and backward."""
+        for number in (1, 2, 3, 4):
+            widths = dict(list(WIDTHS.items())[:number])
+            fusion, batch = self.make(widths).eval(), encoded_batch(number)
+            fused, due = self._fuse(fusion, batch), [len(PRESENT), fusion.out_features]
+            expect(list(fused.vector.shape) == due, f"{number} modalities give {list(fused.vector.shape)}, not {due}.")
+            expect(finite(*fused), f"{number} modalities give NaN or infinity.")
+            expect_finite(gradients(fusion, total(*fused)), f"with {number} modalities")
+
+    @law("Usual causes: results of two types in one tensor, or a constant too large for the type.")
+    def test_runs_in_bfloat16_autocast(self) -> None:
+        """Under bfloat16 autocast, forward and backward give finite numbers."""
+        fusion, batch = self._fusion().train(), encoded_batch()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            fused = self._fuse(fusion, batch)
+        expect(finite(fused.vector, fused.weights), "Under autocast the result is NaN or infinite.")
+        expect_finite(gradients(fusion, total(*fused)), "under autocast")
+
+    @law("Write (self, in_features: dict[str, int], *, option: type = default): the registry reads help from it.")
+    def test_options_are_explicit(self) -> None:
+        """The constructor takes `in_features`, then options that are keyword-only, typed and have defaults."""
+        expect_options(self.make(THREE), ["in_features"])
+
+    @law("Usual cause: a tensor made in forward without a device, or kept without register_buffer.")
+    def test_same_on_cuda(self) -> None:
+        """On a GPU, where there is one, the results are those of the CPU."""
+        if (device := cuda()) is None:
+            return
+        fusion, (encoded, present) = self._fusion(), encoded_batch()
+        before = self._fuse(fusion, (encoded, present))
+        there = {name: Encoded(*(tensor.to(device) for tensor in part)) for name, part in encoded.items()}
+        after = self._fuse(fusion.to(device), (there, present.to(device)))
+        _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
+
+    def _fusion(self) -> Fusion:
+        return self.make(dict(THREE)).eval()
+
+    def _fuse(self, fusion: Fusion, batch: FusionBatch, seed: int = 1) -> Fused:
+        torch.manual_seed(seed)  # so that only the law about randomness sees any
+        return Fused(*fusion(dict(batch[0]), batch[1].clone()))
+
+    def _gradients(self, fusion: Fusion, batch: FusionBatch) -> dict[str, Tensor]:
+        """Of the parameters, and of the states and the pooled vector of each modality."""
+        leaves = {
+            name: Encoded(part.states.clone().requires_grad_(), part.pooled.clone().requires_grad_(), part.mask)
+            for name, part in batch[0].items()
+        }
+        found = gradients(fusion, total(*self._fuse(fusion, (leaves, batch[1]))))
+        for name, part in leaves.items():
+            for which, leaf in (("states", part.states), ("pooled", part.pooled)):
+                found[f"{name}.{which}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        return found
+
+
+def _expect_same(now: Fused, before: Fused, when: str, tolerance: float = TOLERANCE) -> None:
+    for name, after, due in zip(Fused._fields, now, before, strict=True):
+        expect_same(f"The {name}", after, due, when, tolerance)

@@ -1,0 +1,155 @@
+"""What the three contracts share: a law, the list of them, and the measures that they use."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.interfaces import Tensors
+
+TOLERANCE = 1e-5  # of the largest number compared: float32 keeps about 1e-7, and a sum over many steps loses some of it
+CUDA_TOLERANCE = 1e-2  # cuDNN's recurrent and convolution kernels may use TF32, which keeps about 1e-3
+OTHER_CONTENTS = (float("nan"), float("inf"), 1e30)  # what may stand where nobody should look
+
+
+class BrokenLaw(AssertionError):  # noqa: N818 -- it is a finding, not a fault of the program
+    """A law that a plugin breaks. The message is for the plugin's author: what came, and what usually causes it."""
+
+
+class Law(NamedTuple):
+    """One law of a contract."""
+
+    name: str  # of the test method, without `test_`
+    sentence: str  # what every plugin promises
+    check: Callable[[], None]  # raises BrokenLaw
+
+
+class Contract:
+    """The laws of one kind of plugin. A subclass says how to make the plugin, by the method `make`."""
+
+    @classmethod
+    def laws(cls) -> list[Law]:
+        """All laws, in the order in which they are written."""
+        contract = cls()
+        names = dict.fromkeys(name for kind in reversed(cls.__mro__) for name in vars(kind) if name.startswith("test_"))
+        return [
+            Law(name.removeprefix("test_"), inspect.getdoc(getattr(cls, name)) or "", getattr(contract, name))
+            for name in names
+        ]
+
+
+C = TypeVar("C", bound=Contract)
+
+
+def law(cure: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
+    """Make a method a law. It runs from a fixed seed, what the plugin raises breaks it, and `cure` ends the message."""
+
+    def decorate(check: Callable[[C], None]) -> Callable[[C], None]:
+        @functools.wraps(check)
+        def run(contract: C) -> None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                try:
+                    check(contract)
+                except BrokenLaw as broken:
+                    raise BrokenLaw(f"{broken} {cure}") from None
+                except Exception as error:
+                    what = str(error).strip().split("\n")[0].rstrip(".") or "no message"
+                    raise BrokenLaw(f"It raised {type(error).__name__} ({what}). {cure}") from error
+
+        return run
+
+    return decorate
+
+
+def expect(holds: bool, what_came: str) -> None:
+    """Break the law with a sentence unless it holds."""
+    if not holds:
+        raise BrokenLaw(what_came)
+
+
+def expect_same(what: str, now: Tensor | None, before: Tensor | None, when: str, tolerance: float = TOLERANCE) -> None:
+    """Break the law unless two tensors are the same, up to the tolerance. NaN equals NaN, None equals None."""
+    if now is None or before is None:
+        expect(now is before, f"{what} came or went when {when}.")
+        return
+    shape, due = list(now.shape), list(before.shape)
+    expect(shape == due, f"{what} changed its shape from {due} to {shape} when {when}.")
+    now, before = now.detach().double().cpu(), before.detach().double().cpu()
+    difference = torch.where((now == before) | (now.isnan() & before.isnan()), 0.0, (now - before).abs())
+    became = "became NaN or infinite" if finite(before) else "ceased to be NaN or infinite"
+    expect(finite(difference), f"{what} {became} when {when}.")
+    if difference.numel():
+        scale = torch.where(before.isfinite(), before.abs(), 0.0).max().clamp(min=0.1)
+        largest = float(difference.max())
+        expect(largest <= tolerance * float(scale), f"{what} changed by {largest:.2g} when {when}.")
+
+
+def finite(*tensors: Tensor | None) -> bool:
+    """Whether all that are given hold numbers only."""
+    return all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def expect_finite(found: Tensors, when: str) -> None:
+    """Break the law unless all gradients are numbers."""
+    for name, gradient in found.items():
+        expect(finite(gradient), f"The gradient of {name} is NaN or infinite {when}.")
+
+
+def total(*tensors: Tensor | None) -> Tensor:
+    """A random weighted sum of all that are given, [], to take gradients of. (A plain sum is blind to a LayerNorm.)"""
+    generator = torch.Generator().manual_seed(1)
+    sums = [
+        (tensor.float() * torch.randn(tensor.shape, generator=generator)).sum()
+        for tensor in tensors
+        if tensor is not None
+    ]
+    return torch.stack(sums).sum()
+
+
+def gradients(module: nn.Module, loss: Tensor) -> Tensors:
+    """The gradient of the loss for each trainable parameter by name; zero where it has none."""
+    module.zero_grad()
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+    found = {name: p.new_zeros(p.shape) if p.grad is None else p.grad for name, p in trainable(module)}
+    module.zero_grad()
+    return found
+
+
+def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters that are meant to learn."""
+    return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+
+
+def expect_options(plugin: nn.Module, positional: list[str]) -> None:
+    """The constructor takes `positional`, then options that are keyword-only, typed and have defaults."""
+    constructor = type(plugin).__init__
+    if constructor is nn.Module.__init__ and not positional:
+        return  # no constructor, no options
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]
+    leading = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    expect(leading == positional, f"The constructor's positional arguments are {leading} where {positional} are due.")
+    hints = get_type_hints(constructor)
+    for parameter in parameters[len(positional) :]:
+        name = parameter.name
+        expect(
+            parameter.kind == parameter.KEYWORD_ONLY, f"The constructor takes '{parameter}', which hides its options."
+        )
+        expect(name in hints, f"The option {name} has no type.")
+        expect(_is_option(hints[name]), f"The option {name} has the type {hints[name]}, which no recipe can hold.")
+        expect(parameter.default is not parameter.empty, f"The option {name} has no default.")
+
+
+def _is_option(hint: Any) -> bool:
+    if get_origin(hint) is list:
+        return all(_is_option(argument) for argument in get_args(hint))
+    return get_origin(hint) is Literal or hint in (int, float, bool, str)
+
+
+def cuda() -> torch.device | None:
+    """The GPU to check on, if there is one."""
+    return torch.device("cuda") if torch.cuda.is_available() else None

@@ -1,0 +1,1 @@
+"""Dropout policies that ship with Emotiwave: one file each."""

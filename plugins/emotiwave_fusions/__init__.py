@@ -1,0 +1,1 @@
+"""Fusions that ship with Emotiwave: one file each."""
