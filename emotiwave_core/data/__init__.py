@@ -1,0 +1,1 @@
+"""The data room: `.csd` files in, batches out."""

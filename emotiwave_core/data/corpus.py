@@ -1,0 +1,130 @@
+"""A corpus: a store and its folds. A fold is looked up only when it is asked for, so that the test fold can wait."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.data.dataset import Dataset, load_dataset
+from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
+from emotiwave_core.data.packing import Options
+from emotiwave_core.data.store import Store, open_store
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objective import Objective
+from emotiwave_core.recipe import DataSettings, PerModality
+
+
+class Fold(NamedTuple):
+    """The samples of a fold that an objective uses."""
+
+    name: str
+    rows: NDArray[np.int64]  # [N], samples of the store
+    targets: Tensor  # [N] or [N, C]
+
+
+@attrs.frozen(eq=False)
+class Corpus:
+    """A data set as training and scoring read it."""
+
+    dataset: Dataset
+    store: Store
+    folds: Folds
+
+    def rows(self, fold: str) -> NDArray[np.int64]:
+        """The samples of a fold, in the order of the store; `all` is every sample."""
+        if fold == "all":
+            return np.arange(len(self.store))
+        videos = set(self.folds[fold])
+        return np.array([row for row, video in enumerate(self.store.videos) if video in videos], dtype=np.int64)
+
+    def fold(self, name: str, objective: Objective) -> Fold:
+        """The samples of a fold with their targets. DataError where it has none that can be used."""
+        rows = self.rows(name)
+        labels = self.store.labels[torch.from_numpy(rows)]
+        used = objective.used(labels)
+        rows = rows[used.numpy()]
+        if not len(rows):
+            raise DataError(
+                f"The fold '{name}' of {self.dataset.name} ({self.folds.source}) has no sample to use: do its ids "
+                "agree with the data set's? `--set data.folds=random` splits by video instead."
+            )
+        return Fold(name, rows, objective.targets(labels[used]))
+
+    def notes(self) -> list[str]:
+        """What does not fit between the folds and the data."""
+        have = set(self.store.videos)
+        listed = {video for fold in FOLDS for video in self.folds[fold]}
+        absent = {fold: len(set(self.folds[fold]) - have) for fold in FOLDS}
+        outside = sum(video not in listed for video in self.store.videos)
+        notes = [f"{count} videos of the fold '{fold}' have no samples." for fold, count in absent.items() if count]
+        if outside:
+            notes.append(f"{outside} samples of {len(have - listed)} videos are in no fold and are not used.")
+        return [*self.store.facts["notes"], *notes]
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the data without a look into any fold."""
+        kept = ("dataset", "synthetic", "unit", "label_source", "targets", "left_out", "modalities", "fingerprint")
+        return {key: self.store.facts[key] for key in kept} | {
+            "folder": str(self.dataset.folder.resolve()),
+            "sources": self.store.facts["sources"],
+            "samples": len(self.store),
+            "videos": len(set(self.store.videos)),
+            "fold_source": self.folds.source,
+            "notes": self.notes(),
+        }
+
+    def fold_facts(self, name: str, objective: Objective) -> dict[str, Any]:
+        """How many samples of each class a fold has."""
+        rows = self.rows(name)
+        labels = self.store.labels[torch.from_numpy(rows)]
+        targets = objective.targets(labels[objective.used(labels)])
+        counts = (
+            targets.sum(dim=0).long() if objective.multi else torch.bincount(targets, minlength=len(objective.classes))
+        )
+        return {
+            "samples": len(rows),
+            "videos": len({self.store.videos[row] for row in rows}),
+            "used": len(targets),
+            "classes": dict(zip(objective.classes, counts.tolist(), strict=True)),
+            "no_emotion": int((~(labels > 0).any(dim=1)).sum()),
+        }
+
+
+def open_corpus(folder: Path, settings: DataSettings, monitor: Monitor = SILENT) -> Corpus:
+    """The data set of a folder, cut, packed and split as a recipe says."""
+    dataset = load_dataset(folder)
+    options = Options(
+        unit=settings.unit,
+        complete_only=settings.complete_only,
+        max_steps=per_modality(settings.max_steps, dataset),
+        downsample=per_modality(settings.downsample, dataset),
+    )
+    store = open_store(dataset, options, monitor=monitor)
+    return Corpus(dataset, store, find_folds(dataset, settings, store.videos))
+
+
+def find_folds(dataset: Dataset, settings: DataSettings, videos: tuple[str, ...]) -> Folds:
+    """The folds that the settings ask for: a file, the data set's own, or random by video."""
+    path: Path | None = None
+    if settings.folds == "auto":
+        path = dataset.folds
+    elif settings.folds != "random":
+        path = dataset.folder / settings.folds
+        if not path.is_file():
+            raise SettingsError(f"data.folds is '{settings.folds}', but {path} is not there; or use auto or random.")
+    if path is not None:
+        return read_folds(path, settings.rotation)
+    if settings.rotation is not None:
+        raise SettingsError(f"data.rotation is {settings.rotation}, but there is no file of folds to rotate.")
+    first, second, third = settings.ratios
+    return random_folds(videos, (first, second, third), settings.split_seed)
+
+
+def per_modality(value: PerModality, dataset: Dataset) -> dict[str, int]:
+    """One number for every modality, or those that are named."""
+    return dict(value) if isinstance(value, dict) else dict.fromkeys(dataset.modalities, value)

@@ -1,0 +1,205 @@
+"""One `.csd` file (computational sequence, CMU-MultimodalSDK): an HDF5 file read lazily and without trust.
+
+Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] seconds}`. HDF5 on its own follows
+external links, external storage and virtual data sets into other files; all of these are refused here.
+"""
+
+import json
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from emotiwave_core.errors import DataError
+
+MAX_BYTES = 8 << 30  # of one id's features: 8 GiB is days of any known feature
+MAX_EXPANSION = 1100  # deflate cannot pack tighter than 1032 to 1
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
+
+
+class Sequence(NamedTuple):
+    """One entry of a file."""
+
+    features: NDArray[Any]  # [T, F] float32, or [T, F] bytes where the file holds words
+    intervals: NDArray[np.float64]  # [T, 2] seconds
+
+
+def split_key(key: str) -> tuple[str, int | None]:
+    """The video of an entry and its number in it: `id[3]` (in files aligned to segments) is ("id", 3)."""
+    match = _ENTRY.fullmatch(key)
+    return (match[1], int(match[2])) if match else (key, None)
+
+
+class CsdFile:
+    """An open `.csd` file. Use it as a context manager. DataError where it is not one or cannot be trusted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        try:
+            self.root = self._first_group()
+            group = self._file[self.root]
+            self.metadata = _metadata(path, self._child(group, "metadata")) if "metadata" in group else {}
+            self._data = self._child(group, "data")
+            self.keys: tuple[str, ...] = tuple(self._data)
+            if not self.keys:
+                raise DataError(f"{path}: '{self.root}/data' holds no ids; the file is empty.")
+            first = self._dataset(self.keys[0], "features")
+            self.width: int = first.shape[1]
+            self.is_words: bool = first.dtype.kind == "S"
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "CsdFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def dimension_names(self) -> list[str] | None:
+        """The names of the feature columns, where the file tells them and their number fits."""
+        names = self.metadata.get("dimension names")
+        if isinstance(names, list) and len(names) == self.width and all(isinstance(name, str) for name in names):
+            return [name.strip() for name in names]
+        return None
+
+    def steps(self, key: str) -> int:
+        """The number of steps of an entry, from its declared shape."""
+        return int(self._dataset(key, "features").shape[0])
+
+    def intervals(self, key: str) -> NDArray[np.float64]:
+        """The intervals [T, 2] of an entry, in seconds."""
+        dataset = self._dataset(key, "intervals")
+        if dataset.shape[1] != 2 or dataset.dtype.kind not in "fiu":
+            raise DataError(f"{self.path}: intervals of {key!r} are {_form(dataset)}, not [steps, 2] numbers.")
+        steps = self.steps(key)
+        if dataset.shape[0] != steps:
+            raise DataError(f"{self.path}: {key!r} has {steps} rows of features but {dataset.shape[0]} intervals.")
+        return np.asarray(self._content(dataset, key), dtype=np.float64)
+
+    def read(self, key: str) -> Sequence:
+        """The features and intervals of an entry, as they stand (-inf and NaN included)."""
+        dataset = self._dataset(key, "features")
+        if dataset.shape[1] != self.width or (dataset.dtype.kind == "S") != self.is_words:
+            expected = f"{self.width} columns of {'words' if self.is_words else 'numbers'}"
+            raise DataError(
+                f"{self.path}: features of {key!r} are {_form(dataset)}; the file's first id has {expected}."
+            )
+        values = self._content(dataset, key)
+        if not self.is_words:
+            with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
+                values = np.asarray(values, dtype=np.float32)
+        return Sequence(values, self.intervals(key))
+
+    def _first_group(self) -> str:
+        for name in self._file:
+            _hard_link(self.path, self._file, name)
+            if isinstance(self._file[name], h5py.Group) and "data" in self._file[name]:
+                return str(name)
+        raise DataError(f"{self.path}: no group with a 'data' group in it, so this is HDF5 but not a .csd file.")
+
+    def _child(self, group: h5py.Group, name: str) -> h5py.Group:
+        _hard_link(self.path, group, name)
+        child = group[name]
+        if not isinstance(child, h5py.Group):
+            raise DataError(f"{self.path}: '{child.name}' is not a group, so this is not a .csd file.")
+        return child
+
+    def _dataset(self, key: str, name: str) -> h5py.Dataset:
+        try:
+            entry = self._child(self._data, key)
+            if name not in entry:
+                raise DataError(f"{self.path}: {key!r} has no '{name}'.")
+            _hard_link(self.path, entry, name)
+            dataset = entry[name]
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise _damaged(self.path, key, error) from error
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
+        _check(self.path, key, dataset)
+        return dataset
+
+    def _content(self, dataset: h5py.Dataset, key: str) -> NDArray[Any]:
+        try:
+            return np.asarray(dataset[()])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _damaged(self.path, key, error) from error
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    size = path.stat().st_size
+    try:
+        return h5py.File(path, "r", locking=False)
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read it.") from error
+    except OSError as error:
+        with path.open("rb") as file:
+            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        what = "is a damaged or cut-off HDF5 file" if is_hdf5 else "is not an HDF5 file"
+        raise DataError(f"{path} ({size} bytes) {what}, probably a failed download: fetch it again.") from error
+
+
+def _damaged(path: Path, key: str, error: Exception) -> DataError:
+    return DataError(f"{path}: {key!r} cannot be read, the file is damaged ({error}): fetch it again.")
+
+
+def _hard_link(path: Path, group: h5py.Group, name: str) -> None:
+    """Soft and external links are refused: they can lead to another file or in a circle."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise DataError(f"{path}: {name!r} in '{group.name}' is a link to elsewhere; only plain entries are read.")
+
+
+def _form(dataset: h5py.Dataset) -> str:
+    return f"{list(dataset.shape)} of {dataset.dtype}"
+
+
+def _check(path: Path, key: str, dataset: h5py.Dataset) -> None:
+    """Refuse what could read another file, run other code or unpack without bound."""
+    where = f"{path}: {key!r}"
+    if dataset.shape is None or len(dataset.shape) != 2:
+        raise DataError(f"{where} has data of shape {dataset.shape}, not [steps, columns].")
+    if dataset.dtype.kind not in "fiuS":
+        raise DataError(f"{where} has data of type {dataset.dtype}; only numbers and byte strings are read.")
+    if dataset.is_virtual or dataset.external:
+        raise DataError(f"{where} keeps its data in another file; only data inside the file is read.")
+    plist = dataset.id.get_create_plist()
+    if any(plist.get_filter(index)[0] not in _FILTERS for index in range(plist.get_nfilters())):
+        raise DataError(f"{where} is compressed with a filter other than gzip, shuffle and fletcher32.")
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > MAX_BYTES or dataset.nbytes > MAX_EXPANSION * max(stored, 64):
+        raise DataError(f"{where} declares {dataset.nbytes} bytes of data but {stored} are stored; it is not read.")
+
+
+def _metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
+    """Metadata values are `(1,)` byte strings that hold JSON or plain text; what is neither is left out."""
+    found: dict[str, Any] = {}
+    for name in group:
+        _hard_link(path, group, name)
+        dataset = group[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual or dataset.size != 1:
+            continue
+        try:
+            value = np.asarray(dataset[()]).reshape(-1)[0]
+        except (OSError, RuntimeError, ValueError, TypeError):
+            continue
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        try:
+            found[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            found[name] = text
+    return found

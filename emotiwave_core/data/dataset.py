@@ -1,0 +1,121 @@
+"""A data set is a folder: its `dataset.toml`, or the standard file names of CMU-MOSEI, say which file is what."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from emotiwave_core.errors import DataError, choices
+
+# The files of CMU-MOSEI as its SDK names them; the first one that is there is taken.
+STANDARD = {
+    "text": ("CMU_MOSEI_TimestampedWordVectors.csd", "CMU_MOSEI_TimestampedGloveVectors.csd"),
+    "audio": ("CMU_MOSEI_COVAREP.csd",),
+    "visual": ("CMU_MOSEI_VisualOpenFace2.csd", "CMU_MOSEI_VisualFacet42.csd"),
+}
+STANDARD_LABELS = "CMU_MOSEI_Labels.csd"
+STANDARD_FOLDS = ("folds.json", "cmu_mosei_std_folds.py")
+EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+
+
+@attrs.frozen
+class Dataset:
+    """Which file of a folder is what."""
+
+    name: str
+    folder: Path
+    modalities: dict[str, Path]
+    labels: Path
+    targets: tuple[str, ...] | None = None  # the emotions, by name; None: every label column but sentiment
+    columns: tuple[str, ...] | None = None  # names of the label columns, for a file that does not tell them
+    folds: Path | None = None
+    synthetic: bool = False
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """The data set of a folder. DataError where the folder or its `dataset.toml` is not right."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; give the folder that holds the data set's .csd files.")
+    if (folder / "dataset.toml").is_file():
+        return _described(folder)
+    modalities = {
+        modality: folder / name
+        for modality, names in STANDARD.items()
+        for name in [next((name for name in names if (folder / name).is_file()), None)]
+        if name
+    }
+    if not (folder / STANDARD_LABELS).is_file():
+        found = ", ".join(sorted(path.name for path in folder.glob("*.csd"))) or "no .csd file"
+        raise DataError(
+            f"{folder} has neither a dataset.toml nor {STANDARD_LABELS} (there: {found}); write a dataset.toml with "
+            "name, [modalities] and [labels] as the README shows."
+        )
+    folds = next((folder / name for name in STANDARD_FOLDS if (folder / name).is_file()), None)
+    return Dataset("CMU-MOSEI", folder, modalities, folder / STANDARD_LABELS, targets=EMOTIONS, folds=folds)
+
+
+def _described(folder: Path) -> Dataset:
+    path = folder / "dataset.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid TOML: {error}.") from error
+    _known(path, "", table, {"name", "synthetic", "modalities", "labels", "folds"})
+    labels = _table(path, table, "labels")
+    _known(path, "labels.", labels, {"file", "targets", "columns"})
+    folds = _table(path, table, "folds") if "folds" in table else {}
+    _known(path, "folds.", folds, {"file"})
+    modalities = _table(path, table, "modalities")
+    if not modalities or any("+" in name or not name for name in modalities):
+        raise DataError(f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+'.")
+    synthetic = table.get("synthetic", False)
+    if not isinstance(synthetic, bool):
+        raise DataError(f"{path}: 'synthetic' is {synthetic!r}, not true or false.")
+    return Dataset(
+        name=_text(path, "name", table.get("name", folder.resolve().name)),
+        folder=folder,
+        modalities={name: _file(path, f"modalities.{name}", value) for name, value in modalities.items()},
+        labels=_file(path, "labels.file", labels.get("file")),
+        targets=_names(path, "labels.targets", labels.get("targets")),
+        columns=_names(path, "labels.columns", labels.get("columns")),
+        folds=_file(path, "folds.file", folds["file"]) if "file" in folds else None,
+        synthetic=synthetic,
+    )
+
+
+def _known(path: Path, prefix: str, table: Mapping[str, Any], keys: set[str]) -> None:
+    for key in table:
+        if key not in keys:
+            raise DataError(f"{path}: unknown key '{prefix}{key}'.{choices(key, keys)}")
+
+
+def _table(path: Path, table: dict[str, Any], key: str) -> dict[str, Any]:
+    value = table.get(key)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: the table [{key}] is missing.")
+    return value
+
+
+def _text(path: Path, key: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise DataError(f"{path}: '{key}' is {value!r}, not a text.")
+    return value
+
+
+def _file(path: Path, key: str, value: object) -> Path:
+    file = path.parent / _text(path, key, value)
+    if not file.is_file():
+        raise DataError(f"{path}: '{key}' names {file}, which is not there.")
+    return file
+
+
+def _names(path: Path, key: str, value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
+        raise DataError(f"{path}: '{key}' is {value!r}, not a list of names.")
+    if len(set(value)) != len(value):
+        raise DataError(f"{path}: '{key}' names a column twice: {value}.")
+    return tuple(value)

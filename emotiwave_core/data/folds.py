@@ -1,0 +1,113 @@
+"""Which videos are for training, validation and test. No video is ever in two folds."""
+
+import ast
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from emotiwave_core.errors import DataError, SettingsError
+
+FOLDS = ("train", "valid", "test")
+SPLIT_SEED = 42
+
+
+@attrs.frozen
+class Folds:
+    """The video ids of each fold and where they come from."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    source: str
+
+    def __attrs_post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for fold in FOLDS:
+            for video in self[fold]:
+                if video in seen:
+                    where = f"twice in '{fold}'" if seen[video] == fold else f"in both '{seen[video]}' and '{fold}'"
+                    raise DataError(f"{self.source} has the video {video!r} {where}; each must be in one fold, once.")
+                seen[video] = fold
+
+    def __getitem__(self, fold: str) -> tuple[str, ...]:
+        if fold not in FOLDS:
+            raise KeyError(fold)
+        return {"train": self.train, "valid": self.valid, "test": self.test}[fold]
+
+
+def read_folds(path: Path, rotation: int | None = None) -> Folds:
+    """Folds from a JSON file, or from the CMU SDK's `cmu_mosei_std_folds.py`, which is read and never executed.
+
+    A file with `train`, `valid` and `test` is taken as it is. One with `fold0`, `fold1`, … needs a rotation r: test is
+    fold r, valid the one after it, train all others.
+    """
+    lists = _sdk_lists(path) if path.suffix == ".py" else _json_lists(path)
+    if set(FOLDS) <= set(lists):
+        if rotation is not None:
+            raise SettingsError(
+                f"data.rotation is {rotation}, but {path} has fixed folds (train, valid, test); leave it out."
+            )
+        return Folds(lists["train"], lists["valid"], lists["test"], source=str(path))
+    numbered = [lists[f"fold{number}"] for number in range(len(lists)) if f"fold{number}" in lists]
+    if len(numbered) != len(lists) or len(numbered) < 3:
+        raise DataError(
+            f"{path} has the lists {', '.join(sorted(lists)) or 'none'}; "
+            "needed are train, valid and test, or fold0, fold1, fold2, …"
+        )
+    if rotation is None or not 0 <= rotation < len(numbered):
+        raise SettingsError(
+            f"{path} has {len(numbered)} folds to rotate: set data.rotation to 0 … {len(numbered) - 1}, not {rotation}."
+        )
+    valid = (rotation + 1) % len(numbered)
+    train = [video for number, videos in enumerate(numbered) if number not in (rotation, valid) for video in videos]
+    return Folds(tuple(train), numbered[valid], numbered[rotation], source=f"{path}, rotation {rotation}")
+
+
+def random_folds(videos: Sequence[str], ratios: tuple[float, float, float], seed: int = SPLIT_SEED) -> Folds:
+    """A random split by video: two nested scikit-learn `train_test_split` calls over the sorted ids."""
+    from sklearn.model_selection import train_test_split
+
+    names = sorted(set(videos))
+    source = f"random by video, {'/'.join(f'{ratio:g}' for ratio in ratios)}, seed {seed}"
+    try:
+        train, rest = train_test_split(names, test_size=round(1 - ratios[0], 9), random_state=seed)
+        valid, test = train_test_split(rest, test_size=round(ratios[2] / (ratios[1] + ratios[2]), 9), random_state=seed)
+    except ValueError as error:
+        raise DataError(f"{len(names)} videos cannot be split {source}: {error}") from error
+    return Folds(tuple(train), tuple(valid), tuple(test), source)
+
+
+def _json_lists(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}.") from error
+    if not isinstance(table, dict):
+        raise DataError(f'{path} must be a JSON object of lists of video ids, such as {{"train": [...]}}.')
+    return {name: _ids(path, name, value) for name, value in table.items()}
+
+
+def _sdk_lists(path: Path) -> dict[str, tuple[str, ...]]:
+    """`standard_train_fold = ['id', …]` and its sisters, as literals."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path} is not readable Python: {error}.") from error
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            for fold in FOLDS:
+                if node.targets[0].id == f"standard_{fold}_fold":
+                    try:
+                        found[fold] = _ids(path, fold, ast.literal_eval(node.value))
+                    except (ValueError, TypeError) as error:
+                        raise DataError(f"{path}: standard_{fold}_fold is not a plain list of ids.") from error
+    return found
+
+
+def _ids(path: Path, name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(video, str) for video in value):
+        raise DataError(f"{path}: '{name}' is not a list of video ids.")
+    return tuple(value)

@@ -1,0 +1,138 @@
+"""Samples: labelled segments of videos, or whole videos, and the steps of a sequence that belong to them."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from emotiwave_core.data.csd import CsdFile, split_key
+from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.labels import LabelColumns, label_columns
+from emotiwave_core.errors import DataError
+
+Unit = Literal["segment", "video"]
+
+
+class _Row(NamedTuple):
+    id: str
+    video: str
+    interval: NDArray[np.float64]  # [2]
+    labels: NDArray[np.float32]  # [C]
+
+
+@attrs.frozen(eq=False)
+class Samples:
+    """The labelled samples of a data set, N of them in the order of their video ids."""
+
+    ids: tuple[str, ...]  # `video[k]` for segments, k counting the rows of the label file; `video` for videos
+    videos: tuple[str, ...]
+    intervals: NDArray[np.float64]  # [N, 2] seconds
+    labels: NDArray[np.float32]  # [N, C] intensities, in the order of columns.targets
+    columns: LabelColumns
+    notes: tuple[str, ...] = ()
+
+    def take(self, rows: NDArray[np.intp]) -> "Samples":
+        """Some of the samples."""
+        return attrs.evolve(
+            self,
+            ids=tuple(self.ids[row] for row in rows),
+            videos=tuple(self.videos[row] for row in rows),
+            intervals=self.intervals[rows],
+            labels=self.labels[rows],
+        )
+
+
+def read_samples(dataset: Dataset, unit: Unit) -> Samples:
+    """All labelled samples. A row with a label or a bound that is not a number is left out, and said in `notes`."""
+    by_video: dict[str, list[_Row]] = defaultdict(list)
+    left_out = 0
+    with CsdFile(dataset.labels) as file:
+        columns = label_columns(dataset, file)
+        for video, keys in entries_by_video(file.keys).items():
+            for key in keys:
+                features, intervals = file.read(key)
+                row_labels = features[:, columns.indices]
+                usable = np.isfinite(row_labels).all(axis=1) & np.isfinite(intervals).all(axis=1)
+                left_out += int((~usable).sum())
+                number = split_key(key)[1]
+                for row in np.flatnonzero(usable):
+                    name = key if number is not None and len(usable) == 1 else f"{key}[{row}]"
+                    by_video[video].append(_Row(name, video, np.sort(intervals[row]), row_labels[row]))
+    notes = (f"{left_out} label rows hold a NaN or an infinity and are left out.",) if left_out else ()
+    rows = [row for video in sorted(by_video) for row in by_video[video]]
+    if unit == "video":
+        rows = [_whole(by_video[video]) for video in sorted(by_video)]
+    if not rows:
+        raise DataError(f"{dataset.labels} holds no label row.")
+    if len({row.id for row in rows}) != len(rows):
+        raise DataError(f"{dataset.labels} labels a segment twice: it holds an id both whole and as `id[0]`.")
+    return Samples(
+        ids=tuple(row.id for row in rows),
+        videos=tuple(row.video for row in rows),
+        intervals=np.stack([row.interval for row in rows]),
+        labels=np.stack([row.labels for row in rows]),
+        columns=columns,
+        notes=columns.notes + notes,
+    )
+
+
+def _whole(rows: list[_Row]) -> _Row:
+    """The segments of a video as one: the mean of their labels."""
+    intervals = np.stack([row.interval for row in rows])
+    labels = np.stack([row.labels for row in rows]).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return _Row(rows[0].video, rows[0].video, np.array([intervals[:, 0].min(), intervals[:, 1].max()]), labels)
+
+
+def entries_by_video(keys: tuple[str, ...]) -> dict[str, list[str]]:
+    """The entries of each video: its id alone, or `id[0]`, `id[1]`, … in numerical order."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        found[split_key(key)[0]].append(key)
+    return {video: sorted(names, key=lambda name: split_key(name)[1] or 0) for video, names in found.items()}
+
+
+def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The steps that have finite bounds, by their start (stable)."""
+    finite = np.flatnonzero(np.isfinite(intervals).all(axis=1))
+    return finite[np.argsort(intervals[finite, 0], kind="stable")]
+
+
+def cut(intervals: NDArray[np.float64], start: float, end: float) -> NDArray[np.intp]:
+    """The steps that belong to [start, end), in time order.
+
+    A step belongs when it overlaps the segment for some time, as in the CMU-MultimodalSDK's align. A step or segment
+    of zero length is an instant: it belongs when it lies in the other's [start, end), or both are the same instant.
+    """
+    low, high = np.minimum(intervals[:, 0], intervals[:, 1]), np.maximum(intervals[:, 0], intervals[:, 1])
+    overlap = (low < end) & (high > start)
+    instant = (low == high) & (low >= start) & ((low < end) | (start == end) & (low == start))
+    if start == end:
+        overlap |= (low <= start) & (high > start)
+    belongs = overlap | instant
+    order = in_time_order(intervals)
+    return np.asarray(order[belongs[order]])
+
+
+def cut_samples(
+    entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range, unit: Unit
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """The steps of each sample of one video in one modality, as rows of its entries put end to end.
+
+    entries {key: intervals [T, 2]}. In a file aligned to segments the entry `id[3]` is the sample `id[3]`, whole;
+    elsewhere a segment is cut by its interval, and a video takes everything.
+    """
+    if not entries:
+        return
+    starts = dict(zip(entries, np.cumsum([0, *map(len, entries.values())]), strict=False))
+    everything = np.concatenate(list(entries.values()))
+    for row in rows:
+        own = samples.ids[row]
+        if unit == "video":
+            yield row, in_time_order(everything)
+        elif own in entries and split_key(own)[1] is not None:
+            yield row, starts[own] + in_time_order(entries[own])
+        else:
+            yield row, cut(everything, *samples.intervals[row])

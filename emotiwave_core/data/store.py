@@ -1,0 +1,174 @@
+"""The store: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
+
+A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each modality `NAME.values` [steps, F] and
+`NAME.offsets` [N + 1]; `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources and
+of the arrays). It is built beside and renamed, under a lock, so that two runs that start together build it once.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.packing import Options, Packer, fingerprint
+from emotiwave_core.errors import DataError, ResourceError
+from emotiwave_core.files import out_of_space, sha256_of, sync_folder, write_json
+from emotiwave_core.monitor import SILENT, Monitor
+
+FORMAT = 1
+ARRAYS = "arrays.safetensors"
+
+
+@attrs.frozen(eq=False)
+class Store:
+    """An open store of N samples. The tensors are views of the memory map: copy before changing one."""
+
+    path: Path
+    facts: dict[str, Any]  # of store.json
+    ids: tuple[str, ...]
+    videos: tuple[str, ...]
+    labels: Tensor  # [N, C] float32 intensities
+    intervals: Tensor  # [N, 2] float64 seconds
+    values: dict[str, Tensor]  # {modality: [steps, F] float32}
+    offsets: dict[str, NDArray[np.int64]]  # {modality: [N + 1]}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of the modalities, in their fixed order."""
+        return tuple(self.values)
+
+    @property
+    def features(self) -> dict[str, int]:
+        """The feature width of each modality."""
+        return {name: values.shape[1] for name, values in self.values.items()}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the label columns."""
+        return tuple(self.facts["targets"])
+
+    def lengths(self, modality: str) -> NDArray[np.int64]:
+        """The steps of every sample in a modality, [N]; 0 where it is missing."""
+        return np.diff(self.offsets[modality])
+
+    def sequence(self, modality: str, sample: int) -> Tensor:
+        """One sample's steps in a modality, [T, F]."""
+        start, end = self.offsets[modality][sample : sample + 2]
+        return self.values[modality][start:end]
+
+
+def default_folder() -> Path:
+    """Where stores are kept: EMOTIWAVE_CACHE, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("EMOTIWAVE_CACHE") or platformdirs.user_cache_dir("emotiwave")) / "stores"
+
+
+def open_store(dataset: Dataset, options: Options, folder: Path | None = None, monitor: Monitor = SILENT) -> Store:
+    """The store of a data set with these options: opened where it is whole, else built.
+
+    Raises DataError for a bad source, ResourceError where the cache folder cannot be written.
+    """
+    key = fingerprint(dataset, options)
+    folder = folder or default_folder()
+    with out_of_space(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    path = folder / key
+    with out_of_space(folder), FileLock(folder / f"{key}.lock"):
+        try:
+            return _open(path, key)
+        except FileNotFoundError:
+            pass
+        except (DataError, OSError, ValueError, KeyError, TypeError) as error:
+            monitor.say(f"The store {path} is damaged ({error}) and is built anew.")
+        _clear(path)
+        _build(dataset, options, path, key, monitor)
+        return _open(path, key)
+
+
+def _open(path: Path, key: str) -> Store:
+    """Open and verify: FileNotFoundError where there is none, DataError where it is not what it says."""
+    from safetensors import SafetensorError, safe_open
+
+    facts = json.loads((path / "store.json").read_text(encoding="utf-8"))
+    if facts["format"] != FORMAT or facts["fingerprint"] != key:
+        raise DataError("it is of another format or another data set")
+    if sha256_of(path / ARRAYS) != facts["sha256"]:
+        raise DataError("its arrays are not the ones that were written")
+    try:
+        with safe_open(path / ARRAYS, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise DataError(str(error)) from error
+    modalities = facts["modalities"]
+    return Store(
+        path=path,
+        facts=facts,
+        ids=tuple(facts["ids"]),
+        videos=tuple(facts["videos"]),
+        labels=tensors["labels"],
+        intervals=tensors["intervals"],
+        values={name: tensors[f"{name}.values"] for name in modalities},
+        offsets={name: tensors[f"{name}.offsets"].numpy() for name in modalities},
+    )
+
+
+def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Monitor) -> None:
+    packer = Packer(dataset, options, monitor)
+    with out_of_space(path):
+        building = Path(tempfile.mkdtemp(prefix=f"{key}.building-", dir=path.parent))
+    try:
+        _write_arrays(building / ARRAYS, packer)
+        facts = packer.facts() | {"format": FORMAT, "fingerprint": key, "sha256": sha256_of(building / ARRAYS)}
+        write_json(building / "store.json", facts)
+        with out_of_space(path):
+            building.chmod(0o755)
+            building.replace(path)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _write_arrays(path: Path, packer: Packer) -> None:
+    """Write the safetensors file piece by piece, so that no more than one video is in memory."""
+    arrays = packer.shapes()
+    header: dict[str, Any] = {}
+    position = 0
+    for name, (kind, shape) in arrays.items():
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+        code = {"float32": "F32", "float64": "F64", "int64": "I64"}[kind]
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, position + size]}
+        position += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    start = 8 + len(text)
+    with out_of_space(path), path.open("wb") as file:
+        if hasattr(os, "posix_fallocate") and position:
+            os.posix_fallocate(file.fileno(), 0, start + position)  # a full disk is noticed now, not after an hour
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in arrays:
+            file.seek(start + header[name]["data_offsets"][0])
+            for piece in packer.pieces(name):
+                file.write(piece.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _clear(path: Path) -> None:
+    """Take away a damaged store and what a killed build of it left (the lock is held: no one else is building it)."""
+    for leftover in [path, *path.parent.glob(f"{path.name}.building-*")]:
+        shutil.rmtree(leftover, ignore_errors=True)
+    if path.exists():
+        raise ResourceError(f"The damaged store {path} cannot be removed; remove it by hand or set EMOTIWAVE_CACHE.")
