@@ -1,0 +1,102 @@
+"""The command line: thin commands that parse, call and print. Heavy imports happen inside them."""
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from emotiwave_core import __version__
+from emotiwave_core.cli.data import data
+from emotiwave_core.cli.evaluate import evaluate
+from emotiwave_core.cli.parts import plugins, recipes
+from emotiwave_core.cli.report import report
+from emotiwave_core.cli.run import run
+from emotiwave_core.errors import EmotiwaveError
+
+SECTIONS = {"Train and score": (run, evaluate, report), "Look at data": (data,), "Parts": (recipes, plugins)}
+
+
+class Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+class Sections(click.Group):
+    """A group whose help lists its commands under headings."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, section by section."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(80)) for command in commands])
+
+
+@click.group(
+    cls=Sections,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nExamples:\n  emotiwave run                              train on the embedded synthetic sample\n"
+    "  emotiwave run notebook --data DIR          a named recipe on your data\n"
+    "  emotiwave data inspect DIR                 what is in a folder of .csd files",
+)
+@click.version_option(__version__, prog_name="emotiwave")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def emotiwave(debug: bool) -> None:
+    """Multimodal emotion recognition that keeps working when a modality is missing."""
+
+
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        emotiwave.add_command(_command)
+
+
+def main() -> None:
+    """The program `emotiwave`: exit codes 0 ok, 1 internal, 2 usage, 3 data, 4 plugin, 5 resources, 6 diverged."""
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = emotiwave(args=[argument for argument in arguments if argument != "--debug"], standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0  # what a command gave to `context.exit`
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("Stopped.", 130, debug)
+    except Terminated:
+        return _failed("Terminated.", 143, debug)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except EmotiwaveError as error:
+        return _failed(f"Error: {error}", error.exit_code, debug)
+    except MemoryError as error:
+        return _failed(f"Error: out of memory {error}; lower training.batch_size or data.max_steps.", 5, debug)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            return _failed("Error: the device is out of memory; lower training.batch_size.", 5, debug)
+        return _failed(f"Internal error: {type(error).__name__}: {error} (--debug shows where).", 1, debug)
+
+
+def _failed(sentence: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(printable(sentence), err=True)
+    return code
+
+
+def printable(text: str) -> str:
+    """Text from data files without control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

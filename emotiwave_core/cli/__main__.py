@@ -1,0 +1,5 @@
+"""`python -m emotiwave_core.cli`."""
+
+from emotiwave_core.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""What commands share: options under headings, folders as arguments, and JSON on stdout."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+class SectionedOption(click.Option):
+    """An option that stands under a heading in the help."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options by heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
+        for title, records in sorted(sections.items(), key=lambda item: item[0] == "Other"):
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def option(*names: str, section: str = "Options", **settings: Any) -> Callable[[F], F]:
+    """`click.option` under a heading."""
+    return click.option(*names, cls=SectionedOption, section=section, **settings)
+
+
+registry_option = option(
+    "--registry", "registry_file", type=FILE, section="Other", help="A registry.toml laid over the others."
+)
+device_option = option(
+    "--device", default="auto", show_default=True, section="Computing", help="auto, cpu, cuda or cuda:N."
+)
+json_option = option("--json", "as_json", is_flag=True, section="Other", help="JSON on stdout, for programs.")
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

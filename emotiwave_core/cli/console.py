@@ -1,0 +1,64 @@
+"""What a person sees: progress on a terminal, lines in a pipe, tables on stdout."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from emotiwave_core.cli import printable
+from emotiwave_core.monitor import Monitor
+
+
+class Console(Monitor):
+    """Speaks on stderr. A bar is shown on a terminal and taken away when its work is done; a pipe gets lines alone."""
+
+    def __init__(self) -> None:
+        self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self.rich.print(Text(printable(text)))
+
+    def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """A bar with the time that is left."""
+        return self._bar(title, total)
+
+    @contextmanager
+    def _bar(self, title: str, total: int) -> Iterator[Callable[[], None]]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.rich, transient=True, disable=not self.rich.is_terminal) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda: bar.advance(task)
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """The table of configurations, on stdout."""
+    title = f"{scores['dataset']}: {scores['fold']} fold, {scores['samples']} samples"
+    if scores["synthetic"] and "synthetic" not in title.lower():
+        title += " (synthetic)"
+    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("configuration")
+    for name in ("macro-F1", "to complete", "relative", "weighted acc."):
+        table.add_column(name, justify="right")
+    for name, entry in scores["configurations"].items():
+        relative, weighted = entry["relative_drop"], entry["weighted_accuracy"]
+        is_complete = name == scores["complete"]["configuration"]
+        table.add_row(
+            Text(printable(name)),
+            f"{entry['macro_f1']:.3f}",
+            "" if is_complete else f"{-entry['absolute_drop']:+.3f}",
+            "" if is_complete or relative is None else f"{-relative:+.0%}",
+            "–" if weighted is None else f"{weighted:.3f}",
+        )
+    table.add_section()
+    table.add_row("mean", f"{scores['mean_macro_f1']:.3f}", "", "", "")
+    table.add_row(Text(printable(f"worst ({scores['worst']['configuration']})")), f"{scores['worst']['macro_f1']:.3f}")
+    console = RichConsole(highlight=False)
+    console.print(table)
+    collapsed = {name: entry["collapsed"] for name, entry in scores["configurations"].items() if entry["collapsed"]}
+    for note in [*(f"With {name} {what}." for name, what in collapsed.items()), *scores["notes"]]:
+        console.print(Text(printable(f"Note: {note}")), soft_wrap=True)

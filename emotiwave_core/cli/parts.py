@@ -1,0 +1,56 @@
+"""`emotiwave recipes` and `emotiwave plugins`."""
+
+from pathlib import Path
+
+import click
+
+from emotiwave_core.cli.common import json_option, print_json, registry_option
+
+
+@click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave recipes show notebook > mine.toml")
+@click.pass_context
+def recipes(context: click.Context) -> None:
+    """List the recipes, or show one."""
+    if context.invoked_subcommand is None:
+        from emotiwave_core.registry import load_registry
+
+        for name, table in load_registry(None).recipes.items():
+            parts = [table.get(key, {}) for key in ("encoder", "fusion", "dropout")]
+            names = [part if isinstance(part, str) else part.get("name", "by modality") for part in parts]
+            click.echo(f"{name:12} {', '.join(filter(None, names))}")
+
+
+@recipes.command()
+@click.argument("name")
+@registry_option
+def show(name: str, registry_file: Path | None) -> None:
+    """Print a recipe in full, as TOML that `emotiwave run FILE.toml` takes."""
+    import tomli_w
+
+    from emotiwave_core.cli.run import recipe_table
+    from emotiwave_core.engine.run import complete
+    from emotiwave_core.recipe import Recipe
+    from emotiwave_core.registry import load_registry
+
+    registry = load_registry(registry_file)
+    table, source = recipe_table(name, registry)
+    click.echo(tomli_w.dumps(complete(Recipe.from_table(table, source), registry).to_table()), nl=False)
+
+
+@click.command(epilog="\b\nExample:\n  emotiwave plugins --json")
+@json_option
+@registry_option
+def plugins(as_json: bool, registry_file: Path | None) -> None:
+    """List all parts: who provides each, and whether it works."""
+    from emotiwave_core.probe import survey
+    from emotiwave_core.registry import load_registry
+
+    rows = survey(load_registry(registry_file), registry_file)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        options = ", ".join(f"{name}={default!r}" for name, default in row["options"].items())
+        click.echo(f"{row['kind']:8} {row['name']:12} {row['state']:10} {row['provider']}")
+        if row["summary"]:
+            click.echo(f"{'':22}{row['summary']}{f' ({options})' if options else ''}")

@@ -1,0 +1,180 @@
+"""`emotiwave run`."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emotiwave_core.cli.common import (
+    EXISTING,
+    FOLDER,
+    SectionedCommand,
+    device_option,
+    json_option,
+    option,
+    print_json,
+    registry_option,
+)
+
+EXAMPLES = """\b
+Examples:
+  emotiwave run --encoder bilstm --fusion concat
+  emotiwave run notebook --data ravdess --out runs/notebook
+  emotiwave run --data DIR --encoder bilstm:hidden_size=256 --fusion crossmodal
+  emotiwave run --data DIR --encoder text=bilstm:layers=2 --encoder bilstm
+  emotiwave run paper --data DIR --set training.epochs=5 --set seed=3
+  emotiwave run --resume runs/notebook
+"""
+
+
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
+@click.argument("recipe", required=False)
+@option("--data", type=EXISTING, section="Data", help="The data set's folder. Without it: the synthetic sample.")
+@option(
+    "--encoder", multiple=True, metavar="[MODALITY=]NAME[:OPTIONS]", section="Parts", help="For all, or one modality."
+)
+@option("--fusion", metavar="NAME[:OPTIONS]", section="Parts", help="How modalities become one vector.")
+@option("--dropout", metavar="NAME[:OPTIONS]", section="Parts", help="Which modalities training takes away.")
+@option("--set", "settings", multiple=True, metavar="KEY=VALUE", section="Parts", help="Any value of the recipe.")
+@device_option
+@option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), section="Computing", help="Short for --set training.precision."
+)
+@option("--out", type=FOLDER, section="Result", help="The run's folder.  [default: runs/RECIPE-N]")
+@option("--resume", type=EXISTING, section="Result", help="Continue the run in this folder.")
+@json_option
+@registry_option
+def run(
+    recipe: str | None,
+    data: Path | None,
+    encoder: tuple[str, ...],
+    fusion: str | None,
+    dropout: str | None,
+    settings: tuple[str, ...],
+    device: str,
+    precision: str | None,
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+    registry_file: Path | None,
+) -> None:
+    """Train a model, score it on every configuration and write a report.
+
+    RECIPE is a name that `emotiwave recipes` lists, or a recipe's .toml file; flags override it.
+    """
+    from emotiwave_core.recipe import Recipe
+    from emotiwave_core.registry import load_registry
+
+    registry = load_registry(registry_file)
+    if resume is not None:
+        if recipe or data or encoder or fusion or dropout or settings or precision or out:
+            raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
+        return _carry_out(resume, as_json, lambda engine, *rest: engine.resume(resume, *rest), registry, device)
+    table, source = recipe_table(recipe or "default", registry)
+    table = override(table, encoder, fusion, dropout, settings, precision)
+    chosen = Recipe.from_table(table, source)
+    folder = data or sample_folder()
+    out = out or next_folder(chosen.name)
+    return _carry_out(out, as_json, lambda engine, *rest: engine.start(chosen, folder, out, *rest), registry, device)
+
+
+def _carry_out(out: Path, as_json: bool, work: Any, registry: Any, device: str) -> None:
+    """Run, print the scores, and say how to go on where it is stopped."""
+    from emotiwave_core.cli import Terminated
+    from emotiwave_core.cli.console import Console, print_scores
+    from emotiwave_core.engine import run as engine
+    from emotiwave_core.engine.device import find_device
+
+    console = Console()
+    try:
+        scores = work(engine, registry, find_device(device), console)
+    except (KeyboardInterrupt, Terminated):
+        if (out / engine.RECIPE).exists():
+            console.say(f"Nothing is lost before the last whole epoch. Continue with: emotiwave run --resume {out}")
+        raise
+    if as_json:
+        print_json(scores)
+    else:
+        print_scores(scores)
+    console.say(f"Report: {out / 'report.html'}")
+
+
+def recipe_table(name: str, registry: Any) -> tuple[dict[str, Any], str]:
+    """The table of a recipe by name or file, and how errors call it."""
+    from emotiwave_core.recipe import read_recipe
+
+    if name.endswith(".toml"):
+        return read_recipe(Path(name)), name
+    return copy.deepcopy(registry.recipe(name)), f"The recipe '{name}'"
+
+
+def override(
+    table: dict[str, Any],
+    encoder: tuple[str, ...],
+    fusion: str | None,
+    dropout: str | None,
+    settings: tuple[str, ...],
+    precision: str | None,
+) -> dict[str, Any]:
+    """Lay the flags over a recipe's table."""
+    from emotiwave_core.recipe import ALL, parse_part, parse_value
+
+    if encoder:
+        encoders: dict[str, Any] = {}
+        for text in encoder:
+            modality, equals, part = text.partition("=")
+            named = bool(equals) and ":" not in modality
+            encoders[modality.strip() if named else ALL] = parse_part(part if named else text)
+        table["encoder"] = encoders
+    if fusion:
+        table["fusion"] = parse_part(fusion)
+    if dropout:
+        table["dropout"] = parse_part(dropout)
+    for setting in (*settings, *([f"training.precision={precision}"] if precision else [])):
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise click.UsageError(f"--set takes KEY=VALUE, such as training.epochs=5, not '{setting}'.")
+        *path, last = key.strip().split(".")
+        place = table
+        for step in path:
+            inner = place.get(step, {})
+            place[step] = {"name": inner} if isinstance(inner, str) else inner
+            if not isinstance(place[step], dict):
+                raise click.UsageError(f"--set {key}: '{step}' is a value, not a table.")
+            place = place[step]
+        place[last] = parse_value(value.strip())
+    return table
+
+
+def sample_folder() -> Path:
+    """The synthetic sample, written into the cache on first use."""
+    from filelock import FileLock
+
+    from emotiwave_core import __version__
+    from emotiwave_core.cli.console import Console
+    from emotiwave_core.data.sample import write_sample
+    from emotiwave_core.data.store import default_folder
+
+    folder = default_folder().parent / f"sample-{__version__}"
+    console = Console()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "dataset.toml").exists():
+            console.say("Writing the synthetic sample data set…")
+            write_sample(folder)
+    console.say(f"No --data: training on the SYNTHETIC sample in {folder}; its scores say nothing about people.")
+    return folder
+
+
+def next_folder(name: str) -> Path:
+    """`runs/NAME-1`, or the next number that is free."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40] or "run"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{safe}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1

@@ -1,0 +1,1 @@
+"""The engine: trains, scores and keeps models."""

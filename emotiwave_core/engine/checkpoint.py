@@ -1,0 +1,136 @@
+"""What a run keeps: `model.*` can be rebuilt with nothing else, `last.safetensors` continues training.
+
+Only safetensors and JSON are read: a checkpoint cannot run code. Every file is written beside and renamed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from emotiwave_core.errors import DataError, PluginError
+from emotiwave_core.files import sha256_of, write_bytes, write_json
+from emotiwave_core.interfaces import Tensors
+from emotiwave_core.model import FusionModel, assemble
+from emotiwave_core.objective import Objective, make_objective
+from emotiwave_core.recipe import Recipe
+from emotiwave_core.registry import Registry
+
+FORMAT = 1
+WEIGHTS, ABOUT, LAST = "model.safetensors", "model.json", "last.safetensors"
+NEEDED = {"recipe": dict, "features": dict, "steps": dict, "targets": list, "thresholds": dict | None}
+
+
+def save_model(run: Path, model: FusionModel, about: dict[str, Any]) -> None:
+    """Write the weights, then the description that names their SHA-256."""
+    from safetensors.torch import save
+
+    write_bytes(run / WEIGHTS, save(_plain(model.state_dict())))
+    write_json(run / ABOUT, {"format": FORMAT, **about, "weights_sha256": sha256_of(run / WEIGHTS)})
+
+
+def describe(recipe: Recipe, registry: Registry, model: FusionModel, objective: Objective) -> dict[str, Any]:
+    """What `model.json` holds beyond weights and scores: enough to assemble the model again."""
+    from emotiwave_core import __version__
+
+    asked: list[tuple[str, str, str | None]] = [("encoder", recipe.encoder_of(m).name, m) for m in model.modalities]
+    asked += [("fusion", recipe.fusion.name, None), ("dropout", recipe.dropout.name, None)]
+    plugins = []
+    for kind, name, modality in asked:
+        _, origin, version = registry.find(kind, name)
+        plugins.append({"kind": kind, "name": name, "modality": modality, "distribution": origin, "version": version})
+    return {
+        "emotiwave": __version__,
+        "recipe": recipe.to_table(),
+        "plugins": plugins,
+        "features": {m: model.features[m] for m in model.modalities},
+        "steps": model.steps,
+        "classes": list(objective.classes),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def read_about(run: Path) -> dict[str, Any]:
+    """`model.json` of a run; DataError where it is missing or damaged."""
+    try:
+        about: dict[str, Any] = json.loads((run / ABOUT).read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise DataError(f"{run / ABOUT} has format {about['format']}, and this version reads {FORMAT}.")
+        for key, kind in NEEDED.items():
+            if not isinstance(about[key], kind):
+                raise TypeError(f"'{key}' is {about[key]!r}")
+        return about
+    except FileNotFoundError as error:
+        raise DataError(f"{run} holds no trained model ({ABOUT}); give the folder of a run that has ended.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{run / ABOUT} is damaged ({error}); train again.") from error
+
+
+def load_model(run: Path, registry: Registry) -> tuple[FusionModel, Objective, Recipe, dict[str, Any]]:
+    """The model of a run with its objective, recipe and description, on the CPU and in eval()."""
+    about = read_about(run)
+    recipe = Recipe.from_table(about["recipe"], str(run / ABOUT))
+    if not (run / WEIGHTS).is_file() or sha256_of(run / WEIGHTS) != about.get("weights_sha256"):
+        raise DataError(f"{run / WEIGHTS} is missing or damaged, or does not belong to {ABOUT}; train again.")
+    objective = make_objective(recipe.objective, tuple(about["targets"]))
+    model = assemble(recipe, registry, about["features"], len(objective.classes), about["steps"])
+    _restore(model, read_tensors(run / WEIGHTS)[0], run / WEIGHTS)
+    return model.eval(), objective, recipe, about
+
+
+def save_last(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """What the next epoch depends on beside the seed, in one file: weights, moments, and `state` as JSON."""
+    from safetensors.torch import save
+
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for number, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    write_bytes(run / LAST, save(_plain(tensors), metadata={"state": json.dumps(state)}))
+
+
+def load_last(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Put model and optimiser back to the last whole epoch; its `state`, or None where there is none."""
+    path = run / LAST
+    if not path.exists():
+        return None
+    tensors, metadata = read_tensors(path)
+    try:
+        state: dict[str, Any] = json.loads(metadata["state"])
+        moments: dict[int, Tensors] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, number, key = name.split(".", 2)
+                moments.setdefault(int(number), {})[key] = tensor
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); remove it to train from the start.") from error
+    own = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    _restore(model, own, path)
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    return state
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """The tensors and metadata of a safetensors file; DataError where it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is missing or damaged ({error}).") from error
+
+
+def _restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise PluginError(
+            f"The weights in {path} do not fit the model that its recipe assembles now (was a plugin changed?): {error}"
+        ) from error
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """Contiguous copies on the CPU: safetensors takes no views that share memory."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

@@ -1,0 +1,133 @@
+"""Scores of every configuration: each modality is encoded once, then fused 2^M - 1 times."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.configurations import Configuration, configurations, name_of
+from emotiwave_core.data.batch import batches
+from emotiwave_core.data.corpus import Corpus, Fold
+from emotiwave_core.data.store import Store
+from emotiwave_core.engine.device import autocast
+from emotiwave_core.files import write_text
+from emotiwave_core.masking import present_in
+from emotiwave_core.metrics import score
+from emotiwave_core.model import FusionModel
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objective import Objective
+
+Probabilities = NDArray[np.float64]
+
+
+@torch.inference_mode()
+def predict(
+    model: FusionModel,
+    objective: Objective,
+    store: Store,
+    fold: Fold,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str = "fp32",
+    monitor: Monitor = SILENT,
+) -> Probabilities:
+    """Probabilities [K, N, C] of every configuration, in the order of `configurations`, for the samples of a fold."""
+    model.eval()
+    kept = configurations(model.modalities)
+    found: list[torch.Tensor] = []
+    with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
+        for batch in batches(store, fold.rows, fold.targets, batch_size, device):
+            with autocast(device, precision):
+                encoded = model.encode(batch.inputs, batch.masks)
+                absent = model.encode_absent(batch.inputs)
+                present = present_in({m: batch.masks[m] for m in model.modalities})
+                logits = [
+                    model.fuse(model.only(some, encoded, absent), present & _columns(model, some, device)).logits
+                    for some in kept
+                ]
+            found.append(objective.probabilities(torch.stack(logits).float()).cpu())
+            step()
+    return torch.cat(found, dim=1).double().numpy()
+
+
+def score_all(
+    objective: Objective,
+    modalities: tuple[str, ...],
+    targets: torch.Tensor,
+    probabilities: Probabilities,
+    thresholds: NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    """What `scores.json` holds: every configuration, its drop against the complete one, mean and worst."""
+    truth = targets.cpu().numpy().astype(np.int64)
+    names = [name_of(configuration) for configuration in configurations(modalities)]
+    scores = {
+        name: score(truth, objective.decide(probabilities[k], thresholds), objective.classes)
+        for k, name in enumerate(names)
+    }
+    complete = scores[names[-1]]["macro_f1"]
+    for entry in scores.values():
+        entry["absolute_drop"] = complete - entry["macro_f1"]
+        entry["relative_drop"] = (complete - entry["macro_f1"]) / complete if complete > 0 else None
+    worst = min(names, key=lambda name: scores[name]["macro_f1"])
+    return {
+        "samples": len(truth),
+        "objective": "multi" if objective.multi else "single",
+        "classes": list(objective.classes),
+        "modalities": list(modalities),
+        "configurations": scores,
+        "mean_macro_f1": float(np.mean([entry["macro_f1"] for entry in scores.values()])),
+        "complete": {"configuration": names[-1], "macro_f1": complete},
+        "worst": {"configuration": worst, "macro_f1": scores[worst]["macro_f1"]},
+        "thresholds": None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
+        "notes": _notes(scores),
+    }
+
+
+def write_predictions(
+    path: Path,
+    corpus: Corpus,
+    objective: Objective,
+    modalities: tuple[str, ...],
+    fold: Fold,
+    probabilities: Probabilities,
+    thresholds: NDArray[np.float64] | None,
+) -> None:
+    """A row for each sample and configuration: id, interval, truth, prediction and the probability of every class.
+
+    Several emotions of one sample stand together as `happy+fear`; none is empty.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({c})" for c in objective.classes)]
+    )
+    truth = [_words(row, objective.classes) for row in fold.targets.numpy()]
+    for k, configuration in enumerate(configurations(modalities)):
+        decided = objective.decide(probabilities[k], thresholds)
+        for place, row in enumerate(fold.rows):
+            start, end = corpus.store.intervals[row].tolist()
+            about = [corpus.store.ids[row], f"{start:.3f}", f"{end:.3f}", name_of(configuration)]
+            shown = [f"{value:.6f}" for value in probabilities[k, place]]
+            writer.writerow([*about, truth[place], _words(decided[place], objective.classes), *shown])
+    write_text(path, text.getvalue())
+
+
+def _columns(model: FusionModel, kept: Configuration, device: torch.device) -> torch.Tensor:
+    return torch.tensor([m in kept for m in model.modalities], device=device)
+
+
+def _words(decision: Any, classes: tuple[str, ...]) -> str:
+    if np.ndim(decision) == 0:
+        return classes[int(decision)]
+    return "+".join(name for name, value in zip(classes, decision, strict=True) if value)
+
+
+def _notes(scores: dict[str, Any]) -> list[str]:
+    complete = next(reversed(scores.values()))
+    empty = [name for name, entry in complete["classes"].items() if not entry["support"]]
+    return [f"No sample of {', '.join(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []

@@ -1,0 +1,179 @@
+"""A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from filelock import FileLock, Timeout
+
+from emotiwave_core.data.corpus import Corpus, open_corpus
+from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.engine.checkpoint import describe, load_model
+from emotiwave_core.engine.device import seed_everything
+from emotiwave_core.engine.evaluate import predict, score_all, write_predictions
+from emotiwave_core.engine.train import train
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.files import out_of_space, write_json, write_text
+from emotiwave_core.model import FusionModel, assemble
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.objective import Objective, make_objective
+from emotiwave_core.recipe import Recipe, read_recipe
+from emotiwave_core.registry import Registry
+
+RECIPE, DATA, SCORES, PREDICTIONS = "recipe.toml", "data.json", "scores.json", "predictions.csv"
+
+
+def start(
+    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor
+) -> dict[str, Any]:
+    """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already."""
+    recipe = complete(recipe, registry)
+    with out_of_space(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if (out / RECIPE).exists():
+        raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
+    with alone_in(out):
+        write_json(out / DATA, {"folder": str(data.resolve())})
+        write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
+        return _walk(recipe, data, out, registry, device, monitor)
+
+
+def resume(out: Path, registry: Registry, device: torch.device, monitor: Monitor) -> dict[str, Any]:
+    """Continue a run that was stopped at any point: it ends as if it had not been."""
+    if not (out / RECIPE).exists() or not (out / DATA).exists():
+        raise SettingsError(f"{out} holds no run to resume; start one without --resume.")
+    recipe = Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
+    with alone_in(out):
+        for torn in out.glob(".*.part"):  # of a file that a kill cut short
+            torn.unlink()
+        return _walk(recipe, Path(read_data(out)["folder"]), out, registry, device, monitor)
+
+
+def complete(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with every option of every part written out; errors in them come before any work."""
+    import attrs
+
+    return attrs.evolve(
+        recipe,
+        encoder={m: registry.complete("encoder", part) for m, part in recipe.encoder.items()},
+        fusion=registry.complete("fusion", recipe.fusion),
+        dropout=registry.complete("dropout", recipe.dropout),
+    )
+
+
+def _walk(
+    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor
+) -> dict[str, Any]:
+    seed_everything(recipe.seed)
+    corpus = open_corpus(data, recipe.data, monitor)
+    before = read_data(out).get("sources")
+    if before is not None and before != corpus.facts()["sources"]:
+        raise DataError(f"The files in {data} have changed since {out} was started; start a new run.")
+    write_json(out / DATA, corpus.facts())
+    for note in corpus.notes():
+        monitor.say(f"Note: {note}")
+    objective = make_objective(recipe.objective, corpus.store.targets)
+    model = build(recipe, registry, corpus, objective)
+    about = describe(recipe, registry, model, objective) | {
+        "targets": list(corpus.store.targets),
+        "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
+    }
+    train(out, model, objective, corpus, recipe, about, device, monitor)
+    return evaluate(out, registry, device, monitor, corpus=corpus, write=True)
+
+
+def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objective) -> FusionModel:
+    """The recipe's model for this corpus, with fresh weights. SettingsError for an encoder of an unknown modality."""
+    for modality in recipe.encoder:
+        if modality not in ("*", *corpus.store.modalities):
+            known = ", ".join(corpus.store.modalities)
+            raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
+    steps = {m: int(limit) for m, limit in corpus.store.facts["options"]["max_steps"].items()}
+    return assemble(recipe, registry, corpus.store.features, len(objective.classes), steps)
+
+
+def evaluate(
+    run: Path,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor,
+    *,
+    corpus: Corpus | None = None,
+    data: Path | None = None,
+    fold: str = "test",
+    write: bool = False,
+) -> dict[str, Any]:
+    """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
+    model, objective, recipe, about = load_model(run, registry)
+    corpus = corpus or open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
+    _check_fits(model, about, corpus)
+    chosen = corpus.fold(fold, objective)
+    model.to(device)
+    batch_size, precision = recipe.training.batch_size, recipe.training.precision
+    probabilities = predict(
+        model,
+        objective,
+        corpus.store,
+        chosen,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        monitor=monitor,
+    )
+    tuned = about["thresholds"]
+    thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
+    scores = {
+        "dataset": corpus.dataset.name,
+        "synthetic": corpus.dataset.synthetic,
+        "fold": fold,
+        "no_emotion": recipe.objective.no_emotion,
+    } | score_all(objective, model.modalities, chosen.targets, probabilities, thresholds)
+    if write:
+        from emotiwave_core.report.page import write_report
+
+        write_json(run / DATA, corpus.facts() | {"folds": {name: corpus.fold_facts(name, objective) for name in FOLDS}})
+        write_predictions(run / PREDICTIONS, corpus, objective, model.modalities, chosen, probabilities, thresholds)
+        write_json(run / SCORES, scores)
+        write_report(run)
+    return scores
+
+
+def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
+    """DataError where the data set is not of the form that the model was trained on."""
+    if corpus.store.features != about["features"]:
+        raise DataError(
+            f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
+            "use a data set with the same modalities, in the same order and widths."
+        )
+    if list(corpus.store.targets) != about["targets"]:
+        raise DataError(
+            f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
+            f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
+        )
+
+
+def read_data(run: Path) -> dict[str, Any]:
+    """`data.json` of a run; DataError where it is missing or damaged."""
+    try:
+        facts = json.loads((run / DATA).read_text(encoding="utf-8"))
+        facts["folder"]
+        return dict(facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{run / DATA} is missing or damaged ({error}); give the folder of a run, or --data."
+        ) from error
+
+
+@contextlib.contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Hold the run folder: a second run into it is refused, and a killed one leaves no hold behind."""
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise SettingsError(f"Another run is at work in {run}; wait for it or choose another --out.") from error

@@ -1,0 +1,200 @@
+"""The training loop: each epoch is scored on every configuration and kept, so that a kill loses nothing."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emotiwave_core.configurations import configurations, name_of
+from emotiwave_core.data.batch import Batch, batches, epoch_order, feature_statistics
+from emotiwave_core.data.corpus import Corpus, Fold
+from emotiwave_core.engine.checkpoint import load_last, save_last, save_model
+from emotiwave_core.engine.device import autocast, seed_everything
+from emotiwave_core.engine.evaluate import predict
+from emotiwave_core.errors import DivergedError
+from emotiwave_core.files import out_of_space, write_text
+from emotiwave_core.metrics import macro_f1, tune_thresholds
+from emotiwave_core.model import FusionModel, Standardise
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.objective import Objective
+from emotiwave_core.recipe import Recipe, TrainingSettings
+
+HISTORY = "history.jsonl"
+START = {"epoch": 0, "best_epoch": 0, "best_score": -1.0}
+
+
+def train(
+    run: Path,
+    model: FusionModel,
+    objective: Objective,
+    corpus: Corpus,
+    recipe: Recipe,
+    about: dict[str, Any],
+    device: torch.device,
+    monitor: Monitor,
+) -> None:
+    """Train from the last whole epoch that the run folder holds, or from the start.
+
+    Leaves the best epoch in `model.*`, chosen by validation macro-F1. Reads the training and the validation fold, and
+    no other. DivergedError when a loss is not finite.
+    """
+    settings = recipe.training
+    training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
+    fit_statistics(model, corpus, training)
+    if recipe.objective.class_weights:
+        objective.fit_weights(training.targets)
+    model.to(device)
+    objective.to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state = load_last(run, model, optimiser) or dict(START)
+    cut_history(run, state["epoch"])
+    if state["epoch"]:
+        monitor.say(f"Resuming after epoch {state['epoch']}.")
+
+    for epoch in range(state["epoch"] + 1, settings.epochs + 1):
+        if epoch - 1 - state["best_epoch"] >= settings.patience:
+            monitor.say(f"Stopped early: no better epoch since {state['best_epoch']}.")
+            break
+        began = time.perf_counter()
+        seed_everything(recipe.seed, epoch)
+        loss = train_epoch(model, objective, corpus, training, optimiser, epoch, recipe, device, monitor)
+        valid, thresholds = validate(model, objective, corpus, validation, settings, device)
+        chosen = valid["mean_macro_f1" if settings.select == "mean" else "complete_macro_f1"]
+        state["epoch"] = epoch
+        if better := chosen > state["best_score"]:
+            state |= {"best_epoch": epoch, "best_score": chosen}
+            save_model(run, model, about | {"thresholds": thresholds, "best": {"epoch": epoch, **_short(valid)}})
+        line = {"epoch": epoch, "train_loss": loss, "valid": valid, "seconds": time.perf_counter() - began}
+        append_history(run, line | {"learning_rate": settings.learning_rate})
+        save_last(run, model, optimiser, state)
+        shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
+        star = "  *" if better else ""
+        monitor.say(
+            f"Epoch {epoch:3d}/{settings.epochs}  loss {loss:.4f}  "
+            f"validation macro-F1: {shown}  {line['seconds']:.1f} s{star}"
+        )
+
+
+def train_epoch(
+    model: FusionModel,
+    objective: Objective,
+    corpus: Corpus,
+    training: Fold,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    recipe: Recipe,
+    device: torch.device,
+    monitor: Monitor,
+) -> float:
+    """One pass over the training fold; the mean loss of its batches."""
+    settings = recipe.training
+    steps = math.ceil(len(training.rows) / settings.batch_size)
+    order = epoch_order(len(training.rows), recipe.seed, epoch)
+    total = torch.zeros((), device=device)
+    model.train()
+    with monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
+        for step, batch in enumerate(
+            batches(corpus.store, training.rows, training.targets, settings.batch_size, device, order)
+        ):
+            model.progress.fill_(((epoch - 1) * steps + step) / max(settings.epochs * steps - 1, 1))
+            with autocast(device, settings.precision):
+                output = model(batch.inputs, batch.masks)  # logits [B, C]
+            loss, each = objective.losses(output.logits.float(), batch.targets)
+            if output.loss is not None:
+                loss = loss + output.loss
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            _check_finite(loss, norm, epoch, batch, corpus)
+            optimiser.step()
+            model.policy.observe(output.present, each.detach())
+            total += loss.detach()
+            advance()
+    return float(total) / steps
+
+
+def validate(
+    model: FusionModel,
+    objective: Objective,
+    corpus: Corpus,
+    validation: Fold,
+    settings: TrainingSettings,
+    device: torch.device,
+) -> tuple[dict[str, Any], dict[str, float] | None]:
+    """The macro-F1 of every configuration on the validation fold, and the thresholds that were tuned on it."""
+    probabilities = predict(
+        model,
+        objective,
+        corpus.store,
+        validation,
+        batch_size=settings.batch_size,
+        device=device,
+        precision=settings.precision,
+    )
+    truth = validation.targets.numpy().astype(np.int64)
+    tuned = tune_thresholds(truth, probabilities) if objective.multi else None
+    names = [name_of(configuration) for configuration in configurations(model.modalities)]
+    scores = {
+        name: macro_f1(truth, objective.decide(probabilities[k], tuned), len(objective.classes))
+        for k, name in enumerate(names)
+    }
+    valid = {
+        "mean_macro_f1": float(np.mean(list(scores.values()))),
+        "complete_macro_f1": scores[names[-1]],
+        "worst_macro_f1": min(scores.values()),
+        "configurations": scores,
+    }
+    return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
+
+
+def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:
+    """Give the model the feature statistics of the training fold."""
+    for modality, scaler in model.scalers.items():
+        assert isinstance(scaler, Standardise)
+        mean, scale = feature_statistics(corpus.store, modality, training.rows)
+        scaler.mean.copy_(mean)
+        scaler.scale.copy_(scale)
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """The epochs of a run; a line that a kill tore off is left out."""
+    path = run / HISTORY
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def cut_history(run: Path, epoch: int) -> None:
+    """Keep the epochs that the run resumes after."""
+    kept = [line for line in read_history(run) if line["epoch"] <= epoch]
+    write_text(run / HISTORY, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def append_history(run: Path, line: dict[str, Any]) -> None:
+    """Add an epoch."""
+    path = run / HISTORY
+    with out_of_space(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _short(valid: dict[str, Any]) -> dict[str, float]:
+    return {key: valid[key] for key in ("mean_macro_f1", "complete_macro_f1")}
+
+
+def _check_finite(loss: Tensor, norm: Tensor, epoch: int, batch: Batch, corpus: Corpus) -> None:
+    if bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        return
+    ids = ", ".join(repr(corpus.store.ids[row]) for row in batch.rows)
+    raise DivergedError(
+        f"In epoch {epoch} the loss is {float(loss)} and its gradient's norm {float(norm)}, for the samples {ids}. "
+        "Lower training.learning_rate, or look at these samples with `emotiwave data inspect`."
+    )

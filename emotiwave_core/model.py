@@ -1,0 +1,144 @@
+"""The model: standardised features -> encoders -> fusion -> head. The parts come from the registry."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.errors import DataError
+from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
+from emotiwave_core.masking import present_in
+from emotiwave_core.recipe import ModelSettings, Recipe
+from emotiwave_core.registry import Registry
+
+CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
+
+
+class Standardise(nn.Module):
+    """Features to zero mean and unit deviation, clipped to ±5 deviations. Holds the statistics of the training fold."""
+
+    mean: Tensor  # [F]
+    scale: Tensor  # [F], 1 / deviation; 0 for a constant feature
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("scale", torch.ones(in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., F] -> [..., F]."""
+        return ((x - self.mean) * self.scale).clamp(-CLIP, CLIP)
+
+
+class FusionModel(nn.Module):
+    """mask -> encoders -> fusion -> head.
+
+    Missing and dropped are one thing, a mask with no step set. With `absent = "zeros"` the masks end here instead:
+    steps without data become zeros, every sequence has `steps` of them, and the parts take all of it for present.
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, Encoder],
+        fusion: Fusion,
+        policy: DropoutPolicy,
+        classes: int,
+        settings: ModelSettings,
+        features: dict[str, int],
+        steps: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion
+        self.policy = policy
+        self.scalers = nn.ModuleDict(
+            {m: Standardise(width) for m, width in features.items()} if settings.standardise else {}
+        )
+        self.head = nn.Sequential(
+            nn.Linear(fusion.out_features, settings.head),
+            nn.ReLU(),
+            nn.Dropout(settings.head_dropout),
+            nn.Linear(settings.head, classes),
+        )
+        self.absent: Literal["mask", "zeros"] = settings.absent
+        self.features = dict(features)
+        self.steps = steps or {}
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+        self.progress: Tensor
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in the order of the columns of `present`."""
+        return tuple(self.encoders)
+
+    def forward(self, inputs: Tensors, masks: Tensors) -> Output:
+        """inputs {m: [B, T, F]}, masks {m: [B, T] bool} -> Output(logits [B, C], …). In training the policy drops."""
+        masks = {m: masks[m] for m in self.encoders}
+        if self.training:
+            masks = self.policy(masks, self.progress)
+        return self.fuse(self.encode(inputs, masks), present_in(masks))
+
+    def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
+        """Every modality through its encoder, none knowing of the others."""
+        encoded = {}
+        for m, encoder in self.encoders.items():
+            x, mask = inputs[m], masks[m]
+            if m in self.scalers:
+                x = self.scalers[m](x)
+            x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
+            if self.absent == "zeros":
+                x, mask = self._padded(m, x)
+            encoded[m] = encoder(x, mask)
+        return encoded
+
+    def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
+        """encoded {m: Encoded}, present [B, M] bool -> Output."""
+        seen = torch.ones_like(present) if self.absent == "zeros" else present
+        fused = self.fusion(encoded, seen)
+        return Output(self.head(fused.vector), fused.weights, fused.loss, present)
+
+    def only(
+        self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
+    ) -> dict[str, Encoded]:
+        """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
+
+        `absent` is `encode_absent(…)`, what each encoder makes of an absent sequence.
+        """
+        return {m: one if m in kept else _spread(absent[m], one) for m, one in encoded.items()}
+
+    def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
+        """What the encoders make of one sample in which every modality is absent, as long as those of `inputs`."""
+        first = {m: torch.zeros_like(inputs[m][:1]) for m in self.encoders}
+        return self.encode(first, {m: x.new_zeros(x.shape[:2], dtype=torch.bool) for m, x in first.items()})
+
+    def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, T, F] with zeros up to the fixed number of steps, and a mask that says all of it is there."""
+        x = nn.functional.pad(x, (0, 0, 0, max(self.steps.get(modality, 0) - x.shape[1], 0)))
+        return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+
+
+def _spread(one: Encoded, like: Encoded) -> Encoded:
+    """The encoding of one sample, for every sample of a batch; an encoder may cut T' to the longest of a batch."""
+    missing = like.mask.shape[1] - one.mask.shape[1]
+    states, mask = nn.functional.pad(one.states, (0, 0, 0, missing)), nn.functional.pad(one.mask, (0, missing))
+    return Encoded(states.expand_as(like.states), one.pooled.expand_as(like.pooled), mask.expand_as(like.mask))
+
+
+def assemble(
+    recipe: Recipe, registry: Registry, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
+) -> FusionModel:
+    """The model of a recipe for feature widths {modality: F}. Its weights come from torch's global generator.
+
+    DataError for a modality's name that torch cannot use for a part of a model.
+    """
+    for m in features:
+        if "." in m or hasattr(nn.ModuleDict(), m):
+            raise DataError(f"torch has no part of a model by the name '{m}'; name the modality otherwise.")
+    encoders: dict[str, Encoder] = {
+        m: registry.make("encoder", recipe.encoder_of(m), width) for m, width in features.items()
+    }
+    fusion: Fusion = registry.make(
+        "fusion", recipe.fusion, {m: encoder.out_features for m, encoder in encoders.items()}
+    )
+    policy: DropoutPolicy = registry.make("dropout", recipe.dropout)
+    return FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps)

@@ -1,0 +1,130 @@
+"""The charts of a run as PNG files that fit a paper: one column wide or two, 300 dots an inch, 8 point type.
+
+Names are data: they are shortened, and `$` in them is a dollar sign and not the start of a formula.
+"""
+
+import io
+import math
+import warnings
+from typing import Any
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from emotiwave_core.files import write_bytes
+from emotiwave_core.report.facts import Matrix, Run
+
+ACCENT, PALE, INK, GREY = "#0f6e84", "#8fbcc7", "#1b2125", "#6b747b"
+HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#6ea7b3"])  # pale enough for dark numbers on it
+COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches
+STYLE: dict[str, Any] = {
+    "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.linewidth": 0.6,
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "text.parse_math": False,
+}  # fmt: skip
+
+
+def write_pictures(run: Run) -> None:
+    """Write `configurations.png`, `confusion.png` and `learning_curves.png` into the folder of the run."""
+    # The reader's own matplotlibrc must not change a paper's figures, nor a name without glyphs clutter the terminal.
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for name, figure in (
+            ("configurations.png", configurations(run)),
+            ("confusion.png", confusion(run)),
+            ("learning_curves.png", learning_curves(run)),
+        ):
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=300, metadata={"Software": None})
+            write_bytes(run.folder / name, picture.getvalue())
+
+
+def configurations(run: Run) -> Figure:
+    """Macro-F1 of each configuration as bars, with the mean as a line."""
+    scores = run.scores
+    values = [one.macro_f1 for one in scores.configurations.values()]
+    figure = Figure(figsize=(COLUMN, 0.7 + 0.19 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    colours = [ACCENT if name == scores.complete.configuration else PALE for name in scores.configurations]
+    axes.axvline(scores.mean_macro_f1, color=INK, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.text(scores.mean_macro_f1, -0.7, f"mean {scores.mean_macro_f1:.3f}", ha="center", va="bottom", fontsize=7)
+    bars = axes.barh(range(len(values)), values, height=0.66, color=colours)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps the line of the mean out of the numbers
+    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=7, bbox=box)
+    axes.set_yticks(range(len(values)), [short(name, 36) for name in scores.configurations])
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6), xlabel=f"Macro-F1 ({short(scores.fold, 20)} fold)")
+    return figure
+
+
+def confusion(run: Run) -> Figure:
+    """The confusion of the complete configuration: one matrix, or a 2 x 2 one for each emotion."""
+    scores = run.scores
+    matrices = scores.configurations[scores.complete.configuration].confusion
+    names = [short(name, 16) for name in scores.classes]
+    if isinstance(matrices, list):
+        size = min(max(1.3 + 0.36 * len(names), COLUMN), TWO_COLUMNS)
+        figure = Figure(figsize=(size, size * 0.94), layout="constrained")
+        _heat(figure.subplots(), matrices, names)
+        return figure
+    columns = min(len(names), 4) or 1
+    rows = math.ceil(len(names) / columns) or 1
+    figure = Figure(figsize=(1.75 * columns, 1.8 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, name, emotion in zip(grid, names, scores.classes, strict=False):
+        _heat(axes, matrices[emotion], ["no", "yes"])
+        axes.set_title(name, fontsize=8)
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _heat(axes: Axes, matrix: Matrix, names: list[str]) -> None:
+    """Rows are normalised; numbers are written in while there is room for them."""
+    shares = [[cell / max(sum(row), 1) for cell in row] for row in matrix]
+    ticks = range(len(names))
+    axes.imshow(shares or [[0.0]], vmin=0, vmax=1, cmap=HEAT)
+    axes.set_xticks(ticks, names, rotation=0 if max(map(len, names), default=0) < 5 else 90)
+    axes.set_yticks(ticks, names)
+    axes.set(xlabel="Predicted", ylabel="True")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for row, column in ((row, column) for row in ticks for column in ticks if matrix[row][column] and len(names) <= 20):
+        words = f"{shares[row][column] * 100:.0f}%\n{matrix[row][column]}" if len(names) <= 8 else matrix[row][column]
+        axes.text(column, row, str(words), ha="center", va="center", fontsize=6, linespacing=1.1)
+
+
+def learning_curves(run: Run) -> Figure:
+    """Losses on the left, macro-F1 of the validation fold with the kept epoch on the right."""
+    figure = Figure(figsize=(TWO_COLUMNS, 2.3), layout="constrained")
+    losses, f1s = figure.subplots(1, 2)
+    epochs = [one.epoch for one in run.history]
+    nan = float("nan")
+    marker = "o" if len(epochs) == 1 else None
+    train = [nan if one.train_loss is None else one.train_loss for one in run.history]
+    valid = [nan if one.valid.loss is None else one.valid.loss for one in run.history]
+    losses.plot(epochs, train, color=ACCENT, label="training", marker=marker)
+    if not all(math.isnan(value) for value in valid):
+        losses.plot(epochs, valid, color=INK, linestyle="--", linewidth=1, label="validation", marker=marker)
+    f1s.plot(epochs, [one.valid.mean_macro_f1 for one in run.history], color=ACCENT, label="mean", marker=marker)
+    for label, dashes in (("complete", "--"), ("worst", ":")):
+        line = [getattr(one.valid, f"{label}_macro_f1") for one in run.history]
+        f1s.plot(epochs, line, color=INK, linewidth=1, linestyle=dashes, label=label, marker=marker)
+    if run.model.best.epoch in epochs:
+        f1s.axvline(run.model.best.epoch, color=GREY, linewidth=0.8, label=f"best: epoch {run.model.best.epoch}")
+    losses.set_ylabel("Loss")
+    f1s.set_ylabel("Macro-F1 (validation fold)")
+    for axes in (losses, f1s):
+        axes.set_xlabel("Epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2, handlelength=1.8)
+    return figure
+
+
+def short(name: str, length: int) -> str:
+    """A name that fits: cut, with an ellipsis."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
