@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from emotiwave_core.errors import SettingsError, choices
-
 Configuration = tuple[str, ...]
 
 
@@ -16,12 +14,3 @@ def configurations(modalities: Sequence[str]) -> list[Configuration]:
 def name_of(configuration: Configuration) -> str:
     """`("text", "audio")` as `text+audio`."""
     return "+".join(configuration)
-
-
-def parse(name: str, modalities: Sequence[str]) -> Configuration:
-    """`audio+text` as `("text", "audio")`, in the order of `modalities`; SettingsError for an unknown modality."""
-    wanted = [part.strip() for part in name.split("+")]
-    for part in wanted:
-        if part not in modalities:
-            raise SettingsError(f"Configuration '{name}' names the modality '{part}'.{choices(part, modalities)}")
-    return tuple(modality for modality in modalities if modality in wanted)

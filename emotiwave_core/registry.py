@@ -44,7 +44,7 @@ class Registry:
     recipes: dict[str, dict[str, Any]]
     files: dict[str, Path]  # [plugins]: local files
 
-    def kinds_of(self, kind: str) -> list[str]:
+    def names_of(self, kind: str) -> list[str]:
         """All names of a kind, installed or known."""
         return sorted({provider.name for provider in self.providers if provider.kind == kind} | set(self.names[kind]))
 
@@ -64,7 +64,7 @@ class Registry:
             )
         if owner:
             raise PluginError(f"The {kind} '{name}' is not installed; it comes with: pip install {owner}")
-        raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.kinds_of(kind))}")
+        raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.names_of(kind))}")
 
     def part(self, kind: str, name: str) -> type:
         """The class of a part."""

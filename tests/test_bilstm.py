@@ -38,7 +38,7 @@ def run_packed(twin: nn.LSTM, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tenso
 def test_it_equals_the_packed_bidirectional_lstm(layers: int) -> None:
     """States, pooled vector and all gradients are those of a packed bidirectional nn.LSTM with the same weights."""
     torch.manual_seed(0)
-    encoder = BiLSTM(5, hidden_size=7, layers=layers)
+    encoder = BiLSTM(5, hidden_size=7, layers=layers, pooling="last")
     twin = packed_twin(encoder, 5)
     x = torch.randn(4, 9, 5)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -209,3 +210,25 @@ def test_a_closed_pipe_is_not_an_error(tiny: Path) -> None:
 def test_control_characters_do_not_reach_the_terminal() -> None:
     """An id that holds terminal codes is shown as text."""
     assert printable("a\x1b[31m\rb") == "a\\x1b[31m\\rb"
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(cli: Cli, tmp_path: Path) -> None:
+    """Wrong data or settings leave neither a numbered folder nor one that a second try would be refused in."""
+    (tmp_path / "no_data").mkdir()
+    assert cli("run", "--data", tmp_path / "no_data").code == 3
+    assert cli("run", "--data", tmp_path / "no_data", "--out", "there").code == 3
+    assert cli("run", "--encoder", "nothing", "--data", tmp_path / "no_data").code == 2
+    assert list(Path("runs").iterdir()) == []
+    assert not Path("there").exists()
+
+
+def test_folds_that_change_under_a_run_are_noticed(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    """Scoring refuses a run whose folds file was edited since: its test videos may have been trained on."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny, data)
+    assert cli("run", "--data", data, "--out", "there", *FAST).code == 0
+    folds = json.loads((data / "folds.json").read_text())
+    (data / "folds.json").write_text(json.dumps(folds | {"train": folds["test"], "test": folds["train"]}))
+    for command in (("evaluate", "there"), ("run", "--resume", "there")):
+        answer = cli(*command)
+        assert (answer.code, "The folds of" in answer.err) == (3, True), answer.err

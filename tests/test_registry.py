@@ -62,9 +62,9 @@ def overlay(text: str) -> Registry:
 def test_default_parts_come_in_by_entry_points_and_names_are_listed_without_importing() -> None:
     """All shipped parts are found by name, each provided by the distribution emotiwave."""
     registry = load_registry()
-    assert registry.kinds_of("encoder") == ["bilstm"]
-    assert registry.kinds_of("fusion") == ["concat", "crossmodal"]
-    assert registry.kinds_of("dropout") == ["bernoulli", "none", "uniform"]
+    assert registry.names_of("encoder") == ["bilstm"]
+    assert registry.names_of("fusion") == ["concat", "crossmodal"]
+    assert registry.names_of("dropout") == ["bernoulli", "none", "uniform"]
     assert {provider.origin for provider in registry.providers} == {"emotiwave"}
 
 

@@ -42,7 +42,7 @@ def print_scores(scores: dict[str, Any]) -> None:
         title += " (synthetic)"
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("configuration")
-    for name in ("macro-F1", "to complete", "relative", "weighted acc."):
+    for name in ("macro-F1", "change", "relative", "weighted acc."):
         table.add_column(name, justify="right")
     for name, entry in scores["configurations"].items():
         relative, weighted = entry["relative_drop"], entry["weighted_accuracy"]

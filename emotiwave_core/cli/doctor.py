@@ -70,7 +70,7 @@ def _ids(ids: dict[str, Any]) -> None:
 
 
 def _folds(folds: dict[str, Any]) -> None:
-    _line(f"\nfolds, from {folds['file']}")
+    _line(f"\nfolds, from {folds['file']}{', rotation 0' if 'rotation' in folds else ''}")
     if "error" in folds:
         _line(f"  ! {folds['error']}")
         return

@@ -1,5 +1,6 @@
 """`emotiwave run`."""
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,9 @@ def _carry_out(out: Path, as_json: bool, work: Any, registry: Any, device: str) 
         if (out / engine.RECIPE).exists():
             console.say(f"Nothing is lost before the last whole epoch. Continue with: emotiwave run --resume {out}")
         raise
+    finally:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # only where nothing has been written
     if as_json:
         print_json(scores)
     else:

@@ -75,6 +75,7 @@ class Corpus:
             "samples": len(self.store),
             "videos": len(set(self.store.videos)),
             "fold_source": self.folds.source,
+            "folds_sha256": self.folds.sha256,
             "notes": self.notes(),
         }
 

@@ -6,6 +6,7 @@ external links, external storage and virtual data sets into other files; all of 
 
 import json
 import re
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ from emotiwave_core.errors import DataError
 
 MAX_BYTES = 8 << 30  # of one id's features: 8 GiB is days of any known feature
 MAX_EXPANSION = 1100  # deflate cannot pack tighter than 1032 to 1
+MAX_TEXT = 1 << 20  # bytes of one metadata value
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
+_FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError)  # what h5py raises on a damaged file
 
 
 class Sequence(NamedTuple):
@@ -43,17 +46,19 @@ class CsdFile:
         self._file = _open(path)
         try:
             self.root = self._first_group()
-            group = self._file[self.root]
-            self.metadata = _metadata(path, self._child(group, "metadata")) if "metadata" in group else {}
-            self._data = self._child(group, "data")
+            self._data = self._child(self._file[self.root], "data")
             self.keys: tuple[str, ...] = tuple(self._data)
             if not self.keys:
                 raise DataError(f"{path}: '{self.root}/data' holds no ids; the file is empty.")
             first = self._dataset(self.keys[0], "features")
             self.width: int = first.shape[1]
             self.is_words: bool = first.dtype.kind == "S"
-        except BaseException:
+            if not self.width:
+                raise DataError(f"{path}: features of {self.keys[0]!r} have no column.")
+        except BaseException as error:
             self.close()
+            if isinstance(error, _FAILURES):
+                raise _damaged(path, "its content", error) from error
             raise
 
     def __enter__(self) -> "CsdFile":
@@ -67,6 +72,15 @@ class CsdFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says of itself, by name."""
+        try:
+            group = self._file[self.root]
+            return _metadata(self.path, self._child(group, "metadata")) if "metadata" in group else {}
+        except _FAILURES as error:
+            raise _damaged(self.path, "its metadata", error) from error
 
     @property
     def dimension_names(self) -> list[str] | None:
@@ -82,10 +96,12 @@ class CsdFile:
 
     def intervals(self, key: str) -> NDArray[np.float64]:
         """The intervals [T, 2] of an entry, in seconds."""
+        return self._intervals(key, self.steps(key))
+
+    def _intervals(self, key: str, steps: int) -> NDArray[np.float64]:
         dataset = self._dataset(key, "intervals")
         if dataset.shape[1] != 2 or dataset.dtype.kind not in "fiu":
             raise DataError(f"{self.path}: intervals of {key!r} are {_form(dataset)}, not [steps, 2] numbers.")
-        steps = self.steps(key)
         if dataset.shape[0] != steps:
             raise DataError(f"{self.path}: {key!r} has {steps} rows of features but {dataset.shape[0]} intervals.")
         return np.asarray(self._content(dataset, key), dtype=np.float64)
@@ -102,7 +118,7 @@ class CsdFile:
         if not self.is_words:
             with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
                 values = np.asarray(values, dtype=np.float32)
-        return Sequence(values, self.intervals(key))
+        return Sequence(values, self._intervals(key, len(values)))
 
     def _first_group(self) -> str:
         for name in self._file:
@@ -125,18 +141,18 @@ class CsdFile:
                 raise DataError(f"{self.path}: {key!r} has no '{name}'.")
             _hard_link(self.path, entry, name)
             dataset = entry[name]
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise _damaged(self.path, key, error) from error
-        if not isinstance(dataset, h5py.Dataset):
-            raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
-        _check(self.path, key, dataset)
+            if not isinstance(dataset, h5py.Dataset):
+                raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
+            _check(self.path, key, dataset)
+        except _FAILURES as error:
+            raise _damaged(self.path, repr(key), error) from error
         return dataset
 
     def _content(self, dataset: h5py.Dataset, key: str) -> NDArray[Any]:
         try:
             return np.asarray(dataset[()])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise _damaged(self.path, key, error) from error
+        except _FAILURES as error:
+            raise _damaged(self.path, repr(key), error) from error
 
 
 def _open(path: Path) -> h5py.File:
@@ -154,8 +170,8 @@ def _open(path: Path) -> h5py.File:
         raise DataError(f"{path} ({size} bytes) {what}, probably a failed download: fetch it again.") from error
 
 
-def _damaged(path: Path, key: str, error: Exception) -> DataError:
-    return DataError(f"{path}: {key!r} cannot be read, the file is damaged ({error}): fetch it again.")
+def _damaged(path: Path, what: str, error: Exception) -> DataError:
+    return DataError(f"{path}: {what} cannot be read, the file is damaged ({error}): fetch it again.")
 
 
 def _hard_link(path: Path, group: h5py.Group, name: str) -> None:
@@ -191,15 +207,41 @@ def _metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
     for name in group:
         _hard_link(path, group, name)
         dataset = group[name]
-        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual or dataset.size != 1:
+        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             continue
-        try:
-            value = np.asarray(dataset[()]).reshape(-1)[0]
-        except (OSError, RuntimeError, ValueError, TypeError):
+        text_type, place = h5py.check_string_dtype(dataset.dtype), dataset.id.get_offset()
+        if text_type is None or dataset.size != 1 or dataset.nbytes > MAX_TEXT:
             continue
+        if text_type.length is None and (place is None or not _heap_is_sound(path, place, dataset.file.userblock_size)):
+            raise DataError(f"{path}: the metadata '{name}' cannot be read, the file is damaged: fetch it again.")
+        value = np.asarray(dataset[()]).reshape(-1)[0]
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         try:
             found[name] = json.loads(text)
-        except (ValueError, RecursionError):
+            json.dumps(found[name], ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError):  # not JSON, or not to be written again (NaN, half a surrogate)
             found[name] = text
     return found
+
+
+def _heap_is_sound(path: Path, place: int, base: int) -> bool:
+    """Whether the heap of a string of variable length, stored at `place`, is whole: HDF5 hangs in a damaged one.
+
+    There stand its length (4 bytes), the heap's address (8) and its number (4). A heap is `GCOL`, 4 bytes, its size
+    (8), then objects: number (2), 6 bytes, size (8), content padded to 8. Number 0 is the free rest.
+    """
+    with path.open("rb") as file:
+        file.seek(place)
+        length, address = int.from_bytes(file.read(4), "little"), int.from_bytes(file.read(8), "little")
+        file.seek(min(base + address, path.stat().st_size))
+        head = file.read(16)
+        end = int.from_bytes(head[8:], "little") - 16
+        heap = file.read(end) if head[:4] == b"GCOL" and 0 < end <= 4 * MAX_TEXT else b""
+    position = 0
+    while position + 16 <= len(heap):
+        number = int.from_bytes(heap[position : position + 2], "little")
+        size = int.from_bytes(heap[position + 8 : position + 16], "little")
+        if number == 0:
+            return position + size == end
+        position += 16 + (size + 7) // 8 * 8
+    return length == 0 or (len(heap) == end and 0 <= end - position < 16)

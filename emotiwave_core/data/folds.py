@@ -1,6 +1,7 @@
 """Which videos are for training, validation and test. No video is ever in two folds."""
 
 import ast
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,12 @@ class Folds:
         if fold not in FOLDS:
             raise KeyError(fold)
         return {"train": self.train, "valid": self.valid, "test": self.test}[fold]
+
+    @property
+    def sha256(self) -> str:
+        """A digest of the three lists, to notice that they have changed between training and scoring."""
+        lists = [sorted(self[fold]) for fold in FOLDS]
+        return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
 
 def read_folds(path: Path, rotation: int | None = None) -> Folds:

@@ -1,5 +1,6 @@
 """The data doctor: what is in a folder of `.csd` files, as plain facts."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from emotiwave_core.data.csd import CsdFile, split_key
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.data.labels import label_columns
-from emotiwave_core.errors import DataError, EmotiwaveError
+from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
 from emotiwave_core.monitor import SILENT, Monitor
 
 
@@ -31,11 +32,11 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
     files = {}
     videos: dict[str, set[str]] = {}
     for path in paths:
-        role = roles.get(path)
-        files[path.name] = inspect_file(path, role, dataset, monitor)
-        if "error" not in files[path.name]:
+        name = os.path.relpath(path, folder)
+        files[name] = inspect_file(path, roles.get(path), dataset, monitor)
+        if "error" not in files[name]:
             with CsdFile(path) as file:
-                videos[path.name] = {split_key(key)[0] for key in file.keys}
+                videos[name] = {split_key(key)[0] for key in file.keys}
     return {
         "folder": str(folder),
         "dataset": dataset.name if dataset else None,
@@ -171,10 +172,14 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
     assert dataset.folds is not None
     facts: dict[str, Any] = {"file": dataset.folds.name}
     try:
-        folds = read_folds(dataset.folds)
+        try:
+            folds = read_folds(dataset.folds)
+        except SettingsError:  # folds to rotate: the first rotation stands for all
+            folds = read_folds(dataset.folds, rotation=0)
+            facts["rotation"] = 0
     except EmotiwaveError as error:
         return facts | {"error": str(error)}
-    labelled = videos.get(dataset.labels.name, set())
+    labelled = videos.get(os.path.relpath(dataset.labels, dataset.folder), set())
     rows: Counter[str] = Counter()
     if labelled:
         with CsdFile(dataset.labels) as file:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,11 +30,11 @@ class Options:
 
 def fingerprint(dataset: Dataset, options: Options) -> str:
     """A key of the sources (name, size, time of change) and the options; cheap, for it is asked at every start."""
-    sources = {}
-    for role, path in {**dataset.modalities, " labels": dataset.labels}.items():
+    sources = []
+    for role, path in {**dataset.modalities, " labels": dataset.labels}.items():  # their order is the store's
         status = path.stat()
-        sources[role] = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-    about = [sources, dataset.name, dataset.targets, dataset.columns, attrs.asdict(options), 1]
+        sources.append([role, str(path.resolve()), status.st_size, status.st_mtime_ns])
+    about = [sources, dataset.name, dataset.synthetic, dataset.targets, dataset.columns, attrs.asdict(options), 1]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -113,7 +114,7 @@ class Packer:
             "videos": list(self.samples.videos),
             "left_out": self.left_out,
             "notes": self.notes,
-            "sources": {path.name: sha256_of(path) for path in sources},
+            "sources": {os.path.relpath(path, self.dataset.folder): sha256_of(path) for path in sources},
             "modalities": {name: self._modality_facts(name) for name in self.lengths},
         }
 

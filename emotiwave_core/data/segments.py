@@ -121,18 +121,18 @@ def cut_samples(
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """The steps of each sample of one video in one modality, as rows of its entries put end to end.
 
-    entries {key: intervals [T, 2]}. In a file aligned to segments the entry `id[3]` is the sample `id[3]`, whole;
-    elsewhere a segment is cut by its interval, and a video takes everything.
+    entries {key: intervals [T, 2]}. In a file aligned to segments the entry `id[3]` is the sample `id[3]`, whole, and
+    a sample without an entry is missing (its neighbours overlap it); elsewhere a segment is cut by its interval from
+    the entry that its label row is of. A video takes everything.
     """
     if not entries:
         return
     starts = dict(zip(entries, np.cumsum([0, *map(len, entries.values())]), strict=False))
-    everything = np.concatenate(list(entries.values()))
     for row in rows:
         own = samples.ids[row]
         if unit == "video":
-            yield row, in_time_order(everything)
-        elif own in entries and split_key(own)[1] is not None:
+            yield row, in_time_order(np.concatenate(list(entries.values())))
+        elif own in entries:
             yield row, starts[own] + in_time_order(entries[own])
-        else:
-            yield row, cut(everything, *samples.intervals[row])
+        elif (labelled := split_key(own)[0]) in entries:
+            yield row, starts[labelled] + cut(entries[labelled], *samples.intervals[row])

@@ -1,10 +1,12 @@
 """The store: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
 
 A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each modality `NAME.values` [steps, F] and
-`NAME.offsets` [N + 1]; `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources and
-of the arrays). It is built beside and renamed, under a lock, so that two runs that start together build it once.
+`NAME.offsets` [N + 1]; `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of
+the arrays and of itself). It is built beside and renamed, under a lock, so that two runs that start together build it
+once.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -91,7 +93,7 @@ def open_store(dataset: Dataset, options: Options, folder: Path | None = None, m
             return _open(path, key)
         except FileNotFoundError:
             pass
-        except (DataError, OSError, ValueError, KeyError, TypeError) as error:
+        except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             monitor.say(f"The store {path} is damaged ({error}) and is built anew.")
         _clear(path)
         _build(dataset, options, path, key, monitor)
@@ -103,6 +105,8 @@ def _open(path: Path, key: str) -> Store:
     from safetensors import SafetensorError, safe_open
 
     facts = json.loads((path / "store.json").read_text(encoding="utf-8"))
+    if facts.pop("facts_sha256") != _sha256_of_facts(facts):
+        raise DataError("its store.json is not the one that was written")
     if facts["format"] != FORMAT or facts["fingerprint"] != key:
         raise DataError("it is of another format or another data set")
     if sha256_of(path / ARRAYS) != facts["sha256"]:
@@ -132,13 +136,17 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
     try:
         _write_arrays(building / ARRAYS, packer)
         facts = packer.facts() | {"format": FORMAT, "fingerprint": key, "sha256": sha256_of(building / ARRAYS)}
-        write_json(building / "store.json", facts)
+        write_json(building / "store.json", facts | {"facts_sha256": _sha256_of_facts(facts)})
         with out_of_space(path):
             building.chmod(0o755)
             building.replace(path)
             sync_folder(path.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _sha256_of_facts(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _write_arrays(path: Path, packer: Packer) -> None:

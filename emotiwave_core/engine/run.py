@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from emotiwave_core.data.corpus import Corpus, open_corpus
+from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.engine.checkpoint import describe, load_model
 from emotiwave_core.engine.device import seed_everything
@@ -33,6 +34,7 @@ def start(
 ) -> dict[str, Any]:
     """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already."""
     recipe = complete(recipe, registry)
+    load_dataset(data)  # so that a wrong folder leaves no run behind
     with out_of_space(out):
         out.mkdir(parents=True, exist_ok=True)
     if (out / RECIPE).exists():
@@ -71,9 +73,7 @@ def _walk(
 ) -> dict[str, Any]:
     seed_everything(recipe.seed)
     corpus = open_corpus(data, recipe.data, monitor)
-    before = read_data(out).get("sources")
-    if before is not None and before != corpus.facts()["sources"]:
-        raise DataError(f"The files in {data} have changed since {out} was started; start a new run.")
+    _check_unchanged(out, corpus)
     write_json(out / DATA, corpus.facts())
     for note in corpus.notes():
         monitor.say(f"Note: {note}")
@@ -110,7 +110,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
     model, objective, recipe, about = load_model(run, registry)
-    corpus = corpus or open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
+    if corpus is None:
+        corpus = open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
+        if data is None:
+            _check_unchanged(run, corpus)
     _check_fits(model, about, corpus)
     chosen = corpus.fold(fold, objective)
     model.to(device)
@@ -143,12 +146,20 @@ def evaluate(
     return scores
 
 
+def _check_unchanged(run: Path, corpus: Corpus) -> None:
+    """DataError where the run's own files or folds are not what they were: test videos may have been trained on."""
+    before, now = read_data(run), corpus.facts()
+    for key, what in (("sources", "The files"), ("folds_sha256", "The folds")):
+        if key in before and before[key] != now[key]:
+            raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
+
+
 def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
     """DataError where the data set is not of the form that the model was trained on."""
     if corpus.store.features != about["features"]:
         raise DataError(
             f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
-            "use a data set with the same modalities, in the same order and widths."
+            "use a data set with the same modalities and widths."
         )
     if list(corpus.store.targets) != about["targets"]:
         raise DataError(

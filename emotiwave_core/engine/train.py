@@ -195,6 +195,6 @@ def _check_finite(loss: Tensor, norm: Tensor, epoch: int, batch: Batch, corpus: 
         return
     ids = ", ".join(repr(corpus.store.ids[row]) for row in batch.rows)
     raise DivergedError(
-        f"In epoch {epoch} the loss is {float(loss)} and its gradient's norm {float(norm)}, for the samples {ids}. "
+        f"In epoch {epoch} the loss is {loss.item()} and its gradient's norm {norm.item()}, for the samples {ids}. "
         "Lower training.learning_rate, or look at these samples with `emotiwave data inspect`."
     )

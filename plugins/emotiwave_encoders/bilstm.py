@@ -41,7 +41,7 @@ class BiLSTM(Encoder):
         hidden_size: int = 128,
         layers: int = 1,
         dropout: float = 0.0,
-        pooling: Pooling = "last",
+        pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
         if hidden_size < 1:
