@@ -37,11 +37,14 @@ def show(name: str, registry_file: Path | None) -> None:
     click.echo(tomli_w.dumps(complete(Recipe.from_table(table, source), registry).to_table()), nl=False)
 
 
-@click.command(epilog="\b\nExample:\n  emotiwave plugins --json")
+@click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave plugins --json")
 @json_option
 @registry_option
-def plugins(as_json: bool, registry_file: Path | None) -> None:
+@click.pass_context
+def plugins(context: click.Context, as_json: bool, registry_file: Path | None) -> None:
     """List all parts: who provides each, and whether it works."""
+    if context.invoked_subcommand is not None:
+        return
     from emotiwave_core.probe import survey
     from emotiwave_core.registry import load_registry
 
