@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test slow format clean
+.PHONY: run test slow docs format clean
 
 run: $(READY)
 	$(BIN)/emotiwave run --encoder bilstm --fusion concat
@@ -18,6 +18,10 @@ test: $(READY)
 # What takes minutes: the built wheel in a fresh environment, and training held against the best reachable score.
 slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# docs/reference.md, from the commands and parts themselves. The tests hold it against them.
+docs: $(READY)
+	$(BIN)/python docs/reference.py > docs/reference.md.part && mv docs/reference.md.part docs/reference.md
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

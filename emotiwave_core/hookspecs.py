@@ -1,11 +1,15 @@
 """The hooks that a plugin can implement: this file is their table of contents."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
 
 hookspec = pluggy.HookspecMarker("emotiwave")
@@ -25,3 +29,26 @@ def register_fusions(register: "Callable[[str, type[Fusion]], None]") -> None:
 @hookspec
 def register_dropout_policies(register: "Callable[[str, type[DropoutPolicy]], None]") -> None:
     """Offer dropout policies: call `register("name", MyPolicy)` for each."""
+
+
+@hookspec
+def on_epoch_end(run: Path, line: dict[str, Any]) -> None:
+    """An epoch has ended: `line` is what was added to `history.jsonl` in the run's folder."""
+
+
+@hookspec
+def on_run_end(run: Path, scores: dict[str, Any]) -> None:
+    """A run has been trained, scored and reported: `scores` is what stands in `scores.json`."""
+
+
+@hookspec
+def extra_metrics(
+    truth: "NDArray[np.int64]",
+    decided: "NDArray[np.int64]",
+    probabilities: "NDArray[np.float64]",
+    classes: tuple[str, ...],
+) -> "dict[str, float] | None":
+    """More scores of one configuration, by name: they stand under `extra` in `scores.json` and in the report.
+
+    truth and decided are classes [N], or [N, C] of 0 and 1 where a sample may have several; probabilities [N, C].
+    """

@@ -9,7 +9,7 @@ from typing import Any
 
 from emotiwave_core.errors import EmotiwaveError
 from emotiwave_core.options import signature_options
-from emotiwave_core.registry import POSITIONAL, Registry, load_registry, same_distribution
+from emotiwave_core.registry import POSITIONAL, WATCH, Registry, load_registry, same_distribution
 
 SECONDS = 60.0  # for all that a child is asked
 MARK = "emotiwave-probe:"  # before each answer, for a plugin may print when it is imported
@@ -18,16 +18,18 @@ Row = dict[str, Any]
 
 
 def survey(registry: Registry, registry_file: Path | None) -> list[Row]:
-    """A row for each part; its state is installed, local, shadowed, missing or broken."""
+    """A row for each part; its state is installed, local, shadowed, disabled, missing or broken."""
     rows: list[Row] = []
     for provider in registry.providers:
         owner = registry.names[provider.kind].get(provider.name)
         about = f"{provider.origin} {provider.version}".strip()
         if owner is not None and not same_distribution(provider.origin, owner):
             rows.append(_row(provider.kind, provider.name, about, "shadowed", f"The name belongs to {owner}."))
+        elif where := registry.disabled.get(f"{provider.kind}.{provider.name}"):
+            rows.append(_row(provider.kind, provider.name, about, "disabled", f"By {where}."))
         else:
             rows.append(_row(provider.kind, provider.name, about, "installed"))
-    have = {(row["kind"], row["name"]) for row in rows if row["state"] == "installed"}
+    have = {(row["kind"], row["name"]) for row in rows if row["state"] in ("installed", "disabled")}
     for kind, names in registry.names.items():
         absent = [name for name in names if (kind, name) not in have]
         rows += [_row(kind, name, f"pip install {names[name]}", "missing") for name in absent]
@@ -69,6 +71,8 @@ def answer(registry: Registry, kind: str, name: str) -> list[Row]:
     from emotiwave_core.registry import load_file, offers
 
     try:
+        if kind == WATCH:
+            return [{"summary": (inspect.getdoc(registry.watcher(name)) or "").partition("\n")[0]}]
         if kind != "file":
             return [{"state": "installed", **_about(kind, registry.find(kind, name)[0])}]
         path = registry.files[name]

@@ -96,6 +96,7 @@ class Recipe:
     encoder: dict[str, Part] = attrs.Factory(lambda: {ALL: Part("bilstm")})
     fusion: Part = attrs.Factory(lambda: Part("concat"))
     dropout: Part = attrs.Factory(lambda: Part("uniform"))
+    watch: list[str] = attrs.Factory(list)  # plugins that watch the run
     data: DataSettings = attrs.Factory(DataSettings)
     model: ModelSettings = attrs.Factory(ModelSettings)
     objective: ObjectiveSettings = attrs.Factory(ObjectiveSettings)

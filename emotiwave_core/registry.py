@@ -20,6 +20,7 @@ from emotiwave_core.recipe import Part
 
 GROUP = "emotiwave"
 KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}
+WATCH = "watch"  # plugins that watch a run: they offer no part, their hooks are called
 POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
 OVERLAY = "registry.toml"
 
@@ -43,6 +44,7 @@ class Registry:
     names: dict[str, dict[str, str]]  # kind -> name -> the distribution that owns it
     recipes: dict[str, dict[str, Any]]
     files: dict[str, Path]  # [plugins]: local files
+    disabled: dict[str, Path]  # `KIND.NAME` -> the registry.toml that switches it off
 
     def names_of(self, kind: str) -> list[str]:
         """All names of a kind, installed or known."""
@@ -50,6 +52,7 @@ class Registry:
 
     def provider(self, kind: str, name: str) -> Provider:
         """Who provides a name. SettingsError for an unknown one, PluginError for an absent or disputed one."""
+        self._check_enabled(kind, name)
         candidates = [found for found in self.providers if (found.kind, found.name) == (kind, name)]
         owner = self.names[kind].get(name)
         if owner:
@@ -72,21 +75,36 @@ class Registry:
 
     def find(self, kind: str, name: str) -> tuple[type, str, str]:
         """The class of a part, who provides it and in which version. Local files come first: the user named them."""
+        self._check_enabled(kind, name)
         for label, path in self.files.items():
             offered = offers(load_file(label, path), str(path))
             if (kind, name) in offered:
                 return offered[kind, name], str(path), ""
-        provider = self.provider(kind, name)
-        try:
-            module = provider.load()
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"The {kind} '{name}' of {provider.origin} does not load: {type(error).__name__}: {error}"
-            ) from error
+        provider, module = self._load(kind, name)
         offered = offers(module, provider.origin)
         if (kind, name) not in offered:
             raise PluginError(f"{provider.origin} has an entry point '{kind}.{name}', but its hook does not offer it.")
         return offered[kind, name], provider.origin, provider.version
+
+    def watcher(self, name: str) -> ModuleType:
+        """The module of a watcher: a local file by its label, or an installed one."""
+        self._check_enabled(WATCH, name)
+        if name in self.files:
+            return load_file(name, self.files[name])
+        return self._load(WATCH, name)[1]
+
+    def _load(self, kind: str, name: str) -> tuple[Provider, ModuleType]:
+        provider = self.provider(kind, name)
+        try:
+            return provider, provider.load()
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"The {kind} '{name}' of {provider.origin} does not load: {type(error).__name__}: {error}"
+            ) from error
+
+    def _check_enabled(self, kind: str, name: str) -> None:
+        if where := self.disabled.get(f"{kind}.{name}"):
+            raise PluginError(f"The {kind} '{name}' is disabled by {where}; take it out of `disabled` there to use it.")
 
     def complete(self, kind: str, part: Part) -> Part:
         """The part with every option checked and the defaults of the others written out."""
@@ -114,16 +132,18 @@ class Registry:
 
 def load_registry(extra: Path | None = None) -> Registry:
     """The packaged registry.toml, with `./registry.toml` and then `extra` laid over it."""
-    names: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+    names: dict[str, dict[str, str]] = {kind: {} for kind in (*KINDS, WATCH)}
+    disabled: dict[str, Path] = {}
     recipes: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
     for path in _layers(extra):
         table = _read(path)
-        for kind in KINDS:
-            names[kind] |= table.get(kind, {})
+        for kind, owners in names.items():
+            owners |= table.get(kind, {})
+        disabled |= dict.fromkeys(table.get("disabled", []), path)
         recipes |= table.get("recipe", {})
         files |= {label: path.parent / file for label, file in table.get("plugins", {}).items()}
-    return Registry(tuple(_installed()), names, recipes, files)
+    return Registry(tuple(_installed()), names, recipes, files, disabled)
 
 
 def same_distribution(one: str, other: str) -> bool:
@@ -168,7 +188,7 @@ def _installed() -> Iterator[Provider]:
     for point in entry_points(group=GROUP):
         kind, _, name = point.name.partition(".")
         origin = point.dist.name if point.dist else "unknown"
-        if kind in KINDS and name and (point.name, origin) not in seen:
+        if kind in (*KINDS, WATCH) and name and (point.name, origin) not in seen:
             seen.add((point.name, origin))
             yield Provider(kind, name, origin, point.dist.version if point.dist else "", _loader(point))
 
@@ -210,9 +230,14 @@ def _read(path: Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} is not a readable TOML file: {error}.") from error
+    known = [*KINDS, WATCH, "recipe", "plugins", "disabled"]
     for key, value in table.items():
-        if key not in {*KINDS, "recipe", "plugins"}:
-            raise SettingsError(f"{path}: unknown table [{key}].{choices(key, [*KINDS, 'recipe', 'plugins'])}")
+        if key not in known:
+            raise SettingsError(f"{path}: unknown table [{key}].{choices(key, known)}")
+        if key == "disabled":
+            if not isinstance(value, list) or not all(isinstance(name, str) and "." in name for name in value):
+                raise SettingsError(f"{path}: 'disabled' must be a list such as [\"encoder.bilstm\"].")
+            continue
         inner = dict if key == "recipe" else str
         if not isinstance(value, dict) or not all(isinstance(entry, inner) for entry in value.values()):
             raise SettingsError(f"{path}: [{key}] must hold {'tables' if inner is dict else 'texts'} by name.")

@@ -178,7 +178,7 @@ def test_plugins_and_recipes_are_listed(cli: Cli) -> None:
     rows = json.loads(cli("plugins", "--json").out)
     assert {(row["kind"], row["name"]) for row in rows if row["state"] == "installed"} == {
         *(("encoder", "bilstm"), ("fusion", "concat"), ("fusion", "crossmodal")),
-        *(("dropout", "none"), ("dropout", "bernoulli"), ("dropout", "uniform")),
+        *(("dropout", "none"), ("dropout", "bernoulli"), ("dropout", "uniform"), ("watch", "tensorboard")),
     }
     assert all(row["summary"] for row in rows)
     assert "notebook" in cli("recipes").out

@@ -6,18 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from documents import block, text_of
+
 from emotiwave_core.cli import _exit_code
 from emotiwave_core.data.dataset import _described
 from emotiwave_core.registry import load_registry
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-
-
-def block(first_line: str) -> str:
-    """The code block whose first line begins so."""
-    found = re.search(rf"^```\w+\n({re.escape(first_line)}.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert found, first_line
-    return found[1]
+README = text_of("README.md")
 
 
 def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(tmp_path: Path, tiny: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -28,7 +23,7 @@ def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(tmp_path: Path, t
         ("# registry.toml", "registry.toml"),
         ("# test_my_encoder.py", "test_my_encoder.py"),
     ):
-        Path(name).write_text(block(first_line))
+        Path(name).write_text(block(README, first_line))
     fast = ["--set", "training.epochs=1", "--out", "run"]
     assert _exit_code(["run", "--encoder", "meanmlp:width=32", "--data", str(tiny), *fast]) == 0
     plugins = json.loads(Path("run/model.json").read_text())["plugins"]
@@ -52,7 +47,7 @@ def test_every_shipped_part_and_recipe_is_named() -> None:
 
 def test_the_dataset_toml_is_valid(tmp_path: Path) -> None:
     """The example dataset.toml is one that the reader takes."""
-    text = block('name = "RAVDESS"')
+    text = block(README, 'name = "RAVDESS"')
     (tmp_path / "dataset.toml").write_text(text)
     for name in [*re.findall(r'"(\w+\.csd)"', text), "folds.json"]:
         (tmp_path / name).touch()

@@ -202,3 +202,19 @@ def test_later_layers_win(site: Path, tmp_path: Path) -> None:
     registry = load_registry(extra)
     assert registry.recipe("both") == {"name": "both", "seed": 2}
     assert {"here", "both", "notebook", "default", "paper"} <= set(registry.recipes)
+
+
+def test_a_disabled_name_is_refused_and_listed(site: Path) -> None:
+    """A name in `disabled` is not loaded, says which file disables it, and stops no other."""
+    registry = overlay('disabled = ["fusion.crossmodal"]')
+    with pytest.raises(PluginError, match=r"'crossmodal' is disabled by .*registry\.toml; take it out of `disabled`"):
+        registry.part("fusion", "crossmodal")
+    states = {row["name"]: row["state"] for row in survey(registry, None)}
+    assert (states["crossmodal"], states["concat"]) == ("disabled", "installed")
+
+
+@pytest.mark.parametrize("text", ['disabled = "fusion.concat"', "disabled = [3]", 'disabled = ["concat"]'])
+def test_disabled_must_be_a_list_of_names(site: Path, text: str) -> None:
+    """A wrong `disabled` says how it is written."""
+    with pytest.raises(SettingsError, match="must be a list such as"):
+        overlay(text)

@@ -26,8 +26,8 @@ def test_the_wheel_runs_in_a_fresh_environment(tmp_path: Path) -> None:
     subprocess.run([*install, str(wheel)], check=True)
     command = tmp_path / "env" / "bin" / "emotiwave"
     rows = json.loads(_output(command, "plugins", "--json", at=tmp_path))
-    assert {row["state"] for row in rows} == {"installed"}
-    assert len(rows) == 6
+    assert {row["state"] for row in rows if row["kind"] != "watch"} == {"installed"}
+    assert len(rows) == 7
     assert "notebook" in _output(command, "recipes", at=tmp_path)
     data = tmp_path / "data"
     data.mkdir()

@@ -37,6 +37,7 @@ Examples:
 )
 @option("--fusion", metavar="NAME[:OPTIONS]", section="Parts", help="How modalities become one vector.")
 @option("--dropout", metavar="NAME[:OPTIONS]", section="Parts", help="Which modalities training takes away.")
+@option("--watch", multiple=True, metavar="NAME", section="Parts", help="A plugin that watches, such as tensorboard.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", section="Parts", help="Any value of the recipe.")
 @device_option
 @option(
@@ -52,6 +53,7 @@ def run(
     encoder: tuple[str, ...],
     fusion: str | None,
     dropout: str | None,
+    watch: tuple[str, ...],
     settings: tuple[str, ...],
     device: str,
     precision: str | None,
@@ -69,11 +71,13 @@ def run(
 
     registry = load_registry(registry_file)
     if resume is not None:
-        if recipe or data or encoder or fusion or dropout or settings or precision or out:
+        if recipe or data or encoder or fusion or dropout or watch or settings or precision or out:
             raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
         return _carry_out(resume, as_json, lambda engine, *rest: engine.resume(resume, *rest), registry, device)
     table, source = recipe_table(recipe or "default", registry)
     table = override(table, encoder, fusion, dropout, settings, precision)
+    if watch:
+        table["watch"] = [*table.get("watch", []), *watch]
     chosen = Recipe.from_table(table, source)
     folder = data or sample_folder()
     out = out or next_folder(chosen.name)

@@ -20,6 +20,7 @@ from emotiwave_core.metrics import score
 from emotiwave_core.model import FusionModel
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objective import Objective
+from emotiwave_core.watchers import NOBODY, Watchers
 
 Probabilities = NDArray[np.float64]
 
@@ -61,14 +62,16 @@ def score_all(
     targets: torch.Tensor,
     probabilities: Probabilities,
     thresholds: NDArray[np.float64] | None,
+    watchers: Watchers = NOBODY,
 ) -> dict[str, Any]:
     """What `scores.json` holds: every configuration, its drop against the complete one, mean and worst."""
     truth = targets.cpu().numpy().astype(np.int64)
     names = [name_of(configuration) for configuration in configurations(modalities)]
-    scores = {
-        name: score(truth, objective.decide(probabilities[k], thresholds), objective.classes)
-        for k, name in enumerate(names)
-    }
+    scores = {}
+    for k, name in enumerate(names):
+        decided = objective.decide(probabilities[k], thresholds)
+        scores[name] = score(truth, decided, objective.classes)
+        scores[name]["extra"] = watchers.metrics(truth, decided, probabilities[k], objective.classes)
     complete = scores[names[-1]]["macro_f1"]
     for entry in scores.values():
         entry["absolute_drop"] = complete - entry["macro_f1"]

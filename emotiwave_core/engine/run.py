@@ -18,13 +18,14 @@ from emotiwave_core.engine.checkpoint import describe, load_model
 from emotiwave_core.engine.device import seed_everything
 from emotiwave_core.engine.evaluate import predict, score_all, write_predictions
 from emotiwave_core.engine.train import train
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
 from emotiwave_core.files import out_of_space, write_json, write_text
 from emotiwave_core.model import FusionModel, assemble
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.objective import Objective, make_objective
 from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_core.registry import Registry
+from emotiwave_core.watchers import Watchers
 
 RECIPE, DATA, SCORES, PREDICTIONS = "recipe.toml", "data.json", "scores.json", "predictions.csv"
 
@@ -60,12 +61,24 @@ def complete(recipe: Recipe, registry: Registry) -> Recipe:
     """The recipe with every option of every part written out; errors in them come before any work."""
     import attrs
 
+    Watchers({name: registry.watcher(name) for name in recipe.watch})
     return attrs.evolve(
         recipe,
         encoder={m: registry.complete("encoder", part) for m, part in recipe.encoder.items()},
         fusion=registry.complete("fusion", recipe.fusion),
         dropout=registry.complete("dropout", recipe.dropout),
     )
+
+
+def find_watchers(recipe: Recipe, registry: Registry, monitor: Monitor) -> Watchers:
+    """The plugins that watch a run of this recipe. One that does not load is reported: it costs nothing but itself."""
+    modules = {}
+    for name in recipe.watch:
+        try:
+            modules[name] = registry.watcher(name)
+        except EmotiwaveError as error:
+            monitor.say(f"Without the watcher '{name}': {error}")
+    return Watchers(modules, monitor)
 
 
 def _walk(
@@ -83,8 +96,11 @@ def _walk(
         "targets": list(corpus.store.targets),
         "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
     }
-    train(out, model, objective, corpus, recipe, about, device, monitor)
-    return evaluate(out, registry, device, monitor, corpus=corpus, write=True)
+    watchers = find_watchers(recipe, registry, monitor)
+    train(out, model, objective, corpus, recipe, about, device, monitor, watchers)
+    scores = evaluate(out, registry, device, monitor, corpus=corpus, write=True)
+    watchers.run_end(out, scores)
+    return scores
 
 
 def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objective) -> FusionModel:
@@ -135,7 +151,9 @@ def evaluate(
         "synthetic": corpus.dataset.synthetic,
         "fold": fold,
         "no_emotion": recipe.objective.no_emotion,
-    } | score_all(objective, model.modalities, chosen.targets, probabilities, thresholds)
+    } | score_all(
+        objective, model.modalities, chosen.targets, probabilities, thresholds, find_watchers(recipe, registry, monitor)
+    )
     if write:
         from emotiwave_core.report.page import write_report
 

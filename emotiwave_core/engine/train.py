@@ -23,6 +23,7 @@ from emotiwave_core.model import FusionModel, Standardise
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.objective import Objective
 from emotiwave_core.recipe import Recipe, TrainingSettings
+from emotiwave_core.watchers import NOBODY, Watchers
 
 HISTORY = "history.jsonl"
 START = {"epoch": 0, "best_epoch": 0, "best_score": -1.0}
@@ -37,6 +38,7 @@ def train(
     about: dict[str, Any],
     device: torch.device,
     monitor: Monitor,
+    watchers: Watchers = NOBODY,
 ) -> None:
     """Train from the last whole epoch that the run folder holds, or from the start.
 
@@ -70,8 +72,10 @@ def train(
             state |= {"best_epoch": epoch, "best_score": chosen}
             save_model(run, model, about | {"thresholds": thresholds, "best": {"epoch": epoch, **_short(valid)}})
         line = {"epoch": epoch, "train_loss": loss, "valid": valid, "seconds": time.perf_counter() - began}
-        append_history(run, line | {"learning_rate": settings.learning_rate})
+        line["learning_rate"] = settings.learning_rate
+        append_history(run, line)
         save_last(run, model, optimiser, state)
+        watchers.epoch_end(run, line)
         shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
         star = "  *" if better else ""
         monitor.say(

@@ -44,6 +44,7 @@ class ConfigurationScores:
     accuracy: float | None = None
     weighted_accuracy: float | None = None
     collapsed: str | None = None
+    extra: dict[str, float] = field(factory=dict)  # of plugins that watch
 
 
 @frozen

@@ -1,0 +1,78 @@
+"""Plugins that watch a run rather than take part: a failing one is reported and costs nothing."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pluggy
+from numpy.typing import NDArray
+
+from emotiwave_core import hookspecs
+from emotiwave_core.errors import PluginError
+from emotiwave_core.monitor import SILENT, Monitor
+
+HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
+
+
+class Watchers:
+    """The watchers of a run, by name. Each has a plugin manager of its own, so that one cannot spoil another."""
+
+    def __init__(self, modules: Mapping[str, ModuleType], monitor: Monitor = SILENT) -> None:
+        self.monitor = monitor
+        self.managers = {name: _manager(name, module) for name, module in modules.items()}
+
+    def epoch_end(self, run: Path, line: dict[str, Any]) -> None:
+        """Tell all of an epoch."""
+        self._call("on_epoch_end", run=run, line=line)
+
+    def run_end(self, run: Path, scores: dict[str, Any]) -> None:
+        """Tell all of the end of a run."""
+        self._call("on_run_end", run=run, scores=scores)
+
+    def metrics(
+        self,
+        truth: NDArray[np.int64],
+        decided: NDArray[np.int64],
+        probabilities: NDArray[np.float64],
+        classes: tuple[str, ...],
+    ) -> dict[str, float]:
+        """The extra metrics of all, as `WATCHER.METRIC`. One that is not a finite number is reported and left out."""
+        found: dict[str, float] = {}
+        answers = self._call(
+            "extra_metrics", truth=truth, decided=decided, probabilities=probabilities, classes=classes
+        )
+        for name, metrics in answers:
+            for metric, value in metrics.items() if isinstance(metrics, dict) else [("extra_metrics", metrics)]:
+                if isinstance(value, int | float | np.number) and math.isfinite(value):
+                    found[f"{name}.{metric}"] = float(value)
+                else:
+                    self.monitor.say(f"The watcher '{name}' gives {value!r} for {metric}, not a finite number.")
+        return found
+
+    def _call(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        answers = []
+        for name, manager in self.managers.items():
+            try:
+                answers += [(name, answer) for answer in getattr(manager.hook, hook)(**arguments)]
+            except Exception as error:  # a watcher may raise anything, and the run goes on
+                self.monitor.say(f"The watcher '{name}' failed in {hook}: {type(error).__name__}: {error}")
+        return answers
+
+
+NOBODY = Watchers({})
+
+
+def _manager(name: str, module: ModuleType) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("emotiwave")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except Exception as error:
+        raise PluginError(f"The hooks of the watcher '{name}' are wrong: {error}") from error
+    if not any(manager.subset_hook_caller(hook, []).get_hookimpls() for hook in HOOKS):
+        raise PluginError(f"The watcher '{name}' implements none of {', '.join(HOOKS)}; are they marked @hookimpl?")
+    return manager

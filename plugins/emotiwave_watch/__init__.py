@@ -1,0 +1,1 @@
+"""Watchers that ship with Emotiwave: one file each."""

@@ -1,0 +1,18 @@
+"""The code blocks of the documents, for tests that execute them."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def text_of(name: str) -> str:
+    """A document of the project."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def block(text: str, first_line: str) -> str:
+    """The code block whose first line begins so."""
+    found = re.search(rf"^```\w+\n({re.escape(first_line)}.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found, first_line
+    return found[1]
