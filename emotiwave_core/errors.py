@@ -40,6 +40,10 @@ class DivergedError(EmotiwaveError):
     exit_code = 6
 
 
+class PassedOver(UserWarning):
+    """A plugin that the user named does not load, and everything else goes on without it."""
+
+
 def choices(wrong: str, right: Iterable[str]) -> str:
     """The tail of an error about a wrong name: the nearest one, if any is near, and all of them."""
     names = sorted(right)

@@ -87,8 +87,15 @@ def answer(registry: Registry, kind: str, name: str) -> list[Row]:
 
 def _about(kind: str, part: type) -> Row:
     options = signature_options(part, POSITIONAL[kind])
-    summary = (inspect.getdoc(part) or "").partition("\n")[0]
-    return {"summary": summary, "options": {name: option.default for name, option in options.items()}}
+    documentation = inspect.getdoc(part) or ""
+    return {
+        "summary": documentation.partition("\n")[0],
+        "options": {name: option.default for name, option in options.items()},
+        "documentation": documentation,
+        "types": {name: inspect.formatannotation(option.kind) for name, option in options.items()},
+        "class": part.__qualname__,
+        "file": getattr(sys.modules.get(part.__module__), "__file__", None),
+    }
 
 
 def _row(kind: str, name: str, provider: str, state: str, summary: str = "") -> Row:

@@ -3,7 +3,9 @@
 import functools
 import importlib
 import importlib.util
+import sys
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,7 +16,7 @@ import attrs
 import pluggy
 
 from emotiwave_core import hookspecs
-from emotiwave_core.errors import PluginError, SettingsError, choices
+from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.options import check_options, signature_options
 from emotiwave_core.recipe import Part
 
@@ -63,7 +65,7 @@ class Registry:
             rivals = " and ".join(sorted(found.origin for found in candidates))
             raise PluginError(
                 f"The {kind} '{name}' is offered by {rivals}; say which one is meant in ./{OVERLAY}: "
-                f'[{kind}] {name} = "{candidates[0].origin}".'
+                f'{name} = "{candidates[0].origin}" under [{kind}].'
             )
         if owner:
             raise PluginError(f"The {kind} '{name}' is not installed; it comes with: pip install {owner}")
@@ -77,7 +79,11 @@ class Registry:
         """The class of a part, who provides it and in which version. Local files come first: the user named them."""
         self._check_enabled(kind, name)
         for label, path in self.files.items():
-            offered = offers(load_file(label, path), str(path))
+            try:
+                offered = offers(load_file(label, path), str(path))
+            except PluginError as error:
+                warnings.warn(f"{error} It is passed over.", PassedOver, stacklevel=2)  # it stops no other part
+                continue
             if (kind, name) in offered:
                 return offered[kind, name], str(path), ""
         provider, module = self._load(kind, name)
@@ -206,10 +212,12 @@ def load_file(label: str, path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise PluginError(f"The plugin '{label}' names {path}, which is not a Python file.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{path} does not load: {type(error).__name__}: {error}") from error
+        del sys.modules[spec.name]
+        raise PluginError(f"{path} does not load: {type(error).__name__}: {error}.") from error
     return module
 
 

@@ -1,6 +1,7 @@
 """A sound encoder, and encoders with one defect each: `breaks` names exactly the laws that it breaks."""
 # ruff: noqa: D101, D102, D103 -- the name of a broken plugin says what is wrong with it
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,13 @@ class DoublePrecision(SoundEncoder):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
         return encoded._replace(pooled=encoded.pooled.double())
+
+
+class ReturnsATuple(SoundEncoder):
+    breaks = ("returns_shapes_and_types",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return tuple(super().forward(x, mask))  # type: ignore[return-value]
 
 
 class StatesOfPadding(SoundEncoder):
@@ -161,6 +169,28 @@ class Packs(SoundEncoder):
         return super().forward(x, mask)
 
 
+class ComparesNeighbours(SoundEncoder):
+    breaks = ("any_number_of_steps",)  # there is no largest of nothing
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        steps = torch.where((mask[:, 1:] & mask[:, :-1])[..., None], encoded.states.diff(dim=1), 0.0)
+        return encoded._replace(pooled=encoded.pooled + steps.amax(dim=1).clamp(min=0.0))
+
+
+class PositionsEnd(SoundEncoder):
+    breaks = ("any_number_of_steps",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.register_buffer("positions", torch.linspace(0.0, 1.0, 512))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        states = zero_masked(encoded.states + self.positions[: x.shape[1], None], mask)
+        return encoded._replace(states=states)
+
+
 class Squeezes(SoundEncoder):
     breaks = ("batch_of_one",)
 
@@ -199,6 +229,21 @@ class RandomInEval(SoundEncoder):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
         return encoded._replace(pooled=encoded.pooled * (1.0 + torch.rand(()).item()))
+
+
+class DrawsFromPython(SoundEncoder):
+    breaks = ("seed_repeats_it",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled + (random.random() if self.training else 0.0))
+
+
+class ClearsInPlace(SoundEncoder):
+    breaks = ("does_not_change_its_input",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return super().forward(x.masked_fill_(~mask[..., None], 0.0), mask)
 
 
 class Unused(SoundEncoder):
@@ -270,6 +315,28 @@ class OptionOfStrangeType(SoundEncoder):
     breaks = ("options_are_explicit",)
 
     def __init__(self, in_features: int, *, activation: Callable[[Tensor], Tensor] = torch.tanh) -> None:
+        super().__init__(in_features)
+
+
+class DefaultOfAnotherType(SoundEncoder):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, in_features: int, *, width: int = 4.0) -> None:  # type: ignore[assignment]
+        super().__init__(in_features, width=int(width))
+
+
+class DefaultIsInfinite(SoundEncoder):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, in_features: int, *, limit: float = float("inf")) -> None:
+        super().__init__(in_features)
+
+
+class Seeds(SoundEncoder):
+    breaks = ("seeds_nothing",)
+
+    def __init__(self, in_features: int) -> None:
+        torch.manual_seed(0)
         super().__init__(in_features)
 
 

@@ -1,6 +1,8 @@
 """A sound fusion, and fusions with one defect each: `breaks` names exactly the laws that it breaks."""
 # ruff: noqa: D101, D102 -- the name of a broken plugin says what is wrong with it
 
+import random
+
 import torch
 from torch import Tensor, nn
 
@@ -136,6 +138,14 @@ class DividesByPresence(SoundFusion):
         return super().forward(encoded, present)._replace(weights=present / present.sum(dim=1, keepdim=True))
 
 
+class PositionsOfStatesEnd(SoundFusion):
+    breaks = ("any_number_of_steps",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        position = torch.linspace(0.0, 1.0, 512, device=here.device)[: part.mask.shape[1]]
+        return super().read(linear, part._replace(states=part.states + position[:, None]), here)
+
+
 class SqueezesTheVector(SoundFusion):
     breaks = ("batch_of_one",)
 
@@ -166,6 +176,32 @@ class RandomFusion(SoundFusion):
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         fused = super().forward(encoded, present)
         return fused._replace(vector=fused.vector * (1.0 + torch.rand(()).item()))
+
+
+class FusionDrawsFromPython(SoundFusion):
+    breaks = ("seed_repeats_it",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector + (random.random() if self.training else 0.0))
+
+
+class EmptiesTheDict(SoundFusion):
+    breaks = ("does_not_change_its_input",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        encoded.clear()
+        return fused
+
+
+class MarksAllPresent(SoundFusion):
+    breaks = ("does_not_change_its_input",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present.clone())
+        present.fill_(True)
+        return fused
 
 
 class UnusedInFusion(SoundFusion):
@@ -210,6 +246,21 @@ class AnyFusionOptions(SoundFusion):
 
     def __init__(self, in_features: dict[str, int], **options: int) -> None:
         super().__init__(in_features, **options)
+
+
+class FusionDefaultOfAnotherType(SoundFusion):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, in_features: dict[str, int], *, scales: list[int] = (1, 2)) -> None:  # type: ignore[assignment]
+        super().__init__(in_features)
+
+
+class FusionSeeds(SoundFusion):
+    breaks = ("seeds_nothing",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        random.seed(0)
+        return super().forward(encoded, present)
 
 
 class FusionStaysOnTheCPU(SoundFusion):

@@ -4,6 +4,7 @@
 import math
 import random
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,9 @@ class NotAPolicy(nn.Module):
 
     def forward(self, masks: Tensors, progress: Tensor) -> Tensors:
         return SoundPolicy().train(self.training)(masks, progress)  # type: ignore[no-any-return]
+
+    def observe(self, present: Tensor, loss: Tensor) -> None:
+        pass
 
 
 class AnotherOrder(SoundPolicy):
@@ -100,6 +104,27 @@ class TakesALogarithm(SoundPolicy):
         return draw_nonempty(present, 0.5 / (1.0 - math.log(progress.item())))
 
 
+class SaysOtherRates(SoundPolicy):
+    breaks = ("rates_are_what_it_says",)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        return draw_nonempty(present, 0.4)
+
+
+class ForgetsWhatItLearned(SoundPolicy):
+    breaks = ("state_dict_round_trip",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = 0.5
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        return draw_nonempty(present, self.p)
+
+    def observe(self, present: Tensor, loss: Tensor) -> None:
+        self.p = 0.9
+
+
 class KnowsThreeNames(SoundPolicy):
     breaks = ("any_number_of_modalities",)
 
@@ -119,6 +144,21 @@ class PositionalP(SoundPolicy):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
+
+
+class PolicyDefaultOfAnotherType(SoundPolicy):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, *, per_batch: bool = 0) -> None:  # type: ignore[assignment]
+        super().__init__()
+
+
+class PolicySeeds(SoundPolicy):
+    breaks = ("seeds_nothing",)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        numpy.random.seed(0)  # noqa: NPY002
+        return super().draw(present, progress)
 
 
 class DrawsOnTheCPU(SoundPolicy):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from emotiwave_core.cli import _exit_code, printable
+from emotiwave_core.cli import Terminated, _exit_code, printable
 
 FAST = ["--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=8"]
 
@@ -232,3 +232,32 @@ def test_folds_that_change_under_a_run_are_noticed(cli: Cli, tiny: Path, tmp_pat
     for command in (("evaluate", "there"), ("run", "--resume", "there")):
         answer = cli(*command)
         assert (answer.code, "The folds of" in answer.err) == (3, True), answer.err
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_stopped_run_says_how_to_go_on(
+    cli: Cli, tiny: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], code: int
+) -> None:
+    """Ctrl-C and SIGTERM after an epoch leave with 130 and 143 and the command that continues, which does."""
+    from emotiwave_core.engine import train
+
+    def stopped(*_: object) -> None:
+        raise stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "append_history", stopped)
+        answer = cli("run", "--data", tiny, "--out", "there", *FAST)
+    assert (answer.code, "emotiwave run --resume there" in answer.err) == (code, True)
+    assert "Traceback" not in answer.err
+    assert cli("run", "--resume", "there").code == 0
+
+
+def test_sigterm_is_heard() -> None:
+    """The signal itself ends a command with 143, and no traceback."""
+    code = (
+        "import os, signal, sys; from emotiwave_core import cli; "
+        "cli.emotiwave.callback = lambda debug: os.kill(os.getpid(), signal.SIGTERM); "
+        "sys.exit(cli._exit_code(['recipes']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "Terminated.\n")

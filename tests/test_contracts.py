@@ -1,5 +1,8 @@
 """The default plugins keep the laws of their contract."""
 
+import contextlib
+import unittest
+from itertools import product
 from typing import Literal
 
 import pytest
@@ -12,6 +15,15 @@ from emotiwave_dropout.uniform import Uniform
 from emotiwave_encoders.bilstm import BiLSTM
 from emotiwave_fusions.concat import Concat
 from emotiwave_fusions.crossmodal import CrossModal
+
+Kept = tuple[bool, ...]
+
+
+def by_coins(present: Kept, p: float) -> dict[Kept, float]:
+    """Each present modality is lost with probability p, given that one is kept."""
+    every = [kept for kept in product(*((False, True) if here else (False,) for here in present)) if any(kept)]
+    chance = {kept: (1.0 - p) ** sum(kept) * p ** (sum(present) - sum(kept)) for kept in every}
+    return {kept: value / sum(chance.values()) for kept, value in chance.items()}
 
 
 class TestBiLSTM(EncoderContract):
@@ -69,6 +81,10 @@ class TestNoDropout(DropoutPolicyContract):
         """It has no options."""
         return NoDropout()
 
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """It keeps all."""
+        return {present: 1.0}
+
 
 class TestBernoulli(DropoutPolicyContract):
     """`bernoulli`, a draw for each sample."""
@@ -76,6 +92,10 @@ class TestBernoulli(DropoutPolicyContract):
     def make(self) -> DropoutPolicy:
         """As it comes."""
         return Bernoulli()
+
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """By its default p."""
+        return by_coins(present, 0.3)
 
 
 class TestBernoulliPerBatch(DropoutPolicyContract):
@@ -85,6 +105,10 @@ class TestBernoulliPerBatch(DropoutPolicyContract):
         """With a p at which the first draws drop something."""
         return Bernoulli(p=0.6, per="batch")
 
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """A batch of one draws as a sample does."""
+        return by_coins(present, 0.6)
+
 
 class TestUniform(DropoutPolicyContract):
     """`uniform`."""
@@ -92,6 +116,10 @@ class TestUniform(DropoutPolicyContract):
     def make(self) -> DropoutPolicy:
         """It has no options."""
         return Uniform()
+
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """All alike: what fair coins give."""
+        return by_coins(present, 0.5)
 
 
 @pytest.mark.parametrize("contract", [TestBiLSTM, TestCrossModal, TestNoDropout], ids=lambda value: value.__name__)
@@ -110,4 +138,5 @@ def test_a_contract_lists_its_laws(
 def test_laws_run_without_pytest() -> None:
     """The check of a law runs by itself, as a command needs it."""
     for law in TestConcat.laws():
-        law.check()
+        with contextlib.suppress(unittest.SkipTest):
+            law.check()

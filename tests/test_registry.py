@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emotiwave_core.errors import PluginError, SettingsError
+from emotiwave_core.errors import PassedOver, PluginError, SettingsError
 from emotiwave_core.interfaces import Encoder
 from emotiwave_core.probe import survey
 from emotiwave_core.recipe import Part
@@ -92,7 +92,7 @@ def test_rivals_for_an_unowned_name_are_an_error_that_says_how_to_choose(site: P
     """Two distributions with one unowned name stop with the line for registry.toml, and that line decides."""
     install(site, "one", "encoder.mine", "ew_one", ENCODER)
     install(site, "two", "encoder.mine", "ew_two", ENCODER)
-    with pytest.raises(PluginError, match=r"offered by one and two; .*\[encoder\] mine = "):
+    with pytest.raises(PluginError, match=r"offered by one and two; .*mine = .* under \[encoder\]"):
         load_registry().provider("encoder", "mine")
     assert overlay('[encoder]\nmine = "two"').find("encoder", "mine")[1] == "two"
 
@@ -218,3 +218,23 @@ def test_disabled_must_be_a_list_of_names(site: Path, text: str) -> None:
     """A wrong `disabled` says how it is written."""
     with pytest.raises(SettingsError, match="must be a list such as"):
         overlay(text)
+
+
+def test_a_broken_local_file_stops_no_other_part(site: Path) -> None:
+    """With a file in [plugins] that does not load, others are found, and the file is named in a warning."""
+    Path("broken.py").write_text("def f(:")
+    Path("fine.py").write_text(ENCODER)
+    registry = overlay('[plugins]\nbroken = "broken.py"\nfine = "fine.py"')
+    with pytest.warns(PassedOver, match=r"broken\.py does not load: SyntaxError.*passed over"):
+        assert registry.find("encoder", "mine")[1].endswith("fine.py")
+    with pytest.warns(PassedOver):
+        assert registry.find("encoder", "bilstm")[1] == "emotiwave"
+
+
+def test_a_local_file_may_hold_dataclasses(site: Path) -> None:
+    """A file is a module like any other: its dataclasses with postponed annotations work."""
+    code = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 0\n"
+    )
+    Path("mine.py").write_text(code + ENCODER)
+    assert overlay('[plugins]\nmine = "mine.py"').find("encoder", "mine")[1].endswith("mine.py")

@@ -4,7 +4,9 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -14,7 +16,7 @@ from emotiwave_core.cli.evaluate import evaluate
 from emotiwave_core.cli.parts import plugins, recipes
 from emotiwave_core.cli.report import report
 from emotiwave_core.cli.run import run
-from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.errors import EmotiwaveError, PassedOver
 
 SECTIONS = {"Train and score": (run, evaluate, report), "Look at data": (data,), "Parts": (recipes, plugins)}
 
@@ -58,6 +60,7 @@ def main() -> None:
 
 def _exit_code(arguments: list[str]) -> int:
     debug = "--debug" in arguments
+    warnings.showwarning = _warn
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = emotiwave(args=[argument for argument in arguments if argument != "--debug"], standalone_mode=False)
@@ -91,6 +94,14 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     click.echo(printable(sentence), err=True)
     return code
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """Ours as a line, those of libraries as they are."""
+    if issubclass(category, PassedOver):
+        click.echo(printable(f"Warning: {message}"), err=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def printable(text: str) -> str:

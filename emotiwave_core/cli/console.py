@@ -50,8 +50,8 @@ def print_scores(scores: dict[str, Any]) -> None:
         table.add_row(
             Text(printable(name)),
             f"{entry['macro_f1']:.3f}",
-            "" if is_complete else f"{-entry['absolute_drop']:+.3f}",
-            "" if is_complete or relative is None else f"{-relative:+.0%}",
+            "" if is_complete else f"{0.0 - entry['absolute_drop']:+.3f}",
+            "" if is_complete or relative is None else f"{0.0 - relative:+.0%}",
             "–" if weighted is None else f"{weighted:.3f}",
         )
     table.add_section()

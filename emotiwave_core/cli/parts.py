@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
+from emotiwave_core.cli.check import check
+from emotiwave_core.cli.check import show as show_part
 from emotiwave_core.cli.common import json_option, print_json, registry_option
+from emotiwave_core.cli.new import new
 
 
 @click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave recipes show notebook > mine.toml")
@@ -57,3 +60,8 @@ def plugins(context: click.Context, as_json: bool, registry_file: Path | None) -
         click.echo(f"{row['kind']:8} {row['name']:12} {row['state']:10} {row['provider']}")
         if row["summary"]:
             click.echo(f"{'':22}{row['summary']}{f' ({options})' if options else ''}")
+
+
+plugins.add_command(new)
+plugins.add_command(check)
+plugins.add_command(show_part)

@@ -4,7 +4,8 @@
         def make(self, in_features: int) -> Encoder:
             return TCN(in_features, width=8)
 
-In a file that pytest collects, each law is a test method `test_<law>`. `TestTCN.laws()` lists them without pytest.
+In a file that pytest collects, each law is a test method `test_<law>`. `TestTCN.laws()` lists them without pytest: the
+`check()` of a law raises BrokenLaw, or unittest.SkipTest where it cannot be tried.
 """
 
 from emotiwave_core.testing.encoder import EncoderContract

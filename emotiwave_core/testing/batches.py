@@ -63,6 +63,20 @@ def encoded_batch_and_empty() -> FusionBatch:
     return {name: Encoded(*map(_row_added, part)) for name, part in encoded.items()}, _row_added(present)
 
 
+def encoded_of_length(steps: int) -> FusionBatch:
+    """Two samples with all of three modalities, each of this many states."""
+    generator = torch.Generator().manual_seed(0)
+    encoded = {
+        name: Encoded(
+            torch.randn(2, steps, width, generator=generator),
+            torch.randn(2, width, generator=generator),
+            torch.ones(2, steps, dtype=torch.bool),
+        )
+        for name, width in list(WIDTHS.items())[:3]
+    }
+    return encoded, torch.ones(2, 3, dtype=torch.bool)
+
+
 def take(batch: FusionBatch, rows: slice | Tensor) -> FusionBatch:
     """Some of the samples."""
     return {name: Encoded(*(tensor[rows] for tensor in part)) for name, part in batch[0].items()}, batch[1][rows]

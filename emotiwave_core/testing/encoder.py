@@ -9,22 +9,24 @@ from emotiwave_core.testing.laws import (
     CUDA_TOLERANCE,
     OTHER_CONTENTS,
     TOLERANCE,
-    Contract,
     cuda,
     expect,
     expect_finite,
-    expect_options,
     expect_same,
+    expect_type,
     finite,
     gradients,
     law,
     total,
     trainable,
 )
+from emotiwave_core.testing.shared import PluginContract, expect_options
 
 
-class EncoderContract(Contract):
+class EncoderContract(PluginContract):
     """The laws that every encoder keeps. A subclass makes the encoder that is checked."""
+
+    positional = ("in_features",)
 
     def make(self, in_features: int) -> Encoder:
         """A new encoder for sequences of this many features, small enough to be quick."""
@@ -44,7 +46,9 @@ class EncoderContract(Contract):
     def test_returns_shapes_and_types(self) -> None:
         """The states, the pooled vector and the mask have the shapes and types of Encoded."""
         encoder, (x, mask) = self._encoder(), sequences()
-        states, pooled, kept = encoder(x, mask)
+        result = encoder(x, mask)
+        expect_type(result, Encoded)
+        states, pooled, kept = result
         B, D = len(x), encoder.out_features
         expect(tuple(pooled.shape) == (B, D), f"The pooled vector is {list(pooled.shape)} where [B, D] is {[B, D]}.")
         expect(kept.dim() == 2 and len(kept) == B, f"The mask is {list(kept.shape)} where [B, T'] has B = {B}.")
@@ -116,6 +120,20 @@ class EncoderContract(Contract):
             _expect_same(odd, zeros, "an empty sequence held NaN")
             expect_finite(self._gradients(encoder, x[rows], mask[rows]), f"with an empty sequence {which}")
 
+    @law("Usual causes: a convolution without padding, a table of positions that ends, a difference of two steps.")
+    def test_any_number_of_steps(self) -> None:
+        """Sequences of one step, and of a thousand, give finite numbers in the shapes of any other."""
+        encoder = self._encoder()
+        for steps in (1, 1000):
+            x = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
+            states, pooled, kept = self._encode(encoder, x, torch.ones(2, steps, dtype=torch.bool))
+            shapes, due = (
+                [list(states.shape), list(pooled.shape)],
+                [[*kept.shape, pooled.shape[1]], [2, len(pooled[0])]],
+            )
+            expect(shapes == due and kept.shape[1] >= 1, f"Sequences of {steps} steps give the shapes {shapes}.")
+            expect(finite(states, pooled), f"Sequences of {steps} steps give NaN or infinity.")
+
     @law("Usual cause: squeeze() without a dimension.")
     def test_batch_of_one(self) -> None:
         """A batch of one sample has the shapes of any other, and finite numbers."""
@@ -151,6 +169,25 @@ class EncoderContract(Contract):
         before = self._encode(encoder, x, mask)
         _expect_same(self._encode(encoder, x, mask, seed=2), before, "only the random seed was another")
 
+    @law("Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own.")
+    def test_seed_repeats_it(self) -> None:
+        """In training, the same torch.manual_seed gives the same results."""
+        encoder, (x, mask) = self._encoder().train(), sequences()
+        before = self._encode(encoder, x, mask)
+        _expect_same(self._encode(encoder, x, mask), before, "it ran twice from the same seed")
+
+    @law("Work out of place: x + 1 or torch.where, not x += 1, x[~mask] = 0 or masked_fill_.")
+    def test_does_not_change_its_input(self) -> None:
+        """The sequences and the mask that were given stay as they were."""
+        x, mask = sequences()
+        x = torch.where(mask[..., None], x, 1.0)
+        given = (x.clone(), mask.clone())
+        for training in (False, True):
+            self._encoder().train(training)(*given)
+            for name, now, before in zip(("x", "mask"), given, (x, mask), strict=True):
+                changed = int((now != before).sum())
+                expect(changed == 0, f"{changed} numbers changed in the {name} that was given.")
+
     @law("Is it used in forward? Remove it if not; look for detach(), no_grad() and .data if it is.")
     def test_every_parameter_learns(self) -> None:
         """Each trainable parameter gets a gradient other than zero from the states or the pooled vector."""
@@ -185,17 +222,22 @@ class EncoderContract(Contract):
     @law("Write (self, in_features: int, *, option: type = default): the registry reads help and recipes from it.")
     def test_options_are_explicit(self) -> None:
         """The constructor takes `in_features`, then options that are keyword-only, typed and have defaults."""
-        expect_options(self.make(FEATURES), ["in_features"])
+        expect_options(self.make(FEATURES), self.positional)
 
     @law("Usual cause: a tensor made in forward without device=x.device, or kept without register_buffer.")
     def test_same_on_cuda(self) -> None:
         """On a GPU, where there is one, the results are those of the CPU."""
-        if (device := cuda()) is None:
-            return
+        device = cuda()
         encoder, (x, mask) = self._encoder(), sequences()
         before = self._encode(encoder, x, mask)
         after = self._encode(encoder.to(device), x.to(device), mask.to(device))
         _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
+
+    def once(self) -> Encoder:
+        """A new encoder that has been used once in training."""
+        encoder = self.make(FEATURES).train()
+        encoder(*sequences())
+        return encoder
 
     def _encoder(self) -> Encoder:
         return self.make(FEATURES).eval()

@@ -11,6 +11,7 @@ from emotiwave_core.testing.batches import (
     append_steps,
     encoded_batch,
     encoded_batch_and_empty,
+    encoded_of_length,
     fill_absent,
     fill_padding,
     take,
@@ -20,24 +21,26 @@ from emotiwave_core.testing.laws import (
     CUDA_TOLERANCE,
     OTHER_CONTENTS,
     TOLERANCE,
-    Contract,
     cuda,
     expect,
     expect_finite,
-    expect_options,
     expect_same,
+    expect_type,
     finite,
     gradients,
     law,
     total,
     trainable,
 )
+from emotiwave_core.testing.shared import PluginContract, expect_options
 
 THREE = {name: WIDTHS[name] for name in ("text", "audio", "visual")}
 
 
-class FusionContract(Contract):
+class FusionContract(PluginContract):
     """The laws that every fusion keeps. A subclass makes the fusion that is checked."""
+
+    positional = ("in_features",)
 
     def make(self, in_features: dict[str, int]) -> Fusion:
         """A new fusion of these modalities, small enough to be quick."""
@@ -58,7 +61,8 @@ class FusionContract(Contract):
         """The vector, the weights and the loss have the shapes and types of Fused."""
         fusion, batch = self._fusion(), encoded_batch()
         for training in (False, True):
-            fused = self._fuse(fusion.train(training), batch)
+            fused = fusion.train(training)(dict(batch[0]), batch[1].clone())
+            expect_type(fused, Fused)
             B, M = batch[1].shape
             for name, tensor, due in (
                 ("vector", fused.vector, [B, fusion.out_features]),
@@ -144,6 +148,15 @@ class FusionContract(Contract):
             expect(finite(*fused), f"A sample without any modality gives NaN or infinity {which}.")
             expect_finite(self._gradients(fusion, take(batch, rows)), f"with a sample without any modality {which}")
 
+    @law("Usual causes: a table of positions that ends, a difference of two steps.")
+    def test_any_number_of_steps(self) -> None:
+        """Sequences of one state, and of a thousand, give finite numbers in the shapes of any other."""
+        fusion = self._fusion()
+        for steps in (1, 1000):
+            fused, due = self._fuse(fusion, encoded_of_length(steps)), [2, fusion.out_features]
+            expect(list(fused.vector.shape) == due, f"{steps} states give {list(fused.vector.shape)}, not {due}.")
+            expect(finite(*fused), f"{steps} states give NaN or infinity.")
+
     @law("Usual cause: squeeze() without a dimension.")
     def test_batch_of_one(self) -> None:
         """A batch of one sample has the shapes of any other, and finite numbers."""
@@ -179,6 +192,24 @@ class FusionContract(Contract):
         fusion, batch = self._fusion(), encoded_batch()
         before = self._fuse(fusion, batch)
         _expect_same(self._fuse(fusion, batch, seed=2), before, "only the random seed was another")
+
+    @law("Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own.")
+    def test_seed_repeats_it(self) -> None:
+        """In training, the same torch.manual_seed gives the same results."""
+        fusion, batch = self._fusion().train(), encoded_batch()
+        before = self._fuse(fusion, batch)
+        _expect_same(self._fuse(fusion, batch), before, "it ran twice from the same seed")
+
+    @law("Work out of place: one encoding serves all configurations when a model is scored.")
+    def test_does_not_change_its_input(self) -> None:
+        """What was given, tensors and dict, stays as it was."""
+        before, given = encoded_batch_and_empty(), encoded_batch_and_empty()
+        self._fusion()(*given)
+        expect(list(given[0]) == list(before[0]), f"The dict that was given holds {list(given[0])} now.")
+        expect_same("The tensor `present` that was given", given[1], before[1], "it was used")
+        for name, part in before[0].items():
+            for which, due, now in zip(Encoded._fields, part, given[0][name], strict=True):
+                expect_same(f"The tensor `{which}` of {name} that was given", now, due, "it was used")
 
     @law("Is it used in forward? Remove it if not; look for detach(), no_grad() and .data if it is.")
     def test_every_parameter_learns(self) -> None:
@@ -226,18 +257,23 @@ class FusionContract(Contract):
     @law("Write (self, in_features: dict[str, int], *, option: type = default): the registry reads help from it.")
     def test_options_are_explicit(self) -> None:
         """The constructor takes `in_features`, then options that are keyword-only, typed and have defaults."""
-        expect_options(self.make(THREE), ["in_features"])
+        expect_options(self.make(THREE), self.positional)
 
     @law("Usual cause: a tensor made in forward without a device, or kept without register_buffer.")
     def test_same_on_cuda(self) -> None:
         """On a GPU, where there is one, the results are those of the CPU."""
-        if (device := cuda()) is None:
-            return
+        device = cuda()
         fusion, (encoded, present) = self._fusion(), encoded_batch()
         before = self._fuse(fusion, (encoded, present))
         there = {name: Encoded(*(tensor.to(device) for tensor in part)) for name, part in encoded.items()}
         after = self._fuse(fusion.to(device), (there, present.to(device)))
         _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
+
+    def once(self) -> Fusion:
+        """A new fusion that has been used once in training."""
+        fusion = self.make(dict(THREE)).train()
+        fusion(*encoded_batch())
+        return fusion
 
     def _fusion(self) -> Fusion:
         return self.make(dict(THREE)).eval()

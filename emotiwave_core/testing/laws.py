@@ -2,8 +2,11 @@
 
 import functools
 import inspect
+import traceback
+import unittest
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +35,11 @@ class Contract:
 
     @classmethod
     def laws(cls) -> list[Law]:
-        """All laws, in the order in which they are written."""
+        """All laws, in the order in which they are written; those that all kinds share come last."""
         contract = cls()
-        names = dict.fromkeys(name for kind in reversed(cls.__mro__) for name in vars(kind) if name.startswith("test_"))
+        bases = list(reversed(cls.__mro__))
+        bases.sort(key=lambda base: base.__module__ == "emotiwave_core.testing.shared")
+        names = dict.fromkeys(name for base in bases for name in vars(base) if name.startswith("test_"))
         return [
             Law(name.removeprefix("test_"), inspect.getdoc(getattr(cls, name)) or "", getattr(contract, name))
             for name in names
@@ -56,19 +61,43 @@ def law(cure: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
                     check(contract)
                 except BrokenLaw as broken:
                     raise BrokenLaw(f"{broken} {cure}") from None
-                except Exception as error:
-                    what = str(error).strip().split("\n")[0].rstrip(".") or "no message"
-                    raise BrokenLaw(f"It raised {type(error).__name__} ({what}). {cure}") from error
+                except unittest.SkipTest:
+                    raise
+                except (Exception, SystemExit) as error:
+                    what = str(error).strip().split("\n")[0][:120].rstrip(".") or "no message"
+                    raise BrokenLaw(f"It raised {type(error).__name__} ({what}){_place(error)}. {cure}") from error
 
         return run
 
     return decorate
 
 
+def not_tried(reason: str) -> unittest.SkipTest:
+    """What a law raises that cannot be tried here; pytest shows it as skipped, with the reason."""
+    return unittest.SkipTest(reason)
+
+
+def _place(error: BaseException) -> str:
+    """Where in the plugin it was raised: the innermost line that is neither torch's nor ours."""
+    own = Path(__file__).parent.parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and own not in path.parents and not {"site-packages", "lib"} & set(path.parts):
+            return f" in {path.name}, line {frame.lineno}"
+    return ""
+
+
 def expect(holds: bool, what_came: str) -> None:
     """Break the law with a sentence unless it holds."""
     if not holds:
         raise BrokenLaw(what_came)
+
+
+def expect_type(result: object, due: type) -> None:
+    """Break the law unless forward returned what its kind returns."""
+    expect(
+        isinstance(result, due), f"The method forward returned a {type(result).__name__} where {due.__name__} is due."
+    )
 
 
 def expect_same(what: str, now: Tensor | None, before: Tensor | None, when: str, tolerance: float = TOLERANCE) -> None:
@@ -125,31 +154,8 @@ def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
 
 
-def expect_options(plugin: nn.Module, positional: list[str]) -> None:
-    """The constructor takes `positional`, then options that are keyword-only, typed and have defaults."""
-    constructor = type(plugin).__init__
-    if constructor is nn.Module.__init__ and not positional:
-        return  # no constructor, no options
-    parameters = list(inspect.signature(constructor).parameters.values())[1:]
-    leading = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    expect(leading == positional, f"The constructor's positional arguments are {leading} where {positional} are due.")
-    hints = get_type_hints(constructor)
-    for parameter in parameters[len(positional) :]:
-        name = parameter.name
-        expect(
-            parameter.kind == parameter.KEYWORD_ONLY, f"The constructor takes '{parameter}', which hides its options."
-        )
-        expect(name in hints, f"The option {name} has no type.")
-        expect(_is_option(hints[name]), f"The option {name} has the type {hints[name]}, which no recipe can hold.")
-        expect(parameter.default is not parameter.empty, f"The option {name} has no default.")
-
-
-def _is_option(hint: Any) -> bool:
-    if get_origin(hint) is list:
-        return all(_is_option(argument) for argument in get_args(hint))
-    return get_origin(hint) is Literal or hint in (int, float, bool, str)
-
-
-def cuda() -> torch.device | None:
-    """The GPU to check on, if there is one."""
-    return torch.device("cuda") if torch.cuda.is_available() else None
+def cuda() -> torch.device:
+    """The GPU to check on; a law that needs one is not tried where there is none."""
+    if not torch.cuda.is_available():
+        raise not_tried("there is no GPU here")
+    return torch.device("cuda")

@@ -1,19 +1,32 @@
 """The laws of a dropout policy."""
 
+import math
+from collections import Counter
+
 import torch
 
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.masking import present_in
 from emotiwave_core.testing.batches import SAMPLES, masks_of_samples
-from emotiwave_core.testing.laws import Contract, cuda, expect, expect_options, law
+from emotiwave_core.testing.laws import cuda, expect, law, not_tried
+from emotiwave_core.testing.shared import PluginContract, expect_options
 
 MIDDLE = 0.5  # of training
+DRAWS = 1000
+Kept = tuple[bool, ...]  # which modalities, in the order of the masks
 
 
-class DropoutPolicyContract(Contract):
+class DropoutPolicyContract(PluginContract):
     """The laws that every dropout policy keeps. A subclass makes the policy that is checked."""
 
     drops = True  # a policy that never drops anything says False
+
+    def rates(self, present: Kept) -> dict[Kept, float] | None:
+        """What a sample alone, with these modalities, keeps with which probability half way through training.
+
+        A policy that makes such a promise says it here, and is held to it: the probabilities sum to 1.
+        """
+        return None
 
     def make(self) -> DropoutPolicy:
         """A new policy, in the way it is used in training."""
@@ -92,12 +105,53 @@ class DropoutPolicyContract(Contract):
     @law("If that is what it is for, say drops = False in the class of the contract.")
     def test_drops_something(self) -> None:
         """In training, some of the samples lose something."""
+        if not self.drops:
+            raise not_tried("a policy may be meant to drop nothing")
         policy, masks = self.make(), masks_of_samples()
         lost = 0
         for seed, progress in enumerate((MIDDLE, MIDDLE, 1.0, 1.0)):
             after = self._drop(policy, masks, seed, progress)
             lost += sum(int((masks[name] & ~after[name].bool()).sum()) for name in masks)
-        expect(lost > 0 or not self.drops, f"None of {4 * SAMPLES} samples lost a step in training.")
+        expect(lost > 0, f"None of {4 * SAMPLES} samples lost a step in training.")
+
+    @law(
+        "Usual causes: a draw that forgets what the sample lacks, or that it must keep something; or rates() is wrong."
+    )
+    def test_rates_are_what_it_says(self) -> None:
+        """In the long run each configuration is kept as often as `rates` says."""
+        policy = self.make().train()
+        for present in ((True, True, True), (True, False, True)):
+            due = self.rates(present)
+            if due is None:
+                raise not_tried("no method `rates` of the contract's class says what they are")
+            counts = Counter(kept_draws(policy, present, DRAWS))
+            whole = sum(due.values())
+            expect(abs(whole - 1.0) < 1e-6, f"The rates for {name_kept(present)} sum to {whole:.4g} and not to 1.")
+            for kept in {*due, *counts}:
+                rate, share = due.get(kept, 0.0), counts[kept] / DRAWS
+                expect(
+                    _agree(counts[kept], rate),
+                    f"Of the modalities {name_kept(present)} it keeps {name_kept(kept)} in {share:.1%} of {DRAWS} draws"
+                    f" where {rate:.1%} is said.",
+                )
+
+    @law("Keep what `observe` learns in buffers (register_buffer), so that a run that resumes draws the same.")
+    def test_state_dict_round_trip(self) -> None:
+        """A new policy that loads the state_dict of one that has observed some batches draws the same."""
+        old, masks = self.make(), masks_of_samples()
+        for step in range(5):
+            torch.manual_seed(step)
+            old.observe(
+                present_in(self._drop(old, masks, seed=step)), torch.rand(SAMPLES) * torch.arange(1, SAMPLES + 1)
+            )
+        torch.manual_seed(7)
+        new = self.make()
+        new.load_state_dict(old.state_dict())
+        for seed in range(4):
+            due, again, came = (self._drop(policy, masks, seed) for policy in (old, old, new))
+            repeats = all(torch.equal(due[name], again[name]) for name in masks)  # else another law is broken
+            differ = sum(int((due[name] != came[name]).sum()) for name in masks) if repeats else 0
+            expect(differ == 0, f"{differ} steps differ between a policy and a new one that loaded its state_dict.")
 
     @law("Usual cause: a division by, or a logarithm of, progress or 1 - progress.")
     def test_accepts_progress_from_0_to_1(self) -> None:
@@ -126,19 +180,43 @@ class DropoutPolicyContract(Contract):
     @law("Write (self, *, option: type = default): the registry reads help and recipes from it.")
     def test_options_are_explicit(self) -> None:
         """The constructor takes options only, and they are keyword-only, typed and have defaults."""
-        expect_options(self.make(), [])
+        expect_options(self.make(), self.positional)
 
     @law("Draw on the device of the masks: torch.rand(…, device=mask.device).")
     def test_works_on_cuda(self) -> None:
         """Masks on a GPU, where there is one, come back on that GPU."""
-        if (device := cuda()) is None:
-            return
+        device = cuda()
         masks = {name: mask.to(device) for name, mask in masks_of_samples().items()}
         policy = self.make().to(device)
         for name, mask in policy.train()(dict(masks), torch.tensor(MIDDLE, device=device)).items():
             expect(mask.device == masks[name].device, f"The mask of {name} came back on {mask.device}.")
 
+    def once(self) -> DropoutPolicy:
+        """A new policy that has been used once."""
+        policy = self.make().train()
+        policy(masks_of_samples(), torch.tensor(MIDDLE))
+        return policy
+
     def _drop(self, policy: DropoutPolicy, masks: Tensors, seed: int = 1, progress: float = MIDDLE) -> Tensors:
         torch.manual_seed(seed)
         after: Tensors = policy({name: mask.clone() for name, mask in masks.items()}, torch.tensor(progress))
         return after
+
+
+def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
+    """What a sample alone, with these modalities, keeps in each of some draws."""
+    torch.manual_seed(1)
+    masks = {f"m{column}": torch.full((1, 3), here) for column, here in enumerate(present)}
+    progress = torch.tensor(MIDDLE)
+    return [tuple(present_in(policy(dict(masks), progress))[0].tolist()) for _ in range(draws)]
+
+
+def name_kept(kept: Kept) -> str:
+    """Which of the modalities 1, 2, 3, …"""
+    return "+".join(str(number) for number, here in enumerate(kept, start=1) if here) or "none"
+
+
+def _agree(count: int, rate: float) -> bool:
+    """Whether a count is what a rate gives: within 5 standard deviations, and never where the rate is 0."""
+    deviation = math.sqrt(DRAWS * rate * (1.0 - rate))
+    return abs(count - DRAWS * rate) <= 5.0 * deviation + 1e-6

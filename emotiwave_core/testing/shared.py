@@ -1,0 +1,170 @@
+"""The laws that all kinds of plugin share: what their constructor and their module promise."""
+
+import functools
+import inspect
+import json
+import os
+import random
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import tomli_w
+import torch
+from torch import nn
+
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.options import Option, check_options
+from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried
+
+SECONDS = 60.0  # for a module to be imported
+GENERATORS: dict[str, Callable[[], object]] = {  # what each draws next tells its state
+    "torch": lambda: torch.rand(4).tolist(),
+    "numpy": lambda: np.random.rand(4).tolist(),  # noqa: NPY002 -- the global one is the one in question
+    "random": lambda: [random.random() for _ in range(4)],
+}
+IMPORT = """
+import importlib, importlib.util, json, os, random, sys
+answers = os.dup(1)
+os.dup2(2, 1)  # what the module prints is no answer
+import numpy, torch, emotiwave_core.testing
+def states():
+    numbers = numpy.random.get_state()
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": [numbers[1].tolist(), *numbers[2:]],
+        "random": random.getstate(),
+    }
+name, path = sys.argv[1:]
+before = states()
+try:
+    spec = importlib.util.find_spec(name)
+except ImportError:
+    spec = None
+if spec and spec.origin == path:
+    importlib.import_module(name)
+else:  # a file that is not on the path
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+after = states()
+os.write(answers, json.dumps([name for name in before if before[name] != after[name]]).encode())
+"""
+
+
+class PluginContract(Contract):
+    """What is asked of every kind of plugin."""
+
+    positional: tuple[str, ...] = ()  # of the constructor, before the options
+
+    def once(self) -> nn.Module:
+        """A new plugin that has been used once in training."""
+        raise NotImplementedError
+
+    @law("Give each option a default of its own type that TOML can hold: no nan, no infinity, a list for a list.")
+    def test_options_survive_a_recipe(self) -> None:
+        """The defaults of the options, written into a recipe's TOML and read back, are the same."""
+        options = {name: option for name, option in _options(self.once()).items() if option.default is not None}
+        written = tomli_w.dumps({name: option.default for name, option in options.items()})
+        try:
+            values = check_options(tomllib.loads(written), options, "It")
+        except SettingsError as error:
+            raise BrokenLaw(f"A recipe with the defaults is refused: {error}") from error
+        for name, option in options.items():
+            came = values[name]
+            same = type(came) is type(option.default) and came == option.default
+            expect(same, f"The default of '{name}', {option.default!r}, came back as {came!r}.")
+
+    @law("Leave seeding to the run: torch.manual_seed and its like decide what everybody else draws.")
+    def test_seeds_nothing(self) -> None:
+        """Constructing and using it leaves no global random generator at a number that it chose itself."""
+        with _seeded(1):
+            self.once()
+            first = {name: draw() for name, draw in GENERATORS.items()}
+        with _seeded(2):
+            self.once()
+            second = {name: draw() for name, draw in GENERATORS.items()}
+        seeded = [name for name in GENERATORS if first[name] == second[name]]
+        expect(not seeded, f"After it the generator of {' and '.join(seeded)} draws the same from two different seeds.")
+
+    @law("Draw and seed nothing at module level: move it into the constructor, or use a torch.Generator of its own.")
+    def test_import_draws_nothing(self) -> None:
+        """Importing the module that defines it neither draws from a global random generator nor seeds one."""
+        name = type(self.once()).__module__
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is None or name == "__main__":
+            raise not_tried("it was not defined in a module that can be imported again")
+        touched = _touched_at_import(name, file)
+        expect(not touched, f"Importing {name} changed the state of {' and '.join(touched)}.")
+
+
+def expect_options(plugin: nn.Module, positional: tuple[str, ...]) -> None:
+    """The constructor takes `positional`, then options that are keyword-only, typed and have defaults."""
+    constructor = type(plugin).__init__
+    if constructor is nn.Module.__init__ and not positional:
+        return  # no constructor, no options
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]
+    leading = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    due = list(positional)
+    expect(leading == due, f"The constructor's positional arguments are {leading} where {due} are due.")
+    hints = get_type_hints(constructor)
+    for parameter in parameters[len(positional) :]:
+        name = parameter.name
+        expect(
+            parameter.kind == parameter.KEYWORD_ONLY, f"The constructor takes '{parameter}', which hides its options."
+        )
+        expect(name in hints, f"The option {name} has no type.")
+        expect(_is_option(hints[name]), f"The option {name} has the type {hints[name]}, which no recipe can hold.")
+        expect(parameter.default is not parameter.empty, f"The option {name} has no default.")
+
+
+def _options(plugin: nn.Module) -> dict[str, Option]:
+    """The options that are as `options_are_explicit` wants them."""
+    constructor = type(plugin).__init__
+    hints = get_type_hints(constructor)
+    return {
+        parameter.name: Option(parameter.name, hints[parameter.name], parameter.default)
+        for parameter in inspect.signature(constructor).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and parameter.default not in (parameter.empty, None)
+        and _is_option(hints.get(parameter.name))
+    }
+
+
+def _is_option(hint: Any) -> bool:
+    if get_origin(hint) is list:
+        return all(_is_option(argument) for argument in get_args(hint))
+    return get_origin(hint) is Literal or hint in (int, float, bool, str)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """All three global generators seeded; those of numpy and random are put back (the law does it for torch's)."""
+    numbers, state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(numbers)  # noqa: NPY002
+        random.setstate(state)
+
+
+@functools.cache
+def _touched_at_import(name: str, file: str) -> tuple[str, ...]:
+    """The generators that a module changes. In a process of its own: importing twice in one may do harm."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", "-c", IMPORT, name, file]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired as expired:
+        raise BrokenLaw(f"Importing {name} took longer than {SECONDS:.0f} s.") from expired
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise BrokenLaw(f"{name} could not be imported in a process of its own ({last}).")
+    return tuple(json.loads(done.stdout))
