@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import Any
+from typing import TextIO
 
 import click
 
@@ -96,7 +96,14 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
     return code
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Ours as a line, those of libraries as they are."""
     if issubclass(category, PassedOver):
         click.echo(printable(f"Warning: {message}"), err=True)
