@@ -11,7 +11,7 @@ from emotiwave_core.errors import EmotiwaveError
 from emotiwave_core.options import signature_options
 from emotiwave_core.registry import POSITIONAL, WATCH, Registry, load_registry, same_distribution
 
-SECONDS = 60.0  # for all that a child is asked
+SECONDS = 30.0  # for all that a child is asked
 MARK = "emotiwave-probe:"  # before each answer, for a plugin may print when it is imported
 
 Row = dict[str, Any]
