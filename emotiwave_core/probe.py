@@ -9,7 +9,8 @@ from typing import Any
 
 from emotiwave_core.errors import EmotiwaveError
 from emotiwave_core.options import signature_options
-from emotiwave_core.registry import POSITIONAL, WATCH, Registry, load_registry, same_distribution
+from emotiwave_core.providers import WATCH, same_distribution
+from emotiwave_core.registry import POSITIONAL, Registry, load_registry
 
 SECONDS = 30.0  # for all that a child is asked
 MARK = "emotiwave-probe:"  # before each answer, for a plugin may print when it is imported
@@ -68,7 +69,7 @@ def ask(tasks: list[tuple[str, str]], registry_file: Path | None) -> dict[tuple[
 
 def answer(registry: Registry, kind: str, name: str) -> list[Row]:
     """What one task finds, in the child."""
-    from emotiwave_core.registry import load_file, offers
+    from emotiwave_core.providers import load_file, offers
 
     try:
         if kind == WATCH:

@@ -1,41 +1,29 @@
 """(kind, name) -> part. Entry points say what is installed, hooks offer it, registry.toml says what a name means."""
 
-import functools
-import importlib
-import importlib.util
-import sys
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import attrs
-import pluggy
 
-from emotiwave_core import hookspecs
 from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.options import check_options, signature_options
+from emotiwave_core.providers import (
+    KINDS,
+    WATCH,
+    Provider,
+    installed,
+    load_file,
+    offers,
+    same_distribution,
+    what_is_missing,
+)
 from emotiwave_core.recipe import Part
 
-GROUP = "emotiwave"
-KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}
-WATCH = "watch"  # plugins that watch a run: they offer no part, their hooks are called
 POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
 OVERLAY = "registry.toml"
-
-
-@attrs.frozen
-class Provider:
-    """Who offers a part: a distribution through an entry point, or a file that the user named."""
-
-    kind: str
-    name: str
-    origin: str  # the distribution, or the file's path
-    version: str
-    load: Callable[[], ModuleType] = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -89,7 +77,10 @@ class Registry:
         provider, module = self._load(kind, name)
         offered = offers(module, provider.origin)
         if (kind, name) not in offered:
-            raise PluginError(f"{provider.origin} has an entry point '{kind}.{name}', but its hook does not offer it.")
+            raise PluginError(
+                f"{provider.origin} has an entry point '{kind}.{name}', but {module.__name__} does not offer it: "
+                f"{what_is_missing(module)}"
+            )
         return offered[kind, name], provider.origin, provider.version
 
     def watcher(self, name: str) -> ModuleType:
@@ -149,76 +140,7 @@ def load_registry(extra: Path | None = None) -> Registry:
         disabled |= dict.fromkeys(table.get("disabled", []), path)
         recipes |= table.get("recipe", {})
         files |= {label: path.parent / file for label, file in table.get("plugins", {}).items()}
-    return Registry(tuple(_installed()), names, recipes, files, disabled)
-
-
-def same_distribution(one: str, other: str) -> bool:
-    """Whether two names are the same distribution (PEP 503: case, '-', '_' and '.' do not count)."""
-    return one.lower().replace("_", "-").replace(".", "-") == other.lower().replace("_", "-").replace(".", "-")
-
-
-def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
-    """What a module's hooks offer. A manager of its own for each module, so that one cannot spoil another."""
-    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
-
-    bases = {"encoder": Encoder, "fusion": Fusion, "dropout": DropoutPolicy}
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    offered: dict[tuple[str, str], type] = {}
-    for kind, hook in KINDS.items():
-
-        def register(name: str, part: type, kind: str = kind) -> None:
-            if not (isinstance(part, type) and issubclass(part, bases[kind])):
-                raise PluginError(
-                    f"{origin} offers {name!r} as {kind}, but {part!r} is no subclass of {bases[kind].__name__}."
-                )
-            offered[kind, name] = part
-
-        if hasattr(module, hook):
-            try:
-                if not manager.is_registered(module):
-                    manager.register(module)
-                    manager.check_pending()
-                getattr(manager.hook, hook)(register=register)
-            except PluginError:
-                raise
-            except Exception as error:
-                raise PluginError(
-                    f"The hooks of {origin} ({module.__name__}) fail: {type(error).__name__}: {error}"
-                ) from error
-    return offered
-
-
-def _installed() -> Iterator[Provider]:
-    seen = set()
-    for point in entry_points(group=GROUP):
-        kind, _, name = point.name.partition(".")
-        origin = point.dist.name if point.dist else "unknown"
-        if kind in (*KINDS, WATCH) and name and (point.name, origin) not in seen:
-            seen.add((point.name, origin))
-            yield Provider(kind, name, origin, point.dist.version if point.dist else "", _loader(point))
-
-
-def _loader(point: EntryPoint) -> Callable[[], ModuleType]:
-    return lambda: importlib.import_module(point.module)
-
-
-@functools.cache
-def load_file(label: str, path: Path) -> ModuleType:
-    """The module in a file that the user named."""
-    if not path.is_file():
-        raise PluginError(f"The plugin '{label}' names {path}, which is not there.")
-    spec = importlib.util.spec_from_file_location(f"emotiwave_local_{label}", path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"The plugin '{label}' names {path}, which is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        raise PluginError(f"{path} does not load: {type(error).__name__}: {error}.") from error
-    return module
+    return Registry(tuple(installed()), names, recipes, files, disabled)
 
 
 def _layers(extra: Path | None) -> list[Path]:

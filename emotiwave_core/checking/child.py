@@ -1,7 +1,6 @@
 """The child of `emotiwave plugins check`: finds the parts, runs their laws and measures them, one answer a line."""
 
 import contextlib
-import inspect
 import json
 import os
 import signal
@@ -9,13 +8,12 @@ import sys
 import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from emotiwave_core import hookspecs
 from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, choices
 from emotiwave_core.options import check_options, signature_options
-from emotiwave_core.registry import KINDS, POSITIONAL, Registry, load_file, load_registry, offers
+from emotiwave_core.providers import KINDS, load_file, offers, what_is_missing
+from emotiwave_core.registry import POSITIONAL, Registry, load_registry
 
 Found = tuple[str, str, type, str]  # kind, name, class, who provides it
 Answer = Callable[..., None]
@@ -29,7 +27,7 @@ def find_parts(registry: Registry, target: str, kind: str | None) -> list[Found]
     local: dict[tuple[str, str], Path] = {}
     for label, path in registry.files.items():
         with contextlib.suppress(PluginError):  # of another plugin; if it is of this one, its name is not known
-            local |= dict.fromkeys(offers(_load(label, path), str(path)), path)
+            local |= dict.fromkeys(offers(load_file(label, path), str(path)), path)
     kinds = [known for known in KINDS if target in registry.names_of(known) or (known, target) in local]
     if kind:
         kinds = [kind]
@@ -45,44 +43,14 @@ def find_parts(registry: Registry, target: str, kind: str | None) -> list[Found]
 def _parts_of_file(path: Path, kind: str | None) -> list[Found]:
     if not path.is_file():
         raise SettingsError(f"There is no file {path}.")
-    module = _load(path.stem, path)
+    module = load_file(path.stem, path)
     offered = offers(module, str(path))
     if not offered:
-        raise PluginError(f"{path} offers no part: {_what_is_missing(module)}")
+        raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
     found = [(one, name, part, str(path)) for (one, name), part in offered.items() if kind in (None, one)]
     if not found:
         raise SettingsError(f"{path} offers no {kind}, only {', '.join(f'{one} {name}' for one, name in offered)}.")
     return found
-
-
-def _load(label: str, path: Path) -> ModuleType:
-    module = load_file(label, path)
-    sys.modules.setdefault(module.__name__, module)  # a law asks which file a class comes from
-    return module
-
-
-def _what_is_missing(module: ModuleType) -> str:
-    """Why a module offers nothing, as far as can be seen."""
-    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
-
-    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
-    bare = [name for name in KINDS.values() if name in functions and not hasattr(functions[name], "emotiwave_impl")]
-    if bare:
-        return f"its function {bare[0]} lacks the decorator @hookimpl (from emotiwave_core import hookimpl)."
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "emotiwave_spec")]
-    marked = [name for name, value in functions.items() if hasattr(value, "emotiwave_impl")]
-    wrong = [name for name in marked if name not in hooks]
-    if wrong:
-        return f"there is no hook '{wrong[0]}'.{choices(wrong[0], hooks)}"
-    if any(name in functions for name in KINDS.values()):
-        return 'its hook never calls register("name", Class).'
-    if marked:
-        return f"it watches a run ({', '.join(marked)}), and there are no laws for that."
-    for base, hook in zip((Encoder, Fusion, DropoutPolicy), KINDS.values(), strict=True):
-        for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, base) and value is not base:
-                return f'add `@hookimpl`, `def {hook}(register):` and in it `register("{name.lower()}", {name})`.'
-    return "it defines no subclass of Encoder, Fusion or DropoutPolicy, and no hook that registers one."
 
 
 def contract_of(kind: str, part: type, options: dict[str, Any]) -> Any:

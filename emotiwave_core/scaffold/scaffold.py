@@ -14,7 +14,8 @@ import attrs
 from emotiwave_core import __version__
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.files import out_of_space
-from emotiwave_core.registry import OVERLAY, load_registry, same_distribution
+from emotiwave_core.providers import same_distribution
+from emotiwave_core.registry import OVERLAY, load_registry
 
 TITLES = {"encoder": "encoder", "fusion": "fusion", "dropout": "dropout policy"}
 CONTRACTS = {"encoder": "EncoderContract", "fusion": "FusionContract", "dropout": "DropoutPolicyContract"}
