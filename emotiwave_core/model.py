@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.errors import DataError
-from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
+from emotiwave_core.errors import DataError, PluginError
+from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fused, Fusion, Output, Tensors
 from emotiwave_core.masking import present_in
 from emotiwave_core.recipe import ModelSettings, Recipe
 from emotiwave_core.registry import Registry
@@ -89,12 +89,16 @@ class FusionModel(nn.Module):
             if self.absent == "zeros":
                 x, mask = self._padded(m, x)
             encoded[m] = encoder(x, mask)
+            if not isinstance(encoded[m], Encoded):
+                _wrong_type(encoder, encoded[m], "Encoded(states, pooled, mask)")
         return encoded
 
     def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
         """encoded {m: Encoded}, present [B, M] bool -> Output."""
         seen = torch.ones_like(present) if self.absent == "zeros" else present
         fused = self.fusion(encoded, seen)
+        if not isinstance(fused, Fused):
+            _wrong_type(self.fusion, fused, "Fused(vector)")
         return Output(self.head(fused.vector), fused.weights, fused.loss, present)
 
     def only(
@@ -117,6 +121,10 @@ class FusionModel(nn.Module):
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
+def _wrong_type(part: nn.Module, given: object, due: str) -> None:
+    raise PluginError(f"{type(part).__name__} returns {type(given).__name__} where {due} is due.")
+
+
 def _spread(one: Encoded, like: Encoded) -> Encoded:
     """The encoding of one sample, for every sample of a batch; an encoder may cut T' to the longest of a batch."""
     missing = like.mask.shape[1] - one.mask.shape[1]
@@ -137,6 +145,9 @@ def assemble(
     encoders: dict[str, Encoder] = {
         m: registry.make("encoder", recipe.encoder_of(m), width) for m, width in features.items()
     }
+    for encoder in encoders.values():
+        if not isinstance(getattr(encoder, "out_features", None), int):
+            raise PluginError(f"{type(encoder).__name__} does not set self.out_features, the width of what it returns.")
     fusion: Fusion = registry.make(
         "fusion", recipe.fusion, {m: encoder.out_features for m, encoder in encoders.items()}
     )

@@ -109,7 +109,8 @@ def signature_options(part: type, positional: int) -> dict[str, Option]:
         raise PluginError(f"{where} must take {positional} positional parameter(s) and its options after a '*'.")
     for option in options:
         if option.default is option.empty or option.name not in hints:
-            raise PluginError(f"{where}: the option '{option.name}' needs a type and a default.")
+            lacks = "a type" if option.name not in hints else "a default"
+            raise PluginError(f"{where}: the option '{option.name}' needs {lacks}, as in `{option.name}: int = 64`.")
     return {option.name: Option(option.name, hints[option.name], option.default) for option in options}
 
 

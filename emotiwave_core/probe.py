@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.errors import EmotiwaveError, PluginError
 from emotiwave_core.options import signature_options
 from emotiwave_core.providers import WATCH, same_distribution
 from emotiwave_core.registry import POSITIONAL, Registry, load_registry
@@ -69,20 +69,21 @@ def ask(tasks: list[tuple[str, str]], registry_file: Path | None) -> dict[tuple[
 
 def answer(registry: Registry, kind: str, name: str) -> list[Row]:
     """What one task finds, in the child."""
-    from emotiwave_core.providers import load_file, offers
+    from emotiwave_core.providers import load_file, offers, watches, what_is_missing
 
     try:
         if kind == WATCH:
             return [{"summary": (inspect.getdoc(registry.watcher(name)) or "").partition("\n")[0]}]
         if kind != "file":
-            return [{"state": "installed", **_about(kind, registry.find(kind, name)[0])}]
+            return [{"state": "installed", **_about(kind, registry.find_installed(kind, name)[0])}]
         path = registry.files[name]
-        return [
-            {**_row(*key, str(path), "local"), **_about(key[0], part)}
-            for key, part in offers(load_file(name, path), str(path)).items()
-        ]
+        module = load_file(name, path)
+        if not (offered := offers(module, str(path))) and not watches(module):
+            raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
+        return [{**_row(*key, str(path), "local"), **_about(key[0], part)} for key, part in offered.items()]
     except EmotiwaveError as error:
-        broken = {"state": "broken", "summary": str(error)}
+        lacks = "pip install" in str(error) and isinstance(error.__cause__, ModuleNotFoundError)
+        broken = {"state": "missing" if lacks else "broken", "summary": str(error)}
         return [{**_row("file", name, str(registry.files[name]), "broken"), **broken} if kind == "file" else broken]
 
 

@@ -48,7 +48,11 @@ def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
     def register(kind: str, name: str, part: type) -> None:
         base = bases[kind]
         if not (isinstance(part, type) and issubclass(part, base)):
-            raise PluginError(f"{origin} offers {name!r} as {kind}, but {part!r} is no subclass of {base.__name__}.")
+            given = f"an instance of {type(part).__name__}" if isinstance(part, base) else repr(part)[:80]
+            raise PluginError(
+                f"{origin} offers {name!r} as {kind}, but what it gives is no subclass of {base.__name__}: "
+                f'it is {given}. Write register("name", Class) with `class Class({base.__name__})`.'
+            )
         offered[kind, name] = part
 
     _check_hooks(module, origin)
@@ -62,8 +66,13 @@ def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"The hooks of {origin} ({module.__name__}) fail: {reason}") from error
+        raise PluginError(f"The hooks of {origin} fail: {reason}.") from error
     return offered
+
+
+def watches(module: ModuleType) -> bool:
+    """Whether a module has hooks other than those that offer parts."""
+    return any(hasattr(f, "emotiwave_impl") and name not in KINDS.values() for name, f in _functions(module).items())
 
 
 def what_is_missing(module: ModuleType) -> str:

@@ -18,6 +18,7 @@ from emotiwave_core.providers import (
     load_file,
     offers,
     same_distribution,
+    watches,
     what_is_missing,
 )
 from emotiwave_core.recipe import Part
@@ -37,8 +38,10 @@ class Registry:
     disabled: dict[str, Path]  # `KIND.NAME` -> the registry.toml that switches it off
 
     def names_of(self, kind: str) -> list[str]:
-        """All names of a kind, installed or known."""
-        return sorted({provider.name for provider in self.providers if provider.kind == kind} | set(self.names[kind]))
+        """All names of a kind: installed, known, or of a local file."""
+        installed = {provider.name for provider in self.providers if provider.kind == kind}
+        local = {name for of, name in self.local_parts() if of == kind}
+        return sorted(installed | local | set(self.names[kind]))
 
     def provider(self, kind: str, name: str) -> Provider:
         """Who provides a name. SettingsError for an unknown one, PluginError for an absent or disputed one."""
@@ -57,7 +60,8 @@ class Registry:
             )
         if owner:
             raise PluginError(f"The {kind} '{name}' is not installed; it comes with: pip install {owner}")
-        raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.names_of(kind))}")
+        hint = "" if self.files else f" One of your own is named under [plugins] in ./{OVERLAY}, or by --registry FILE."
+        raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.names_of(kind))}{hint}")
 
     def part(self, kind: str, name: str) -> type:
         """The class of a part."""
@@ -66,14 +70,29 @@ class Registry:
     def find(self, kind: str, name: str) -> tuple[type, str, str]:
         """The class of a part, who provides it and in which version. Local files come first: the user named them."""
         self._check_enabled(kind, name)
+        local = self.local_parts()
+        if (kind, name) in local:
+            part, path = local[kind, name]
+            return part, str(path), ""
+        return self.find_installed(kind, name)
+
+    def local_parts(self) -> dict[tuple[str, str], tuple[type, Path]]:
+        """What the files under [plugins] offer. One that does not load, or offers nothing, is a warning."""
+        found: dict[tuple[str, str], tuple[type, Path]] = {}
         for label, path in self.files.items():
             try:
-                offered = offers(load_file(label, path), str(path))
+                module = load_file(label, path)
+                offered = offers(module, str(path))
+                if not offered and not watches(module):
+                    raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
             except PluginError as error:
                 warnings.warn(f"{error} It is passed over.", PassedOver, stacklevel=2)  # it stops no other part
                 continue
-            if (kind, name) in offered:
-                return offered[kind, name], str(path), ""
+            found |= {key: (part, path) for key, part in offered.items() if key not in found}
+        return found
+
+    def find_installed(self, kind: str, name: str) -> tuple[type, str, str]:
+        """As `find`, among what is installed alone."""
         provider, module = self._load(kind, name)
         offered = offers(module, provider.origin)
         if (kind, name) not in offered:

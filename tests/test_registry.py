@@ -132,7 +132,7 @@ def test_a_local_file_is_a_plugin(site: Path) -> None:
         (ENCODER.replace("(Encoder)", "(object)"), "no subclass of Encoder"),
         (ENCODER.replace("def register_encoders(register)", "def register_encoders(registar)"), "registar"),
         (ENCODER.replace("*, width: int = 3,", "width: int = 3, *,"), "1 positional parameter"),
-        (ENCODER.replace("width: int = 3", "width=3"), "'width' needs a type and a default"),
+        (ENCODER.replace("width: int = 3", "width=3"), "'width' needs a type, as in"),
         (ENCODER.replace("rate: float = 0.5", "**rest: int"), "write each option out"),
     ],
 )

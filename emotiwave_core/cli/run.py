@@ -113,6 +113,8 @@ def recipe_table(name: str, registry: Any) -> tuple[dict[str, Any], str]:
     from emotiwave_core.recipe import read_recipe
 
     if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise click.UsageError(f"There is no recipe file {name}.")
         return read_recipe(Path(name)), name
     return copy.deepcopy(registry.recipe(name)), f"The recipe '{name}'"
 
@@ -134,7 +136,7 @@ def override(
             modality, equals, part = text.partition("=")
             named = bool(equals) and ":" not in modality
             encoders[modality.strip() if named else ALL] = parse_part(part if named else text)
-        table["encoder"] = encoders
+        table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
     if fusion:
         table["fusion"] = parse_part(fusion)
     if dropout:

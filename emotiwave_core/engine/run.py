@@ -14,11 +14,12 @@ from filelock import FileLock, Timeout
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS
-from emotiwave_core.engine.checkpoint import describe, load_model
+from emotiwave_core.engine.blame import blamed
+from emotiwave_core.engine.checkpoint import LAST, describe, load_model
 from emotiwave_core.engine.device import seed_everything
 from emotiwave_core.engine.evaluate import predict, score_all, write_predictions
-from emotiwave_core.engine.train import train
-from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
+from emotiwave_core.engine.train import HISTORY, train
+from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.files import out_of_space, write_json, write_text
 from emotiwave_core.model import FusionModel, assemble
 from emotiwave_core.monitor import Monitor
@@ -43,7 +44,13 @@ def start(
     with alone_in(out):
         write_json(out / DATA, {"folder": str(data.resolve())})
         write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
-        return _walk(recipe, data, out, registry, device, monitor)
+        try:
+            return _walk(recipe, data, out, registry, device, monitor)
+        except (SettingsError, DataError, PluginError):
+            if not (out / LAST).exists():  # nothing was learned: the folder is free for a corrected try
+                for name in (RECIPE, DATA, HISTORY, ".lock"):
+                    (out / name).unlink(missing_ok=True)
+            raise
 
 
 def resume(out: Path, registry: Registry, device: torch.device, monitor: Monitor) -> dict[str, Any]:
@@ -87,8 +94,8 @@ def _walk(
     seed_everything(recipe.seed)
     corpus = open_corpus(data, recipe.data, monitor)
     _check_unchanged(out, corpus)
-    write_json(out / DATA, corpus.facts())
-    for note in corpus.notes():
+    write_json(out / DATA, corpus.facts() | {"trained": read_data(out).get("trained", False)})
+    for note in [*corpus.notes(), *strangers(recipe, registry, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
     model = build(recipe, registry, corpus, objective)
@@ -97,10 +104,20 @@ def _walk(
         "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
     }
     watchers = find_watchers(recipe, registry, monitor)
-    train(out, model, objective, corpus, recipe, about, device, monitor, watchers)
+    with blamed(recipe, registry):
+        train(out, model, objective, corpus, recipe, about, device, monitor, watchers)
+    write_json(out / DATA, corpus.facts() | {"trained": True})
     scores = evaluate(out, registry, device, monitor, corpus=corpus, write=True)
     watchers.run_end(out, scores)
     return scores
+
+
+def strangers(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:
+    """Which parts are not Emotiwave's own, and whose they are: a local file may take the name of a shipped part."""
+    asked = {("encoder", recipe.encoder_of(m).name) for m in corpus.store.modalities}
+    asked |= {("fusion", recipe.fusion.name), ("dropout", recipe.dropout.name)}
+    origins = {(kind, name): registry.find(kind, name)[1] for kind, name in sorted(asked)}
+    return [f"the {kind} '{name}' is of {origin}." for (kind, name), origin in origins.items() if origin != "emotiwave"]
 
 
 def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objective) -> FusionModel:
@@ -130,6 +147,11 @@ def evaluate(
         corpus = open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
         if data is None:
             _check_unchanged(run, corpus)
+            if fold in ("test", "all") and not read_data(run).get("trained"):
+                raise SettingsError(
+                    f"The training in {run} has not ended, and the test fold is not read before: "
+                    f"emotiwave run --resume {run}."
+                )
     _check_fits(model, about, corpus)
     chosen = corpus.fold(fold, objective)
     model.to(device)
@@ -157,7 +179,10 @@ def evaluate(
     if write:
         from emotiwave_core.report.page import write_report
 
-        write_json(run / DATA, corpus.facts() | {"folds": {name: corpus.fold_facts(name, objective) for name in FOLDS}})
+        write_json(
+            run / DATA,
+            corpus.facts() | {"trained": True, "folds": {name: corpus.fold_facts(name, objective) for name in FOLDS}},
+        )
         write_predictions(run / PREDICTIONS, corpus, objective, model.modalities, chosen, probabilities, thresholds)
         write_json(run / SCORES, scores)
         write_report(run)

@@ -69,11 +69,14 @@ class EncoderContract(PluginContract):
     def test_mask_tells_empty_rows(self) -> None:
         """The returned mask has no step set in a row if, and only if, the mask given had none."""
         x, mask = sequences_and_empty()
-        kept = self._encode(self._encoder(), x, mask).mask
-        expect(
-            torch.equal(kept.any(1), mask.any(1)),
-            f"Rows with a step: {kept.any(1).tolist()} came of {mask.any(1).tolist()}.",
-        )
+        encoder, steps = self._encoder(), x.shape[1]
+        single = torch.eye(steps, dtype=torch.bool)  # one step, at every place
+        for given, masks in ((x, mask), (x[:1].expand(steps, -1, -1), single)):
+            kept = self._encode(encoder, given, masks).mask
+            expect(
+                torch.equal(kept.any(1), masks.any(1)),
+                f"Rows with a step: {kept.any(1).tolist()} came of {masks.any(1).tolist()}.",
+            )
 
     @law("The encoder counts or reads padding: use the mask, and not the number of steps T.")
     def test_padding_length_does_not_matter(self) -> None:
