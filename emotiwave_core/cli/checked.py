@@ -69,6 +69,9 @@ def print_verdict(part: Event) -> None:
         else "No law is broken"
     )
     _print(f"{part['kind']} {part['name']}: {verdict}; {holds} hold, {not_tried + left} not tried.")
+    for law in part["laws"]:
+        if law["state"] == "broken":
+            click.echo(f"  {law['law']}")
     if left:
         _print("Mend the last one above first: the laws after it, and the measurements, need what it asks for.")
     click.echo()

@@ -123,9 +123,9 @@ class EncoderContract(PluginContract):
             _expect_same(odd, zeros, "an empty sequence held NaN")
             expect_finite(self._gradients(encoder, x[rows], mask[rows]), f"with an empty sequence {which}")
 
-    @law("Usual causes: a convolution without padding, a table of positions that ends, a difference of two steps.")
+    @law("Usual causes: a convolution without padding, a table of positions that ends, BatchNorm (use LayerNorm).")
     def test_any_number_of_steps(self) -> None:
-        """Sequences of one step, and of a thousand, give finite numbers in the shapes of any other."""
+        """Sequences of one step, and of a thousand, give finite numbers; one step of one sample too, in train()."""
         encoder = self._encoder()
         for steps in (1, 1000):
             x = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
@@ -136,6 +136,8 @@ class EncoderContract(PluginContract):
             )
             expect(shapes == due and kept.shape[1] >= 1, f"Sequences of {steps} steps give the shapes {shapes}.")
             expect(finite(states, pooled), f"Sequences of {steps} steps give NaN or infinity.")
+        one = self._encode(encoder.train(), x[:1, :1], torch.ones(1, 1, dtype=torch.bool))  # the end of an epoch
+        expect(finite(one.states, one.pooled), "In train() one sample of one step gives NaN or infinity.")
 
     @law("Usual cause: squeeze() without a dimension.")
     def test_batch_of_one(self) -> None:
