@@ -261,3 +261,13 @@ def test_sigterm_is_heard() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (143, "Terminated.\n")
+
+
+def test_a_folder_that_holds_other_files_is_not_a_run_folder(cli: Cli, tiny: Path) -> None:
+    """`--out` at a folder of the user's own changes nothing in it."""
+    Path("mine").mkdir()
+    Path("mine/data.json").write_text("mine")
+    answer = cli("run", "--data", tiny, "--out", "mine", *FAST)
+    assert (answer.code, "is not empty and holds no run" in answer.err) == (2, True)
+    assert [path.name for path in Path("mine").iterdir()] == ["data.json"]
+    assert Path("mine/data.json").read_text() == "mine"

@@ -124,7 +124,7 @@ def test_folds_are_held_against_the_labels(sick: Path) -> None:
     """Videos and rows of each fold, ids without labels, and videos in no fold."""
     assert inspect_folder(sick)["folds"] == {
         "file": "folds.json",
-        "overlap": False,
+        "in_two_folds": [],
         "videos": {"train": 1, "valid": 1, "test": 1},
         "rows": {"train": 2, "valid": 0, "test": 2},
         "ids_without_labels": {"train": [], "valid": ["x"], "test": []},
@@ -144,9 +144,11 @@ def test_folds_to_rotate_are_no_fault(sick: Path) -> None:
 
 
 def test_folds_that_overlap_are_a_fault(sick: Path) -> None:
-    """A video in two folds is told with its name, and the command leaves with 3."""
-    (sick / "folds.json").write_text(json.dumps({"train": ["a"], "valid": ["a"], "test": []}))
-    assert "'a' in both 'train' and 'valid'" in inspect_folder(sick)["folds"]["error"]
+    """All videos in two folds are told, the first in a sentence, and the command leaves with 3."""
+    (sick / "folds.json").write_text(json.dumps({"train": ["a", "d"], "valid": ["b", "a"], "test": ["d"]}))
+    folds = inspect_folder(sick)["folds"]
+    assert folds["in_two_folds"] == ["a", "d"]
+    assert "'a' in both 'train' and 'valid'" in folds["error"]
     assert CliRunner().invoke(emotiwave, ["data", "inspect", str(sick)]).exit_code == 3
 
 

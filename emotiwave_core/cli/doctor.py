@@ -71,6 +71,8 @@ def _ids(ids: dict[str, Any]) -> None:
 
 def _folds(folds: dict[str, Any]) -> None:
     _line(f"\nfolds, from {folds['file']}{', rotation 0' if 'rotation' in folds else ''}")
+    if twice := folds.get("in_two_folds"):
+        _line(f"  ! {len(twice)} videos are in two folds: {', '.join(twice[:5])}{', …' if len(twice) > 5 else ''}")
     if "error" in folds:
         _line(f"  ! {folds['error']}")
         return

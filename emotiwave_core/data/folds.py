@@ -3,7 +3,8 @@
 import ast
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -50,7 +51,7 @@ def read_folds(path: Path, rotation: int | None = None) -> Folds:
     A file with `train`, `valid` and `test` is taken as it is. One with `fold0`, `fold1`, … needs a rotation r: test is
     fold r, valid the one after it, train all others.
     """
-    lists = _sdk_lists(path) if path.suffix == ".py" else _json_lists(path)
+    lists = read_lists(path)
     if set(FOLDS) <= set(lists):
         if rotation is not None:
             raise SettingsError(
@@ -70,6 +71,17 @@ def read_folds(path: Path, rotation: int | None = None) -> Folds:
     valid = (rotation + 1) % len(numbered)
     train = [video for number, videos in enumerate(numbered) if number not in (rotation, valid) for video in videos]
     return Folds(tuple(train), numbered[valid], numbered[rotation], source=f"{path}, rotation {rotation}")
+
+
+def read_lists(path: Path) -> dict[str, tuple[str, ...]]:
+    """The lists of a folds file, by name, as they stand."""
+    return _sdk_lists(path) if path.suffix == ".py" else _json_lists(path)
+
+
+def in_two(lists: Iterable[Sequence[str]]) -> list[str]:
+    """The videos that are in two lists, or twice in one."""
+    counts = Counter(video for videos in lists for video in videos)
+    return sorted(video for video, count in counts.items() if count > 1)
 
 
 def random_folds(videos: Sequence[str], ratios: tuple[float, float, float], seed: int = SPLIT_SEED) -> Folds:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emotiwave_core.data.csd import CsdFile, split_key
 from emotiwave_core.data.dataset import Dataset, load_dataset
-from emotiwave_core.data.folds import FOLDS, read_folds
+from emotiwave_core.data.folds import FOLDS, in_two, read_folds, read_lists
 from emotiwave_core.data.labels import label_columns
 from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
 from emotiwave_core.monitor import SILENT, Monitor
@@ -172,6 +172,7 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
     assert dataset.folds is not None
     facts: dict[str, Any] = {"file": dataset.folds.name}
     try:
+        facts["in_two_folds"] = in_two(read_lists(dataset.folds).values())
         try:
             folds = read_folds(dataset.folds)
         except SettingsError:  # folds to rotate: the first rotation stands for all
@@ -187,7 +188,6 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
                 rows[split_key(key)[0]] += file.steps(key)
     listed = {video for fold in FOLDS for video in folds[fold]}
     return facts | {
-        "overlap": False,  # read_folds refuses a file in which a video is in two folds
         "videos": {fold: len(folds[fold]) for fold in FOLDS},
         "rows": {fold: sum(rows[video] for video in folds[fold]) for fold in FOLDS},
         "ids_without_labels": {fold: sorted(set(folds[fold]) - labelled) for fold in FOLDS},

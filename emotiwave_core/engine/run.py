@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import tomli_w
 import torch
@@ -19,7 +20,7 @@ from emotiwave_core.engine.checkpoint import LAST, describe, load_model
 from emotiwave_core.engine.device import seed_everything
 from emotiwave_core.engine.evaluate import predict, score_all, write_predictions
 from emotiwave_core.engine.train import HISTORY, train
-from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, SettingsError
+from emotiwave_core.errors import DataError, DivergedError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.files import out_of_space, write_json, write_text
 from emotiwave_core.model import FusionModel, assemble
 from emotiwave_core.monitor import Monitor
@@ -39,14 +40,17 @@ def start(
     load_dataset(data)  # so that a wrong folder leaves no run behind
     with out_of_space(out):
         out.mkdir(parents=True, exist_ok=True)
-    if (out / RECIPE).exists():
-        raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
     with alone_in(out):
+        if (out / RECIPE).exists():
+            raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
+        if any(path.name != ".lock" for path in out.iterdir()):
+            (out / ".lock").unlink()
+            raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
         write_json(out / DATA, {"folder": str(data.resolve())})
         write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
         try:
             return _walk(recipe, data, out, registry, device, monitor)
-        except (SettingsError, DataError, PluginError):
+        except (SettingsError, DataError, PluginError, DivergedError):
             if not (out / LAST).exists():  # nothing was learned: the folder is free for a corrected try
                 for name in (RECIPE, DATA, HISTORY, ".lock"):
                     (out / name).unlink(missing_ok=True)
@@ -66,8 +70,6 @@ def resume(out: Path, registry: Registry, device: torch.device, monitor: Monitor
 
 def complete(recipe: Recipe, registry: Registry) -> Recipe:
     """The recipe with every option of every part written out; errors in them come before any work."""
-    import attrs
-
     Watchers({name: registry.watcher(name) for name in recipe.watch})
     return attrs.evolve(
         recipe,
