@@ -125,3 +125,30 @@ def check_options(given: Mapping[str, Any], options: Mapping[str, Option], sourc
             structure(given[name], option.kind, f"{source}, option '{name}'") if name in given else option.default
         )
     return values
+
+
+def positive(part: str, **values: float) -> None:
+    """SettingsError where one of the options of a part is below 1: `positive("bilstm", layers=layers)`."""
+    for name, value in values.items():
+        if not value >= 1:
+            raise SettingsError(f"The option {name} of {part} must be at least 1, not {value}.")
+
+
+def fraction(part: str, **values: float) -> None:
+    """SettingsError where one of the options of a part is not at least 0 and below 1."""
+    for name, value in values.items():
+        if not 0.0 <= value < 1.0:
+            raise SettingsError(f"The option {name} of {part} must be at least 0 and below 1, not {value}.")
+
+
+def one_of(part: str, kind: Any, **values: str) -> None:
+    """SettingsError where one of the options of a part is not of the literal type `kind`."""
+    for name, value in values.items():
+        if value not in get_args(kind):
+            raise SettingsError(f"The option {name} of {part} cannot be '{value}'.{choices(value, get_args(kind))}")
+
+
+def whole_heads(part: str, width: int, heads: int) -> None:
+    """SettingsError where the width of an attention is not a multiple of the number of its heads."""
+    if width % heads:
+        raise SettingsError(f"The option width of {part} must be a multiple of heads ({heads}), not {width}.")

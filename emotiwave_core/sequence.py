@@ -47,3 +47,13 @@ def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """The maximum over the steps that are set, [B, D]; zero where none is."""
     largest = torch.where(mask.unsqueeze(-1), x, torch.finfo(x.dtype).min).amax(dim=1)
     return torch.where(mask.any(dim=1, keepdim=True), largest, largest.new_zeros(()))
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """The softmax over the last dimension among what is set, exactly 0 elsewhere; all 0 where nothing is set.
+
+    scores and mask have the same shape, or shapes that broadcast to it.
+    """
+    scores = torch.where(mask, scores, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    return torch.where(mask, weights, weights.new_zeros(()))

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.attention import Attention, positions
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Encoded
-from emotiwave_fusions.crossmodal import Attention, CrossModal, positions
+from emotiwave_fusions.crossmodal import CrossModal
 
 
 def attention_by_loops(module: Attention, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:

@@ -7,27 +7,27 @@ from torch import Tensor
 
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.missing import Missing, MissingKind
+from emotiwave_core.options import one_of
 
 
 class Concat(Fusion):
     """Concatenation of the pooled vectors, the plain baseline of late feature fusion.
 
-    pooled [B, D_m] of each modality -> vector [B, sum of D_m], in the order of `in_features`; zero where a modality is
-    absent. It has no parameters, no weights and no loss.
+    pooled [B, D_m] of each modality -> vector [B, sum of D_m], in the order of `in_features`. No weights, no loss.
+
+    missing: what stands in the place of an absent modality, "zero" or a "learned" vector.
     """
 
-    def __init__(self, in_features: dict[str, int]) -> None:
+    def __init__(self, in_features: dict[str, int], *, missing: MissingKind = "zero") -> None:
         super().__init__()
-        self.modalities = tuple(in_features)
+        one_of("concat", MissingKind, missing=missing)
+        self.missing = Missing(in_features, missing)
         self.out_features = sum(in_features.values())
 
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
-        parts = []
-        for column, modality in enumerate(self.modalities):
-            pooled = encoded[modality].pooled
-            parts.append(torch.where(present[:, column, None], pooled, pooled.new_zeros(())))
-        return Fused(torch.cat(parts, dim=-1))
+        return Fused(torch.cat(self.missing.pooled(encoded, present), dim=-1))
 
 
 @hookimpl

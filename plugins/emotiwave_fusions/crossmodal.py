@@ -5,89 +5,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from emotiwave_core.errors import SettingsError
+from emotiwave_core.attention import Transformer, positions
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.sequence import masked_mean, zero_masked
-
-
-def positions(steps: int, width: int, like: Tensor) -> Tensor:
-    """The sinusoidal embedding of steps 0, 1, … [T, width] (Vaswani et al. 2017, section 3.5)."""
-    step = torch.arange(steps, device=like.device, dtype=torch.float32)[:, None]
-    pair = torch.arange(0, width, 2, device=like.device, dtype=torch.float32)
-    angle = step * torch.exp(pair * (-math.log(10000.0) / width))  # [T, ceil(width / 2)]
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
-
-
-class Attention(nn.Module):
-    """Multi-head attention from a target to a source: softmax(Q K' / sqrt(d)) V per head, then a linear map (eq. 1)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        # No biases: a key's cancels in the softmax, and a value's is the same as that of the output.
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.output = nn.Linear(width, width)
-
-    def forward(self, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """target [B, T, D], source [B, S, D], mask [B, S] of the source -> [B, T, D]; zero where no step is set."""
-        some = mask.any(dim=1)[:, None, None]
-        # Some kernels make NaN of a softmax over nothing, and hiding that leaves NaN in the gradient: an absent source,
-        # which holds finite numbers here, is opened to the softmax, and the result is put aside.
-        allowed = (mask[:, None] | ~some)[:, None]  # [B, 1, 1, S]
-        query, key, value = (
-            linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, steps, D / heads]
-            for linear, x in ((self.query, target), (self.key, source), (self.value, source))
-        )
-        dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
-        attended: Tensor = self.output(read.transpose(1, 2).flatten(2))
-        return torch.where(some, attended, attended.new_zeros(()))
-
-
-class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each with a residual connection, as in the authors' implementation."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 4 * width),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(4 * width, width),
-            nn.Dropout(dropout),
-        )
-        self.attention_dropout = nn.Dropout(dropout)
-
-    def forward(self, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """target [B, T, D], source [B, S, D], mask [B, S] of the source -> [B, T, D]."""
-        attended = self.attention(self.attention_norm(target), self.attention_norm(source), mask)
-        target = target + self.attention_dropout(attended)
-        fed: Tensor = self.feed_forward(target)
-        return target + fed
-
-
-class Transformer(nn.Module):
-    """A stack of blocks. With a source it is crossmodal: each block attends to the source as it came in (low-level)."""
-
-    def __init__(self, width: int, heads: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, target: Tensor, source: Tensor | None, mask: Tensor) -> Tensor:
-        """target [B, T, D], source [B, S, D] or None for the target itself, mask of what is attended -> [B, T, D]."""
-        for block in self.blocks:
-            target = block(target, target if source is None else source, mask)
-        normed: Tensor = self.norm(target)
-        return normed
+from emotiwave_core.missing import Missing, MissingKind
+from emotiwave_core.options import fraction, one_of, positive, whole_heads
+from emotiwave_core.sequence import masked_mean
 
 
 class CrossModal(Fusion):
@@ -99,25 +23,30 @@ class CrossModal(Fusion):
 
     The projection is linear (the paper's temporal convolution with a kernel of 1). Pooling is the mean over the steps
     that are set: the paper takes the last step, which may be any moment when steps are lost or cut. An absent source
-    adds nothing to its targets; an absent target's part of the vector is zero.
+    adds nothing to its targets; an absent target's part of the vector is zero. With `missing = "learned"` an absent
+    modality is a sequence of one step, its learned vector.
 
     width: W, a multiple of heads. heads: of each attention. layers: blocks of each transformer. dropout: on the inputs,
-    the attention and after each part of a block.
+    the attention and after each part of a block. missing: "zero" or "learned".
     """
 
     def __init__(
-        self, in_features: dict[str, int], *, width: int = 40, heads: int = 4, layers: int = 2, dropout: float = 0.1
+        self,
+        in_features: dict[str, int],
+        *,
+        width: int = 40,
+        heads: int = 4,
+        layers: int = 2,
+        dropout: float = 0.1,
+        missing: MissingKind = "zero",
     ) -> None:
         super().__init__()
-        for name, value in (("heads", heads), ("layers", layers), ("width", width)):
-            if value < 1:
-                raise SettingsError(f"The option {name} of crossmodal must be at least 1, not {value}.")
-        if width % heads:
-            raise SettingsError(f"The option width of crossmodal must be a multiple of heads ({heads}), not {width}.")
-        if not 0.0 <= dropout < 1.0:
-            raise SettingsError(f"The option dropout of crossmodal must be at least 0 and below 1, not {dropout}.")
+        positive("crossmodal", width=width, heads=heads, layers=layers)
+        whole_heads("crossmodal", width, heads)
+        fraction("crossmodal", dropout=dropout)
+        one_of("crossmodal", MissingKind, missing=missing)
+        self.missing = Missing(in_features, missing)
         self.width = width
-        self.modalities = tuple(in_features)
         wide = width * max(1, len(in_features) - 1)
         self.out_features = wide * len(in_features)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
@@ -134,10 +63,9 @@ class CrossModal(Fusion):
 
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
-        masks = [encoded[name].mask & present[:, column, None] for column, name in enumerate(self.modalities)]
-        low_level = [
-            self._low_level(column, encoded[name].states, masks[column]) for column, name in enumerate(self.modalities)
-        ]
+        sequences = self.missing.sequences(encoded, present)
+        masks = [mask for _, mask in sequences]
+        low_level = [self._low_level(column, states) for column, (states, _) in enumerate(sequences)]
         parts = []
         for target, mask in enumerate(masks):
             crossed = [
@@ -149,9 +77,9 @@ class CrossModal(Fusion):
             parts.append(masked_mean(self.self_attention[target](joined, None, mask), mask))
         return Fused(torch.cat(parts, dim=-1))
 
-    def _low_level(self, column: int, states: Tensor, mask: Tensor) -> Tensor:
+    def _low_level(self, column: int, states: Tensor) -> Tensor:
         """states [B, T, D] of one modality -> [B, T, W] with positions."""
-        projected = self.project[column](zero_masked(states, mask))
+        projected = self.project[column](states)
         # Scaled as in the authors' implementation, so that the positions do not drown the content.
         low_level: Tensor = self.dropout(
             math.sqrt(self.width) * projected + positions(states.shape[1], self.width, projected)

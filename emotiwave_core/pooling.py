@@ -1,0 +1,41 @@
+"""From states to one vector: the pooling that encoders offer as the option `pooling`."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.sequence import last_step, masked_max, masked_mean, masked_softmax, zero_masked
+
+Pooling = Literal["last", "mean", "max", "attention"]
+
+
+class AttentionPool(nn.Module):
+    """Self-attentive pooling of one hop (Lin et al. 2017, eq. 5, 6): the states' mean, weighed by v' tanh(W h)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # No bias after v: it would cancel in the softmax.
+        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states [B, T, D], mask [B, T] -> [B, D]; zero where no step is set."""
+        states = zero_masked(states, mask)
+        weights = masked_softmax(self.score(states).squeeze(-1), mask)  # [B, T]
+        return torch.einsum("bt,btd->bd", weights.to(states.dtype), states)
+
+
+class Pool(nn.Module):
+    """One of the four: "last" step that is set, "mean", "max", or learned "attention" over the steps that are set."""
+
+    def __init__(self, pooling: Pooling, width: int) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.attention = AttentionPool(width) if pooling == "attention" else None
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """states [B, T, D], mask [B, T] -> [B, D]; zero where no step is set."""
+        if self.attention is not None:
+            pooled: Tensor = self.attention(states, mask)
+            return pooled
+        return {"last": last_step, "mean": masked_mean, "max": masked_max}[self.pooling](states, mask)
