@@ -7,7 +7,8 @@ its constructor, so that a plugin author declares them once.
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -42,8 +43,35 @@ def _list(value: Any, kind: Any) -> Any:
     return [CONVERTER.structure(item, get_args(kind)[0]) for item in value]
 
 
+def _dict(value: Any, kind: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r} is not a table")
+    of = get_args(kind)[1]
+    return {str(key): CONVERTER.structure(item, of) for key, item in value.items()}
+
+
 def _is(kind: Any, origin: Any) -> bool:
     return get_origin(kind) is origin
+
+
+def bare(kind: Any) -> Any:
+    """`X` of `X | None`, and any other type as it is."""
+    if get_origin(kind) in (Union, UnionType):
+        rest = [choice for choice in get_args(kind) if choice is not type(None)]
+        return rest[0] if len(rest) == 1 else kind
+    return kind
+
+
+def is_policy(kind: Any) -> bool:
+    """Whether an option is a dropout policy itself. (By name: torch is not imported to read a recipe.)"""
+    where, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", "")
+    return (where, name) == ("emotiwave_core.interfaces", "DropoutPolicy")
+
+
+def holds_policies(kind: Any) -> bool:
+    """Whether an option is a dropout policy, or a list of some."""
+    kind = bare(kind)
+    return is_policy(kind) or (_is(kind, list) and is_policy(get_args(kind)[0]))
 
 
 CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
@@ -52,6 +80,7 @@ for _kind in _WORDS:
     CONVERTER.register_structure_hook(_kind, _strict)
 CONVERTER.register_structure_hook_func(lambda kind: _is(kind, Literal), _literal)
 CONVERTER.register_structure_hook_func(lambda kind: _is(kind, list), _list)
+CONVERTER.register_structure_hook_func(lambda kind: _is(kind, dict), _dict)
 
 
 def structure(table: Any, kind: type[T], source: str) -> T:

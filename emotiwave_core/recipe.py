@@ -1,7 +1,7 @@
 """Recipes: a complete choice of data options, parts, objective and training options. TOML in, TOML out."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import attrs
 from attrs import validators
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.options import CONVERTER, structure
+from emotiwave_core.options import CONVERTER, is_policy, structure
 
 ALL = "*"  # the key of the encoder that every modality takes which is not named
 PerModality = int | dict[str, int]
@@ -110,9 +110,9 @@ class Recipe:
     def to_table(self) -> dict[str, Any]:
         """The complete recipe as a TOML table: `from_table` of it is the same recipe."""
         table: dict[str, Any] = attrs.asdict(self, recurse=True)
-        encoders = {name: _part_table(part) for name, part in self.encoder.items()}
+        encoders = {name: part_table(part) for name, part in self.encoder.items()}
         table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
-        table |= {"fusion": _part_table(self.fusion), "dropout": _part_table(self.dropout)}
+        table |= {"fusion": part_table(self.fusion), "dropout": part_table(self.dropout)}
         table["data"] = {key: value for key, value in table["data"].items() if value is not None}
         return table
 
@@ -135,15 +135,26 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def parse_part(text: str) -> dict[str, Any]:
-    """`bilstm:hidden_size=256,layers=2` as a table."""
+    """`bilstm:hidden_size=256,layers=2` as a table; commas in brackets belong to a value: `a:x=[1, 2],y={b=1}`."""
     name, _, rest = text.partition(":")
     table: dict[str, Any] = {"name": name.strip()}
-    for pair in filter(None, rest.split(",")):
+    for pair in filter(None, _pairs(rest)):
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise SettingsError(f"'{text}': options are written NAME:option=value,option=value.")
         table[key.strip()] = parse_value(value.strip())
     return table
+
+
+def _pairs(text: str) -> Iterator[str]:
+    """The pieces between commas that stand in no bracket."""
+    pair = ""
+    for piece in text.split(","):
+        pair = f"{pair},{piece}" if pair else piece
+        if all(pair.count(opened) == pair.count(closed) for opened, closed in ("[]", "{}")):
+            yield pair
+            pair = ""
+    yield pair
 
 
 def parse_value(text: str) -> Any:
@@ -154,11 +165,13 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def _part_table(part: Part) -> dict[str, Any]:
+def part_table(part: Part) -> dict[str, Any]:
+    """A part as a TOML table, which has no word for None."""
     return {"name": part.name} | {key: value for key, value in part.options.items() if value is not None}
 
 
-def _part(value: Any, _: Any) -> Part:
+def as_part(value: Any) -> Part:
+    """A part from its name or its table; ValueError where it is neither."""
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
         raise ValueError(f"{value!r} is not the name of a part, nor a table with a 'name'")
@@ -167,10 +180,10 @@ def _part(value: Any, _: Any) -> Part:
 
 def _encoders(value: Any, _: Any) -> dict[str, Part]:
     if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
-        return {ALL: _part(value, Part)}
+        return {ALL: as_part(value)}
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f"{value!r} is neither an encoder's name nor a table of one for each modality")
-    return {name: _part(part, Part) for name, part in value.items()}
+    return {name: as_part(part) for name, part in value.items()}
 
 
 def _per_modality(value: Any, _: Any) -> PerModality:
@@ -179,6 +192,7 @@ def _per_modality(value: Any, _: Any) -> PerModality:
     return CONVERTER.structure(value, int)
 
 
-CONVERTER.register_structure_hook(Part, _part)
+CONVERTER.register_structure_hook(Part, lambda value, _: as_part(value))
+CONVERTER.register_structure_hook_func(is_policy, lambda value, _: part_table(as_part(value)))  # a part inside a part
 CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
 CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)

@@ -2,6 +2,7 @@
 
 import tomllib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import attrs
 
 from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
-from emotiwave_core.options import check_options, signature_options
+from emotiwave_core.options import check_options, holds_policies, signature_options
 from emotiwave_core.providers import (
     KINDS,
     WATCH,
@@ -21,7 +22,7 @@ from emotiwave_core.providers import (
     watches,
     what_is_missing,
 )
-from emotiwave_core.recipe import Part
+from emotiwave_core.recipe import Part, as_part, part_table
 
 POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
 OVERLAY = "registry.toml"
@@ -125,13 +126,33 @@ class Registry:
     def complete(self, kind: str, part: Part) -> Part:
         """The part with every option checked and the defaults of the others written out."""
         options = signature_options(self.part(kind, part.name), POSITIONAL[kind])
-        return Part(part.name, check_options(part.options, options, f"The {kind} '{part.name}'"))
+        values = check_options(part.options, options, f"The {kind} '{part.name}'")
+        for name in self._nested(kind, part.name):
+            values[name] = _each(values[name], lambda inner: part_table(self.complete("dropout", as_part(inner))))
+        return Part(part.name, values)
+
+    def _nested(self, kind: str, name: str) -> list[str]:
+        """The options of a part that hold dropout policies themselves."""
+        options = signature_options(self.part(kind, name), POSITIONAL[kind])
+        return [option.name for option in options.values() if holds_policies(option.kind)]
+
+    def names_in(self, kind: str, part: Part) -> list[tuple[str, str]]:
+        """(kind, name) of a part and of those inside it."""
+        found = [(kind, part.name)]
+        for option in self._nested(kind, part.name):
+            inner = part.options.get(option) or []
+            for one in inner if isinstance(inner, list) else [inner]:
+                found += self.names_in("dropout", as_part(one))
+        return found
 
     def make(self, kind: str, part: Part, *arguments: Any) -> Any:
         """A part, constructed. PluginError where its constructor fails on options that are right by their types."""
         made = self.complete(kind, part)
+        options = dict(made.options)
+        for name in self._nested(kind, part.name):
+            options[name] = _each(options[name], lambda inner: self.make("dropout", as_part(inner)))
         try:
-            return self.part(kind, part.name)(*arguments, **made.options)
+            return self.part(kind, part.name)(*arguments, **options)
         except SettingsError:
             raise
         except Exception as error:
@@ -144,6 +165,13 @@ class Registry:
         if name not in self.recipes:
             raise SettingsError(f"There is no recipe '{name}'.{choices(name, self.recipes)}")
         return {"name": name, **self.recipes[name]}
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A nested part, or each of a list of them, changed; None stays."""
+    if isinstance(value, list):
+        return [change(one) for one in value]
+    return None if value is None else change(value)
 
 
 def load_registry(extra: Path | None = None) -> Registry:

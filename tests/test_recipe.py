@@ -30,6 +30,20 @@ RECIPES = st.builds(
 )
 
 
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("a:x=1,y=b", {"name": "a", "x": 1, "y": "b"}),
+        ("a:x=[1, 2],y=[[1,2],[3]]", {"name": "a", "x": [1, 2], "y": [[1, 2], [3]]}),
+        ('a:w={"text+audio" = 1, text=2},p=0.5', {"name": "a", "w": {"text+audio": 1, "text": 2}, "p": 0.5}),
+        ('a:policy={name="b",p=1}', {"name": "a", "policy": {"name": "b", "p": 1}}),
+    ],
+)
+def test_options_in_a_flag_may_be_lists_and_tables(text: str, table: dict[str, object]) -> None:
+    """A comma in brackets belongs to the value of an option."""
+    assert parse_part(text) == table
+
+
 @given(RECIPES)
 def test_a_recipe_survives_toml(recipe: Recipe) -> None:
     """A recipe written as TOML and read again is the same recipe."""

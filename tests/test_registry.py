@@ -1,14 +1,16 @@
 """The registry: what is installed, what a name means, and what is said when either is wrong."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from emotiwave_core.errors import PassedOver, PluginError, SettingsError
 from emotiwave_core.interfaces import Encoder
 from emotiwave_core.probe import survey
-from emotiwave_core.recipe import Part
+from emotiwave_core.recipe import Part, as_part, part_table
 from emotiwave_core.registry import Registry, load_registry
 
 ENCODER = """
@@ -177,6 +179,62 @@ def test_options_are_checked_against_the_constructor(options: dict[str, object],
     """A wrong option of a part is refused before anything is made of it, and the message says why."""
     with pytest.raises(SettingsError, match=sentence):
         load_registry().complete("encoder", Part("bilstm", dict(options)))
+
+
+WRAPPERS = """
+from emotiwave_core import DropoutPolicy, hookimpl
+
+class Wraps(DropoutPolicy):
+    '''Another policy, and some more.'''
+    def __init__(self, *, policy: DropoutPolicy | None = None, more: list[DropoutPolicy] | None = None,
+                 rates: dict[str, float] | None = None):
+        super().__init__()
+        self.policy, self.more, self.rates = policy, more, rates
+    def forward(self, masks, progress):
+        return masks
+
+@hookimpl
+def register_dropout_policies(register):
+    register("wraps", Wraps)
+"""
+
+
+def test_a_policy_may_hold_others(site: Path) -> None:
+    """Dropout policies inside a policy are checked, completed, written and made like any other part."""
+    Path("wraps.py").write_text(WRAPPERS)
+    registry = overlay('[plugins]\nmine = "wraps.py"')
+    inner = {"name": "wraps", "policy": "uniform", "rates": {"audio": 1}}
+    table = {"name": "wraps", "policy": {"name": "bernoulli", "p": 0.5}, "more": ["none", inner]}
+    made = registry.make("dropout", as_part(table))
+    assert (type(made.policy).__name__, made.policy.p) == ("Bernoulli", 0.5)
+    assert [type(one).__name__ for one in made.more] == ["NoDropout", "Wraps"]
+    assert (type(made.more[1].policy).__name__, made.more[1].rates) == ("Uniform", {"audio": 1.0})
+
+    complete = part_table(registry.complete("dropout", as_part(table)))
+    assert complete["policy"] == {"name": "bernoulli", "p": 0.5, "per": "sample", "allow_empty": False}
+    assert tomllib.loads(tomli_w.dumps(complete)) == complete
+    names = [name for _, name in registry.names_in("dropout", as_part(table))]
+    assert names == ["wraps", "bernoulli", "none", "wraps", "uniform"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"policy": "unifrom"}, "no dropout 'unifrom'. Did you mean 'uniform'"),
+        ({"policy": {"name": "bernoulli", "q": 1}}, "'bernoulli' has no option 'q'"),
+        ({"policy": 3}, "option 'policy': 3 is not the name of a part, nor a table with a 'name'"),
+        ({"more": "none"}, "option 'more': 'none' is not a list"),
+        ({"more": [{"p": 1}]}, "not the name of a part, nor a table with a 'name'"),
+        ({"rates": 3}, "option 'rates': 3 is not a table"),
+        ({"rates": {"a": "b"}}, "'b' is not a number"),
+    ],
+)
+def test_a_wrong_part_inside_a_part_is_named(site: Path, options: dict[str, object], sentence: str) -> None:
+    """What is wrong in a policy inside a policy is refused before anything is made, and the message says where."""
+    Path("wraps.py").write_text(WRAPPERS)
+    registry = overlay('[plugins]\nmine = "wraps.py"')
+    with pytest.raises(SettingsError, match=sentence):
+        registry.complete("dropout", Part("wraps", options))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def blamed(recipe: Recipe, registry: Registry) -> Iterator[None]:
         raise
     except Exception as error:
         parts = [("encoder", part.name) for part in recipe.encoder.values()]
-        parts += [("fusion", recipe.fusion.name), ("dropout", recipe.dropout.name)]
+        parts += [("fusion", recipe.fusion.name), *registry.names_in("dropout", recipe.dropout)]
         files = {inspect.getfile(registry.part(kind, name)): (kind, name) for kind, name in parts}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
         if not frames or type(error).__name__ == "OutOfMemoryError":

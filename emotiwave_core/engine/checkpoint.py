@@ -36,7 +36,8 @@ def describe(recipe: Recipe, registry: Registry, model: FusionModel, objective: 
     from emotiwave_core import __version__
 
     asked: list[tuple[str, str, str | None]] = [("encoder", recipe.encoder_of(m).name, m) for m in model.modalities]
-    asked += [("fusion", recipe.fusion.name, None), ("dropout", recipe.dropout.name, None)]
+    asked += [("fusion", recipe.fusion.name, None)]
+    asked += [(kind, name, None) for kind, name in registry.names_in("dropout", recipe.dropout)]
     plugins = []
     for kind, name, modality in asked:
         _, origin, version = registry.find(kind, name)

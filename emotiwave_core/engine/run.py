@@ -117,7 +117,7 @@ def _walk(
 def strangers(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:
     """Which parts are not Emotiwave's own, and whose they are: a local file may take the name of a shipped part."""
     asked = {("encoder", recipe.encoder_of(m).name) for m in corpus.store.modalities}
-    asked |= {("fusion", recipe.fusion.name), ("dropout", recipe.dropout.name)}
+    asked |= {("fusion", recipe.fusion.name), *registry.names_in("dropout", recipe.dropout)}
     origins = {(kind, name): registry.find(kind, name)[1] for kind, name in sorted(asked)}
     return [f"the {kind} '{name}' is of {origin}." for (kind, name), origin in origins.items() if origin != "emotiwave"]
 

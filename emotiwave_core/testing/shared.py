@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.options import Option, check_options
+from emotiwave_core.options import Option, bare, check_options, is_policy
 from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried
 
 SECONDS = 60.0  # for a module to be imported
@@ -136,9 +136,10 @@ def _options(plugin: nn.Module) -> dict[str, Option]:
 
 
 def _is_option(hint: Any) -> bool:
-    if get_origin(hint) is list:
+    hint = bare(hint)
+    if get_origin(hint) in (list, dict):
         return all(_is_option(argument) for argument in get_args(hint))
-    return get_origin(hint) is Literal or hint in (int, float, bool, str)
+    return get_origin(hint) is Literal or hint in (int, float, bool, str) or is_policy(hint)
 
 
 @contextmanager
