@@ -47,12 +47,15 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each with a residual connection (Xiong et al. 2020)."""
+    """Pre-norm attention and feed-forward, each with a residual connection (Xiong et al. 2020).
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    dropout: on the attention's weights (unless `on_weights` is false), inside the feed-forward and after both.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, on_weights: bool = True) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout)
+        self.attention = Attention(width, heads, dropout if on_weights else 0.0)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, 4 * width),
@@ -74,9 +77,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks. With a source it is crossmodal: each block attends to the source as it came in."""
 
-    def __init__(self, width: int, heads: int, layers: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, layers: int, dropout: float, on_weights: bool = True) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, on_weights) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, target: Tensor, source: Tensor | None, mask: Tensor) -> Tensor:

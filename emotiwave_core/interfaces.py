@@ -36,6 +36,7 @@ class Output(NamedTuple):
     weights: Tensor | None  # [B, M] of the fusion
     loss: Tensor | None  # [] of the fusion
     present: Tensor  # [B, M] bool, what was left after the dropout policy
+    unimodal: Tensor | None = None  # [B, M, C], what each modality says alone, in training with objective.unimodal
 
 
 class Encoder(nn.Module, ABC):

@@ -46,6 +46,7 @@ class FusionModel(nn.Module):
         settings: ModelSettings,
         features: dict[str, int],
         steps: dict[str, int] | None = None,
+        unimodal: bool = False,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -60,6 +61,8 @@ class FusionModel(nn.Module):
             nn.Dropout(settings.head_dropout),
             nn.Linear(settings.head, classes),
         )
+        alone = encoders if unimodal else {}
+        self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.features = dict(features)
         self.steps = steps or {}
@@ -77,6 +80,18 @@ class FusionModel(nn.Module):
         if self.training:
             masks = self.policy(masks, self.progress)
         return self.fuse(self.encode(inputs, masks), present_in(masks))
+
+    def forward_both(self, inputs: Tensors, masks: Tensors) -> tuple[Output, Output]:
+        """In training: what it says of what the policy left, as `forward`, and of all that there was."""
+        masks = {m: masks[m] for m in self.encoders}
+        left = self.policy(masks, self.progress)
+        encoded = self.encode(inputs, masks)
+        complete = self.fuse(encoded, present_in(masks))
+        if all(bool(((left[m] == masks[m]).all(dim=1) | ~left[m].any(dim=1)).all()) for m in masks):
+            encoded = self._without(encoded, left, inputs)  # whole modalities were dropped: nothing is encoded twice
+        else:
+            encoded = self.encode(inputs, left)
+        return self.fuse(encoded, present_in(left)), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
         """Every modality through its encoder, none knowing of the others."""
@@ -99,7 +114,10 @@ class FusionModel(nn.Module):
         fused = self.fusion(encoded, seen)
         if not isinstance(fused, Fused):
             _wrong_type(self.fusion, fused, "Fused(vector)")
-        return Output(self.head(fused.vector), fused.weights, fused.loss, present)
+        alone = None
+        if self.training and self.unimodal:
+            alone = torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
+        return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
 
     def only(
         self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
@@ -114,6 +132,14 @@ class FusionModel(nn.Module):
         """What the encoders make of one sample in which every modality is absent, as long as those of `inputs`."""
         first = {m: torch.zeros_like(inputs[m][:1]) for m in self.encoders}
         return self.encode(first, {m: x.new_zeros(x.shape[:2], dtype=torch.bool) for m, x in first.items()})
+
+    def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
+        """The encodings with every modality of a sample that has no step left replaced by an absent one."""
+        absent = {m: _spread(one, encoded[m]) for m, one in self.encode_absent(inputs).items()}
+        rows = {m: mask.any(dim=1) for m, mask in left.items()}
+        return {
+            m: Encoded(*(_choose(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
+        }
 
     def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, F] with zeros up to the fixed number of steps, and a mask that says all of it is there."""
@@ -130,6 +156,11 @@ def _spread(one: Encoded, like: Encoded) -> Encoded:
     missing = like.mask.shape[1] - one.mask.shape[1]
     states, mask = nn.functional.pad(one.states, (0, 0, 0, missing)), nn.functional.pad(one.mask, (0, missing))
     return Encoded(states.expand_as(like.states), one.pooled.expand_as(like.pooled), mask.expand_as(like.mask))
+
+
+def _choose(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The rows [B] of `one`, and of `other` where they are not set."""
+    return torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, other)
 
 
 def assemble(
@@ -152,4 +183,5 @@ def assemble(
         "fusion", recipe.fusion, {m: encoder.out_features for m, encoder in encoders.items()}
     )
     policy: DropoutPolicy = registry.make("dropout", recipe.dropout)
-    return FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps)
+    unimodal = recipe.objective.unimodal > 0
+    return FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal)

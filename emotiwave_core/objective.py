@@ -8,21 +8,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotiwave_core.recipe import ObjectiveSettings
+from emotiwave_core.interfaces import Output
+from emotiwave_core.recipe import Asymmetric, ObjectiveSettings
 
 NO_EMOTION = "no emotion"
 
 
 class Objective(nn.Module, ABC):
-    """An objective over C classes. `weights` [C] are of the training fold, ones where none are wanted."""
+    """An objective over C classes. It takes class weights and priors from the training fold, where they are wanted."""
 
-    weights: Tensor
+    weights: Tensor  # [C]
+    adjustment: Tensor  # [C], added to the logits in training
     multi: bool
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         super().__init__()
         self.classes = classes
         self.register_buffer("weights", torch.ones(len(classes)))
+        self.register_buffer("adjustment", torch.zeros(len(classes)))
+
+    def fit(self, targets: Tensor, settings: ObjectiveSettings) -> None:
+        """Take what the settings ask for from the targets of the training fold."""
+        if settings.class_weights:
+            self.fit_weights(targets)
+        self.adjustment.copy_(settings.logit_adjustment * self.log_priors(targets))
 
     @abstractmethod
     def used(self, labels: Tensor) -> Tensor:
@@ -37,8 +46,16 @@ class Objective(nn.Module, ABC):
         """Take the class weights from the targets of the training fold."""
 
     @abstractmethod
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """What logit adjustment (Menon et al. 2021, eq. 10) adds to the logits of each class, [C]."""
+
+    @abstractmethod
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """logits [B, C], targets -> the loss [] of the batch and the loss [B] of each sample."""
+
+    @abstractmethod
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """The mean KL divergence [] of what `logits` [B, C] say from what a teacher's say, which gets no gradient."""
 
     @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -80,10 +97,21 @@ class SingleLabel(Objective):
         counts = torch.bincount(targets, minlength=len(self.classes))
         self.weights.copy_(torch.where(counts > 0, len(targets) / (len(self.classes) * counts.clamp(min=1)), 0.0))
 
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """log(N_c / N); a class without samples counts as one."""
+        counts = torch.bincount(targets, minlength=len(self.classes)).clamp(min=1)
+        return (counts / max(len(targets), 1)).log()
+
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted mean cross-entropy, as `torch.nn.CrossEntropyLoss(weight)`."""
+        logits = logits + self.adjustment
         each = functional.cross_entropy(logits, targets, weight=self.weights, reduction="none")
         return each.sum() / self.weights[targets].sum(), each
+
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """Between two softmax distributions."""
+        due = teacher.detach().log_softmax(dim=-1)
+        return functional.kl_div(logits.log_softmax(dim=-1), due, reduction="batchmean", log_target=True)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax."""
@@ -99,6 +127,10 @@ class MultiLabel(Objective):
 
     multi = True
 
+    def __init__(self, targets: tuple[str, ...], asymmetric: Asymmetric | None = None) -> None:
+        super().__init__(targets)
+        self.asymmetric = asymmetric
+
     def used(self, labels: Tensor) -> Tensor:
         """All samples."""
         return torch.ones(len(labels), dtype=torch.bool)
@@ -113,12 +145,28 @@ class MultiLabel(Objective):
         usable = (positive > 0) & (positive < len(targets))
         self.weights.copy_(torch.where(usable, (len(targets) - positive) / positive.clamp(min=1), 1.0))
 
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """The log-odds log(N_present / N_absent) of each emotion; 0 where one of them is none."""
+        positive = targets.sum(dim=0)
+        usable = (positive > 0) & (positive < len(targets))
+        return torch.where(usable, (positive / (len(targets) - positive)), 1.0).log()
+
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean binary cross-entropy, as `torch.nn.BCEWithLogitsLoss(pos_weight)`."""
-        each = functional.binary_cross_entropy_with_logits(
-            logits, targets, pos_weight=self.weights, reduction="none"
-        ).mean(dim=1)
+        """Mean binary cross-entropy, as `torch.nn.BCEWithLogitsLoss(pos_weight)`, or the asymmetric loss."""
+        logits = logits + self.adjustment
+        if self.asymmetric is not None:
+            each = asymmetric_loss(logits, targets, self.weights, self.asymmetric).mean(dim=1)
+        else:
+            each = functional.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=self.weights, reduction="none"
+            ).mean(dim=1)
         return each.mean(), each
+
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """Between the two Bernoulli distributions of each emotion, their mean."""
+        due = teacher.detach()
+        cross = functional.binary_cross_entropy_with_logits(logits, due.sigmoid())
+        return cross - functional.binary_cross_entropy_with_logits(due, due.sigmoid())
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Sigmoid."""
@@ -131,4 +179,53 @@ class MultiLabel(Objective):
 
 def make_objective(settings: ObjectiveSettings, targets: tuple[str, ...]) -> Objective:
     """The objective of a recipe, for the data set's emotions."""
-    return MultiLabel(targets) if settings.kind == "multi" else SingleLabel(targets, settings.no_emotion)
+    if settings.kind == "multi":
+        return MultiLabel(targets, settings.asymmetric)
+    return SingleLabel(targets, settings.no_emotion)
+
+
+def asymmetric_loss(logits: Tensor, targets: Tensor, weights: Tensor, settings: Asymmetric) -> Tensor:
+    """The asymmetric loss (Ridnik et al. 2021, "ASL", eq. 2, 4, 5), [B, C]; `weights` [C] of the positives.
+
+    -(1 - p)^γ+ log p of a positive, -q^γ- log(1 - q) of a negative, with q = max(p - margin, 0).
+    """
+    p = logits.sigmoid()
+    shifted = (p - settings.margin).clamp(min=0.0)
+    # 1 - q without the cancellation of 1 - p, and away from log 0.
+    rest = (logits.neg().sigmoid() + settings.margin).clamp(min=1e-8, max=1.0)
+    positive = -weights * (1.0 - p).pow(settings.gamma_positive) * functional.logsigmoid(logits)
+    negative = -shifted.pow(settings.gamma_negative) * rest.log()
+    return targets * positive + (1.0 - targets) * negative
+
+
+def training_loss(
+    objective: Objective, settings: ObjectiveSettings, output: Output, complete: Output | None, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """All that is learned from a batch, [], and the loss of each sample, [B].
+
+    `output` is of what the dropout policy left, `complete` of all that there was. The second is needed for the settings
+    `complete` and `distillation`: there the prediction on all modalities teaches the one on those kept.
+    """
+    loss, each = _own_loss(objective, output, targets)
+    if complete is not None:
+        if settings.complete:
+            loss = loss + settings.complete * _own_loss(objective, complete, targets)[0]
+        if settings.distillation:
+            loss = loss + settings.distillation * objective.divergence(output.logits.float(), complete.logits.float())
+    if settings.unimodal:
+        loss = loss + settings.unimodal * unimodal_loss(objective, output if complete is None else complete, targets)
+    return loss, each
+
+
+def unimodal_loss(objective: Objective, output: Output, targets: Tensor) -> Tensor:
+    """The mean loss [] of the auxiliary heads, over the modalities [B, M] that are present."""
+    assert output.unimodal is not None
+    heads = [objective.losses(logits.float(), targets)[1] for logits in output.unimodal.unbind(dim=1)]
+    each = torch.where(output.present, torch.stack(heads, dim=1), 0.0)  # [B, M]
+    return each.sum() / output.present.sum().clamp(min=1)
+
+
+def _own_loss(objective: Objective, output: Output, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective's loss and the fusion's own."""
+    loss, each = objective.losses(output.logits.float(), targets)
+    return loss if output.loss is None else loss + output.loss, each

@@ -65,12 +65,31 @@ class ModelSettings:
 
 
 @attrs.frozen
+class Asymmetric:
+    """The asymmetric loss of multi-label (Ridnik et al. 2021); the defaults are the paper's."""
+
+    gamma_positive: float = attrs.field(default=0.0, validator=_at_least(0.0))
+    gamma_negative: float = attrs.field(default=4.0, validator=_at_least(0.0))
+    margin: float = attrs.field(default=0.05, validator=[validators.ge(0.0), validators.lt(1.0)])
+
+
+@attrs.frozen
 class ObjectiveSettings:
-    """What is learned from the intensities."""
+    """What is learned from the intensities. The weights of further losses are 0 where they are not wanted."""
 
     kind: Literal["single", "multi"] = "single"
     no_emotion: Literal["drop", "first", "class"] = "drop"  # rows without any emotion, for `single`
     class_weights: bool = True
+    complete: float = attrs.field(default=0.0, validator=_at_least(0.0))  # the same loss before the dropout policy
+    distillation: float = attrs.field(default=0.0, validator=_at_least(0.0))  # what all say teaches what is kept
+    unimodal: float = attrs.field(default=0.0, validator=_at_least(0.0))  # a head of its own for each modality
+    logit_adjustment: float = attrs.field(default=0.0, validator=_at_least(0.0))  # tau; instead of class_weights
+    asymmetric: Asymmetric | None = attrs.field(default=None)  # in the place of cross-entropy, for `multi`
+
+    @asymmetric.validator
+    def _only_multi(self, _: Any, value: Asymmetric | None) -> None:
+        if value is not None and self.kind != "multi":
+            raise ValueError("'asymmetric' is a loss for kind = \"multi\"")
 
 
 @attrs.frozen
@@ -83,7 +102,8 @@ class TrainingSettings:
     weight_decay: float = attrs.field(default=1e-2, validator=_at_least(0.0))
     clip: float = attrs.field(default=1.0, validator=validators.gt(0.0))
     patience: int = attrs.field(default=10, validator=_at_least(1))
-    select: Literal["mean", "complete"] = "mean"  # the validation macro-F1 that the best epoch is chosen by
+    select: str = "mean"  # the validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration
+    ema: float = attrs.field(default=0.0, validator=[validators.ge(0.0), validators.lt(1.0)])  # decay of the average
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -113,7 +133,8 @@ class Recipe:
         encoders = {name: part_table(part) for name, part in self.encoder.items()}
         table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
         table |= {"fusion": part_table(self.fusion), "dropout": part_table(self.dropout)}
-        table["data"] = {key: value for key, value in table["data"].items() if value is not None}
+        for settings in ("data", "objective"):  # TOML has no word for None
+            table[settings] = {key: value for key, value in table[settings].items() if value is not None}
         return table
 
     def encoder_of(self, modality: str) -> Part:

@@ -32,13 +32,15 @@ from emotiwave_core.objective import make_objective
 from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_dropout.uniform import Uniform
 
+COMPLETE = "text+audio+visual"
+
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
 
 
-@pytest.mark.parametrize("select", ["mean", "complete"])
+@pytest.mark.parametrize("select", ["mean", "complete", "audio", "text+visual"])
 def test_the_best_epoch_is_that_of_the_history(tiny: Path, tmp_path: Path, select: str) -> None:
     """Every epoch has its line; the epoch kept is the first with the best macro-F1 of the kind chosen."""
     start(small(training={"epochs": 5, "select": select}), tiny, tmp_path / "run")
@@ -48,12 +50,20 @@ def test_the_best_epoch_is_that_of_the_history(tiny: Path, tmp_path: Path, selec
         scores = line["valid"]["configurations"]
         assert len(scores) == 7
         assert line["valid"]["mean_macro_f1"] == pytest.approx(np.mean(list(scores.values())))
-        assert line["valid"]["complete_macro_f1"] == scores["text+audio+visual"]
+        assert line["valid"]["complete_macro_f1"] == scores[COMPLETE]
         assert line["valid"]["worst_macro_f1"] == min(scores.values())
         assert line["train_loss"] > 0
     best = read_about(tmp_path / "run")["best"]
-    assert best["epoch"] == 1 + int(np.argmax([line["valid"][f"{select}_macro_f1"] for line in history]))
-    assert best[f"{select}_macro_f1"] == history[best["epoch"] - 1]["valid"][f"{select}_macro_f1"]
+    chosen = [line["valid"].get(f"{select}_macro_f1", line["valid"]["configurations"].get(select)) for line in history]
+    assert best["epoch"] == 1 + int(np.argmax(chosen))
+    assert best["mean_macro_f1"] == history[best["epoch"] - 1]["valid"]["mean_macro_f1"]
+
+
+def test_what_chooses_the_epoch_is_known(tiny: Path, tmp_path: Path) -> None:
+    """A configuration that there is none of is refused before anything is trained, and the choices are said."""
+    with pytest.raises(SettingsError, match=r"training.select cannot be 'audoi'. Did you mean 'audio'"):
+        start(small(training={"select": "audoi"}), tiny, tmp_path / "run")
+    assert not read_history(tmp_path / "run")
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[float]) -> list[Tensors]:
@@ -64,7 +74,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     def validate(model: nn.Module, *_: Any) -> tuple[dict[str, Any], None]:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         one, other = next(scores)
-        return {"mean_macro_f1": one, "complete_macro_f1": other, "worst_macro_f1": 0.0, "configurations": {}}, None
+        return {
+            "mean_macro_f1": one,
+            "complete_macro_f1": other,
+            "worst_macro_f1": 0.0,
+            "configurations": {COMPLETE: other},
+        }, None
 
     monkeypatch.setattr(train_module, "validate", validate)
     return weights
@@ -107,7 +122,9 @@ def test_the_same_seed_gives_the_same_weights(tiny: Path, tmp_path: Path) -> Non
 def test_the_optimiser_is_the_recipe_s(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """AdamW over every parameter of the model, with the recipe's learning rate and weight decay."""
     kept: list[tuple[nn.Module, torch.optim.Optimizer]] = []
-    monkeypatch.setattr(train_module, "save_last", lambda run, model, optimiser, state: kept.append((model, optimiser)))
+    monkeypatch.setattr(
+        train_module, "save_last", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
+    )
     start(small(training={"epochs": 1, "learning_rate": 0.02, "weight_decay": 0.3}), tiny, tmp_path / "run")
     [(model, optimiser)] = kept
     assert type(optimiser) is torch.optim.AdamW

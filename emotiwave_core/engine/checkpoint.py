@@ -81,18 +81,24 @@ def load_model(run: Path, registry: Registry) -> tuple[FusionModel, Objective, R
     return model.eval(), objective, recipe, about
 
 
-def save_last(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """What the next epoch depends on beside the seed, in one file: weights, moments, and `state` as JSON."""
+def save_last(
+    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None, state: dict[str, Any]
+) -> None:
+    """What the next epoch depends on beside the seed, in one file: weights, moments, average, and `state` as JSON."""
     from safetensors.torch import save
 
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     write_bytes(run / LAST, save(_plain(tensors), metadata={"state": json.dumps(state)}))
 
 
-def load_last(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Put model and optimiser back to the last whole epoch; its `state`, or None where there is none."""
+def load_last(
+    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None
+) -> dict[str, Any] | None:
+    """Put model, optimiser and average back to the last whole epoch; its `state`, or None where there is none."""
     path = run / LAST
     if not path.exists():
         return None
@@ -106,8 +112,9 @@ def load_last(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> 
                 moments.setdefault(int(number), {})[key] = tensor
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); remove it to train from the start.") from error
-    own = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    _restore(model, own, path)
+    _restore(model, _of("model.", tensors), path)
+    if average is not None:
+        _restore(average, _of("average.", tensors), path)
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     return state
 
@@ -130,6 +137,10 @@ def _restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
         raise PluginError(
             f"The weights in {path} do not fit the model that its recipe assembles now (was a plugin changed?): {error}"
         ) from error
+
+
+def _of(prefix: str, tensors: Tensors) -> Tensors:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _plain(tensors: Tensors) -> Tensors:

@@ -4,11 +4,12 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.data.batch import Batch, batches, epoch_order, feature_statistics
@@ -16,12 +17,13 @@ from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.engine.checkpoint import load_last, save_last, save_model
 from emotiwave_core.engine.device import autocast, seed_everything
 from emotiwave_core.engine.evaluate import predict
-from emotiwave_core.errors import DivergedError
+from emotiwave_core.errors import DivergedError, SettingsError, choices
 from emotiwave_core.files import out_of_space, write_text
+from emotiwave_core.interfaces import Output
 from emotiwave_core.metrics import macro_f1, tune_thresholds
 from emotiwave_core.model import FusionModel, Standardise
 from emotiwave_core.monitor import Monitor
-from emotiwave_core.objective import Objective
+from emotiwave_core.objective import Objective, training_loss
 from emotiwave_core.recipe import Recipe, TrainingSettings
 from emotiwave_core.watchers import NOBODY, Watchers
 
@@ -48,12 +50,14 @@ def train(
     settings = recipe.training
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
     fit_statistics(model, corpus, training)
-    if recipe.objective.class_weights:
-        objective.fit_weights(training.targets)
+    objective.fit(training.targets, recipe.objective)
+    selected = selection(settings.select, model.modalities)
     model.to(device)
     objective.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    state = load_last(run, model, optimiser) or dict(START)
+    average = moving_average(model, settings.ema) if settings.ema else None
+    scored = model if average is None else cast(FusionModel, average.module)
+    state = load_last(run, model, optimiser, average) or dict(START)
     cut_history(run, state["epoch"])
     if state["epoch"]:
         monitor.say(f"Resuming after epoch {state['epoch']}.")
@@ -64,17 +68,17 @@ def train(
             break
         began = time.perf_counter()
         seed_everything(recipe.seed, epoch)
-        loss = train_epoch(model, objective, corpus, training, optimiser, epoch, recipe, device, monitor)
-        valid, thresholds = validate(model, objective, corpus, validation, settings, device)
-        chosen = valid["mean_macro_f1" if settings.select == "mean" else "complete_macro_f1"]
+        loss = train_epoch(model, objective, corpus, training, optimiser, epoch, recipe, device, monitor, average)
+        valid, thresholds = validate(scored, objective, corpus, validation, settings, device)
+        chosen = valid["mean_macro_f1"] if selected is None else valid["configurations"][selected]
         state["epoch"] = epoch
         if better := chosen > state["best_score"]:
             state |= {"best_epoch": epoch, "best_score": chosen}
-            save_model(run, model, about | {"thresholds": thresholds, "best": {"epoch": epoch, **_short(valid)}})
+            save_model(run, scored, about | {"thresholds": thresholds, "best": {"epoch": epoch, **_short(valid)}})
         line = {"epoch": epoch, "train_loss": loss, "valid": valid, "seconds": time.perf_counter() - began}
         line["learning_rate"] = settings.learning_rate
         append_history(run, line)
-        save_last(run, model, optimiser, state)
+        save_last(run, model, optimiser, average, state)
         watchers.epoch_end(run, line)
         shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
         star = "  *" if better else ""
@@ -94,12 +98,14 @@ def train_epoch(
     recipe: Recipe,
     device: torch.device,
     monitor: Monitor,
+    average: AveragedModel | None = None,
 ) -> float:
-    """One pass over the training fold; the mean loss of its batches."""
+    """One pass over the training fold; the mean loss of its batches. `average` follows the weights."""
     settings = recipe.training
     steps = math.ceil(len(training.rows) / settings.batch_size)
     order = epoch_order(len(training.rows), recipe.seed, epoch)
     total = torch.zeros((), device=device)
+    twice = recipe.objective.complete > 0 or recipe.objective.distillation > 0
     model.train()
     with monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
         for step, batch in enumerate(
@@ -107,19 +113,24 @@ def train_epoch(
         ):
             model.progress.fill_(((epoch - 1) * steps + step) / max(settings.epochs * steps - 1, 1))
             with autocast(device, settings.precision):
-                output = model(batch.inputs, batch.masks)  # logits [B, C]
-            loss, each = objective.losses(output.logits.float(), batch.targets)
-            if output.loss is not None:
-                loss = loss + output.loss
+                output, complete = _forward(model, batch, twice)
+            loss, each = training_loss(objective, recipe.objective, output, complete, batch.targets)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             _check_finite(loss, norm, epoch, batch, corpus)
             optimiser.step()
+            if average is not None:
+                average.update_parameters(model)
             model.policy.observe(output.present, each.detach())
             total += loss.detach()
             advance()
     return float(total) / steps
+
+
+def _forward(model: FusionModel, batch: Batch, twice: bool) -> tuple[Output, Output | None]:
+    """What the model says of what the policy left, and, where a loss needs it, of all that there was."""
+    return model.forward_both(batch.inputs, batch.masks) if twice else (model(batch.inputs, batch.masks), None)
 
 
 def validate(
@@ -154,6 +165,23 @@ def validate(
         "configurations": scores,
     }
     return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
+
+
+def moving_average(model: FusionModel, decay: float) -> AveragedModel:
+    """A copy whose weights follow those of the model: average ← decay · average + (1 - decay) · weights."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+
+def selection(select: str, modalities: tuple[str, ...]) -> str | None:
+    """The configuration whose macro-F1 chooses the best epoch; None for the mean. SettingsError for an unknown one."""
+    names = [name_of(configuration) for configuration in configurations(modalities)]
+    if select == "mean":
+        return None
+    if select == "complete":
+        return names[-1]
+    if select not in names:
+        raise SettingsError(f"training.select cannot be '{select}'.{choices(select, ['mean', 'complete', *names])}")
+    return select
 
 
 def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:
