@@ -99,6 +99,7 @@ class TrainingSettings:
     epochs: int = attrs.field(default=40, validator=_at_least(1))
     batch_size: int = attrs.field(default=16, validator=_at_least(1))
     learning_rate: float = attrs.field(default=1e-3, validator=validators.gt(0.0))
+    schedule: Literal["constant", "one-cycle"] = "constant"  # of the learning rate
     weight_decay: float = attrs.field(default=1e-2, validator=_at_least(0.0))
     clip: float = attrs.field(default=1.0, validator=validators.gt(0.0))
     patience: int = attrs.field(default=10, validator=_at_least(1))

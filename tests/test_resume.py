@@ -31,7 +31,7 @@ from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_dropout.uniform import Uniform
 
 EPOCHS = 3
-MULTI = small(objective={"kind": "multi"}, training={"epochs": EPOCHS, "ema": 0.9})
+MULTI = small(objective={"kind": "multi"}, training={"epochs": EPOCHS, "ema": 0.9, "schedule": "one-cycle"})
 
 
 class Killed(BaseException):

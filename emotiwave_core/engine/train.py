@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.data.batch import Batch, batches, epoch_order, feature_statistics
@@ -17,6 +17,7 @@ from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.engine.checkpoint import load_last, save_last, save_model
 from emotiwave_core.engine.device import autocast, seed_everything
 from emotiwave_core.engine.evaluate import predict
+from emotiwave_core.engine.optimise import learning_rate, moving_average
 from emotiwave_core.errors import DivergedError, SettingsError, choices
 from emotiwave_core.files import out_of_space, write_text
 from emotiwave_core.interfaces import Output
@@ -76,7 +77,7 @@ def train(
             state |= {"best_epoch": epoch, "best_score": chosen}
             save_model(run, scored, about | {"thresholds": thresholds, "best": {"epoch": epoch, **_short(valid)}})
         line = {"epoch": epoch, "train_loss": loss, "valid": valid, "seconds": time.perf_counter() - began}
-        line["learning_rate"] = settings.learning_rate
+        line["learning_rate"] = optimiser.param_groups[0]["lr"]
         append_history(run, line)
         save_last(run, model, optimiser, average, state)
         watchers.epoch_end(run, line)
@@ -111,7 +112,10 @@ def train_epoch(
         for step, batch in enumerate(
             batches(corpus.store, training.rows, training.targets, settings.batch_size, device, order)
         ):
-            model.progress.fill_(((epoch - 1) * steps + step) / max(settings.epochs * steps - 1, 1))
+            done, whole = (epoch - 1) * steps + step, settings.epochs * steps
+            model.progress.fill_(done / max(whole - 1, 1))
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(settings, done, whole)
             with autocast(device, settings.precision):
                 output, complete = _forward(model, batch, twice)
             loss, each = training_loss(objective, recipe.objective, output, complete, batch.targets)
@@ -165,11 +169,6 @@ def validate(
         "configurations": scores,
     }
     return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
-
-
-def moving_average(model: FusionModel, decay: float) -> AveragedModel:
-    """A copy whose weights follow those of the model: average ← decay · average + (1 - decay) · weights."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
 def selection(select: str, modalities: tuple[str, ...]) -> str | None:
