@@ -30,6 +30,14 @@ class Missing(nn.Module):
             for column, m in enumerate(self.modalities)
         ]
 
+    def with_learned(self, weights: Tensor, present: Tensor) -> Tensor:
+        """The factors of a weighted sum: the weights, zero for what is absent, but 1 in the place of a learned vector.
+
+        weights and present broadcast to one shape. For fusions whose weights are shares of the present modalities: what
+        is made of a learned vector has no share, but is added whole, and so says that its modality is absent.
+        """
+        return torch.where(present, weights, 1.0) if len(self.vectors) else weights
+
     def sequences(self, encoded: dict[str, Encoded], present: Tensor) -> list[tuple[Tensor, Tensor]]:
         """encoded {modality: Encoded}, present [B, M] -> (states [B, T_m, D_m], mask [B, T_m]) of each modality.
 
