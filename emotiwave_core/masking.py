@@ -1,9 +1,12 @@
-"""Masks of a batch: which modalities are present, and clearing those that are not kept."""
+"""Masks of a batch: which modalities are present, drawing what is kept of them, and clearing the others."""
 
 import torch
 from torch import Tensor
 
+from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Tensors
+
+MOST_MODALITIES = 10  # of a policy that keeps a number for each configuration: 1023 configurations
 
 
 def present_in(masks: Tensors) -> Tensor:
@@ -17,20 +20,52 @@ def keep(masks: Tensors, kept: Tensor) -> Tensors:
 
 
 def draw_nonempty(present: Tensor, p: float, allow_empty: bool = False) -> Tensor:
-    """Keep each present modality with probability 1 - p, given that one is kept. present [B, M] -> [B, M] bool.
+    """Keep each present column with probability 1 - p, given that one is kept. present [B, N] -> [B, N] bool.
 
-    The conditional distribution is drawn exactly and without a retry, modality by modality: while none has been kept,
-    the next is kept with probability (1 - p) / (1 - p^n), n being the present ones that are left. With p = 1/2 every
-    non-empty configuration of the present modalities is equally likely.
+    The columns are modalities or steps. The conditional distribution is drawn exactly and without a retry: while none
+    has been kept, the next is kept with probability (1 - p) / (1 - p^n), n being the present ones that are left. With
+    p = 1/2 every non-empty subset of the present columns is equally likely.
     """
-    left = present.flip(1).cumsum(1).flip(1)  # [B, M] present modalities from this column on
     chance = torch.rand(present.shape, device=present.device)
-    kept = torch.zeros_like(present)
-    for column in range(present.shape[1]):
-        probability = torch.full_like(chance[:, column], 1.0 - p)
-        if not allow_empty:
-            certain = (1.0 - p) / (1.0 - p ** left[:, column].clamp(min=1))
-            certain = torch.where(left[:, column] <= 1, 1.0, certain)  # the quotient may round to just below 1
-            probability = torch.where(kept.any(dim=1), probability, certain)
-        kept[:, column] = present[:, column] & (chance[:, column] < probability)
-    return kept
+    kept = present & (chance < 1.0 - p)
+    if allow_empty:
+        return kept
+    left = present.flip(1).cumsum(1).flip(1)  # [B, N] present columns from this one on
+    certain = (1.0 - p) / (1.0 - p ** left.clamp(min=1))
+    certain = torch.where(left <= 1, 1.0, certain)  # the quotient may round to just below 1
+    hits = present & (chance < certain)  # the leftmost is the first that is kept
+    return torch.where(hits.cumsum(1) <= 1, hits, kept)
+
+
+def count_subsets(modalities: int) -> int:
+    """2^M: the subsets of M modalities have the numbers from 0, bit m set where the one of column m is in it.
+
+    SettingsError for more than 10 modalities.
+    """
+    if modalities > MOST_MODALITIES:
+        raise SettingsError(
+            f"A dropout policy that weighs every configuration takes at most {MOST_MODALITIES} modalities, "
+            f"not {modalities}: use uniform or bernoulli."
+        )
+    return 1 << modalities
+
+
+def subset_numbers(present: Tensor) -> Tensor:
+    """present [B, M] bool -> [B], the number of the subset that each sample has."""
+    return (present.long() << torch.arange(present.shape[1], device=present.device)).sum(1)
+
+
+def draw_subset(present: Tensor, scores: Tensor) -> Tensor:
+    """Each sample keeps a non-empty subset c of its modalities, with a probability proportional to exp(scores[c]).
+
+    present [B, M] bool, scores [2^M] or [B, 2^M] by the numbers of the subsets, -inf for never -> [B, M] bool. A sample
+    for which every subset has -inf keeps all it has, as one that has nothing does.
+    """
+    has = subset_numbers(present)[:, None]  # [B, 1]
+    numbers = torch.arange(scores.shape[-1], device=present.device)
+    possible = ((numbers & has) == numbers) & (numbers > 0)  # [B, 2^M]
+    scores = torch.where(possible, scores, -torch.inf)
+    nowhere = (scores == -torch.inf).all(dim=1, keepdim=True)
+    scores = torch.where(nowhere & (numbers == has), 0.0, scores)
+    drawn = torch.multinomial(scores.softmax(dim=1), 1)  # [B, 1]
+    return (drawn >> torch.arange(present.shape[1], device=present.device)) % 2 == 1

@@ -1,54 +1,82 @@
 """The dropout policies draw configurations with exactly the probabilities that they promise."""
 
 from collections import Counter
-from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from scipy.stats import chisquare
+from draws import ALL, DRAWS, PRESENT, Kept, by_coins, expect_counts, masks_of
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import DropoutPolicy, Tensors
+from emotiwave_core.interfaces import DropoutPolicy
 from emotiwave_core.masking import present_in
+from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.bernoulli import Bernoulli
 from emotiwave_dropout.none import NoDropout
 from emotiwave_dropout.uniform import Uniform
 
-DRAWS = 20_000
-Kept = tuple[bool, ...]
-PRESENT = [kept for kept in product((False, True), repeat=3) if any(kept)]  # all ways to have some of three modalities
-
-
-def masks_of(present: Tensor) -> Tensors:
-    """Masks with steps in the modalities that are present: present [B, M]."""
-    return {name: present[:, column, None].repeat(1, 2 + column) for column, name in enumerate("abc")}
-
 
 def probabilities(present: Kept, p: float, empty: bool) -> dict[Kept, float]:
     """Of each configuration, by the definition: each present modality is dropped with probability p."""
-    chance = {}
-    for kept in product((False, True), repeat=len(present)):
-        possible = all(there or not stays for there, stays in zip(present, kept, strict=True))
-        if possible and (empty or any(kept)):
-            chance[kept] = (1.0 - p) ** sum(kept) * p ** (sum(present) - sum(kept))
-    whole = sum(chance.values())
-    return {kept: value / whole for kept, value in chance.items() if value > 0.0}
-
-
-def expect_counts(counts: Counter[Kept], due: dict[Kept, float]) -> None:
-    """A chi-square test of the counts, at a level that a right policy fails once in ten thousand seeds."""
-    assert set(counts) <= set(due), "a configuration was drawn that has the probability 0"
-    draws = sum(counts.values())
-    if len(due) > 1:
-        fit = chisquare([counts[kept] for kept in due], [draws * value for value in due.values()])
-        assert fit.pvalue > 1e-4, (counts, due)
+    rest = by_coins(present, p)
+    nothing = p ** sum(present) if empty else 0.0
+    return {kept: (1.0 - nothing) * value for kept, value in rest.items()} | ({(False,) * 3: nothing} if empty else {})
 
 
 def count(rows: Tensor) -> Counter[Kept]:
     """How often each configuration came: rows [B, M]."""
     return Counter(tuple(row) for row in rows.tolist())
+
+
+class TestNoDropout(DropoutPolicyContract):
+    """`none`."""
+
+    drops = False
+
+    def make(self) -> DropoutPolicy:
+        """It has no options."""
+        return NoDropout()
+
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """It keeps all."""
+        return {present: 1.0}
+
+
+class TestBernoulli(DropoutPolicyContract):
+    """`bernoulli`, a draw for each sample."""
+
+    def make(self) -> DropoutPolicy:
+        """As it comes."""
+        return Bernoulli()
+
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """By its default p."""
+        return by_coins(present, 0.3)
+
+
+class TestBernoulliPerBatch(DropoutPolicyContract):
+    """`bernoulli`, one draw for the batch."""
+
+    def make(self) -> DropoutPolicy:
+        """With a p at which the first draws drop something."""
+        return Bernoulli(p=0.6, per="batch")
+
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """A batch of one draws as a sample does."""
+        return by_coins(present, 0.6)
+
+
+class TestUniform(DropoutPolicyContract):
+    """`uniform`."""
+
+    def make(self) -> DropoutPolicy:
+        """It has no options."""
+        return Uniform()
+
+    def rates(self, present: Kept) -> dict[Kept, float]:
+        """All alike: what fair coins give."""
+        return by_coins(present, 0.5)
 
 
 @pytest.mark.parametrize("present", PRESENT)
@@ -73,7 +101,7 @@ def test_each_sample_draws_by_the_probabilities(policy: DropoutPolicy, p: float,
 
 def test_uniform_is_uniform() -> None:
     """Each of the seven configurations of three modalities has the probability 1/7."""
-    assert all(value == pytest.approx(1 / 7) for value in probabilities((True,) * 3, 0.5, empty=False).values())
+    assert all(value == pytest.approx(1 / 7) for value in probabilities(ALL, 0.5, empty=False).values())
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -89,7 +117,7 @@ def test_a_draw_for_the_batch_is_the_same_for_all_its_samples(empty: bool) -> No
         for row, mine in zip(others, present[1:], strict=True):
             shared = mine & complete
             assert torch.equal(row, shared if empty or shared.any() else mine)
-    expect_counts(counts, probabilities((True, True, True), 0.4, empty))
+    expect_counts(counts, probabilities(ALL, 0.4, empty))
 
 
 def test_a_batch_draws_among_what_it_has() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.masking import present_in
-from emotiwave_core.testing.batches import SAMPLES, masks_of_samples
+from emotiwave_core.testing.batches import LENGTHS, SAMPLES, masks_of_samples
 from emotiwave_core.testing.laws import cuda, expect, law, not_tried
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
@@ -206,7 +206,7 @@ class DropoutPolicyContract(PluginContract):
 def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
     """What a sample alone, with these modalities, keeps in each of some draws."""
     torch.manual_seed(1)
-    masks = {f"m{column}": torch.full((1, 3), here) for column, here in enumerate(present)}
+    masks = {name: torch.full((1, 3), here) for name, here in zip(LENGTHS, present, strict=False)}
     progress = torch.tensor(MIDDLE)
     return [tuple(present_in(policy(dict(masks), progress))[0].tolist()) for _ in range(draws)]
 

@@ -1,14 +1,14 @@
 """The dropout policy `bernoulli`: each modality is dropped with the same probability."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor
 
-from emotiwave_core.errors import SettingsError, choices
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.masking import draw_nonempty, keep, present_in
+from emotiwave_core.options import fraction, one_of
 
 Per = Literal["sample", "batch"]
 
@@ -26,11 +26,8 @@ class Bernoulli(DropoutPolicy):
 
     def __init__(self, *, p: float = 0.3, per: Per = "sample", allow_empty: bool = False) -> None:
         super().__init__()
-        if not 0.0 <= p < 1.0:
-            raise SettingsError(f"The option p of bernoulli must be at least 0 and below 1, not {p}.")
-        if per not in get_args(Per):
-            known = choices(str(per), get_args(Per))
-            raise SettingsError(f"The option per of bernoulli cannot be '{per}'.{known}")
+        fraction("bernoulli", p=p)
+        one_of("bernoulli", Per, per=per)
         self.p, self.per, self.allow_empty = p, per, allow_empty
 
     def forward(self, masks: Tensors, progress: Tensor) -> Tensors:
