@@ -9,8 +9,17 @@ from torch import Tensor, nn
 
 from emotiwave_core.attention import Attention, positions
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded
+from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.crossmodal import CrossModal
+
+
+class TestCrossModalLearned(FusionContract):
+    """`crossmodal` with learned vectors for absent modalities."""
+
+    def make(self, in_features: dict[str, int]) -> Fusion:
+        """Narrow, one layer."""
+        return CrossModal(in_features, width=8, heads=2, layers=1, missing="learned")
 
 
 def attention_by_loops(module: Attention, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
@@ -50,6 +59,44 @@ def without(name: str, given: tuple[dict[str, Encoded], Tensor]) -> tuple[dict[s
     column = list(encoded).index(name)
     part = Encoded(*(torch.zeros_like(tensor) for tensor in encoded[name]))
     return {**encoded, name: part}, present & (torch.arange(present.shape[1]) != column)
+
+
+def stood_in(fusion: Any, given: tuple[dict[str, Encoded], Tensor]) -> tuple[dict[str, Encoded], Tensor]:
+    """The same batch with the learned vectors of a fusion as the only step of what is absent, and all present."""
+    encoded, present = given
+    full = {}
+    for column, (name, part) in enumerate(encoded.items()):
+        states, pooled, mask = (tensor.clone() for tensor in part)
+        for b in range(len(present)):
+            if not present[b, column]:
+                states[b], mask[b] = 0.0, False
+                states[b, 0] = pooled[b] = fusion.missing.vectors[column]
+                mask[b, 0] = True
+        full[name] = Encoded(states, pooled, mask)
+    return full, torch.ones_like(present)
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """All but the learned vectors of one fusion into another that has none."""
+    weights = {name: w for name, w in source.state_dict().items() if not name.startswith("missing.")}
+    target.load_state_dict(weights)
+
+
+def some_absent(widths: dict[str, int]) -> tuple[dict[str, Encoded], Tensor]:
+    """Three samples: one complete, one without the first modality, one without any; NaN in what is absent."""
+    encoded, present = batch(widths)
+    present = present.clone()
+    present[1, 0] = False
+    present[2] = False
+    absent = {name: ~present[:, column] for column, name in enumerate(encoded)}
+    return {
+        name: Encoded(
+            torch.where(absent[name][:, None, None], torch.nan, part.states),
+            torch.where(absent[name][:, None], torch.nan, part.pooled),
+            part.mask & ~absent[name][:, None],
+        )
+        for name, part in encoded.items()
+    }, present
 
 
 def scramble(module: nn.Module) -> None:
@@ -156,6 +203,23 @@ def test_presence_decides_also_where_masks_are_left() -> None:
     torch.testing.assert_close(fusion(encoded, present).vector, fusion(cleared, present).vector)
 
 
+@torch.no_grad()
+def test_a_learned_vector_is_the_only_step_of_what_is_absent() -> None:
+    """With missing="learned" an absent modality is read, and pooled, as a sequence of one step: its learned vector."""
+    torch.manual_seed(0)
+    widths = {"a": 3, "b": 2, "c": 5}
+    fusion = CrossModal(widths, width=4, heads=2, missing="learned").eval()
+    for vector in fusion.missing.vectors:
+        vector.normal_()
+    plain = CrossModal(widths, width=4, heads=2).eval()
+    copy_weights(fusion, plain)
+    given = some_absent(widths)
+    found, due = fusion(*given).vector, plain(*stood_in(fusion, given)).vector
+    torch.testing.assert_close(found, due)
+    assert found[1, :8].any()
+    assert (plain(*given).vector[1] - found[1]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(("number", "out"), [(1, 4), (2, 8), (3, 24), (4, 48)])
 def test_the_vector_is_as_wide_as_it_says(number: int, out: int) -> None:
     """M modalities give M (M - 1) W numbers, and one gives W."""
@@ -167,7 +231,15 @@ def test_the_vector_is_as_wide_as_it_says(number: int, out: int) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"heads": 0}, {"layers": 0}, {"width": 0}, {"width": 6, "heads": 4}, {"dropout": 1.0}, {"dropout": -1.0}],
+    [
+        {"heads": 0},
+        {"layers": 0},
+        {"width": 0},
+        {"width": 6, "heads": 4},
+        {"dropout": 1.0},
+        {"dropout": -1.0},
+        {"missing": "mean"},
+    ],
 )
 def test_a_bad_option_is_named(options: dict[str, Any]) -> None:
     """An option out of its range is refused by name."""
