@@ -15,15 +15,20 @@ def positions(steps: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
 
 
+def with_positions(x: Tensor) -> Tensor:
+    """x [B, T, W] scaled by sqrt(W), so that the positions that are added do not drown the content."""
+    return math.sqrt(x.shape[-1]) * x + positions(x.shape[1], x.shape[-1], x)
+
+
 class Attention(nn.Module):
     """Multi-head attention from a target to a source: softmax(Q K' / sqrt(d)) V per head, then a linear map.
 
     Vaswani et al. 2017, eq. 1.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         # No biases: a key's cancels in the softmax, and a value's is the same as that of the output.
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
@@ -40,8 +45,7 @@ class Attention(nn.Module):
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, steps, D / heads]
             for linear, x in ((self.query, target), (self.key, source), (self.value, source))
         )
-        dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         attended: Tensor = self.output(read.transpose(1, 2).flatten(2))
         return torch.where(some, attended, attended.new_zeros(()))
 
@@ -49,13 +53,14 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and feed-forward, each with a residual connection (Xiong et al. 2020).
 
-    dropout: on the attention's weights (unless `on_weights` is false), inside the feed-forward and after both.
+    dropout: inside the feed-forward and after both. None is on the weights of the attention: drawing a number for each
+    pair of steps takes several times as long, on a CPU, as the attention itself.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, on_weights: bool = True) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout if on_weights else 0.0)
+        self.attention = Attention(width, heads)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, 4 * width),
@@ -77,9 +82,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks. With a source it is crossmodal: each block attends to the source as it came in."""
 
-    def __init__(self, width: int, heads: int, layers: int, dropout: float, on_weights: bool = True) -> None:
+    def __init__(self, width: int, heads: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, dropout, on_weights) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, target: Tensor, source: Tensor | None, mask: Tensor) -> Tensor:

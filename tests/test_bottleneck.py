@@ -65,22 +65,23 @@ def twin_of(block: Block, width: int) -> nn.TransformerEncoderLayer:
 
 def by_the_equations(fusion: Bottleneck, encoded: dict[str, Encoded], present: Tensor, b: int) -> Tensor:
     """The vector of sample b: only what is there is ever made, so that there is nothing to mask."""
+    width = fusion.bottlenecks.shape[-1]
     streams: dict[int, Tensor] = {}
     for column, part in enumerate(encoded.values()):
         if present[b, column]:
-            place = positions(part.states.shape[1], fusion.width, torch.zeros((), dtype=torch.float64))
-            tokens = math.sqrt(fusion.width) * fusion.project[column](part.states[b]) + place
+            place = positions(part.states.shape[1], width, torch.zeros((), dtype=torch.float64))
+            tokens = math.sqrt(width) * fusion.project[column](part.states[b]) + place
             streams[column] = tokens[part.mask[b]]
     z = fusion.bottlenecks
     for layer in fusion.layers:
         written = []
         for column, tokens in streams.items():
-            both = twin_of(layer.blocks[column], fusion.width)(torch.cat([tokens, z])[None])[0]
+            both = twin_of(layer.blocks[column], width)(torch.cat([tokens, z])[None])[0]
             streams[column] = both[: len(tokens)]
             written.append(both[len(tokens) :])
         z = torch.stack(written).mean(dim=0) if written else z
     parts = [
-        fusion.norms[column](streams[column]).mean(dim=0) if column in streams else torch.zeros(fusion.width)
+        fusion.norms[column](streams[column]).mean(dim=0) if column in streams else torch.zeros(width)
         for column in range(len(encoded))
     ]
     return torch.cat(parts)

@@ -110,7 +110,7 @@ def scramble(module: nn.Module) -> None:
 def test_attention_equals_its_equation() -> None:
     """The crossmodal attention equals a float64 loop over its equation, and is zero where the source has no step."""
     torch.manual_seed(0)
-    module = Attention(width=6, heads=3, dropout=0.0).double()
+    module = Attention(width=6, heads=3).double()
     target, source = torch.randn(4, 5, 6).double(), torch.randn(4, 7, 6).double()
     mask = torch.rand(4, 7) < 0.6
     mask[0], mask[1] = True, False

@@ -44,10 +44,10 @@ def block_by_loops(block: Block, target: Tensor, source: Tensor) -> Tensor:
 
 def by_the_equations(fusion: Perceiver, encoded: dict[str, Encoded], present: Tensor, b: int) -> Tensor:
     """The vector of sample b, from a token array that holds only what is there."""
-    tokens = torch.zeros(0, fusion.width, dtype=torch.float64)
+    tokens = torch.zeros(0, fusion.out_features, dtype=torch.float64)
     for column, part in enumerate(encoded.values()):
-        place = positions(part.states.shape[1], fusion.width, tokens)
-        made = math.sqrt(fusion.width) * part.states[b] @ fusion.project[column].weight.T + place
+        place = positions(part.states.shape[1], fusion.out_features, tokens)
+        made = math.sqrt(fusion.out_features) * part.states[b] @ fusion.project[column].weight.T + place
         made = made + fusion.modality[column]
         tokens = torch.cat([tokens, made[part.mask[b] & present[b, column]]])
     latents = fusion.latents

@@ -1,12 +1,11 @@
 """The fusion `bottleneck`: MBT, modalities exchange what they know through a few shared tokens."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.attention import Block, positions
+from emotiwave_core.attention import Block, with_positions
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
@@ -51,8 +50,8 @@ class Bottleneck(Fusion):
 
     bottlenecks: how many tokens are shared; with 0 the modalities know nothing of each other. width: W, a multiple of
     heads. heads: of each attention. layers: blocks of each modality; what a modality wrote into z in one layer is read
-    in the next, so that one layer alone exchanges nothing. dropout: on the inputs, the attention and after each part of
-    a block. missing: "zero" or "learned".
+    in the next, so that one layer alone exchanges nothing. dropout: on the inputs and in the blocks.
+    missing: "zero" or "learned".
     """
 
     def __init__(
@@ -74,7 +73,6 @@ class Bottleneck(Fusion):
         fraction("bottleneck", dropout=dropout)
         one_of("bottleneck", MissingKind, missing=missing)
         self.missing = Missing(in_features, missing)
-        self.width = width
         self.out_features = width * len(in_features)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
         self.bottlenecks = nn.Parameter(0.02 * torch.randn(bottlenecks, width), requires_grad=bottlenecks > 0)
@@ -86,20 +84,15 @@ class Bottleneck(Fusion):
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
         sequences = self.missing.sequences(encoded, present)
         masks = [mask for _, mask in sequences]
-        streams = [self._tokens(column, states) for column, (states, _) in enumerate(sequences)]
+        streams = [
+            self.dropout(with_positions(project(states)))
+            for project, (states, _) in zip(self.project, sequences, strict=True)
+        ]
         z = self.bottlenecks.expand(len(present), -1, -1)  # [B, N, W]
         for layer in self.layers:
             streams, z = layer(streams, masks, z)
         parts = [masked_mean(norm(x), mask) for norm, x, mask in zip(self.norms, streams, masks, strict=True)]
         return Fused(torch.cat(parts, dim=-1))
-
-    def _tokens(self, column: int, states: Tensor) -> Tensor:
-        """states [B, T, D] of one modality -> [B, T, W] with positions."""
-        projected = self.project[column](states)
-        # Scaled, so that the positions do not drown the content.
-        place = positions(states.shape[1], self.width, projected)
-        tokens: Tensor = self.dropout(math.sqrt(self.width) * projected + place)
-        return tokens
 
 
 @hookimpl

@@ -1,12 +1,11 @@
 """The fusion `crossmodal`: MulT, each modality attends to the steps of every other one."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.attention import Transformer, positions
+from emotiwave_core.attention import Transformer, with_positions
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.missing import Missing, MissingKind
@@ -26,8 +25,8 @@ class CrossModal(Fusion):
     adds nothing to its targets; an absent target's part of the vector is zero. With `missing = "learned"` an absent
     modality is a sequence of one step, its learned vector.
 
-    width: W, a multiple of heads. heads: of each attention. layers: blocks of each transformer. dropout: on the inputs,
-    the attention and after each part of a block. missing: "zero" or "learned".
+    width: W, a multiple of heads. heads: of each attention. layers: blocks of each transformer. dropout: on the inputs
+    and in the blocks. missing: "zero" or "learned".
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class CrossModal(Fusion):
         fraction("crossmodal", dropout=dropout)
         one_of("crossmodal", MissingKind, missing=missing)
         self.missing = Missing(in_features, missing)
-        self.width = width
         wide = width * max(1, len(in_features) - 1)
         self.out_features = wide * len(in_features)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
@@ -65,7 +63,10 @@ class CrossModal(Fusion):
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
         sequences = self.missing.sequences(encoded, present)
         masks = [mask for _, mask in sequences]
-        low_level = [self._low_level(column, states) for column, (states, _) in enumerate(sequences)]
+        low_level = [
+            self.dropout(with_positions(project(states)))
+            for project, (states, _) in zip(self.project, sequences, strict=True)
+        ]
         parts = []
         for target, mask in enumerate(masks):
             crossed = [
@@ -76,15 +77,6 @@ class CrossModal(Fusion):
             joined = torch.cat(crossed, dim=-1) if crossed else low_level[target]
             parts.append(masked_mean(self.self_attention[target](joined, None, mask), mask))
         return Fused(torch.cat(parts, dim=-1))
-
-    def _low_level(self, column: int, states: Tensor) -> Tensor:
-        """states [B, T, D] of one modality -> [B, T, W] with positions."""
-        projected = self.project[column](states)
-        # Scaled as in the authors' implementation, so that the positions do not drown the content.
-        low_level: Tensor = self.dropout(
-            math.sqrt(self.width) * projected + positions(states.shape[1], self.width, projected)
-        )
-        return low_level
 
 
 @hookimpl

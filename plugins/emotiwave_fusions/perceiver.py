@@ -1,12 +1,11 @@
 """The fusion `perceiver`: a few latent vectors read the tokens of all modalities."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.attention import Block, positions
+from emotiwave_core.attention import Block, with_positions
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.missing import Missing, MissingKind
@@ -43,7 +42,7 @@ class Perceiver(Fusion):
     absent modality is a sequence of one step, its learned vector.
 
     latents: N. width: W, a multiple of heads. heads: of each attention. layers: how often the tokens are read. blocks:
-    of self-attention after each reading. dropout: on the tokens, the attention and after each part of a block.
+    of self-attention after each reading. dropout: on the tokens and in the blocks.
     missing: "zero" or "learned".
     """
 
@@ -65,7 +64,7 @@ class Perceiver(Fusion):
         fraction("perceiver", dropout=dropout)
         one_of("perceiver", MissingKind, missing=missing)
         self.missing = Missing(in_features, missing)
-        self.width = self.out_features = width
+        self.out_features = width
         # No biases: a modality's learned vector is one.
         self.project = nn.ModuleList(nn.Linear(features, width, bias=False) for features in in_features.values())
         self.modality = nn.Parameter(0.02 * torch.randn(len(in_features), width))
@@ -77,20 +76,18 @@ class Perceiver(Fusion):
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
         sequences = self.missing.sequences(encoded, present)
-        tokens = torch.cat([self._tokens(column, states) for column, (states, _) in enumerate(sequences)], dim=1)
+        tokens = torch.cat(
+            [
+                self.dropout(with_positions(project(states)) + modality)
+                for project, modality, (states, _) in zip(self.project, self.modality, sequences, strict=True)
+            ],
+            dim=1,
+        )
         mask = torch.cat([mask for _, mask in sequences], dim=1)  # [B, S]
         latents = self.latents.expand(len(present), -1, -1)  # [B, N, W]
         for layer in self.layers:
             latents = layer(latents, tokens, mask)
         return Fused(self.norm(latents).mean(dim=1))
-
-    def _tokens(self, column: int, states: Tensor) -> Tensor:
-        """states [B, T, D] of one modality -> [B, T, W] with positions and the modality's vector."""
-        projected = self.project[column](states)
-        # Scaled, so that the positions do not drown the content.
-        place = positions(states.shape[1], self.width, projected) + self.modality[column]
-        tokens: Tensor = self.dropout(math.sqrt(self.width) * projected + place)
-        return tokens
 
 
 @hookimpl
