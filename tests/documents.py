@@ -1,9 +1,12 @@
-"""The code blocks of the documents, for tests that execute them."""
+"""What the project's own files say: code blocks of the documents, for tests that execute them, and shipped parts."""
 
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# `KIND.NAME` of every part that ships, and its module.
+ENTRIES: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["emotiwave"]
 
 
 def text_of(name: str) -> str:

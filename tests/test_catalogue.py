@@ -2,11 +2,11 @@
 
 import tomllib
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
 from datasets import WIDTHS
+from documents import ENTRIES, ROOT
 from test_model import some_batch
 from torch import Tensor
 from training import REGISTRY
@@ -20,8 +20,6 @@ from emotiwave_core.objective import make_objective, training_loss
 from emotiwave_core.options import signature_options
 from emotiwave_core.recipe import Part, Recipe
 
-ROOT = Path(__file__).resolve().parent.parent
-ENTRIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["emotiwave"]
 SHIPPED = {
     kind: [n.partition(".")[2] for n in ENTRIES if n.startswith(kind)] for kind in ("encoder", "fusion", "dropout")
 }

@@ -13,7 +13,7 @@ from emotiwave_core.cli import _exit_code
 from emotiwave_core.testing import Contract, DropoutPolicyContract, EncoderContract, FusionContract
 
 GUIDE = text_of("docs/plugins.md")
-FILES = ["tcn.py", "scored.py", "ramped.py", "watcher.py", "test_tcn.py"]
+FILES = ["convnet.py", "scored.py", "ramped.py", "watcher.py", "test_convnet.py"]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("file", "name", "contract"),
     [
-        ("tcn.py", "TCN", EncoderContract),
+        ("convnet.py", "ConvNet", EncoderContract),
         ("scored.py", "Scored", FusionContract),
         ("ramped.py", "Ramped", DropoutPolicyContract),
     ],
@@ -50,7 +50,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     """With the guide's registry.toml lines, one run takes its encoder, fusion, policy and watcher."""
     lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:4]))
     Path("registry.toml").write_text("\n".join(lines))
-    parts = ["--encoder", "tcn:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
+    parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
     assert _exit_code(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
     assert "epoch 2: loss" in capfd.readouterr().out
     scores = json.loads(Path("run/scores.json").read_text())
@@ -59,7 +59,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
 
 def test_the_test_of_the_guide_is_green(written: Path) -> None:
     """The contract test of the guide passes under pytest."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_tcn.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_convnet.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

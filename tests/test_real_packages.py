@@ -89,32 +89,32 @@ def crowd(environment: Environment, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_from_an_idea_to_an_installed_plugin_and_back(environment: Environment, tmp_path: Path, tiny: Path) -> None:
     """The commands that `plugins new` prints work as printed; an uninstalled name is answered with what to do."""
-    written = environment.command("emotiwave plugins new encoder tcn", tmp_path)
+    written = environment.command("emotiwave plugins new encoder convnet", tmp_path)
     project = tmp_path / written.stdout.strip()
     printed = [line.strip() for line in written.stderr.split("Next:\n")[1].splitlines()]
     change, install, test, check, run = printed
-    assert (change, check) == (f"cd {project.name}", "emotiwave plugins check tcn")  # below: it takes a minute
+    assert (change, check) == (f"cd {project.name}", "emotiwave plugins check convnet")  # below: it takes a minute
     environment.command(install, project)
     assert " passed" in environment.command(test, project).stdout
-    row = next(row for row in environment.plugins(project) if row["name"] == "tcn")
-    assert (row["state"], row["provider"]) == ("installed", "emotiwave-tcn 0.1.0")
+    row = next(row for row in environment.plugins(project) if row["name"] == "convnet")
+    assert (row["state"], row["provider"]) == ("installed", "emotiwave-convnet 0.1.0")
     assert row["options"] == {"width": 64, "layers": 2, "kernel": 3}
 
     fast = f"--data {shlex.quote(str(tiny))} --set training.epochs=1"
     environment.command(f"{run} {fast} --out run", project)
     used = json.loads((project / "run" / "model.json").read_text())["plugins"]
     encoders = {tuple(part[key] for key in ("name", "distribution", "version")) for part in used[:3]}
-    assert encoders == {("tcn", "emotiwave-tcn", "0.1.0")}
+    assert encoders == {("convnet", "emotiwave-convnet", "0.1.0")}
 
-    other = environment.command("emotiwave plugins new fusion tcn", project).stderr
-    assert "emotiwave-tcn 0.1.0 is installed; installing yours replaces it." in other
+    other = environment.command("emotiwave plugins new fusion convnet", project).stderr
+    assert "emotiwave-convnet 0.1.0 is installed; installing yours replaces it." in other
 
-    environment.command("pip uninstall --yes emotiwave-tcn", tmp_path)
+    environment.command("pip uninstall --yes emotiwave-convnet", tmp_path)
     gone = environment.command(f"{run} {fast}", tmp_path, code=2)
-    assert "There is no encoder 'tcn'." in gone.stderr
-    (tmp_path / "registry.toml").write_text('[encoder]\ntcn = "emotiwave-tcn"\n')
+    assert "There is no encoder 'convnet'." in gone.stderr
+    (tmp_path / "registry.toml").write_text('[encoder]\nconvnet = "emotiwave-convnet"\n')
     known = environment.command(f"{run} {fast}", tmp_path, code=4)
-    assert "The encoder 'tcn' is not installed; it comes with: pip install emotiwave-tcn" in known.stderr
+    assert "The encoder 'convnet' is not installed; it comes with: pip install emotiwave-convnet" in known.stderr
 
 
 @pytest.mark.slow

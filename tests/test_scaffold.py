@@ -38,7 +38,7 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     return lambda *arguments: (_exit_code(["plugins", "new", *arguments]), *capfd.readouterr())
 
 
-@pytest.mark.parametrize(("kind", "name"), [("encoder", "tcn"), ("fusion", "my-gate"), ("dropout", "x2")])
+@pytest.mark.parametrize(("kind", "name"), [("encoder", "convnet"), ("fusion", "my-gate"), ("dropout", "x2")])
 def test_a_new_plugin_keeps_every_law_by_its_own_test(
     kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +63,9 @@ def test_a_new_plugin_keeps_every_law_by_its_own_test(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["tcn", "my-tcn", "my_tcn", "x2", "encoder", "fused", "tensor", "callable"])
+@pytest.mark.parametrize(
+    "name", ["convnet", "my-convnet", "my_convnet", "x2", "encoder", "fused", "tensor", "callable"]
+)
 def test_a_single_file_is_a_plugin_under_any_name(cli: Cli, kind: str, name: str) -> None:
     """The file, and what stdout says for registry.toml, make a part that is found and made under its name."""
     code, out, err = cli(kind, name, "--single-file")
@@ -84,11 +86,11 @@ def test_nothing_of_the_users_is_touched(cli: Cli) -> None:
     Path("registry.toml").write_text('[plugins]\nother = "other.py"\n')
     Path("other.py").touch()
     Path("sub folder").mkdir()
-    code, out, err = cli("encoder", "tcn", "--single-file", "--folder", "sub folder")
+    code, out, err = cli("encoder", "convnet", "--single-file", "--folder", "sub folder")
     assert (code, "Add this line under [plugins] in ./registry.toml" in err) == (0, True)
     assert Path("registry.toml").read_text() == '[plugins]\nother = "other.py"\n'
-    assert tomllib.loads(out) == {"plugins": {"tcn": "sub folder/tcn.py"}}
-    assert "emotiwave plugins check 'sub folder/tcn.py'" in err
+    assert tomllib.loads(out) == {"plugins": {"convnet": "sub folder/convnet.py"}}
+    assert "emotiwave plugins check 'sub folder/convnet.py'" in err
 
 
 def test_a_project_says_how_it_is_found(cli: Cli) -> None:
@@ -107,12 +109,12 @@ def test_a_project_says_how_it_is_found(cli: Cli) -> None:
 @pytest.mark.parametrize("single", [True, False])
 def test_what_exists_is_never_overwritten(cli: Cli, single: bool) -> None:
     """A file, a folder or a dangling link of the same name is refused with exit code 2 and left as it was."""
-    target, flags = (Path("tcn.py"), ["--single-file"]) if single else (Path("emotiwave-tcn"), [])
+    target, flags = (Path("convnet.py"), ["--single-file"]) if single else (Path("emotiwave-convnet"), [])
     makers: list[Callable[[], None]] = [target.touch, target.mkdir, lambda: target.symlink_to("nowhere")]
     for make in makers:
         make()
         before = target.lstat()
-        code, out, err = cli("encoder", "tcn", *flags)
+        code, out, err = cli("encoder", "convnet", *flags)
         assert (code, out, f"{target} is already there" in err) == (2, "", True), err
         assert target.lstat() == before
         target.rmdir() if target.is_dir() else target.unlink()
@@ -121,13 +123,13 @@ def test_what_exists_is_never_overwritten(cli: Cli, single: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("BiTCN", "lower-case letters .* Did you mean 'bitcn'"),
-        ("my tcn", "Did you mean 'my-tcn'"),
+        ("BiConvNet", "lower-case letters .* Did you mean 'biconvnet'"),
+        ("my convnet", "Did you mean 'my-convnet'"),
         ("2x", "'2x' cannot be a name"),
-        ("my--tcn", "Did you mean 'my-tcn'"),
-        ("tcn-", "Did you mean 'tcn'"),
-        ("../tcn", "Did you mean 'tcn'"),
-        ("tcn.py", "Did you mean 'tcn-py'"),
+        ("my--convnet", "Did you mean 'my-convnet'"),
+        ("convnet-", "Did you mean 'convnet'"),
+        ("../convnet", "Did you mean 'convnet'"),
+        ("convnet.py", "Did you mean 'convnet-py'"),
         ("é", "'é' cannot be a name"),
         ("a" * 41, "40 at most"),
         ("lambda", "a word of Python"),
@@ -135,7 +137,7 @@ def test_what_exists_is_never_overwritten(cli: Cli, single: bool) -> None:
         ("torch", "a module that others import"),
         ("test", "a module that others import|pytest would take"),
         ("test-mine", "pytest would take"),
-        ("emotiwave-tcn", "say 'tcn', not 'emotiwave-tcn'"),
+        ("emotiwave-convnet", "say 'convnet', not 'emotiwave-convnet'"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_answered(cli: Cli, name: str, sentence: str) -> None:
@@ -188,8 +190,8 @@ def test_a_full_disk_leaves_nothing(write: Callable[[Plugin, Path], Path], tmp_p
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # a file ends here, as on a full disk
     try:
-        with pytest.raises(ResourceError, match=r"Cannot write .*tcn"):
-            write(Plugin("encoder", "tcn"), tmp_path)
+        with pytest.raises(ResourceError, match=r"Cannot write .*convnet"):
+            write(Plugin("encoder", "convnet"), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
@@ -199,7 +201,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
     """ruff has nothing to say, of the code or of its format, whatever the name."""
     for kind in KINDS:
         (tmp_path / kind).mkdir()
-        for name in ("x", "my-tcn", LONG):
+        for name in ("x", "my-convnet", LONG):
             write_project(Plugin(kind, name), tmp_path / kind)
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
@@ -209,7 +211,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
 
 def test_what_is_written_passes_mypy(tmp_path: Path) -> None:
     """The code and its test are typed, by the strictest settings."""
-    names = {"encoder": "tcn", "fusion": "my-gate", "dropout": "x2"}
+    names = {"encoder": "convnet", "fusion": "my-gate", "dropout": "x2"}
     projects = [write_project(Plugin(kind, name), tmp_path) for kind, name in names.items()]
     # The checkout's cache, for a new one costs ten seconds for torch alone.
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache")]

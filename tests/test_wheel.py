@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from datasets import write_dataset
-
-ROOT = Path(__file__).resolve().parent.parent
+from documents import ENTRIES, ROOT
 
 
 @pytest.mark.slow
@@ -27,7 +26,7 @@ def test_the_wheel_runs_in_a_fresh_environment(tmp_path: Path) -> None:
     command = tmp_path / "env" / "bin" / "emotiwave"
     rows = json.loads(_output(command, "plugins", "--json", at=tmp_path))
     assert {row["state"] for row in rows if row["kind"] != "watch"} == {"installed"}
-    assert len(rows) == 7
+    assert len(rows) == len(ENTRIES)
     assert "notebook" in _output(command, "recipes", at=tmp_path)
     data = tmp_path / "data"
     data.mkdir()

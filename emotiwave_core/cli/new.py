@@ -8,7 +8,7 @@ from emotiwave_core.cli.common import EXISTING, SectionedCommand, option
 
 EXAMPLES = """\b
 Examples:
-  emotiwave plugins new encoder tcn
+  emotiwave plugins new encoder convnet
   emotiwave plugins new fusion my-gate --folder ~/plugins
   emotiwave plugins new dropout bursts --single-file
 """

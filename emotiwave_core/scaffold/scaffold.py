@@ -40,7 +40,7 @@ class Plugin:
             hint = f" Did you mean '{near}'?" if NAME.fullmatch(near) else ""
             raise SettingsError(
                 f"'{name}' cannot be a name: take lower-case letters and digits, a letter first, single '-' or '_' "
-                f"between them, {LONGEST} at most, such as 'tcn' or 'my-tcn'.{hint}"
+                f"between them, {LONGEST} at most, such as 'convnet' or 'my-convnet'.{hint}"
             )
         if keyword.iskeyword(self.module):
             raise SettingsError(f"'{name}' is a word of Python's own; choose another name, such as 'my-{name}'.")

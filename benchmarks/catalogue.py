@@ -1,0 +1,180 @@
+"""Trains every recipe on RAVDESS and writes the table of docs/results.md: one command, resumed where it was stopped.
+
+    OMP_NUM_THREADS=1 python benchmarks/catalogue.py ../shared/data/ravdess --out FOLDER
+
+Each recipe, and each specialist, is `emotiwave run` on the five actor-disjoint rotations of `cv.json`: test on one
+fold, choose the epoch on the next, train on the other three. A specialist has the parts of `robust`, but is trained,
+chosen and tested on one configuration alone. The logistic regression reads the mean over time of each feature.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from emotiwave_core.configurations import configurations, name_of
+from emotiwave_core.data.corpus import Corpus, open_corpus
+from emotiwave_core.files import write_json, write_text
+from emotiwave_core.metrics import macro_f1
+from emotiwave_core.monitor import SILENT
+from emotiwave_core.objective import make_objective
+from emotiwave_core.recipe import Recipe
+from emotiwave_core.registry import load_registry
+
+ROTATIONS = range(5)
+FOLDS = ("--set", "data.folds=cv.json", "--set", "data.rotation={}")
+CLASSICS = ("tfn", "lmf", "mult", "gmu", "mbt", "misa")
+
+
+class Job(NamedTuple):
+    """One training."""
+
+    row: str  # of the table
+    rotation: int
+    arguments: tuple[str, ...]  # of `emotiwave run`
+
+
+def jobs(recipes: list[str], modalities: tuple[str, ...]) -> Iterator[Job]:
+    """Every recipe, every specialist, and every classic model again with `uniform` dropout, on each rotation."""
+    rows: dict[str, tuple[str, ...]] = {name: (name,) for name in recipes}
+    if "robust" in recipes:
+        rows |= {f"only {name_of(kept)}": specialist(name_of(kept)) for kept in configurations(modalities)}
+    rows |= {f"{name}, uniform": (name, "--dropout", "uniform") for name in recipes if name in CLASSICS}
+    for row, arguments in rows.items():
+        for rotation in ROTATIONS:
+            yield Job(row, rotation, (*arguments, *(part.format(rotation) for part in FOLDS)))
+
+
+def specialist(configuration: str) -> tuple[str, ...]:
+    """`robust`, trained and chosen on one configuration: nothing that it learns from has seen another modality."""
+    weights = f'weighted:weights={{"{configuration}" = 1.0}},other=0.0'
+    settings = (f"training.select={configuration}", "objective.complete=0.0", "objective.distillation=0.0")
+    return ("robust", "--dropout", weights, *(part for setting in settings for part in ("--set", setting)))
+
+
+def carry_out(job: Job, data: Path, out: Path) -> Path:
+    """The run's folder, with its scores in it."""
+    run = out / f"{job.row}, rotation {job.rotation}".replace(", ", "-").replace(" ", "-")
+    if not (run / "scores.json").exists():
+        command = [sys.executable, "-m", "emotiwave_core.cli", "run"]
+        begun = (run / "recipe.toml").exists()
+        command += ["--resume", str(run)] if begun else [*job.arguments, "--data", str(data), "--out", str(run)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "--device", "cpu"], capture_output=True, text=True, env=environment, check=False
+        )
+        if done.returncode:
+            raise click.ClickException(f"{run.name}: {done.stderr.strip()}")
+    scores = json.loads((run / "scores.json").read_text())
+    click.echo(f"{run.name}: {scores['mean_macro_f1']:.3f}", err=True)
+    return run
+
+
+def read(run: Path) -> dict[str, Any]:
+    """What the table shows of a run."""
+    scores, about = (json.loads((run / name).read_text()) for name in ("scores.json", "model.json"))
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    each = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
+    return {
+        "parameters": about["parameters"],
+        "seconds": float(np.median([line["seconds"] for line in history])),
+        "validation": about["best"]["mean_macro_f1"],
+        **each,
+        "mean": scores["mean_macro_f1"],
+        "worst": scores["worst"]["macro_f1"],
+    }
+
+
+def logistic_regression(data: Path) -> list[dict[str, Any]]:
+    """One for each configuration and rotation, on standardised means over time; it needs no validation fold."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    found = []
+    for rotation in ROTATIONS:
+        table = {"data": {"folds": "cv.json", "rotation": rotation}}
+        recipe = Recipe.from_table(table, "The rotation")
+        corpus = open_corpus(data, recipe.data, SILENT)
+        objective = make_objective(recipe.objective, corpus.store.targets)
+        train, valid, test = (corpus.fold(name, objective) for name in ("train", "valid", "test"))
+        y, truth = np.concatenate([train.targets.numpy(), valid.targets.numpy()]), test.targets.numpy()
+        each = {}
+        for kept in configurations(corpus.store.modalities):
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+            model.fit(np.concatenate([pooled(corpus, kept, fold.rows) for fold in (train, valid)]), y)
+            each[name_of(kept)] = macro_f1(
+                truth, model.predict(pooled(corpus, kept, test.rows)), len(objective.classes)
+            )
+        scores = list(each.values())
+        found.append({"parameters": None, "seconds": None, **each, "mean": np.mean(scores), "worst": min(scores)})
+    return found
+
+
+def pooled(corpus: Corpus, kept: tuple[str, ...], rows: Any) -> Any:
+    """The means over time side by side, [N, F]."""
+    parts = [np.stack([corpus.store.sequence(m, int(row)).mean(dim=0).numpy() for row in rows]) for m in kept]
+    return np.concatenate(parts, axis=1)
+
+
+def table(rows: dict[str, list[dict[str, Any]]], names: list[str]) -> str:
+    """Means over the rotations as Markdown; ± is the deviation of the mean between rotations."""
+    header = ["recipe", "parameters", "s/epoch", *names, "mean", "worst"]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for row, runs in rows.items():
+        average = {key: np.mean([run[key] for run in runs]) for key in (*names, "mean", "worst")}
+        size = "" if runs[0]["parameters"] is None else f"{runs[0]['parameters']:,}"
+        time = "" if runs[0]["seconds"] is None else f"{np.mean([run['seconds'] for run in runs]):.1f}"
+        scores = [f"{average[name]:.3f}" for name in names]
+        spread = np.std([run["mean"] for run in runs])
+        lines.append([row, size, time, *scores, f"{average['mean']:.3f} ± {spread:.3f}", f"{average['worst']:.3f}"])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def gather_specialists(rows: dict[str, list[dict[str, Any]]], names: list[str]) -> list[dict[str, Any]]:
+    """Seven specialists as one row: each scored on its own configuration."""
+    found = []
+    for rotation in ROTATIONS:
+        runs = {name: rows[f"only {name}"][rotation] for name in names}
+        each = {name: run[name] for name, run in runs.items()}
+        size, time = (sum(run[key] for run in runs.values()) for key in ("parameters", "seconds"))
+        scores = list(each.values())
+        found.append({"parameters": size, "seconds": time, **each, "mean": np.mean(scores), "worst": min(scores)})
+    return found
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and the table.")
+@click.option("--jobs", "workers", default=2, show_default=True, help="Runs side by side, each with one thread.")
+@click.option("--recipe", "chosen", multiple=True, help="Only these; all of registry.toml by default.")
+def main(data: Path, out: Path, workers: int, chosen: tuple[str, ...]) -> None:
+    """Train every recipe on every rotation and write the table."""
+    recipes = list(chosen or load_registry().recipes)
+    out.mkdir(parents=True, exist_ok=True)
+    modalities = open_corpus(data, Recipe.from_table({}, "The default").data, SILENT).store.modalities
+    names = [name_of(kept) for kept in configurations(modalities)]
+    todo = list(jobs(recipes, modalities))
+    with ThreadPoolExecutor(workers) as pool:
+        runs = list(pool.map(lambda job: carry_out(job, data, out), todo))
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for job, run in zip(todo, runs, strict=True):
+        rows.setdefault(job.row, []).append(read(run))
+    shown = {row: found for row, found in rows.items() if not row.startswith("only ")}
+    if "robust" in recipes:
+        shown["7 specialists"] = gather_specialists(rows, names)
+    shown["7 logistic regressions"] = logistic_regression(data)
+    write_json(out / "catalogue.json", rows | shown)
+    write_text(out / "catalogue.md", table(shown, names) + "\n")
+    click.echo(table(shown, names))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Compares candidates for a recipe by validation alone: no test fold is read, and the actors of one are in no split.
+
+    python benchmarks/choose.py benchmarks/robust.toml ../shared/data/ravdess --out FOLDER
+
+The TOML file has `base`, a list of settings (`training.epochs=40`, as after `emotiwave run --set`), and `[candidate]`:
+more of them by name. Every candidate is trained on each split with each seed; what is finished is not repeated. The
+table shows the mean over splits and seeds of the best epoch's validation macro-F1.
+"""
+
+import json
+import multiprocessing
+import tempfile
+import tomllib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from emotiwave_core.cli.run import override
+from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.engine.checkpoint import describe, read_about
+from emotiwave_core.engine.device import seed_everything
+from emotiwave_core.engine.run import build, complete
+from emotiwave_core.engine.train import read_history, train
+from emotiwave_core.files import write_json
+from emotiwave_core.monitor import SILENT
+from emotiwave_core.objective import make_objective
+from emotiwave_core.recipe import Recipe
+from emotiwave_core.registry import load_registry
+
+# Two ways to take validation actors: both leave the same actors (the test fold of folds.json, fold4 of cv.json) out.
+SPLITS = {"folds.json": ["data.folds=folds.json"], "cv.json": ["data.folds=cv.json", "data.rotation=4"]}
+
+
+def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
+    """Train once; the validation scores of the best epoch."""
+    torch.set_num_threads(1)
+    table = override({"seed": seed}, (), None, None, tuple(settings), None)
+    registry = load_registry()
+    recipe = complete(Recipe.from_table(table, "The candidate"), registry)
+    seed_everything(recipe.seed)
+    corpus = open_corpus(data, recipe.data, SILENT)
+    objective = make_objective(recipe.objective, corpus.store.targets)
+    model = build(recipe, registry, corpus, objective)
+    about = describe(recipe, registry, model, objective) | {"targets": list(corpus.store.targets)}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        train(run, model, objective, corpus, recipe, about, torch.device("cpu"), SILENT)
+        best, history = read_about(run)["best"]["epoch"], read_history(run)
+    seconds = float(np.median([line["seconds"] for line in history]))
+    return history[best - 1]["valid"] | {"epoch": best, "epochs": len(history), "seconds": seconds}
+
+
+@click.command()
+@click.argument("candidates", type=click.Path(path_type=Path, exists=True))
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option("--seeds", default=2, show_default=True, help="How many, from 0 on.")
+@click.option("--jobs", default=2, show_default=True, help="Processes, each with one thread.")
+@click.option("--only", multiple=True, help="Names of candidates; all by default.")
+def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int, only: tuple[str, ...]) -> None:
+    """Compare candidates by validation macro-F1."""
+    table = tomllib.loads(candidates.read_text(encoding="utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    waiting: dict[Any, Path] = {}
+    names = [name for name in table["candidate"] if not only or name in only]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        for name in names:
+            for split, where in SPLITS.items():
+                for seed in range(seeds):
+                    path = out / f"{name}.{split}.{seed}.json"
+                    settings = [*table["base"], *table["candidate"][name], *where]
+                    if not path.exists() or json.loads(path.read_text())["settings"] != settings:
+                        waiting[pool.submit(measure, settings, seed, data)] = path
+                        write_json(path.with_suffix(".asked"), {"settings": settings})
+        for done in as_completed(waiting):
+            path = waiting[done]
+            asked = path.with_suffix(".asked")
+            write_json(path, json.loads(asked.read_text()) | done.result())
+            asked.unlink()
+            click.echo(f"{path.stem}: {done.result()['mean_macro_f1']:.3f}", err=True)
+    click.echo(as_table(out, names))
+
+
+def as_table(out: Path, names: list[str]) -> str:
+    """A Markdown table of all that is finished, the best candidate first."""
+    rows = []
+    for name in names:
+        found = [json.loads(path.read_text()) for path in sorted(out.glob(f"{name}.*.json"))]
+        if not found:
+            continue
+        means = [one["mean_macro_f1"] for one in found]
+        each = {key: np.mean([one["configurations"][key] for one in found]) for key in found[0]["configurations"]}
+        spread = np.std(means)
+        cells = [name, f"{np.mean(means):.3f} ± {spread:.3f}", *(f"{value:.3f}" for value in each.values())]
+        rows.append((np.mean(means), [*cells, f"{np.mean([one['seconds'] for one in found]):.1f}", f"{len(found)}"]))
+        header = ["candidate", "mean", *each, "s/epoch", "runs"]
+    lines = [header, ["---"] * len(header), *(cells for _, cells in sorted(rows, key=lambda row: -row[0]))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+if __name__ == "__main__":
+    main()
