@@ -1,9 +1,11 @@
 """The documents are executed, and what is generated in them is up to date."""
 
+import contextlib
 import importlib.util
 import json
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,8 @@ def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: s
     spec.loader.exec_module(module)
     checked = type("Checked", (contract,), {"make": lambda self, *arguments: getattr(module, name)(*arguments)})
     for law in checked.laws():
-        law.check()
+        with contextlib.suppress(unittest.SkipTest):  # what needs a GPU
+            law.check()
 
 
 def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
