@@ -1,5 +1,6 @@
 """(kind, name) -> part. Entry points say what is installed, hooks offer it, registry.toml says what a name means."""
 
+import copy
 import tomllib
 import warnings
 from collections.abc import Callable
@@ -161,10 +162,10 @@ class Registry:
             ) from error
 
     def recipe(self, name: str) -> dict[str, Any]:
-        """The table of a recipe; SettingsError for an unknown name."""
+        """The table of a recipe, to change as one likes; SettingsError for an unknown name."""
         if name not in self.recipes:
             raise SettingsError(f"There is no recipe '{name}'.{choices(name, self.recipes)}")
-        return {"name": name, **self.recipes[name]}
+        return {"name": name, **copy.deepcopy(self.recipes[name])}
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:

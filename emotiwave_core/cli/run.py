@@ -1,7 +1,6 @@
 """`emotiwave run`."""
 
 import contextlib
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,7 @@ def recipe_table(name: str, registry: Any) -> tuple[dict[str, Any], str]:
         if not Path(name).is_file():
             raise click.UsageError(f"There is no recipe file {name}.")
         return read_recipe(Path(name)), name
-    return copy.deepcopy(registry.recipe(name)), f"The recipe '{name}'"
+    return registry.recipe(name), f"The recipe '{name}'"
 
 
 def override(
