@@ -19,17 +19,19 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from emotiwave_core.cli.run import override
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.data.corpus import Corpus, open_corpus
+from emotiwave_core.engine.run import complete
 from emotiwave_core.files import write_json, write_text
 from emotiwave_core.metrics import macro_f1
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.objective import make_objective
-from emotiwave_core.recipe import Recipe
+from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_core.registry import load_registry
 
 ROTATIONS = range(5)
-FOLDS = ("--set", "data.folds=cv.json", "--set", "data.rotation={}")
+NOTHING = {"parameters": None, "seconds": None}  # where one row stands for several models
 CLASSICS = ("tfn", "lmf", "mult", "gmu", "mbt", "misa")
 
 
@@ -37,35 +39,49 @@ class Job(NamedTuple):
     """One training."""
 
     row: str  # of the table
+    recipe: str
+    settings: tuple[str, ...]  # as after `emotiwave run --set`
     rotation: int
-    arguments: tuple[str, ...]  # of `emotiwave run`
 
 
 def jobs(recipes: list[str], modalities: tuple[str, ...]) -> Iterator[Job]:
     """Every recipe, every specialist, and every classic model again with `uniform` dropout, on each rotation."""
-    rows: dict[str, tuple[str, ...]] = {name: (name,) for name in recipes}
+    rows: dict[str, tuple[str, tuple[str, ...]]] = {name: (name, ()) for name in recipes}
     if "robust" in recipes:
-        rows |= {f"only {name_of(kept)}": specialist(name_of(kept)) for kept in configurations(modalities)}
-    rows |= {f"{name}, uniform": (name, "--dropout", "uniform") for name in recipes if name in CLASSICS}
-    for row, arguments in rows.items():
+        rows |= {f"only {name_of(kept)}": ("robust", specialist(name_of(kept))) for kept in configurations(modalities)}
+    rows |= {f"{name}, uniform": (name, ("dropout=uniform",)) for name in recipes if name in CLASSICS}
+    for row, (recipe, settings) in rows.items():
         for rotation in ROTATIONS:
-            yield Job(row, rotation, (*arguments, *(part.format(rotation) for part in FOLDS)))
+            yield Job(row, recipe, (*settings, "data.folds=cv.json", f"data.rotation={rotation}"), rotation)
 
 
 def specialist(configuration: str) -> tuple[str, ...]:
     """`robust`, trained and chosen on one configuration: nothing that it learns from has seen another modality."""
-    weights = f'weighted:weights={{"{configuration}" = 1.0}},other=0.0'
-    settings = (f"training.select={configuration}", "objective.complete=0.0", "objective.distillation=0.0")
-    return ("robust", "--dropout", weights, *(part for setting in settings for part in ("--set", setting)))
+    return (
+        f'dropout={{name="weighted", weights={{"{configuration}" = 1.0}}, other=0.0}}',
+        f"training.select={configuration}",
+        "objective.complete=0.0",
+        "objective.distillation=0.0",
+    )
+
+
+def asked(job: Job) -> dict[str, Any]:
+    """The recipe of a job in full, as its run folder keeps it."""
+    registry = load_registry()
+    table = override(registry.recipe(job.recipe), (), None, None, job.settings, None)
+    return complete(Recipe.from_table(table, job.row), registry).to_table()
 
 
 def carry_out(job: Job, data: Path, out: Path) -> Path:
     """The run's folder, with its scores in it."""
     run = out / f"{job.row}, rotation {job.rotation}".replace(", ", "-").replace(" ", "-")
+    begun = (run / "recipe.toml").exists()
+    if begun and read_recipe(run / "recipe.toml") != asked(job):
+        raise click.ClickException(f"{run} was made from another recipe; remove it, or choose another --out.")
     if not (run / "scores.json").exists():
         command = [sys.executable, "-m", "emotiwave_core.cli", "run"]
-        begun = (run / "recipe.toml").exists()
-        command += ["--resume", str(run)] if begun else [*job.arguments, "--data", str(data), "--out", str(run)]
+        flags = [part for setting in job.settings for part in ("--set", setting)]
+        command += ["--resume", str(run)] if begun else [job.recipe, *flags, "--data", str(data), "--out", str(run)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [*command, "--device", "cpu"], capture_output=True, text=True, env=environment, check=False
@@ -83,6 +99,7 @@ def read(run: Path) -> dict[str, Any]:
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     each = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
     return {
+        "samples": scores["samples"],
         "parameters": about["parameters"],
         "seconds": min(line["seconds"] for line in history),  # others may have had to share the machine
         "validation": about["best"]["mean_macro_f1"],
@@ -114,7 +131,7 @@ def logistic_regression(data: Path) -> list[dict[str, Any]]:
                 truth, model.predict(pooled(corpus, kept, test.rows)), len(objective.classes)
             )
         scores = list(each.values())
-        found.append({"parameters": None, "seconds": None, **each, "mean": np.mean(scores), "worst": min(scores)})
+        found.append({"samples": len(truth), **NOTHING, **each, "mean": np.mean(scores), "worst": min(scores)})
     return found
 
 
@@ -125,8 +142,8 @@ def pooled(corpus: Corpus, kept: tuple[str, ...], rows: Any) -> Any:
 
 
 def table(rows: dict[str, list[dict[str, Any]]], names: list[str]) -> str:
-    """Means over the rotations as Markdown; ± is the deviation of the mean between rotations."""
-    header = ["recipe", "parameters", "s/epoch", *names, "mean", "worst"]
+    """Means over the rotations as Markdown; ± is the deviation of the mean between rotations, s/epoch the fastest."""
+    header = ["recipe", "samples", "parameters", "s/epoch", *names, "mean", "worst"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row, runs in rows.items():
         average = {key: np.mean([run[key] for run in runs]) for key in (*names, "mean", "worst")}
@@ -134,7 +151,10 @@ def table(rows: dict[str, list[dict[str, Any]]], names: list[str]) -> str:
         time = "" if runs[0]["seconds"] is None else f"{np.mean([run['seconds'] for run in runs]):.1f}"
         scores = [f"{average[name]:.3f}" for name in names]
         spread = np.std([run["mean"] for run in runs])
-        lines.append([row, size, time, *scores, f"{average['mean']:.3f} ± {spread:.3f}", f"{average['worst']:.3f}"])
+        samples = f"{sum(run['samples'] for run in runs):,}"
+        lines.append(
+            [row, samples, size, time, *scores, f"{average['mean']:.3f} ± {spread:.3f}", f"{average['worst']:.3f}"]
+        )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
@@ -144,9 +164,8 @@ def gather_specialists(rows: dict[str, list[dict[str, Any]]], names: list[str]) 
     for rotation in ROTATIONS:
         runs = {name: rows[f"only {name}"][rotation] for name in names}
         each = {name: run[name] for name, run in runs.items()}
-        size, time = (sum(run[key] for run in runs.values()) for key in ("parameters", "seconds"))
-        scores = list(each.values())
-        found.append({"parameters": size, "seconds": time, **each, "mean": np.mean(scores), "worst": min(scores)})
+        samples, scores = runs[names[0]]["samples"], list(each.values())
+        found.append({"samples": samples, **NOTHING, **each, "mean": np.mean(scores), "worst": min(scores)})
     return found
 
 

@@ -66,6 +66,8 @@ def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int, only: t
     table = tomllib.loads(candidates.read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     waiting: dict[Any, Path] = {}
+    if unknown := set(only) - set(table["candidate"]):
+        raise click.UsageError(f"{candidates} has no candidate {', '.join(sorted(unknown))}.")
     names = [name for name in table["candidate"] if not only or name in only]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:

@@ -87,11 +87,10 @@ class FusionModel(nn.Module):
         left = self.policy(masks, self.progress)
         encoded = self.encode(inputs, masks)
         complete = self.fuse(encoded, present_in(masks))
-        if all(bool(((left[m] == masks[m]).all(dim=1) | ~left[m].any(dim=1)).all()) for m in masks):
-            encoded = self._without(encoded, left, inputs)  # whole modalities were dropped: nothing is encoded twice
-        else:
-            encoded = self.encode(inputs, left)
-        return self.fuse(encoded, present_in(left)), complete
+        whole = torch.stack([((left[m] == masks[m]).all(dim=1) | ~left[m].any(dim=1)).all() for m in masks])
+        # Where whole modalities were dropped nothing is encoded twice.
+        rest = self._without(encoded, left, inputs) if bool(whole.all()) else self.encode(inputs, left)
+        return self.fuse(rest, present_in(left)), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
         """Every modality through its encoder, none knowing of the others."""

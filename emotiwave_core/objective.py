@@ -12,6 +12,7 @@ from emotiwave_core.interfaces import Output
 from emotiwave_core.recipe import Asymmetric, ObjectiveSettings
 
 NO_EMOTION = "no emotion"
+TINY = 1e-12
 
 
 class Objective(nn.Module, ABC):
@@ -52,6 +53,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """logits [B, C], targets -> the loss [] of the batch and the loss [B] of each sample."""
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """What each sample weighs in the loss of a batch, [B]."""
+        return torch.ones(len(targets), device=targets.device)
 
     @abstractmethod
     def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
@@ -106,7 +111,11 @@ class SingleLabel(Objective):
         """Weighted mean cross-entropy, as `torch.nn.CrossEntropyLoss(weight)`."""
         logits = logits + self.adjustment
         each = functional.cross_entropy(logits, targets, weight=self.weights, reduction="none")
-        return each.sum() / self.weights[targets].sum(), each
+        return each.sum() / self.sample_weights(targets).sum(), each
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """The weight of its class."""
+        return self.weights[targets]
 
     def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """Between two softmax distributions."""
@@ -189,12 +198,14 @@ def asymmetric_loss(logits: Tensor, targets: Tensor, weights: Tensor, settings: 
 
     -(1 - p)^γ+ log p of a positive, -q^γ- log(1 - q) of a negative, with q = max(p - margin, 0).
     """
-    p = logits.sigmoid()
+    p, rest = logits.sigmoid(), logits.neg().sigmoid()  # 1 - p would cancel
+    # A power below 1 has an infinite slope at 0.
+    focus = rest.clamp(min=TINY).pow(settings.gamma_positive)
+    positive = -weights * focus * functional.logsigmoid(logits)
     shifted = (p - settings.margin).clamp(min=0.0)
-    # 1 - q without the cancellation of 1 - p, and away from log 0.
-    rest = (logits.neg().sigmoid() + settings.margin).clamp(min=1e-8, max=1.0)
-    positive = -weights * (1.0 - p).pow(settings.gamma_positive) * functional.logsigmoid(logits)
-    negative = -shifted.pow(settings.gamma_negative) * rest.log()
+    # log(1 - q), which without a margin is exact however far out.
+    missed = (rest + settings.margin).clamp(max=1.0).log() if settings.margin else functional.logsigmoid(-logits)
+    negative = -torch.where(shifted > 0.0, shifted.clamp(min=TINY).pow(settings.gamma_negative) * missed, 0.0)
     return targets * positive + (1.0 - targets) * negative
 
 
@@ -218,11 +229,15 @@ def training_loss(
 
 
 def unimodal_loss(objective: Objective, output: Output, targets: Tensor) -> Tensor:
-    """The mean loss [] of the auxiliary heads, over the modalities [B, M] that are present."""
+    """The mean loss [] of the auxiliary heads, over the modalities [B, M] that are present.
+
+    By class weights, where there are some, as the loss of a batch is.
+    """
     assert output.unimodal is not None
     heads = [objective.losses(logits.float(), targets)[1] for logits in output.unimodal.unbind(dim=1)]
     each = torch.where(output.present, torch.stack(heads, dim=1), 0.0)  # [B, M]
-    return each.sum() / output.present.sum().clamp(min=1)
+    weight = torch.where(output.present, objective.sample_weights(targets)[:, None], 0.0)
+    return each.sum() / weight.sum().clamp(min=TINY)
 
 
 def _own_loss(objective: Objective, output: Output, targets: Tensor) -> tuple[Tensor, Tensor]:

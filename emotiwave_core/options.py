@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import attrs
 import cattrs
+from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_union_passthrough
 
 from emotiwave_core.errors import PluginError, SettingsError, choices
@@ -74,8 +75,21 @@ def holds_policies(kind: Any) -> bool:
     return is_policy(kind) or (_is(kind, list) and is_policy(get_args(kind)[0]))
 
 
+def _settings(kind: Any) -> Any:
+    """How a class of settings is read: from a table alone."""
+    read = make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=True)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r} is not a table")
+        return read(value, kind)
+
+    return hook
+
+
 CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
 configure_union_passthrough(None | bool | int | float | str, CONVERTER)
+CONVERTER.register_structure_hook_factory(attrs.has, _settings)
 for _kind in _WORDS:
     CONVERTER.register_structure_hook(_kind, _strict)
 CONVERTER.register_structure_hook_func(lambda kind: _is(kind, Literal), _literal)

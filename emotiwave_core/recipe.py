@@ -1,5 +1,6 @@
 """Recipes: a complete choice of data options, parts, objective and training options. TOML in, TOML out."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from emotiwave_core.options import CONVERTER, is_policy, structure
 
 ALL = "*"  # the key of the encoder that every modality takes which is not named
 PerModality = int | dict[str, int]
+QUOTED = re.compile(r""" "[^"]*" | '[^']*' """, re.VERBOSE)
 
 
 def _at_least(limit: float) -> Any:
@@ -66,7 +68,7 @@ class ModelSettings:
 
 @attrs.frozen
 class Asymmetric:
-    """The asymmetric loss of multi-label (Ridnik et al. 2021); the defaults are the paper's."""
+    """The asymmetric loss of multi-label (Ridnik et al. 2021); the defaults are the paper's, which weighs no class."""
 
     gamma_positive: float = attrs.field(default=0.0, validator=_at_least(0.0))
     gamma_negative: float = attrs.field(default=4.0, validator=_at_least(0.0))
@@ -173,17 +175,24 @@ def _pairs(text: str) -> Iterator[str]:
     pair = ""
     for piece in text.split(","):
         pair = f"{pair},{piece}" if pair else piece
-        if all(pair.count(opened) == pair.count(closed) for opened, closed in ("[]", "{}")):
+        bare = QUOTED.sub("", pair)  # brackets and commas in quotes are part of a text
+        whole = not ('"' in bare or "'" in bare)
+        if whole and all(bare.count(opened) == bare.count(closed) for opened, closed in ("[]", "{}")):
             yield pair
             pair = ""
     yield pair
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML has it (5, 0.1, true, [1, 2]); anything else is a text."""
+    """A value as TOML has it (5, 0.1, true, [1, 2]), else a text. SettingsError for a torn list or table."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if text.startswith(("[", "{")):
+            due = '["a", "b"] or {name = "a"}'
+            raise SettingsError(
+                f"{text}: brackets must be closed, and texts inside them stand in quotes, as in {due}."
+            ) from error
         return text
 
 

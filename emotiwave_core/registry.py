@@ -3,7 +3,7 @@
 import copy
 import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -126,21 +126,26 @@ class Registry:
 
     def complete(self, kind: str, part: Part) -> Part:
         """The part with every option checked and the defaults of the others written out."""
-        options = signature_options(self.part(kind, part.name), POSITIONAL[kind])
-        values = check_options(part.options, options, f"The {kind} '{part.name}'")
-        for name in self._nested(kind, part.name):
-            values[name] = _each(values[name], lambda inner: part_table(self.complete("dropout", as_part(inner))))
-        return Part(part.name, values)
+        return Part(part.name, self.checked(kind, self.part(kind, part.name), part.options, part.name))
 
-    def _nested(self, kind: str, name: str) -> list[str]:
-        """The options of a part that hold dropout policies themselves."""
-        options = signature_options(self.part(kind, name), POSITIONAL[kind])
-        return [option.name for option in options.values() if holds_policies(option.kind)]
+    def checked(self, kind: str, part: type, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """The options given to the class of a part, checked and completed; parts inside it are tables."""
+        values = check_options(given, signature_options(part, POSITIONAL[kind]), f"The {kind} '{name}'")
+        for option in nested(kind, part):
+            values[option] = _each(values[option], lambda inner: part_table(self.complete("dropout", as_part(inner))))
+        return values
+
+    def arguments(self, kind: str, part: type, checked: Mapping[str, Any]) -> dict[str, Any]:
+        """What `checked` options are to a constructor: parts inside the part are made, new ones at each call."""
+        options = dict(checked)
+        for option in nested(kind, part):
+            options[option] = _each(options[option], lambda inner: self.make("dropout", as_part(inner)))
+        return options
 
     def names_in(self, kind: str, part: Part) -> list[tuple[str, str]]:
         """(kind, name) of a part and of those inside it."""
         found = [(kind, part.name)]
-        for option in self._nested(kind, part.name):
+        for option in nested(kind, self.part(kind, part.name)):
             inner = part.options.get(option) or []
             for one in inner if isinstance(inner, list) else [inner]:
                 found += self.names_in("dropout", as_part(one))
@@ -149,11 +154,10 @@ class Registry:
     def make(self, kind: str, part: Part, *arguments: Any) -> Any:
         """A part, constructed. PluginError where its constructor fails on options that are right by their types."""
         made = self.complete(kind, part)
-        options = dict(made.options)
-        for name in self._nested(kind, part.name):
-            options[name] = _each(options[name], lambda inner: self.make("dropout", as_part(inner)))
+        of = self.part(kind, part.name)
+        options = self.arguments(kind, of, made.options)
         try:
-            return self.part(kind, part.name)(*arguments, **options)
+            return of(*arguments, **options)
         except SettingsError:
             raise
         except Exception as error:
@@ -166,6 +170,12 @@ class Registry:
         if name not in self.recipes:
             raise SettingsError(f"There is no recipe '{name}'.{choices(name, self.recipes)}")
         return {"name": name, **copy.deepcopy(self.recipes[name])}
+
+
+def nested(kind: str, part: type) -> list[str]:
+    """The options of a part that hold dropout policies themselves."""
+    options = signature_options(part, POSITIONAL[kind]).values()
+    return [option.name for option in options if holds_policies(option.kind)]
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:

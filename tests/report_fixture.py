@@ -138,6 +138,7 @@ def _model(
     def plugin(kind: str, name: str, modality: str | None = None) -> dict[str, Any]:
         return {"kind": kind, "name": name, "modality": modality, "distribution": "emotiwave", "version": "0.1.0"}
 
+    chosen = {"epoch": best, "mean_macro_f1": 0.51, "select": "mean", "score": 0.51}
     return {
         "format": 1, "emotiwave": "0.1.0", "recipe": {"seed": 42, "fusion": "crossmodal"},
         "plugins": [
@@ -146,7 +147,7 @@ def _model(
             plugin("dropout", "uniform"),
         ],
         "features": dict.fromkeys(modalities, 74), "classes": list(classes), "thresholds": thresholds,
-        "data": {"fingerprint": "3f" * 32}, "best": {"epoch": best, "mean_macro_f1": 0.51}, "parameters": 1_234_567,
+        "data": {"fingerprint": "3f" * 32}, "best": chosen, "parameters": 1_234_567,
     }  # fmt: skip
 
 

@@ -120,6 +120,12 @@ def test_a_part_that_kills_or_stalls_the_check_is_named_by_its_law(cli: Cli, for
     assert message in last["message"]
 
 
+def test_a_part_inside_a_part_is_made_for_the_check(cli: Cli) -> None:
+    """A policy that holds another is checked with it, made anew each time, and keeps its laws."""
+    answer = cli("check", 'scheduled:policy={name="bernoulli",p=0.5},end=1.0')
+    assert answer.code == 0, answer.out
+
+
 def test_a_measurement_that_is_lost_breaks_no_law(capsys: pytest.CaptureFixture[str]) -> None:
     """A compiler that takes too long is reported as such, and the part still holds."""
     parts: list[dict[str, Any]] = []

@@ -36,12 +36,30 @@ RECIPES = st.builds(
         ("a:x=1,y=b", {"name": "a", "x": 1, "y": "b"}),
         ("a:x=[1, 2],y=[[1,2],[3]]", {"name": "a", "x": [1, 2], "y": [[1, 2], [3]]}),
         ('a:w={"text+audio" = 1, text=2},p=0.5', {"name": "a", "w": {"text+audio": 1, "text": 2}, "p": 0.5}),
+        ("a:x='1,2',y=[']']", {"name": "a", "x": "1,2", "y": ["]"]}),
         ('a:policy={name="b",p=1}', {"name": "a", "policy": {"name": "b", "p": 1}}),
     ],
 )
 def test_options_in_a_flag_may_be_lists_and_tables(text: str, table: dict[str, object]) -> None:
     """A comma in brackets belongs to the value of an option."""
     assert parse_part(text) == table
+
+
+@pytest.mark.parametrize("text", ["a:x=[1, 2", "a:x=[b, c]", "a:policy={name=b,p=1}"])
+def test_a_torn_list_or_table_is_no_text(text: str) -> None:
+    """Brackets that are not closed, or hold texts without quotes, are refused with the way to write them."""
+    with pytest.raises(SettingsError, match="brackets must be closed, and texts inside them stand in quotes"):
+        parse_part(text)
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [({"training": 5}, "'training': 5"), ({"objective": {"asymmetric": True}}, "'objective.asymmetric': True")],
+)
+def test_a_value_in_the_place_of_a_table_is_named(table: dict[str, object], where: str) -> None:
+    """Settings that are not a table are refused by their key."""
+    with pytest.raises(SettingsError, match=f"{where} is not a table"):
+        Recipe.from_table(table, "mine")
 
 
 @given(RECIPES)

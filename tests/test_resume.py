@@ -31,7 +31,12 @@ from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_dropout.uniform import Uniform
 
 EPOCHS = 3
-MULTI = small(objective={"kind": "multi"}, training={"epochs": EPOCHS, "ema": 0.9, "schedule": "one-cycle"})
+# With all that has a state of its own: averaged weights, a schedule, and a policy in a policy that learns.
+MULTI = small(
+    objective={"kind": "multi"},
+    dropout={"name": "mixed", "policies": ["uniform", {"name": "scheduled", "policy": "adversarial", "end": 0.1}]},
+    training={"epochs": EPOCHS, "ema": 0.9, "schedule": "one-cycle"},
+)
 
 
 class Killed(BaseException):

@@ -86,6 +86,12 @@ def test_auxiliary_heads_learn_where_their_modality_is(objective: Objective) -> 
     loss.backward()  # type: ignore[no-untyped-call]
     assert alone.grad is not None
     assert torch.equal((alone.grad != 0).any(dim=2), present)
+    objective.weights.copy_(torch.tensor([1.0, 2.0, 5.0]))
+    weighted = unimodal_loss(objective, output, targets)
+    due = [objective.losses(output.unimodal[present[:, m], m], targets[present[:, m]])[0] for m in range(2)]
+    shares = [float(objective.sample_weights(targets[present[:, m]]).sum()) for m in range(2)]
+    objective.weights.fill_(1.0)
+    assert float(weighted) == pytest.approx(np.average([float(one) for one in due], weights=shares), rel=1e-6)
     nobody = output._replace(present=torch.zeros_like(present))
     assert float(unimodal_loss(objective, nobody, targets)) == 0.0
 
@@ -161,8 +167,13 @@ def test_a_symmetric_asymmetric_loss_is_cross_entropy_and_stays_finite() -> None
     plain, _ = MULTI.losses(logits, targets)
     torch.testing.assert_close(MultiLabel(EMOTIONS, Asymmetric(0.0, 0.0, 0.0)).losses(logits, targets)[0], plain)
 
-    for shape in (Asymmetric(), Asymmetric(0.0, 0.0, 0.0), Asymmetric(2.0, 0.5, 0.2)):
-        far = torch.tensor([[-1000.0, 0.0, 1000.0]] * 2).requires_grad_()
+    far, none = torch.tensor([[19.0, 60.0, -60.0]]), torch.zeros(1, 3)
+    symmetric = MultiLabel(EMOTIONS, Asymmetric(0.0, 0.0, 0.0))
+    torch.testing.assert_close(symmetric.losses(far, none)[0], MULTI.losses(far, none)[0])
+    torch.testing.assert_close(symmetric.losses(far, 1 - none)[0], MULTI.losses(far, 1 - none)[0])
+
+    for shape in (Asymmetric(), Asymmetric(0.0, 0.0, 0.0), Asymmetric(2.0, 0.5, 0.2), Asymmetric(0.5, 0.5, 0.0)):
+        far = torch.tensor([[-1000.0, 17.0, 1000.0]] * 2).requires_grad_()
         loss, _ = MultiLabel(EMOTIONS, shape).losses(far, torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
         loss.backward()  # type: ignore[no-untyped-call]
         assert bool(loss.isfinite())

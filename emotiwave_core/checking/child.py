@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, choices
-from emotiwave_core.options import check_options, signature_options
 from emotiwave_core.providers import KINDS, load_file, offers, what_is_missing
-from emotiwave_core.registry import POSITIONAL, Registry, load_registry
+from emotiwave_core.registry import Registry, load_registry
 
 Found = tuple[str, str, type, str]  # kind, name, class, who provides it
 Answer = Callable[..., None]
@@ -53,12 +52,12 @@ def _parts_of_file(path: Path, kind: str | None) -> list[Found]:
     return found
 
 
-def contract_of(kind: str, part: type, options: dict[str, Any]) -> Any:
-    """The contract of a kind for a part with these options."""
+def contract_of(kind: str, make: Callable[..., Any]) -> Any:
+    """The contract of a kind for what `make` makes."""
     from emotiwave_core.testing import DropoutPolicyContract, EncoderContract, FusionContract
 
     contract = {"encoder": EncoderContract, "fusion": FusionContract, "dropout": DropoutPolicyContract}[kind]
-    ways = {"make": lambda self, *arguments: part(*arguments, **options), "drops": False}
+    ways = {"make": lambda self, *arguments: make(*arguments), "drops": False}
     return type("Checked", (contract,), ways)
 
 
@@ -70,17 +69,21 @@ def check_part(found: Found, given: dict[str, Any], registry: Registry, answer: 
 
     kind, name, part, provider = found
     title = f"The {kind} '{name}'"
-    options = check_options(given, signature_options(part, POSITIONAL[kind]), title)
+    options = registry.checked(kind, part, given, name)
+
+    def make(*arguments: Any) -> Any:
+        return part(*arguments, **registry.arguments(kind, part, options))
+
     arguments = {"encoder": (FEATURES,), "fusion": (dict(THREE),), "dropout": ()}[kind]
     answer("running", step=f"the construction of the {kind} '{name}'")
     try:
-        part(*arguments, **options)
+        make(*arguments)
     except SettingsError:
         raise
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise PluginError(f"{title} fails at construction with {options}: {what}") from error
-    laws = contract_of(kind, part, options).laws()
+    laws = contract_of(kind, make).laws()
     answer("part", kind=kind, name=name, provider=provider, part=part.__qualname__, options=options, laws=len(laws))
     for law in laws:
         answer("running", law=law.name, sentence=law.sentence)
@@ -89,7 +92,7 @@ def check_part(found: Found, given: dict[str, Any], registry: Registry, answer: 
         if law.name in GRANTED and outcome["state"] == "broken":
             return
     answer("setting", setting=SETTING[kind], reference=REFERENCES[kind])
-    for measurement, work in measurements(kind, lambda *arguments: part(*arguments, **options), registry):
+    for measurement, work in measurements(kind, make, registry):
         answer("running", measure=measurement)
         try:
             answer("measure", measure=measurement, **work()._asdict())

@@ -1,6 +1,7 @@
 """`emotiwave recipes` and `emotiwave plugins`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,9 +19,18 @@ def recipes(context: click.Context) -> None:
         from emotiwave_core.registry import load_registry
 
         for name, table in load_registry(None).recipes.items():
-            parts = [table.get(key, {}) for key in ("encoder", "fusion", "dropout")]
-            names = [part if isinstance(part, str) else part.get("name", "by modality") for part in parts]
-            click.echo(f"{name:12} {', '.join(filter(None, names))}")
+            said = [_short(table[key]) for key in ("encoder", "fusion", "dropout") if key in table]
+            said += [f"{key}.{_short(table[key])}" for key in ("objective", "training") if key in table]
+            click.echo(f"{name:12} {', '.join(said)}")
+
+
+def _short(value: Any) -> str:
+    """A part or settings of a recipe as a flag would say them, or a part of each modality."""
+    if not isinstance(value, dict):
+        return str(value)
+    name = value.get("name")
+    options = ",".join(f"{key}={_short(option)}" for key, option in value.items() if key != "name")
+    return options if name is None else f"{name}:{options}" if options else str(name)
 
 
 @recipes.command()

@@ -134,7 +134,11 @@ def override(
         for text in encoder:
             modality, equals, part = text.partition("=")
             named = bool(equals) and ":" not in modality
-            encoders[modality.strip() if named else ALL] = parse_part(part if named else text)
+            key = modality.strip() if named else ALL
+            if key in encoders:
+                which = f"for {key}" if named else "for all other modalities"
+                raise click.UsageError(f"--encoder is given twice {which}; one modality's own is --encoder text=NAME.")
+            encoders[key] = parse_part(part if named else text)
         table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
     if fusion:
         table["fusion"] = parse_part(fusion)

@@ -48,6 +48,7 @@ def start(
             raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
         write_json(out / DATA, {"folder": str(data.resolve())})
         write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
+        recipe = Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))  # as `resume` will read it
         try:
             return _walk(recipe, data, out, registry, device, monitor)
         except (SettingsError, DataError, PluginError, DivergedError):

@@ -75,7 +75,8 @@ def train(
         state["epoch"] = epoch
         if better := chosen > state["best_score"]:
             state |= {"best_epoch": epoch, "best_score": chosen}
-            save_model(run, scored, about | {"thresholds": thresholds, "best": {"epoch": epoch, **_short(valid)}})
+            best = {"epoch": epoch, "select": settings.select, "score": chosen, **_short(valid)}
+            save_model(run, scored, about | {"thresholds": thresholds, "best": best})
         line = {"epoch": epoch, "train_loss": loss, "valid": valid, "seconds": time.perf_counter() - began}
         line["learning_rate"] = optimiser.param_groups[0]["lr"]
         append_history(run, line)

@@ -92,6 +92,8 @@ class Best:
 
     epoch: int
     mean_macro_f1: float
+    select: str  # "mean", "complete" or a configuration: whose macro-F1 chose it
+    score: float
 
 
 @frozen

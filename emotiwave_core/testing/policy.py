@@ -188,6 +188,7 @@ class DropoutPolicyContract(PluginContract):
         device = cuda()
         masks = {name: mask.to(device) for name, mask in masks_of_samples().items()}
         policy = self.make().to(device)
+        policy.observe(present_in(masks), torch.ones(SAMPLES, device=device))
         for name, mask in policy.train()(dict(masks), torch.tensor(MIDDLE, device=device)).items():
             expect(mask.device == masks[name].device, f"The mask of {name} came back on {mask.device}.")
 

@@ -79,7 +79,9 @@ class Misa(Fusion):
         mask = (present | self.stand_in).repeat(1, 2)  # [B, 2 M]
         tokens = self.transformer(torch.stack(shared + private, dim=1), None, mask)
         vector = torch.where(mask[..., None], tokens, 0.0).flatten(1)
-        return Fused(vector, loss=self._loss(projected, shared, private, present))
+        with torch.autocast(present.device.type, enabled=False):  # products of bfloat16 numbers would be bfloat16
+            u, c, p = ([_wide(one) for one in some] for some in (projected, shared, private))
+            return Fused(vector, loss=self._loss(u, c, p, present))
 
     def _loss(self, projected: list[Tensor], shared: list[Tensor], private: list[Tensor], present: Tensor) -> Tensor:
         """The weighted sum of the three losses; each list holds [B, W] of each modality."""
