@@ -4,7 +4,7 @@
 
 Each recipe, and each specialist, is `emotiwave run` on the five actor-disjoint rotations of `cv.json`: test on one
 fold, choose the epoch on the next, train on the other three. A specialist has the parts of `robust`, but is trained,
-chosen and tested on one configuration alone. The logistic regression reads the mean over time of each feature.
+chosen and tested on one configuration alone. The logistic regression reads the mean and deviation over time of each feature.
 """
 
 import json
@@ -32,7 +32,6 @@ from emotiwave_core.registry import load_registry
 
 ROTATIONS = range(5)
 NOTHING = {"parameters": None, "seconds": None}  # where one row stands for several models
-CLASSICS = ("tfn", "lmf", "mult", "gmu", "mbt", "misa")
 
 
 class Job(NamedTuple):
@@ -45,11 +44,10 @@ class Job(NamedTuple):
 
 
 def jobs(recipes: list[str], modalities: tuple[str, ...]) -> Iterator[Job]:
-    """Every recipe, every specialist, and every classic model again with `uniform` dropout, on each rotation."""
+    """Every recipe, and every specialist, on each rotation."""
     rows: dict[str, tuple[str, tuple[str, ...]]] = {name: (name, ()) for name in recipes}
     if "robust" in recipes:
         rows |= {f"only {name_of(kept)}": ("robust", specialist(name_of(kept))) for kept in configurations(modalities)}
-    rows |= {f"{name}, uniform": (name, ("dropout=uniform",)) for name in recipes if name in CLASSICS}
     for row, (recipe, settings) in rows.items():
         for rotation in ROTATIONS:
             yield Job(row, recipe, (*settings, "data.folds=cv.json", f"data.rotation={rotation}"), rotation)
@@ -74,7 +72,7 @@ def asked(job: Job) -> dict[str, Any]:
 
 def carry_out(job: Job, data: Path, out: Path) -> Path:
     """The run's folder, with its scores in it."""
-    run = out / f"{job.row}, rotation {job.rotation}".replace(", ", "-").replace(" ", "-")
+    run = out / f"{job.row}-rotation-{job.rotation}".replace(" ", "-")
     begun = (run / "recipe.toml").exists()
     if begun and read_recipe(run / "recipe.toml") != asked(job):
         raise click.ClickException(f"{run} was made from another recipe; remove it, or choose another --out.")
@@ -110,7 +108,7 @@ def read(run: Path) -> dict[str, Any]:
 
 
 def logistic_regression(data: Path) -> list[dict[str, Any]]:
-    """One for each configuration and rotation, on standardised means over time; it needs no validation fold."""
+    """One for each configuration and rotation, on standardised pooled features; it needs no validation fold."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -136,8 +134,11 @@ def logistic_regression(data: Path) -> list[dict[str, Any]]:
 
 
 def pooled(corpus: Corpus, kept: tuple[str, ...], rows: Any) -> Any:
-    """The means over time side by side, [N, F]."""
-    parts = [np.stack([corpus.store.sequence(m, int(row)).mean(dim=0).numpy() for row in rows]) for m in kept]
+    """The means and deviations over time of every feature side by side, [N, 2F]."""
+    parts = []
+    for m in kept:
+        sequences = [corpus.store.sequence(m, int(row)).numpy() for row in rows]
+        parts.append(np.stack([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in sequences]))
     return np.concatenate(parts, axis=1)
 
 
