@@ -1,10 +1,11 @@
 """Trains every recipe on RAVDESS and writes the table of docs/results.md: one command, resumed where it was stopped.
 
-    OMP_NUM_THREADS=1 python benchmarks/catalogue.py ../shared/data/ravdess --out FOLDER
+    OMP_NUM_THREADS=1 python benchmarks/catalogue.py DIR --out FOLDER          # DIR holds RAVDESS and its cv.json
 
 Each recipe, and each specialist, is `emotiwave run` on the five actor-disjoint rotations of `cv.json`: test on one
 fold, choose the epoch on the next, train on the other three. A specialist has the parts of `robust`, but is trained,
-chosen and tested on one configuration alone. The logistic regression reads the mean and deviation over time of each feature.
+chosen and tested on one configuration alone. The logistic regression reads the mean and deviation over time of each
+feature.
 """
 
 import json

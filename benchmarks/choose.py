@@ -1,6 +1,6 @@
 """Compares candidates for a recipe by validation alone: no test fold is read, and the actors of one are in no split.
 
-    python benchmarks/choose.py benchmarks/robust.toml ../shared/data/ravdess --out FOLDER
+    python benchmarks/choose.py benchmarks/robust.toml DIR --out FOLDER
 
 The TOML file has `base`, a list of settings (`training.epochs=40`, as after `emotiwave run --set`), and `[candidate]`:
 more of them by name. Every candidate is trained on each split with each seed; what is finished is not repeated. The
