@@ -101,7 +101,6 @@ def read(run: Path) -> dict[str, Any]:
         "samples": scores["samples"],
         "parameters": about["parameters"],
         "seconds": min(line["seconds"] for line in history),  # others may have had to share the machine
-        "validation": about["best"]["mean_macro_f1"],
         **each,
         "mean": scores["mean_macro_f1"],
         "worst": scores["worst"]["macro_f1"],

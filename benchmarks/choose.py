@@ -65,7 +65,7 @@ def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int, only: t
     """Compare candidates by validation macro-F1."""
     table = tomllib.loads(candidates.read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
-    waiting: dict[Any, Path] = {}
+    waiting: dict[Any, tuple[Path, list[str]]] = {}
     if unknown := set(only) - set(table["candidate"]):
         raise click.UsageError(f"{candidates} has no candidate {', '.join(sorted(unknown))}.")
     names = [name for name in table["candidate"] if not only or name in only]
@@ -77,20 +77,17 @@ def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int, only: t
                     path = out / f"{name}.{split}.{seed}.json"
                     settings = [*table["base"], *table["candidate"][name], *where]
                     if not path.exists() or json.loads(path.read_text())["settings"] != settings:
-                        waiting[pool.submit(measure, settings, seed, data)] = path
-                        write_json(path.with_suffix(".asked"), {"settings": settings})
+                        waiting[pool.submit(measure, settings, seed, data)] = path, settings
         for done in as_completed(waiting):
-            path = waiting[done]
-            asked = path.with_suffix(".asked")
-            write_json(path, json.loads(asked.read_text()) | done.result())
-            asked.unlink()
+            path, settings = waiting[done]
+            write_json(path, {"settings": settings} | done.result())
             click.echo(f"{path.stem}: {done.result()['mean_macro_f1']:.3f}", err=True)
     click.echo(as_table(out, names))
 
 
 def as_table(out: Path, names: list[str]) -> str:
-    """A Markdown table of all that is finished, the best candidate first."""
-    rows = []
+    """A Markdown table of every run that the folder has of these candidates, the best candidate first."""
+    rows, header = [], ["candidate"]
     for name in names:
         found = [json.loads(path.read_text()) for path in sorted(out.glob(f"{name}.*.json"))]
         if not found:

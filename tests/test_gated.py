@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from fusing import batch
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Encoded, Fusion
 from emotiwave_core.missing import MissingKind
 from emotiwave_core.testing import FusionContract
-from emotiwave_core.testing.batches import encoded_batch_and_empty
 from emotiwave_fusions.gated import Gated
 
 
@@ -29,16 +28,6 @@ class TestGatedLearned(TestGated):
     """`gated` with learned vectors for the absent."""
 
     missing = "learned"
-
-
-def batch() -> tuple[dict[str, Encoded], Tensor]:
-    """The contract's patterns of absence, with a sample that has nothing, and random pooled vectors in float64."""
-    encoded, present = encoded_batch_and_empty()
-    generator = torch.Generator().manual_seed(1)
-    return {
-        m: part._replace(pooled=torch.randn(part.pooled.shape, generator=generator).double())
-        for m, part in encoded.items()
-    }, present
 
 
 def fusion_of(encoded: dict[str, Encoded], missing: MissingKind = "zero") -> Gated:

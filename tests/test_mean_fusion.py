@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from fusing import batch
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Fusion
 from emotiwave_core.missing import MissingKind
 from emotiwave_core.testing import FusionContract
-from emotiwave_core.testing.batches import encoded_batch_and_empty
 from emotiwave_fusions.mean import Mean
 
 
@@ -28,16 +27,6 @@ class TestMeanLearned(TestMean):
     """`mean` with learned vectors for the absent."""
 
     missing = "learned"
-
-
-def batch() -> tuple[dict[str, Encoded], Tensor]:
-    """The contract's patterns of absence, with a sample that has nothing, and random pooled vectors in float64."""
-    encoded, present = encoded_batch_and_empty()
-    generator = torch.Generator().manual_seed(1)
-    return {
-        m: part._replace(pooled=torch.randn(part.pooled.shape, generator=generator).double())
-        for m, part in encoded.items()
-    }, present
 
 
 @torch.no_grad()

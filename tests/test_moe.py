@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fusing import batch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import variation
-from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Fusion
 from emotiwave_core.missing import MissingKind
 from emotiwave_core.sequence import masked_softmax
 from emotiwave_core.testing import FusionContract
-from emotiwave_core.testing.batches import encoded_batch_and_empty
 from emotiwave_fusions.moe import MixtureOfExperts, importance_loss
 
 
@@ -41,16 +40,6 @@ class TestBalancedMoE(TestMoE):
     """`moe` with the importance loss."""
 
     balance = 0.5
-
-
-def batch() -> tuple[dict[str, Encoded], Tensor]:
-    """The contract's patterns of absence, with a sample that has nothing, and random pooled vectors in float64."""
-    encoded, present = encoded_batch_and_empty()
-    generator = torch.Generator().manual_seed(1)
-    return {
-        m: part._replace(pooled=torch.randn(part.pooled.shape, generator=generator).double())
-        for m, part in encoded.items()
-    }, present
 
 
 @torch.no_grad()

@@ -1,13 +1,12 @@
 """The encoder `conformer`: convolution and self-attention over a shortened sequence, for long audio."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotiwave_core.attention import Attention, positions
+from emotiwave_core.attention import Attention, with_positions
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
 from emotiwave_core.options import fraction, one_of, positive, whole_heads
@@ -102,8 +101,7 @@ class Conformer(Encoder):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F], mask [B, T] bool of any pattern -> Encoded."""
         x, mask = self._shorten(zero_masked(x, mask), mask)
-        # Scaled as in Vaswani et al. 2017, section 3.4, so that the positions do not drown the content.
-        x = self.dropout(math.sqrt(self.out_features) * x + positions(x.shape[1], self.out_features, x))
+        x = self.dropout(with_positions(x))
         for block in self.blocks:
             x = block(x, mask)
         states = zero_masked(x, mask)
