@@ -153,7 +153,7 @@ def test_other_folds_can_be_scored(run: Path) -> None:
 
 
 def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
-    """Probabilities are those of a forward pass with the masks of the others cleared, whatever the batch size."""
+    """A prediction is that of a forward pass with the masks of the others cleared, whatever the batch size."""
     model, objective, recipe, _ = load_model(run, REGISTRY)
     corpus = open_corpus(tiny, recipe.data)
     fold = corpus.fold("all", objective)
@@ -168,12 +168,17 @@ def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
         for k, kept in enumerate(configurations(model.modalities)):
             columns = torch.tensor([m in kept for m in model.modalities])
             with torch.inference_mode():
-                due = objective.probabilities(model(inputs, keep(masks, columns)).logits)[0]
-            np.testing.assert_allclose(once[k, place], due, atol=2e-6)
+                due = model(inputs, keep(masks, columns)).logits
+            np.testing.assert_allclose(once.logits[k, place], due[0], atol=5e-6)
+            np.testing.assert_allclose(once.probabilities[k, place], objective.probabilities(due)[0], atol=2e-6)
+        with torch.inference_mode():
+            due = model(inputs, {m: torch.zeros_like(mask) for m, mask in masks.items()}).logits[0]
+        np.testing.assert_allclose(once.nothing, due, atol=5e-6)
         if place == 20:  # some of each missing modality are among the first
             break
     others = predict(model, objective, corpus.store, fold, batch_size=5, device=CPU)
-    np.testing.assert_allclose(once, others, atol=2e-6)
+    for whole, pieces in zip(once, others, strict=True):
+        np.testing.assert_allclose(whole, pieces, atol=5e-6)
 
 
 def test_each_modality_is_encoded_once(run: Path, tiny: Path) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,15 @@ from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objective import Objective
 from emotiwave_core.watchers import NOBODY, Watchers
 
-Probabilities = NDArray[np.float64]
+Array = NDArray[np.float64]
+
+
+class Predictions(NamedTuple):
+    """What a model says of N samples in all K = 2^M - 1 configurations, in the order of `configurations`."""
+
+    logits: Array  # [K, N, C]
+    probabilities: Array  # [K, N, C]
+    nothing: Array  # [C], the logits where every modality is absent: the same for every sample
 
 
 @torch.inference_mode()
@@ -36,11 +44,12 @@ def predict(
     device: torch.device,
     precision: str = "fp32",
     monitor: Monitor = SILENT,
-) -> Probabilities:
-    """Probabilities [K, N, C] of every configuration, in the order of `configurations`, for the samples of a fold."""
+) -> Predictions:
+    """Every configuration of every sample of a fold. Each modality is encoded once and fused 2^M - 1 times."""
     model.eval()
     kept = configurations(model.modalities)
     found: list[torch.Tensor] = []
+    nothing: torch.Tensor | None = None
     with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
         for batch in batches(store, fold.rows, fold.targets, batch_size, device):
             with autocast(device, precision):
@@ -51,16 +60,21 @@ def predict(
                     model.fuse(model.only(some, encoded, absent), present & _columns(model, some, device)).logits
                     for some in kept
                 ]
-            found.append(objective.probabilities(torch.stack(logits).float()).cpu())
+                if nothing is None:
+                    nothing = model.fuse(absent, torch.zeros_like(present[:1])).logits[0].float()
+            found.append(torch.stack(logits).float())
             step()
-    return torch.cat(found, dim=1).double().numpy()
+    assert nothing is not None, "a fold has samples"
+    together = torch.cat(found, dim=1)
+    pieces = (together, objective.probabilities(together), nothing)
+    return Predictions(*(piece.cpu().double().numpy() for piece in pieces))
 
 
 def score_all(
     objective: Objective,
     modalities: tuple[str, ...],
     targets: torch.Tensor,
-    probabilities: Probabilities,
+    probabilities: Array,
     thresholds: NDArray[np.float64] | None,
     watchers: Watchers = NOBODY,
 ) -> dict[str, Any]:
@@ -97,7 +111,7 @@ def write_predictions(
     objective: Objective,
     modalities: tuple[str, ...],
     fold: Fold,
-    probabilities: Probabilities,
+    probabilities: Array,
     thresholds: NDArray[np.float64] | None,
 ) -> None:
     """A row for each sample and configuration: id, interval, truth, prediction and the probability of every class.

@@ -1,13 +1,11 @@
 """A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import tomli_w
 import torch
 from filelock import FileLock, Timeout
@@ -16,10 +14,11 @@ from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.engine.blame import blamed
-from emotiwave_core.engine.checkpoint import LAST, describe, load_model
+from emotiwave_core.engine.checkpoint import LAST, describe
 from emotiwave_core.engine.device import seed_everything
-from emotiwave_core.engine.evaluate import predict, score_all, write_predictions
+from emotiwave_core.engine.evaluate import score_all, write_predictions
 from emotiwave_core.engine.train import HISTORY, train
+from emotiwave_core.engine.trained import DATA, check_unchanged, open_trained, read_data
 from emotiwave_core.errors import DataError, DivergedError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.files import out_of_space, write_json, write_text
 from emotiwave_core.model import FusionModel, assemble
@@ -29,7 +28,7 @@ from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_core.registry import Registry
 from emotiwave_core.watchers import Watchers
 
-RECIPE, DATA, SCORES, PREDICTIONS = "recipe.toml", "data.json", "scores.json", "predictions.csv"
+RECIPE, SCORES, PREDICTIONS = "recipe.toml", "scores.json", "predictions.csv"
 
 
 def start(
@@ -96,7 +95,7 @@ def _walk(
 ) -> dict[str, Any]:
     seed_everything(recipe.seed)
     corpus = open_corpus(data, recipe.data, monitor)
-    _check_unchanged(out, corpus)
+    check_unchanged(out, corpus)
     write_json(out / DATA, corpus.facts() | {"trained": read_data(out).get("trained", False)})
     for note in [*corpus.notes(), *strangers(recipe, registry, corpus)]:
         monitor.say(f"Note: {note}")
@@ -145,85 +144,28 @@ def evaluate(
     write: bool = False,
 ) -> dict[str, Any]:
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
-    model, objective, recipe, about = load_model(run, registry)
-    if corpus is None:
-        corpus = open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
-        if data is None:
-            _check_unchanged(run, corpus)
-            if fold in ("test", "all") and not read_data(run).get("trained"):
-                raise SettingsError(
-                    f"The training in {run} has not ended, and the test fold is not read before: "
-                    f"emotiwave run --resume {run}."
-                )
-    _check_fits(model, about, corpus)
-    chosen = corpus.fold(fold, objective)
-    model.to(device)
-    batch_size, precision = recipe.training.batch_size, recipe.training.precision
-    probabilities = predict(
-        model,
-        objective,
-        corpus.store,
-        chosen,
-        batch_size=batch_size,
-        device=device,
-        precision=precision,
-        monitor=monitor,
-    )
-    tuned = about["thresholds"]
-    thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
+    trained = open_trained(run, registry, monitor, corpus=corpus, data=data, fold=fold)
+    objective, modalities, chosen = trained.objective, trained.model.modalities, trained.fold
+    predictions = trained.predict(device, monitor)
+    watchers = find_watchers(trained.recipe, registry, monitor)
     scores = {
-        "dataset": corpus.dataset.name,
-        "synthetic": corpus.dataset.synthetic,
+        "dataset": trained.corpus.dataset.name,
+        "synthetic": trained.corpus.dataset.synthetic,
         "fold": fold,
-        "no_emotion": recipe.objective.no_emotion,
-    } | score_all(
-        objective, model.modalities, chosen.targets, probabilities, thresholds, find_watchers(recipe, registry, monitor)
-    )
+        "no_emotion": trained.recipe.objective.no_emotion,
+    } | score_all(objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, watchers)
     if write:
         from emotiwave_core.report.page import write_report
 
-        write_json(
-            run / DATA,
-            corpus.facts() | {"trained": True, "folds": {name: corpus.fold_facts(name, objective) for name in FOLDS}},
+        own = trained.corpus
+        folds = {name: own.fold_facts(name, objective) for name in FOLDS}
+        write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
+        write_predictions(
+            run / PREDICTIONS, own, objective, modalities, chosen, predictions.probabilities, trained.thresholds
         )
-        write_predictions(run / PREDICTIONS, corpus, objective, model.modalities, chosen, probabilities, thresholds)
         write_json(run / SCORES, scores)
         write_report(run)
     return scores
-
-
-def _check_unchanged(run: Path, corpus: Corpus) -> None:
-    """DataError where the run's own files or folds are not what they were: test videos may have been trained on."""
-    before, now = read_data(run), corpus.facts()
-    for key, what in (("sources", "The files"), ("folds_sha256", "The folds")):
-        if key in before and before[key] != now[key]:
-            raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
-
-
-def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
-    """DataError where the data set is not of the form that the model was trained on."""
-    if corpus.store.features != about["features"]:
-        raise DataError(
-            f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
-            "use a data set with the same modalities and widths."
-        )
-    if list(corpus.store.targets) != about["targets"]:
-        raise DataError(
-            f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
-            f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
-        )
-
-
-def read_data(run: Path) -> dict[str, Any]:
-    """`data.json` of a run; DataError where it is missing or damaged."""
-    try:
-        facts = json.loads((run / DATA).read_text(encoding="utf-8"))
-        facts["folder"]
-        return dict(facts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{run / DATA} is missing or damaged ({error}); give the folder of a run, or --data."
-        ) from error
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def validate(
         batch_size=settings.batch_size,
         device=device,
         precision=settings.precision,
-    )
+    ).probabilities
     truth = validation.targets.numpy().astype(np.int64)
     tuned = tune_thresholds(truth, probabilities) if objective.multi else None
     names = [name_of(configuration) for configuration in configurations(model.modalities)]

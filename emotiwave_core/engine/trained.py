@@ -1,0 +1,113 @@
+"""A trained run, opened to be asked: its model, and the fold of the data set that it is asked about."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
+from emotiwave_core.engine.checkpoint import load_model
+from emotiwave_core.engine.evaluate import Predictions, predict
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.model import FusionModel
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objective import Objective
+from emotiwave_core.recipe import Recipe
+from emotiwave_core.registry import Registry
+
+DATA = "data.json"
+
+
+@attrs.frozen(eq=False)
+class Trained:
+    """A run's model in eval(), and the samples to ask it about."""
+
+    run: Path
+    model: FusionModel
+    objective: Objective
+    recipe: Recipe
+    corpus: Corpus
+    fold: Fold
+    thresholds: NDArray[np.float64] | None  # [C], tuned on the validation fold of a multi-label run
+
+    def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
+        """What it says of every sample of the fold in every configuration."""
+        training = self.recipe.training
+        return predict(
+            self.model.to(device),
+            self.objective,
+            self.corpus.store,
+            self.fold,
+            batch_size=training.batch_size,
+            device=device,
+            precision=training.precision,
+            monitor=monitor,
+        )
+
+
+def open_trained(
+    run: Path,
+    registry: Registry,
+    monitor: Monitor = SILENT,
+    *,
+    corpus: Corpus | None = None,
+    data: Path | None = None,
+    fold: str = "test",
+) -> Trained:
+    """Open a run on a fold of its own data set, or of the one in `data`.
+
+    SettingsError where the training has not ended and the test fold is asked for; DataError where a file is damaged or
+    the data are not what the run was trained on.
+    """
+    model, objective, recipe, about = load_model(run, registry)
+    if corpus is None:
+        corpus = open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
+        if data is None:
+            check_unchanged(run, corpus)
+            if fold in ("test", "all") and not read_data(run).get("trained"):
+                raise SettingsError(
+                    f"The training in {run} has not ended, and the test fold is not read before: "
+                    f"emotiwave run --resume {run}."
+                )
+    _check_fits(model, about, corpus)
+    tuned = about["thresholds"]
+    thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
+    return Trained(run, model, objective, recipe, corpus, corpus.fold(fold, objective), thresholds)
+
+
+def check_unchanged(run: Path, corpus: Corpus) -> None:
+    """DataError where the run's own files or folds are not what they were: test videos may have been trained on."""
+    before, now = read_data(run), corpus.facts()
+    for key, what in (("sources", "The files"), ("folds_sha256", "The folds")):
+        if key in before and before[key] != now[key]:
+            raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
+
+
+def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
+    """DataError where the data set is not of the form that the model was trained on."""
+    if corpus.store.features != about["features"]:
+        raise DataError(
+            f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
+            "use a data set with the same modalities and widths."
+        )
+    if list(corpus.store.targets) != about["targets"]:
+        raise DataError(
+            f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
+            f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
+        )
+
+
+def read_data(run: Path) -> dict[str, Any]:
+    """`data.json` of a run; DataError where it is missing or damaged."""
+    try:
+        facts = json.loads((run / DATA).read_text(encoding="utf-8"))
+        facts["folder"]
+        return dict(facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{run / DATA} is missing or damaged ({error}); give the folder of a run, or --data."
+        ) from error
