@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 from attrs import validators
@@ -14,6 +14,7 @@ from emotiwave_core.options import CONVERTER, is_policy, structure
 
 ALL = "*"  # the key of the encoder that every modality takes which is not named
 PerModality = int | dict[str, int]
+Align = Literal["none", "words"] | float
 QUOTED = re.compile(r""" "[^"]*" | '[^']*' """, re.VERBOSE)
 
 
@@ -43,10 +44,23 @@ class DataSettings:
     complete_only: bool = False
     max_steps: PerModality = attrs.field(default=300, validator=_each_at_least_one)
     downsample: PerModality = attrs.field(default=1, validator=_each_at_least_one)
+    align: Align = attrs.field(default="none")  # average every modality over its words, or to so many steps a second
     folds: str = "auto"  # "auto": the data set's own, else random; "random"; or a file in the data set's folder
     rotation: int | None = None  # which fold of a file with fold0, fold1, … is the test fold
     ratios: list[float] = attrs.field(factory=lambda: [0.8, 0.1, 0.1])
     split_seed: int = attrs.field(default=42, validator=_at_least(0))
+
+    @align.validator
+    def _align(self, _: Any, value: Align) -> None:
+        if value == "none":
+            return
+        if not isinstance(value, str) and value <= 0:
+            raise ValueError(f"'align' must be above 0 steps a second, not {value:g}")
+        each = self.downsample.values() if isinstance(self.downsample, dict) else [self.downsample]
+        if any(number != 1 for number in each):
+            raise ValueError("'align' averages steps already: leave 'downsample' at 1, or set 'align' to none")
+        if isinstance(self.max_steps, dict):
+            raise ValueError("aligned modalities share their steps: with 'align', 'max_steps' is one number for all")
 
     @ratios.validator
     def _ratios(self, _: Any, value: list[float]) -> None:
@@ -217,6 +231,14 @@ def _encoders(value: Any, _: Any) -> dict[str, Part]:
     return {name: as_part(part) for name, part in value.items()}
 
 
+def _align(value: Any, _: Any) -> Align:
+    if value in ("none", "words"):
+        return cast(Align, value)
+    if isinstance(value, str | bool):
+        raise ValueError(f"{value!r} is neither none, words nor a number of steps a second")
+    return CONVERTER.structure(value, float)
+
+
 def _per_modality(value: Any, _: Any) -> PerModality:
     if isinstance(value, Mapping):
         return {str(name): CONVERTER.structure(number, int) for name, number in value.items()}
@@ -227,3 +249,4 @@ CONVERTER.register_structure_hook(Part, lambda value, _: as_part(value))
 CONVERTER.register_structure_hook_func(is_policy, lambda value, _: part_table(as_part(value)))  # a part inside a part
 CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
 CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)
+CONVERTER.register_structure_hook_func(lambda kind: kind == Align, _align)

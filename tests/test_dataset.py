@@ -10,6 +10,7 @@ from emotiwave_core.errors import DataError
 GOOD = """
 name = "Mine"
 synthetic = true
+words = "w.csd"
 [modalities]
 voice = "a.csd"
 face = "sub/b.csd"
@@ -26,7 +27,7 @@ file = "folds.json"
 def folder(tmp_path: Path) -> Path:
     """A folder with the files that GOOD names (what is in them is not looked at)."""
     (tmp_path / "sub").mkdir()
-    for name in ("a.csd", "sub/b.csd", "l.csd", "folds.json"):
+    for name in ("a.csd", "sub/b.csd", "l.csd", "w.csd", "folds.json"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -43,6 +44,7 @@ def test_everything_that_is_described_is_read(folder: Path) -> None:
     assert (dataset.name, dataset.synthetic, list(dataset.modalities)) == ("Mine", True, ["voice", "face"])
     assert dataset.modalities["face"] == folder / "sub/b.csd"
     assert (dataset.labels, dataset.folds) == (folder / "l.csd", folder / "folds.json")
+    assert dataset.words == folder / "w.csd"
     assert (dataset.targets, dataset.columns) == (("happy", "sad"), ("sad", "happy"))
 
 
@@ -51,6 +53,15 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
     dataset = load_dataset(describe(folder, '[modalities]\nvoice = "a.csd"\n[labels]\nfile = "l.csd"\n'))
     assert (dataset.name, dataset.targets, dataset.columns, dataset.folds) == (folder.name, None, None, None)
     assert not dataset.synthetic
+    assert dataset.words is None
+
+
+def test_the_standard_words_are_known_beside_a_description(folder: Path) -> None:
+    """CMU-MOSEI's transcripts are known by name, also where dataset.toml names none; what it names wins."""
+    (folder / "CMU_MOSEI_TimestampedWords.csd").touch()
+    assert load_dataset(describe(folder, GOOD)).words == folder / "w.csd"
+    silent = load_dataset(describe(folder, GOOD.replace('words = "w.csd"\n', "")))
+    assert silent.words == folder / "CMU_MOSEI_TimestampedWords.csd"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,8 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
         ('name = "Mine"', 'name = ""', "'name' is '', not a text"),
         ('name = "Mine"', 'nmae = "Mine"', "unknown key 'nmae'. Did you mean 'name'"),
         ("synthetic = true", 'synthetic = "no"', "'synthetic' is 'no', not true or false"),
+        ('"w.csd"', '"v.csd"', "'words' names .*v.csd, which is not there"),
+        ('"w.csd"', "3", "'words' is 3, not a text"),
         ("[modalities]", "[modality]", "unknown key 'modality'. Did you mean 'modalities'"),
         ('[modalities]\nvoice = "a.csd"\nface = "sub/b.csd"', "", r"table \[modalities\] is missing"),
         ('[modalities]\nvoice = "a.csd"\nface = "sub/b.csd"', "[modalities]", "needs at least one"),
@@ -112,6 +125,7 @@ def test_the_standard_names_need_no_description(tmp_path: Path) -> None:
         "text": "CMU_MOSEI_TimestampedWordVectors.csd",
         "visual": "CMU_MOSEI_VisualFacet42.csd",
     }
+    assert dataset.words == tmp_path / "CMU_MOSEI_TimestampedWords.csd"
     assert dataset.targets == EMOTIONS == ("happy", "sad", "anger", "surprise", "disgust", "fear")
     assert dataset.folds == tmp_path / "cmu_mosei_std_folds.py"
     (tmp_path / "folds.json").touch()

@@ -108,6 +108,9 @@ def test_words_are_counted_with_their_pauses(sick: Path) -> None:
     facts = inspect_folder(sick)["files"]["words.csd"]
     assert (facts["kind"], facts["pauses"], facts["role"], facts["steps"]) == ("words", 2, None, 4)
     assert "nan" not in facts
+    described = (sick / "dataset.toml").read_text()
+    (sick / "dataset.toml").write_text(f'words = "words.csd"\n{described}')
+    assert inspect_folder(sick)["files"]["words.csd"]["role"] == "words"
 
 
 def test_ids_are_compared_between_the_files(sick: Path) -> None:

@@ -68,6 +68,15 @@ def test_a_recipe_survives_toml(recipe: Recipe) -> None:
     assert Recipe.from_table(tomllib.loads(tomli_w.dumps(recipe.to_table())), "test") == recipe
 
 
+@pytest.mark.parametrize("align", ["none", "words", 10, 0.5])
+def test_alignment_is_none_words_or_a_rate(align: str | float) -> None:
+    """Each of them is read as it is written, with averaging by `downsample` only where there is none of it."""
+    recipe = Recipe.from_table({"data": {"align": align, "downsample": {"audio": 1}}}, "mine")
+    assert recipe.data.align == align
+    assert Recipe.from_table(tomllib.loads(tomli_w.dumps(recipe.to_table())), "test") == recipe
+    assert Recipe.from_table({"data": {"downsample": 3, "max_steps": {"audio": 9}}}, "mine").data.align == "none"
+
+
 @pytest.mark.parametrize("name", sorted(load_registry().recipes))
 def test_shipped_recipes_are_valid_and_complete(name: str) -> None:
     """Every shipped recipe reads, and its full form reads as the same."""
@@ -90,6 +99,15 @@ def test_shipped_recipes_are_valid_and_complete(name: str) -> None:
         ({"data": {"max_steps": 0}}, "must be 1 or more"),
         ({"data": {"max_steps": {"text": 0}}}, "must be 1 or more"),
         ({"data": {"ratios": [0.5, 0.5]}}, "three positive numbers"),
+        ({"data": {"align": "yes"}}, r"'data\.align': 'yes' is neither none, words nor a number of steps a second"),
+        ({"data": {"align": "10"}}, "'10' is neither none, words nor a number"),
+        ({"data": {"align": True}}, "True is neither none, words nor a number"),
+        ({"data": {"align": float("inf")}}, "inf is not a number"),
+        ({"data": {"align": 0}}, "'align' must be above 0 steps a second, not 0"),
+        ({"data": {"align": -0.5}}, "'align' must be above 0 steps a second, not -0.5"),
+        ({"data": {"align": "words", "downsample": 2}}, "'align' averages steps already: leave 'downsample' at 1"),
+        ({"data": {"align": 10, "downsample": {"audio": 1, "text": 3}}}, "'align' averages steps already"),
+        ({"data": {"align": 10, "max_steps": {"audio": 1}}}, "'max_steps' is one number for all"),
         ({"encoder": 3}, "neither an encoder's name nor a table"),
         ({"fusion": {"width": 3}}, "nor a table with a 'name'"),
         ({"seed": -1}, "seed"),

@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from emotiwave_core.data.align import average, grouped
 from emotiwave_core.data.dataset import Dataset, load_dataset
-from emotiwave_core.data.packing import Options, downsample, fingerprint
+from emotiwave_core.data.packing import Options, fingerprint
 from emotiwave_core.data.store import Store, default_folder, open_store
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.monitor import Monitor
@@ -76,7 +77,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def averaged(rows: list[list[float]], k: int, width: int) -> list[list[float]]:
-    """The mean of the finite values of each k rows, in plain Python: the definition of `downsample`."""
+    """The mean of the finite values of each k rows, in plain Python: the definition of `data.downsample`."""
     result = []
     for start in range(0, len(rows), k):
         columns = [[row[c] for row in rows[start : start + k] if np.isfinite(row[c])] for c in range(width)]
@@ -96,12 +97,16 @@ def averaged(rows: list[list[float]], k: int, width: int) -> list[list[float]]:
 def test_downsample_is_the_mean_of_the_finite_values(features: np.ndarray, k: int) -> None:
     """Each k steps become their mean over finite values, 0 where none is; the last ones may be fewer."""
     expected = np.array(averaged(features.astype(np.float64).tolist(), k, features.shape[1]))
-    np.testing.assert_allclose(downsample(features, k), expected, rtol=1e-6, atol=1e-6)
-    assert downsample(features, k).dtype == np.float32
+    edges = np.arange(len(features) + 1.0)
+    found = average(features, grouped(np.stack([edges[:-1], edges[1:]], axis=1), np.arange(len(features)), k))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    assert found.dtype == np.float32
 
 
-def plain_samples(dataset: Dataset, name: str, limit: int | None, k: int) -> dict[str, list[list[float]]]:
-    """{sample: its steps} by a plain loop over h5py."""
+def plain_samples(
+    dataset: Dataset, name: str, limit: int | None, k: int
+) -> dict[str, tuple[list[list[float]], list[list[float]]]]:
+    """{sample: its steps and their times} by a plain loop over h5py."""
     found = {}
     with h5py.File(dataset.labels) as labels, h5py.File(dataset.modalities[name]) as file:
         root = file["anything/data"]
@@ -114,10 +119,12 @@ def plain_samples(dataset: Dataset, name: str, limit: int | None, k: int) -> dic
                     )
                     for (low, high), features in table:
                         if (low < end and high > start) or (start == end and low == start):
-                            steps.append((low, features))
-                steps.sort(key=lambda pair: pair[0])
-                taken = [features for _, features in steps][: None if limit is None else limit * k]
-                found[f"{video}[{row}]"] = averaged(taken, k, len(taken[0])) if taken else []
+                            steps.append((low, high, features))
+                steps.sort(key=lambda step: step[0])
+                del steps[len(steps) if limit is None else limit * k :]
+                taken = [features for _, _, features in steps]
+                times = [[low, steps[min(n * k + k, len(steps)) - 1][1]] for n, (low, _, _) in enumerate(steps[::k])]
+                found[f"{video}[{row}]"] = (averaged(taken, k, len(taken[0])) if taken else [], times)
     return found
 
 
@@ -127,12 +134,15 @@ def test_the_store_holds_what_a_plain_loop_cuts(dirty: Dataset, tmp_path: Path, 
     options = Options(max_steps={} if limit is None else {"fast": limit}, downsample={"fast": k})
     store = open_store(dirty, options, tmp_path)
     plain = {"fast": plain_samples(dirty, "fast", limit, k), "slow": plain_samples(dirty, "slow", None, 1)}
-    assert list(store.ids) == [sample for sample in plain["fast"] if plain["fast"][sample] or plain["slow"][sample]]
+    assert list(store.ids) == [name for name in plain["fast"] if plain["fast"][name][0] or plain["slow"][name][0]]
     for name in store.modalities:
         for row, sample in enumerate(store.ids):
-            expected = np.array(plain[name][sample]).reshape(-1, store.features[name])
+            steps, times = plain[name][sample]
+            expected = np.array(steps).reshape(-1, store.features[name])
             np.testing.assert_allclose(store.sequence(name, row), expected, rtol=1e-6, atol=1e-7)
+            np.testing.assert_array_equal(store.times(name, row), np.array(times, dtype=np.float32).reshape(-1, 2))
             assert store.lengths(name)[row] == len(expected)
+            assert store.present(name, row).tolist() == [True] * len(expected)
     with h5py.File(dirty.labels) as labels:
         for row, sample in enumerate(store.ids):
             video, number = sample[:2], int(sample[3])
@@ -240,6 +250,7 @@ def assert_same(left: Store, right: Store) -> None:
     assert torch.equal(left.intervals, right.intervals)
     for name in left.modalities:
         assert torch.equal(left.values[name], right.values[name])
+        assert torch.equal(left.step_times[name], right.step_times[name])
         np.testing.assert_array_equal(left.offsets[name], right.offsets[name])
 
 
@@ -261,7 +272,7 @@ def test_it_is_a_plain_safetensors_file(dirty: Dataset, tmp_path: Path) -> None:
     assert sorted(path.name for path in store.path.iterdir()) == ["arrays.safetensors", "store.json"]
     arrays = safetensors.numpy.load_file(store.path / "arrays.safetensors")
     assert set(arrays) == {"labels", "intervals"} | {
-        f"{n}.{a}" for n in store.modalities for a in ("values", "offsets")
+        f"{n}.{a}" for n in store.modalities for a in ("values", "offsets", "times")
     }
     for name in store.modalities:
         assert arrays[f"{name}.offsets"][-1] == len(arrays[f"{name}.values"])
@@ -305,6 +316,8 @@ def test_another_source_or_option_is_another_store(tiny: Path, tmp_path: Path) -
                 Options(max_steps={"text": 3}),
                 Options(max_steps={"audio": 3}),
                 Options(downsample={"text": 3}),
+                Options(align="words"),
+                Options(align=2.0),
             )
         ),
     ]

@@ -42,9 +42,12 @@ def gather(store: Store, modality: str, rows: NDArray[np.int64]) -> tuple[Tensor
     lengths = store.lengths(modality)[rows]
     steps = max(int(lengths.max(initial=1)), 1)
     x = torch.zeros(len(rows), steps, store.features[modality])
+    mask = torch.arange(steps) < torch.from_numpy(lengths)[:, None]
     for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         x[place, :length] = store.sequence(modality, int(row))
-    return x, torch.arange(steps) < torch.from_numpy(lengths)[:, None]
+        if store.step_present is not None:
+            mask[place, :length] = store.present(modality, int(row))
+    return x, mask
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
@@ -54,19 +57,25 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def feature_statistics(store: Store, modality: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean [F] and 1 / deviation [F] of a modality over all steps of some samples, in float64.
+    """Mean [F] and 1 / deviation [F] of a modality over all steps that some samples have of it, in float64.
 
     Two passes, sample by sample. A constant feature gets 0, so that it says nothing (its deviation is rounding error).
     """
     width = store.features[modality]
     count, total = 0, torch.zeros(width, dtype=torch.float64)
     for row in rows:
-        x = store.sequence(modality, int(row)).double()
+        x = _there(store, modality, int(row))
         count, total = count + len(x), total + x.sum(dim=0)
     mean = total / max(count, 1)
     squares = torch.zeros(width, dtype=torch.float64)
     for row in rows:
-        squares += (store.sequence(modality, int(row)).double() - mean).square().sum(dim=0)
+        squares += (_there(store, modality, int(row)) - mean).square().sum(dim=0)
     deviation = (squares / max(count, 1)).sqrt()
     constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
     return mean.float(), torch.where(constant, 0.0, 1.0 / deviation.clamp(min=1e-30)).float()
+
+
+def _there(store: Store, modality: str, row: int) -> Tensor:
+    """The steps in which a sample has a modality, [T, F] float64."""
+    x = store.sequence(modality, row)
+    return (x if store.step_present is None else x[store.present(modality, row)]).double()

@@ -104,6 +104,7 @@ def open_corpus(folder: Path, settings: DataSettings, monitor: Monitor = SILENT)
         complete_only=settings.complete_only,
         max_steps=per_modality(settings.max_steps, dataset),
         downsample=per_modality(settings.downsample, dataset),
+        align=settings.align,
     )
     store = open_store(dataset, options, monitor=monitor)
     return Corpus(dataset, store, find_folds(dataset, settings, store.videos))

@@ -16,6 +16,7 @@ STANDARD = {
     "visual": ("CMU_MOSEI_VisualOpenFace2.csd", "CMU_MOSEI_VisualFacet42.csd"),
 }
 STANDARD_LABELS = "CMU_MOSEI_Labels.csd"
+STANDARD_WORDS = "CMU_MOSEI_TimestampedWords.csd"
 STANDARD_FOLDS = ("folds.json", "cmu_mosei_std_folds.py")
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
@@ -31,6 +32,7 @@ class Dataset:
     targets: tuple[str, ...] | None = None  # the emotions, by name; None: every label column but sentiment
     columns: tuple[str, ...] | None = None  # names of the label columns, for a file that does not tell them
     folds: Path | None = None
+    words: Path | None = None  # the transcripts, word by word
     synthetic: bool = False
 
 
@@ -53,7 +55,15 @@ def load_dataset(folder: Path) -> Dataset:
             "name, [modalities] and [labels] as the README shows."
         )
     folds = next((folder / name for name in STANDARD_FOLDS if (folder / name).is_file()), None)
-    return Dataset("CMU-MOSEI", folder, modalities, folder / STANDARD_LABELS, targets=EMOTIONS, folds=folds)
+    return Dataset(
+        "CMU-MOSEI",
+        folder,
+        modalities,
+        folder / STANDARD_LABELS,
+        targets=EMOTIONS,
+        folds=folds,
+        words=_standard_words(folder),
+    )
 
 
 def _described(folder: Path) -> Dataset:
@@ -62,7 +72,7 @@ def _described(folder: Path) -> Dataset:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid TOML: {error}.") from error
-    _known(path, "", table, {"name", "synthetic", "modalities", "labels", "folds"})
+    _known(path, "", table, {"name", "synthetic", "words", "modalities", "labels", "folds"})
     labels = _table(path, table, "labels")
     _known(path, "labels.", labels, {"file", "targets", "columns"})
     folds = _table(path, table, "folds") if "folds" in table else {}
@@ -81,8 +91,13 @@ def _described(folder: Path) -> Dataset:
         targets=_names(path, "labels.targets", labels.get("targets")),
         columns=_names(path, "labels.columns", labels.get("columns")),
         folds=_file(path, "folds.file", folds["file"]) if "file" in folds else None,
+        words=_file(path, "words", table["words"]) if "words" in table else _standard_words(folder),
         synthetic=synthetic,
     )
+
+
+def _standard_words(folder: Path) -> Path | None:
+    return folder / STANDARD_WORDS if (folder / STANDARD_WORDS).is_file() else None
 
 
 def _known(path: Path, prefix: str, table: Mapping[str, Any], keys: set[str]) -> None:

@@ -151,7 +151,8 @@ def _labels(file: CsdFile, dataset: Dataset) -> dict[str, Any]:
 
 
 def _files(dataset: Dataset) -> dict[Path, str]:
-    return {**{path: name for name, path in dataset.modalities.items()}, dataset.labels: "labels"}
+    words = {dataset.words: "words"} if dataset.words else {}
+    return {**words, **{path: name for name, path in dataset.modalities.items()}, dataset.labels: "labels"}
 
 
 def _ids(videos: dict[str, set[str]]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ FEWEST_VIDEOS = 15  # five in a fold, of two segments or more: every class is th
 DATASET_TOML = """\
 name = "Synthetic sample (planted emotions)"
 synthetic = true
+words = "SYNTHETIC_Words.csd"
 [modalities]
 text = "SYNTHETIC_WordVectors.csd"
 audio = "SYNTHETIC_Audio74.csd"

@@ -1,7 +1,7 @@
 """Samples: labelled segments of videos, or whole videos, and the steps of a sequence that belong to them."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 import attrs
@@ -14,6 +14,7 @@ from emotiwave_core.data.labels import LabelColumns, label_columns
 from emotiwave_core.errors import DataError
 
 Unit = Literal["segment", "video"]
+Times = float | NDArray[np.float64]
 
 
 class _Row(NamedTuple):
@@ -96,7 +97,7 @@ def entries_by_video(keys: tuple[str, ...]) -> dict[str, list[str]]:
 
 def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
     """The steps that have finite bounds, by their start (stable)."""
-    finite = np.flatnonzero(np.isfinite(intervals).all(axis=1))
+    finite = np.flatnonzero(np.isfinite(intervals[:, 0]) & np.isfinite(intervals[:, 1]))
     return finite[np.argsort(intervals[finite, 0], kind="stable")]
 
 
@@ -106,33 +107,64 @@ def cut(intervals: NDArray[np.float64], start: float, end: float) -> NDArray[np.
     A step belongs when it overlaps the segment for some time, as in the CMU-MultimodalSDK's align. A step or segment
     of zero length is an instant: it belongs when it lies in the other's [start, end), or both are the same instant.
     """
-    low, high = np.minimum(intervals[:, 0], intervals[:, 1]), np.maximum(intervals[:, 0], intervals[:, 1])
-    overlap = (low < end) & (high > start)
-    instant = (low == high) & (low >= start) & ((low < end) | (start == end) & (low == start))
-    if start == end:
-        overlap |= (low <= start) & (high > start)
-    belongs = overlap | instant
     order = in_time_order(intervals)
-    return np.asarray(order[belongs[order]])
+    low, high = bounds(intervals[order]).T
+    return np.asarray(order[overlap(low, high, start, end)])
+
+
+def bounds(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intervals [T, 2] with those put right that are reversed."""
+    first, second = intervals[:, 0], intervals[:, 1]
+    return np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
+
+
+def overlap(low: Times, high: Times, start: Times, end: Times) -> NDArray[np.bool_]:
+    """Whether the steps from `low` to `high` belong to [start, end), as `cut` says; all four are broadcast."""
+    instant = (low == high) & (low >= start) & ((low < end) | (start == end) & (low == start))
+    belongs = (low < end) & (high > start) | instant | (start == end) & (low <= start) & (high > start)
+    return np.asarray(belongs)
+
+
+def entries_of(keys: Collection[str], sample: str, unit: Unit) -> tuple[tuple[str, ...], bool]:
+    """The entries, among those of a video, that hold a sample, and whether they hold nothing else.
+
+    In a file aligned to segments the entry `id[3]` is the sample `id[3]`, whole, and a sample without an entry is
+    missing (its neighbours overlap it); elsewhere a segment is a part of the entry that its label row is of. A video
+    is all of its entries.
+    """
+    if unit == "video":
+        return tuple(keys), True
+    labelled = split_key(sample)[0]
+    if sample in keys or labelled not in keys:
+        return ((sample,) if sample in keys else ()), True
+    return (labelled,), False
+
+
+def places(
+    entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range, unit: Unit
+) -> Iterator[tuple[int, slice, bool]]:
+    """Of each sample of one video that has an entry: where that lies among all entries put end to end.
+
+    With it whether the entry is the sample, whole, or holds more. entries {key: intervals [T, 2]}.
+    """
+    ends = np.cumsum([len(intervals) for intervals in entries.values()]).tolist()
+    spans = {key: slice(end - len(entries[key]), end) for key, end in zip(entries, ends, strict=True)}
+    for row in rows:
+        names, whole = entries_of(entries, samples.ids[row], unit)
+        if names:
+            yield row, slice(spans[names[0]].start, spans[names[-1]].stop), whole
 
 
 def cut_samples(
     entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range, unit: Unit
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """The steps of each sample of one video in one modality, as rows of its entries put end to end.
+    """The steps of each sample of one video that has an entry, as rows of all entries put end to end."""
+    every = end_to_end(entries)
+    for row, place, whole in places(entries, samples, rows, unit):
+        own = every[place]
+        yield row, place.start + (in_time_order(own) if whole else cut(own, *samples.intervals[row]))
 
-    entries {key: intervals [T, 2]}. In a file aligned to segments the entry `id[3]` is the sample `id[3]`, whole, and
-    a sample without an entry is missing (its neighbours overlap it); elsewhere a segment is cut by its interval from
-    the entry that its label row is of. A video takes everything.
-    """
-    if not entries:
-        return
-    starts = dict(zip(entries, np.cumsum([0, *map(len, entries.values())]), strict=False))
-    for row in rows:
-        own = samples.ids[row]
-        if unit == "video":
-            yield row, in_time_order(np.concatenate(list(entries.values())))
-        elif own in entries:
-            yield row, starts[own] + in_time_order(entries[own])
-        elif (labelled := split_key(own)[0]) in entries:
-            yield row, starts[labelled] + cut(entries[labelled], *samples.intervals[row])
+
+def end_to_end(entries: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The intervals of all entries as one array [T, 2]."""
+    return np.concatenate([np.empty((0, 2)), *entries.values()])

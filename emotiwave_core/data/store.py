@@ -1,9 +1,9 @@
 """The store: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
 
 A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each modality `NAME.values` [steps, F] and
-`NAME.offsets` [N + 1]; `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of
-the arrays and of itself). It is built beside and renamed, under a lock, so that two runs that start together build it
-once.
+`NAME.offsets` [N + 1], `NAME.times` [steps, 2] seconds of the video, in an aligned store also `NAME.present` [steps];
+`labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of the arrays and of
+itself). It is built beside and renamed, under a lock, so that two runs that start together build it once.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,7 +27,7 @@ from emotiwave_core.errors import DataError, ResourceError
 from emotiwave_core.files import out_of_space, sha256_of, sync_folder, write_json
 from emotiwave_core.monitor import SILENT, Monitor
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS = "arrays.safetensors"
 
 
@@ -42,6 +43,8 @@ class Store:
     intervals: Tensor  # [N, 2] float64 seconds
     values: dict[str, Tensor]  # {modality: [steps, F] float32}
     offsets: dict[str, NDArray[np.int64]]  # {modality: [N + 1]}
+    step_times: dict[str, Tensor]  # {modality: [steps, 2] float32}
+    step_present: dict[str, Tensor] | None  # {modality: [steps] bool}, of an aligned store
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,13 +65,30 @@ class Store:
         return tuple(self.facts["targets"])
 
     def lengths(self, modality: str) -> NDArray[np.int64]:
-        """The steps of every sample in a modality, [N]; 0 where it is missing."""
+        """The steps of every sample in a modality, [N]; 0 where it is missing.
+
+        In an aligned store they are as many in every modality, and `present` says in which of them there is something.
+        """
         return np.diff(self.offsets[modality])
 
     def sequence(self, modality: str, sample: int) -> Tensor:
-        """One sample's steps in a modality, [T, F]."""
-        start, end = self.offsets[modality][sample : sample + 2]
-        return self.values[modality][start:end]
+        """One sample's steps in a modality, [T, F]; zeros where it is not present."""
+        return self.values[modality][self._steps(modality, sample)]
+
+    def times(self, modality: str, sample: int) -> Tensor:
+        """The start and the end of one sample's steps in a modality, [T, 2] float32, in seconds of the video."""
+        return self.step_times[modality][self._steps(modality, sample)]
+
+    def present(self, modality: str, sample: int) -> Tensor:
+        """In which steps of a sample a modality has something, [T] bool: in all, but in an aligned store."""
+        steps = self._steps(modality, sample)
+        if self.step_present is None:
+            return torch.ones(steps.stop - steps.start, dtype=torch.bool)
+        return self.step_present[modality][steps]
+
+    def _steps(self, modality: str, sample: int) -> slice:
+        start, end = self.offsets[modality][sample : sample + 2].tolist()
+        return slice(start, end)
 
 
 def default_folder() -> Path:
@@ -116,7 +136,7 @@ def _open(path: Path, key: str) -> Store:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise DataError(str(error)) from error
-    modalities = facts["modalities"]
+    modalities, aligned = facts["modalities"], facts["options"]["align"] != "none"
     return Store(
         path=path,
         facts=facts,
@@ -126,6 +146,8 @@ def _open(path: Path, key: str) -> Store:
         intervals=tensors["intervals"],
         values={name: tensors[f"{name}.values"] for name in modalities},
         offsets={name: tensors[f"{name}.offsets"].numpy() for name in modalities},
+        step_times={name: tensors[f"{name}.times"] for name in modalities},
+        step_present={name: tensors[f"{name}.present"] for name in modalities} if aligned else None,
     )
 
 
@@ -156,7 +178,7 @@ def _write_arrays(path: Path, packer: Packer) -> None:
     position = 0
     for name, (kind, shape) in arrays.items():
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
-        code = {"float32": "F32", "float64": "F64", "int64": "I64"}[kind]
+        code = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}[kind]
         header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, position + size]}
         position += size
     text = json.dumps(header).encode()
@@ -166,10 +188,10 @@ def _write_arrays(path: Path, packer: Packer) -> None:
         if hasattr(os, "posix_fallocate") and position:
             os.posix_fallocate(file.fileno(), 0, start + position)  # a full disk is noticed now, not after an hour
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in arrays:
-            file.seek(start + header[name]["data_offsets"][0])
-            for piece in packer.pieces(name):
-                file.write(piece.tobytes())
+        places = {name: start + header[name]["data_offsets"][0] for name in arrays}
+        for name, piece in packer.pieces():
+            file.seek(places[name])
+            places[name] += file.write(piece.tobytes())
         file.flush()
         os.fsync(file.fileno())
 
