@@ -52,6 +52,13 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F] with T >= 1, mask [B, T] bool (any pattern, also a row without a step) -> Encoded."""
 
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """For an encoder that weighs its steps: the share of each in `pooled`, [B, T]. Optional; else None.
+
+        Rows sum to 1 over the steps that are set and are 0 elsewhere. It is asked for in `eval()`, to be shown.
+        """
+        return None
+
 
 class Fusion(nn.Module, ABC):
     """All encoded modalities to one vector.

@@ -93,19 +93,21 @@ class FusionModel(nn.Module):
         return self.fuse(rest, present_in(left)), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
-        """Every modality through its encoder, none knowing of the others."""
+        """Every modality in `masks` through its encoder, none knowing of the others."""
         encoded = {}
-        for m, encoder in self.encoders.items():
-            x, mask = inputs[m], masks[m]
-            if m in self.scalers:
-                x = self.scalers[m](x)
-            x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
-            if self.absent == "zeros":
-                x, mask = self._padded(m, x)
-            encoded[m] = encoder(x, mask)
+        for m in (m for m in self.encoders if m in masks):
+            encoder = self.encoders[m]
+            encoded[m] = encoder(*self.prepare(m, inputs[m], masks[m]))
             if not isinstance(encoded[m], Encoded):
                 _wrong_type(encoder, encoded[m], "Encoded(states, pooled, mask)")
         return encoded
+
+    def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What an encoder is given: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
+        if modality in self.scalers:
+            x = self.scalers[modality](x)
+        x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
+        return self._padded(modality, x) if self.absent == "zeros" else (x, mask)
 
     def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
         """encoded {m: Encoded}, present [B, M] bool -> Output."""

@@ -21,8 +21,11 @@ class AttentionPool(nn.Module):
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """states [B, T, D], mask [B, T] -> [B, D]; zero where no step is set."""
         states = zero_masked(states, mask)
-        weights = masked_softmax(self.score(states).squeeze(-1), mask)  # [B, T]
-        return torch.einsum("bt,btd->bd", weights.to(states.dtype), states)
+        return torch.einsum("bt,btd->bd", self.weights(states, mask).to(states.dtype), states)
+
+    def weights(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The weight of every state, [B, T]; states [B, T, D] must be numbers where they are masked."""
+        return masked_softmax(self.score(states).squeeze(-1), mask)
 
 
 class Pool(nn.Module):
@@ -39,3 +42,7 @@ class Pool(nn.Module):
             pooled: Tensor = self.attention(states, mask)
             return pooled
         return {"last": last_step, "mean": masked_mean, "max": masked_max}[self.pooling](states, mask)
+
+    def weights(self, states: Tensor, mask: Tensor) -> Tensor | None:
+        """The weight [B, T] of every state in "attention"; None for the others, which have learned none."""
+        return None if self.attention is None else self.attention.weights(zero_masked(states, mask), mask)

@@ -57,6 +57,10 @@ class Bidirectional(Encoder):
         pooled = self._last(states, mask, first=tight[:, 0]) if self.pool is None else self.pool(states, mask)
         return Encoded(states, pooled, mask)
 
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """The weights of the pooling "attention", [B, T]; None with another."""
+        return None if self.pool is None else self.pool.weights(self(x, mask).states, mask)
+
     def _run(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """steps [B, T, F], of which the first lengths[b] count -> states [B, T, 2H]; the rest means nothing."""
         # In both directions the padding comes after the sequence, so it cannot touch the states before it.

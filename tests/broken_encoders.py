@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.interfaces import Encoded, Encoder
-from emotiwave_core.sequence import masked_mean, zero_masked
+from emotiwave_core.sequence import masked_mean, masked_softmax, zero_masked
 
 
 class SoundEncoder(Encoder):
@@ -205,6 +205,34 @@ class CentresTheBatch(SoundEncoder):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
         return encoded._replace(pooled=encoded.pooled - encoded.pooled.mean(dim=0))
+
+
+class AttendsToPadding(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.linear(zero_masked(x, mask))[..., 0].softmax(dim=1)
+
+
+class AttendsToMoreThanAll(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return 0.5 * mask.float()
+
+
+class AttendsToStates(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return masked_softmax(self.linear(zero_masked(x, mask))[..., 0], mask)[:, ::2]
+
+
+class AttendsToNaN(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return mask * x[..., 0].abs() / (mask * x[..., 0].abs()).sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 class RunsOverTheBatch(SoundEncoder):

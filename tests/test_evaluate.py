@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from datasets import EMOTIONS, WIDTHS, write_csd, write_dataset
-from sklearn.metrics import f1_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 from training import CPU, REGISTRY, evaluate, small, start
 
+from emotiwave_core.cli.console import print_scores
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.engine.checkpoint import ABOUT, load_model
 from emotiwave_core.engine.evaluate import predict, score_all
 from emotiwave_core.engine.run import DATA, PREDICTIONS, SCORES
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, PluginError
+from emotiwave_core.intervals import macro_f1_interval
 from emotiwave_core.masking import keep
 from emotiwave_core.objective import make_objective
 from emotiwave_core.recipe import ObjectiveSettings
@@ -84,6 +86,92 @@ def test_predictions_agree_with_scores(finished: Path) -> None:
             assert (one["support"], one["predicted"]) == (support[c], found[:, c].sum())
         one_answer = len({row["predicted"] for row in some}) == 1
         assert (entry["collapsed"] is not None) == one_answer
+
+
+def test_intervals_and_calibration_agree_with_predictions(finished: Path) -> None:
+    """From predictions.csv alone: intervals by the video of each row, the same resamples for all, and the bins."""
+    scores, rows = read(finished)
+    classes = scores["classes"]
+    each = []
+    for name, entry in scores["configurations"].items():
+        some = [row for row in rows if row["configuration"] == name]
+        videos = [row["id"].partition("[")[0] for row in some]
+        truth, found = (as_matrix([row[key] for row in some], classes) for key in ("truth", "predicted"))
+        due = macro_f1_interval(truth, found, videos, len(classes))
+        assert due is not None
+        assert entry["macro_f1_interval"] == pytest.approx(due.tolist())
+        for c, one in enumerate(entry["classes"].values()):
+            alone = macro_f1_interval(truth[:, [c]], found[:, [c]], videos, 1)
+            assert alone is not None
+            assert one["f1_interval"] == pytest.approx(alone.tolist())
+        chances = np.array([[float(row[f"p({c})"]) for c in classes] for row in some])
+        answers = chances.size if scores["objective"] == "multi" else len(some)
+        assert sum(one["count"] for one in entry["calibration"]["bins"]) == answers
+        known = [c for c in range(len(classes)) if truth[:, c].any()]
+        precision = [average_precision_score(truth[:, c], chances[:, c]) for c in known]
+        assert entry["average_precision"] == pytest.approx(np.mean(precision), abs=0.02)  # ties by rounding to 6 places
+        each.append(found)
+    assert scores["interval"] == {"level": 0.95, "resamples": 1000, "unit": "video", "videos": 6, "seed": 0}
+    low, high = scores["mean_macro_f1_interval"]
+    widest = max(np.diff(entry["macro_f1_interval"])[0] for entry in scores["configurations"].values())
+    assert low <= scores["mean_macro_f1"] <= high
+    assert high - low <= widest + 1e-9
+
+
+def test_the_mean_has_the_interval_of_the_mean() -> None:
+    """All configurations meet the same resamples: those that answer alike have together the interval of one."""
+    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
+    random = np.random.default_rng(0)
+    truth, chances = torch.from_numpy(random.integers(0, 2, 60)), random.dirichlet([1, 1], 60)
+    videos = [f"v{row // 3}" for row in range(60)]
+    scores = score_all(objective, ("text", "audio"), truth, np.stack([chances] * 3), None, videos)
+    entry = scores["configurations"]["audio"]
+    assert scores["mean_macro_f1_interval"] == pytest.approx(entry["macro_f1_interval"])
+    assert entry["macro_f1_interval"][0] < entry["macro_f1"] < entry["macro_f1_interval"][1]
+    other = score_all(
+        objective, ("text", "audio"), truth, np.stack([chances, chances, 1 - chances]), None, videos
+    )  # two against one: a sample counts for the mean by one vote
+    low, high = other["mean_macro_f1_interval"]
+    assert high - low < np.diff(entry["macro_f1_interval"])[0]
+
+
+def test_one_video_has_scores_and_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all samples are of one video, intervals are null, a note says so, and the table shows a dash."""
+    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
+    scores = score_all(objective, ("text",), torch.tensor([0, 1, 1]), np.eye(2)[[0, 1, 0]][None], None, ["a"] * 3)
+    entry = scores["configurations"]["text"]
+    assert scores["mean_macro_f1_interval"] is entry["macro_f1_interval"] is None
+    assert entry["classes"]["sad"]["f1_interval"] is None
+    assert scores["interval"]["videos"] == 1
+    assert any("one video" in note for note in scores["notes"])
+    print_scores({"dataset": "One", "synthetic": False, "fold": "test"} | scores)
+    assert "–" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("text"))
+
+
+def test_a_model_that_says_nan_is_one_sentence() -> None:
+    """Probabilities that are not numbers are not scored: the error names the configuration and the command to ask."""
+    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
+    said = np.array([[[0.5, 0.5], [0.2, 0.8]], [[0.5, 0.5], [np.nan, np.nan]], [[0.5, 0.5], [0.2, 0.8]]])
+    with pytest.raises(PluginError, match=r"With audio the model says NaN of 1 of 2 samples.*plugins check"):
+        score_all(objective, ("text", "audio"), torch.tensor([0, 1]), said, None, ["a", "b"])
+
+
+def test_the_table_of_scores_fits_a_terminal(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """80 columns hold every configuration with its interval; the last line of the table is the constant guess."""
+    scores, _ = read(finished)
+    print_scores(scores)
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    lines = [line for line in printed if line and not line.startswith("Note:")]
+    assert all(len(line) <= 80 for line in lines)
+    for name, entry in scores["configurations"].items():
+        low, high = entry["macro_f1_interval"]
+        line = next(line for line in lines if line.split()[:1] == [name])
+        assert line.split()[1:3] == [f"{entry['macro_f1']:.3f}", f"{low:.3f}–{high:.3f}"]
+    low, high = scores["mean_macro_f1_interval"]
+    mean = next(line for line in lines if line.startswith("mean"))
+    assert mean.split() == ["mean", f"{scores['mean_macro_f1']:.3f}", f"{low:.3f}–{high:.3f}"]
+    macro, weighted = (f"{scores['constant'][key]:.3f}" for key in ("macro_f1", "weighted_accuracy"))
+    assert lines[-1].split() == ["constant", "guess", macro, weighted]
 
 
 def test_predictions_are_the_test_fold(finished: Path, tiny: Path) -> None:
@@ -245,7 +333,7 @@ def test_collapse_and_empty_classes_are_noted() -> None:
     truth = torch.tensor([0, 1, 1, 0])
     right = np.eye(3)[truth.numpy()]
     always = np.eye(3)[[1, 1, 1, 1]]
-    scores = score_all(objective, ("text", "audio"), truth, np.stack([right, always, right]), None)
+    scores = score_all(objective, ("text", "audio"), truth, np.stack([right, always, right]), None, list("abcd"))
     assert {name: entry["collapsed"] for name, entry in scores["configurations"].items()} == {
         "text": None,
         "audio": "every sample is predicted 'sad'",
@@ -260,6 +348,6 @@ def test_nothing_to_drop_from_is_not_a_division_by_zero() -> None:
     """Where the complete configuration scores 0, there is no relative drop."""
     objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
     wrong = np.eye(2)[[1, 0]]
-    scores = score_all(objective, ("text",), torch.tensor([0, 1]), wrong[None], None)
+    scores = score_all(objective, ("text",), torch.tensor([0, 1]), wrong[None], None, ["a", "b"])
     assert scores["configurations"]["text"]["relative_drop"] is None
     assert scores["configurations"]["text"]["absolute_drop"] == 0.0

@@ -36,29 +36,41 @@ class Console(Monitor):
 
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """The table of configurations, on stdout."""
+    """The table of configurations, on stdout; the last line is what a guess that ignores the input can reach."""
     title = f"{scores['dataset']}: {scores['fold']} fold, {scores['samples']} samples"
     if scores["synthetic"] and "synthetic" not in title.lower():
         title += " (synthetic)"
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column("configuration")
-    for name in ("macro-F1", "change", "relative", "weighted acc."):
-        table.add_column(name, justify="right")
+    table.add_column("configuration", vertical="bottom")
+    for name in ("macro-F1", "95 % interval", "change", "relative", "weighted\naccuracy"):
+        table.add_column(name, justify="right", vertical="bottom")
     for name, entry in scores["configurations"].items():
-        relative, weighted = entry["relative_drop"], entry["weighted_accuracy"]
+        relative = entry["relative_drop"]
         is_complete = name == scores["complete"]["configuration"]
         table.add_row(
             Text(printable(name)),
             f"{entry['macro_f1']:.3f}",
+            _interval(entry["macro_f1_interval"]),
             "" if is_complete else f"{0.0 - entry['absolute_drop']:+.3f}",
             "" if is_complete or relative is None else f"{0.0 - relative:+.0%}",
-            "–" if weighted is None else f"{weighted:.3f}",
+            _number(entry["weighted_accuracy"]),
         )
     table.add_section()
-    table.add_row("mean", f"{scores['mean_macro_f1']:.3f}", "", "", "")
-    table.add_row(Text(printable(f"worst ({scores['worst']['configuration']})")), f"{scores['worst']['macro_f1']:.3f}")
+    constant, worst = scores["constant"], scores["worst"]
+    table.add_row("mean", f"{scores['mean_macro_f1']:.3f}", _interval(scores["mean_macro_f1_interval"]))
+    table.add_row(Text(printable(f"worst ({worst['configuration']})")), f"{worst['macro_f1']:.3f}")
+    weighted = _number(constant["weighted_accuracy"])
+    table.add_row("constant guess", f"{constant['macro_f1']:.3f}", "", "", "", weighted)
     console = RichConsole(highlight=False)
     console.print(table)
     collapsed = {name: entry["collapsed"] for name, entry in scores["configurations"].items() if entry["collapsed"]}
     for note in [*(f"With {name} {what}." for name, what in collapsed.items()), *scores["notes"]]:
         console.print(Text(printable(f"Note: {note}")), soft_wrap=True)
+
+
+def _interval(interval: list[float] | None) -> str:
+    return "–" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emotiwave_core.calibration import calibration
 from emotiwave_core.configurations import Configuration, configurations, name_of
+from emotiwave_core.constant import best_constant
 from emotiwave_core.data.batch import batches
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.store import Store
 from emotiwave_core.engine.device import autocast
+from emotiwave_core.errors import PluginError
 from emotiwave_core.files import write_text
+from emotiwave_core.intervals import about_intervals, percentiles, resampled_f1
 from emotiwave_core.masking import present_in
 from emotiwave_core.metrics import score
 from emotiwave_core.model import FusionModel
@@ -76,16 +81,24 @@ def score_all(
     targets: torch.Tensor,
     probabilities: Array,
     thresholds: NDArray[np.float64] | None,
+    videos: Sequence[str],
     watchers: Watchers = NOBODY,
 ) -> dict[str, Any]:
-    """What `scores.json` holds: every configuration, its drop against the complete one, mean and worst."""
+    """What `scores.json` holds: every configuration, its drop against the complete one, mean, worst, constant guess.
+
+    probabilities [K, N, C], the video of each sample [N]. The intervals are by bootstrap over videos; where there is
+    one video only they are None. PluginError where a probability is not a finite number.
+    """
     truth = targets.cpu().numpy().astype(np.int64)
     names = [name_of(configuration) for configuration in configurations(modalities)]
+    decided = np.stack([objective.decide(one, thresholds) for one in probabilities])
     scores = {}
     for k, name in enumerate(names):
-        decided = objective.decide(probabilities[k], thresholds)
-        scores[name] = score(truth, decided, objective.classes)
-        scores[name]["extra"] = watchers.metrics(truth, decided, probabilities[k], objective.classes)
+        _check_finite(probabilities[k], name)
+        scores[name] = score(truth, decided[k], probabilities[k], objective.classes)
+        scores[name]["calibration"] = calibration(truth, decided[k], probabilities[k])
+        scores[name]["extra"] = watchers.metrics(truth, decided[k], probabilities[k], objective.classes)
+    mean_interval = _add_intervals(scores, resampled_f1(truth, decided, videos, len(objective.classes)))
     complete = scores[names[-1]]["macro_f1"]
     for entry in scores.values():
         entry["absolute_drop"] = complete - entry["macro_f1"]
@@ -98,10 +111,13 @@ def score_all(
         "modalities": list(modalities),
         "configurations": scores,
         "mean_macro_f1": float(np.mean([entry["macro_f1"] for entry in scores.values()])),
+        "mean_macro_f1_interval": mean_interval,
         "complete": {"configuration": names[-1], "macro_f1": complete},
         "worst": {"configuration": worst, "macro_f1": scores[worst]["macro_f1"]},
+        "constant": best_constant(truth, objective.classes),
+        "interval": about_intervals(videos),
         "thresholds": None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
-        "notes": _notes(scores),
+        "notes": _notes(scores, mean_interval is None),
     }
 
 
@@ -144,7 +160,28 @@ def _words(decision: Any, classes: tuple[str, ...]) -> str:
     return "+".join(name for name, value in zip(classes, decision, strict=True) if value)
 
 
-def _notes(scores: dict[str, Any]) -> list[str]:
+def _check_finite(probabilities: Array, name: str) -> None:
+    bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    if bad:
+        raise PluginError(
+            f"With {name} the model says NaN of {bad} of {len(probabilities)} samples; one of its parts does not hold "
+            "its interface: `emotiwave plugins check` finds which."
+        )
+
+
+def _add_intervals(scores: dict[str, Any], resampled: Array | None) -> list[float] | None:
+    """Give every configuration and class its interval, from F1 in every resample [R, K, C]; that of the mean."""
+    for k, entry in enumerate(scores.values()):
+        entry["macro_f1_interval"] = None if resampled is None else percentiles(resampled[:, k].mean(axis=1)).tolist()
+        for c, one in enumerate(entry["classes"].values()):
+            one["f1_interval"] = None if resampled is None else percentiles(resampled[:, k, c]).tolist()
+    return None if resampled is None else percentiles(resampled.mean(axis=(1, 2))).tolist()
+
+
+def _notes(scores: dict[str, Any], one_video: bool) -> list[str]:
     complete = next(reversed(scores.values()))
     empty = [name for name, entry in complete["classes"].items() if not entry["support"]]
-    return [f"No sample of {', '.join(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []
+    notes = [f"No sample of {', '.join(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []
+    if one_video:
+        notes.append("All samples are of one video: there is nothing to resample, and no score has an interval.")
+    return notes

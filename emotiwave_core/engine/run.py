@@ -17,6 +17,7 @@ from emotiwave_core.engine.blame import blamed
 from emotiwave_core.engine.checkpoint import LAST, describe
 from emotiwave_core.engine.device import seed_everything
 from emotiwave_core.engine.evaluate import score_all, write_predictions
+from emotiwave_core.engine.explained import write_explanation
 from emotiwave_core.engine.train import HISTORY, train
 from emotiwave_core.engine.trained import DATA, check_unchanged, open_trained, read_data
 from emotiwave_core.errors import DataError, DivergedError, EmotiwaveError, PluginError, SettingsError
@@ -148,12 +149,15 @@ def evaluate(
     objective, modalities, chosen = trained.objective, trained.model.modalities, trained.fold
     predictions = trained.predict(device, monitor)
     watchers = find_watchers(trained.recipe, registry, monitor)
+    videos = [trained.corpus.store.videos[row] for row in chosen.rows]
     scores = {
         "dataset": trained.corpus.dataset.name,
         "synthetic": trained.corpus.dataset.synthetic,
         "fold": fold,
         "no_emotion": trained.recipe.objective.no_emotion,
-    } | score_all(objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, watchers)
+    } | score_all(
+        objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, videos, watchers
+    )
     if write:
         from emotiwave_core.report.page import write_report
 
@@ -164,6 +168,7 @@ def evaluate(
             run / PREDICTIONS, own, objective, modalities, chosen, predictions.probabilities, trained.thresholds
         )
         write_json(run / SCORES, scores)
+        write_explanation(trained, predictions, device, monitor)
         write_report(run)
     return scores
 

@@ -123,6 +123,29 @@ class EncoderContract(PluginContract):
             _expect_same(odd, zeros, "an empty sequence held NaN")
             expect_finite(self._gradients(encoder, x[rows], mask[rows]), f"with an empty sequence {which}")
 
+    @law(
+        "Return masked_softmax(scores, mask) as [B, T], or None; a state of several steps shares its weight among them."
+    )
+    def test_attention_is_a_share_of_steps(self) -> None:
+        """Where there is attention over the steps, its rows sum to 1 over those that are set, whatever others hold."""
+        encoder = self._encoder()
+        if not isinstance(encoder, Encoder):
+            return  # another law says so
+        x, mask = sequences_and_empty()
+        for content in (0.0, *OTHER_CONTENTS):
+            found = encoder.attention_over_steps(torch.where(mask[..., None], x, content), mask.clone())
+            if found is None:
+                return
+            shares = found.detach()
+            shape, where = list(shares.shape), f"where masked steps hold {content}"
+            expect(shape == list(mask.shape), f"The attention is {shape} where [B, T] is {list(mask.shape)}.")
+            expect(finite(shares) and bool((shares >= 0).all()), f"A share is not a number of at least 0 {where}.")
+            expect(not bool(shares[~mask].any()), f"A masked step has a share {where}.")
+            apart = float((shares.sum(dim=1) - mask.any(dim=1).float()).abs().max())
+            expect(
+                apart <= TOLERANCE, f"The shares of a row are {apart:.2g} away from a sum of 1, or 0 if empty, {where}."
+            )
+
     @law("Usual causes: a convolution without padding, a table of positions that ends, BatchNorm (use LayerNorm).")
     def test_any_number_of_steps(self) -> None:
         """Sequences of one step, and of a thousand, give finite numbers; one step of one sample too, in train()."""

@@ -59,12 +59,8 @@ class AttentiveStats(Encoder):
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F], mask [B, T] bool of any pattern -> Encoded."""
-        frames = zero_masked(x, mask)
-        for convolution in self.frames:
-            made = convolution(frames.transpose(1, 2))[..., : mask.shape[1]]  # an even kernel makes one step too many
-            frames = self.dropout(torch.relu(made.transpose(1, 2)))
-            frames = zero_masked(frames, mask)  # a masked step holds the bias, and its neighbours would read it
-        weights = masked_softmax(self.score(frames).squeeze(-1), mask)[..., None]  # [B, T, 1]
+        frames = self._frames(x, mask)
+        weights = self._weights(frames, mask)[..., None]  # [B, T, 1]
         mean = (weights * frames).sum(dim=1)  # [B, H]
         apart = frames - mean[:, None]
         # The same as the paper's mean of squares less the square of the mean, which rounding can make negative.
@@ -73,6 +69,23 @@ class AttentiveStats(Encoder):
         deviation = torch.where(variance > TINY, variance.clamp(min=TINY).sqrt(), variance.new_zeros(()))
         states = zero_masked(torch.cat([frames, apart.abs()], dim=-1), mask)
         return Encoded(states, torch.cat([mean, deviation], dim=-1), mask)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The weights a_t of mean and deviation, [B, T]."""
+        return self._weights(self._frames(x, mask), mask)
+
+    def _frames(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The frames h_t, [B, T, H]; zero where masked."""
+        frames = zero_masked(x, mask)
+        for convolution in self.frames:
+            made = convolution(frames.transpose(1, 2))[..., : mask.shape[1]]  # an even kernel makes one step too many
+            frames = self.dropout(torch.relu(made.transpose(1, 2)))
+            frames = zero_masked(frames, mask)  # a masked step holds the bias, and its neighbours would read it
+        return frames
+
+    def _weights(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """The weights a_t, [B, T]."""
+        return masked_softmax(self.score(frames).squeeze(-1), mask)
 
 
 @hookimpl

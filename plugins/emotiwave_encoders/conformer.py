@@ -107,6 +107,19 @@ class Conformer(Encoder):
         states = zero_masked(x, mask)
         return Encoded(states, self.pool(states, mask), mask)
 
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """The weights of the pooling "attention", [B, T]; None with another.
+
+        The weight of a state is spread evenly over those of its `stride` steps that are set.
+        """
+        states, _, kept = self(x, mask)
+        weights = self.pool.weights(states, kept)
+        if weights is None:
+            return None
+        groups = F.pad(mask, (0, -mask.shape[1] % self.stride)).view(len(mask), -1, self.stride)  # [B, T', stride]
+        each = weights.unsqueeze(-1) / groups.sum(dim=2, keepdim=True).clamp(min=1)
+        return torch.where(groups, each, 0.0).flatten(1)[:, : mask.shape[1]]
+
     def _shorten(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, F], zero where masked, and mask [B, T] -> [B, T', W] and [B, T']."""
         short = self.project(torch.relu(self.front(x.transpose(1, 2))).transpose(1, 2))

@@ -60,6 +60,10 @@ class S4D(Encoder):
         states = zero_masked(self.norm(z), mask)
         return Encoded(states, self.pool(states, mask), mask)
 
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """The weights of the pooling "attention", [B, T]; None with another."""
+        return self.pool.weights(self(x, mask).states, mask)
+
 
 class Layer(nn.Module):
     """z + GLU(dropout(GELU(SSM(LayerNorm(z))))), the norm first as in Xiong et al. 2020."""

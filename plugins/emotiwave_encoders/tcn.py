@@ -60,6 +60,10 @@ class TCN(Encoder):
         states = z.transpose(1, 2)
         return Encoded(states, self.pool(states, mask), mask)
 
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """The weights of the pooling "attention", [B, T]; None with another."""
+        return self.pool.weights(self(x, mask).states, mask)
+
 
 class Block(nn.Module):
     """o = relu(x + F(x)), F being twice convolution with weight norm, ReLU and dropout (eq. 3 and figure 1b)."""

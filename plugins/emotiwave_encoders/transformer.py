@@ -67,6 +67,10 @@ class SelfAttention(Encoder):
         states = zero_masked(self.transformer(placed, None, mask), mask)
         return Encoded(states, self.pool(states, mask), mask)
 
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """The weights of the pooling "attention", [B, T]; None with another."""
+        return self.pool.weights(self(x, mask).states, mask)
+
     def _positions(self, projected: Tensor) -> Tensor:
         """The position of every step of projected [B, T, W] -> [T, W]."""
         T = projected.shape[1]
