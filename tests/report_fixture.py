@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report_extras import write_explanation, write_predictions, write_protocol
 
 from emotiwave_core.configurations import configurations, name_of
 
@@ -23,31 +24,44 @@ def write_run(
     synthetic: bool = False,
     epochs: int = 24,
     notes: Sequence[str] = (),
+    each: int = 48,
+    ids: Sequence[str] = (),
+    words: Sequence[str] = ("you", "never", "told", "me", "that"),
 ) -> Path:
-    """Write all files of a run into a new folder; the first configuration of a single-label run has collapsed."""
+    """Write all files of a run into a new folder; the first configuration of a single-label run has collapsed.
+
+    There are `each` samples of every class; the first ones get the `ids` given.
+    """
     run.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(7)
     scored = {
-        name_of(kept): _single(classes, kept, modalities, random)
-        if objective == "single"
-        else _multi(classes, kept, modalities, random)
+        name_of(kept): (_single if objective == "single" else _multi)(classes, kept, modalities, random, each)
         for kept in configurations(modalities)
     }
     complete = list(scored)[-1]
     for one in scored.values():
+        one |= _more(one, random)
         one["absolute_drop"] = scored[complete]["macro_f1"] - one["macro_f1"]
         one["relative_drop"] = one["absolute_drop"] / scored[complete]["macro_f1"]
     worst = min(scored, key=lambda name: scored[name]["macro_f1"])
     thresholds = None if objective == "single" else {name: 0.3 + 0.02 * i for i, name in enumerate(classes)}
     scores = {
-        "dataset": dataset, "synthetic": synthetic, "fold": "test", "samples": 48 * len(classes),
+        "dataset": dataset, "synthetic": synthetic, "fold": "test", "samples": each * len(classes),
         "objective": objective, "no_emotion": "drop", "classes": list(classes), "modalities": list(modalities),
         "configurations": scored, "mean_macro_f1": float(np.mean([one["macro_f1"] for one in scored.values()])),
         "complete": {"configuration": complete, "macro_f1": scored[complete]["macro_f1"]},
         "worst": {"configuration": worst, "macro_f1": scored[worst]["macro_f1"]},
         "thresholds": thresholds, "notes": list(notes),
+        "interval": {"level": 0.95, "resamples": 1000, "unit": "video", "videos": 24, "seed": 0},
     }  # fmt: skip
+    scores["mean_macro_f1_interval"] = _around(scores["mean_macro_f1"])
+    scores["constant"] = _constant(scored[complete]["classes"], scores["samples"], objective)
     _write(run / "scores.json", scores)
+    write_predictions(run, scores, ids, random)
+    write_explanation(run, scores, words)
+    (run / "protocols").mkdir(exist_ok=True)
+    write_protocol(run, scores, "noise", modalities[:2])
+    write_protocol(run, scores, "random", ["any"])
     _write(run / "model.json", _model(modalities, classes, thresholds, min(17, epochs)))
     _write(run / "data.json", _data(modalities, classes, dataset, synthetic))
     (run / "recipe.toml").write_text(RECIPE, encoding="utf-8")
@@ -89,14 +103,50 @@ def _counts(tp: int, fp: int, fn: int, tn: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _single(classes: Sequence[str], kept: Sequence[str], modalities: Sequence[str], random: Any) -> dict[str, Any]:
+def _around(value: float) -> list[float]:
+    return [max(value - 0.05, 0.0), min(value + 0.04, 1.0)]
+
+
+def _more(one: dict[str, Any], random: Any) -> dict[str, Any]:
+    """What every configuration has beside its F1."""
+    for entry in one["classes"].values():
+        entry |= {"f1_interval": _around(entry["f1"]), "weighted_f1": (entry["f1"] + 0.9) / 2}
+        entry["average_precision"] = entry["precision"] if entry["support"] else None
+    middles = [(i + 0.5) / 15 for i in range(3, 15)]
+    bins = [{"confidence": m, "frequency": m**1.4, "count": int(random.integers(5, 60))} for m in middles]
+    total = sum(b["count"] for b in bins)
+    ece = sum(abs(b["confidence"] - b["frequency"]) * b["count"] for b in bins) / total
+    return {
+        "macro_f1_interval": _around(one["macro_f1"]), "micro_f1": one["macro_f1"] + 0.01,
+        "weighted_f1": one["macro_f1"] + 0.02, "average_precision": one["macro_f1"] + 0.03,
+        "calibration": {"ece": ece, "bins": bins},
+    }  # fmt: skip
+
+
+def _constant(each: dict[str, Any], samples: int, objective: str) -> dict[str, Any]:
+    best = {name: 2 * one["support"] / (samples + one["support"]) for name, one in each.items()}
+    macro = sum(best.values()) / len(best) if objective == "multi" else max(best.values()) / len(best)
+    classes = {
+        name: {"f1": value, "weighted_f1": 0.7, "weighted_accuracy": 0.5, "average_precision": None}
+        for name, value in best.items()
+    }
+    return {
+        "macro_f1": macro, "micro_f1": 0.31, "weighted_f1": 0.32, "weighted_accuracy": 0.5, "accuracy": 0.33,
+        "average_precision": None, "classes": classes,
+    }  # fmt: skip
+
+
+def _single(
+    classes: Sequence[str], kept: Sequence[str], modalities: Sequence[str], random: Any, number: int
+) -> dict[str, Any]:
     size, right = len(classes), _quality(kept, modalities)
     collapsed = kept == (modalities[0],) and len(modalities) > 1
     rows = []
     for true in range(size):
         chance = np.full(size, (1 - right) / max(size - 1, 1))
         chance[true] = right if size > 1 else 1.0
-        rows.append([48] + [0] * (size - 1) if collapsed else random.multinomial(48, chance / chance.sum()).tolist())
+        drawn = random.multinomial(number, chance / chance.sum()).tolist()
+        rows.append([number] + [0] * (size - 1) if collapsed else drawn)
     confusion = np.array(rows)
     each = {
         name: _counts(
@@ -116,8 +166,10 @@ def _single(classes: Sequence[str], kept: Sequence[str], modalities: Sequence[st
     }  # fmt: skip
 
 
-def _multi(classes: Sequence[str], kept: Sequence[str], modalities: Sequence[str], random: Any) -> dict[str, Any]:
-    right, total = _quality(kept, modalities), 48 * len(classes)
+def _multi(
+    classes: Sequence[str], kept: Sequence[str], modalities: Sequence[str], random: Any, number: int
+) -> dict[str, Any]:
+    right, total = _quality(kept, modalities), number * len(classes)
     each, confusion = {}, {}
     for i, name in enumerate(classes):
         positive = max(total // (i + 2), 1)

@@ -1,22 +1,30 @@
 """The report of a run: `report.html`, one self-contained page, and its charts as PNG for a paper.
 
-Everything that is shown may be hostile (names, ids, notes, the recipe): jinja2 escapes all of it, every attribute is
-quoted, and what goes into a `style` or a path is a number formatted here. The page holds no script and its content
-security policy lets none run and nothing load.
+Everything that is shown may be hostile (names, ids, words, notes, the recipe): jinja2 escapes all of it, every
+attribute is quoted, and what goes into a `style` or a path is a number formatted here. The page's content security
+policy lets nothing load and no script run but the panel's own, known by its hash.
 """
 
-import math
+import base64
+import hashlib
 import shlex
-from collections.abc import Iterable, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import quote
 
 import jinja2
-from matplotlib.ticker import MaxNLocator
+from markupsafe import Markup
 
 from emotiwave_core.files import write_text
-from emotiwave_core.report.facts import Epoch, Matrix, Model, Run, Scores, read_run
+from emotiwave_core.report.charts import learning_charts, protocol_chart, reliability_chart
+from emotiwave_core.report.facts import Model, Run, read_run
+from emotiwave_core.report.numbers import FILTERS, count, series
 from emotiwave_core.report.pictures import write_pictures
+from emotiwave_core.report.predicted import embedded
+from emotiwave_core.report.reading import Matrix
+from emotiwave_core.report.scored import ConfigurationScores, Scores
+from emotiwave_core.report.strips import stories, waterfall
 
 
 def write_report(run: Path) -> Path:
@@ -25,15 +33,17 @@ def write_report(run: Path) -> Path:
     DataError when a file of the run is missing or damaged, ResourceError when nothing can be written.
     """
     facts = read_run(run)
-    write_pictures(facts)
+    pictures = write_pictures(facts)
     page = run / "report.html"
-    write_text(page, render(facts))
+    write_text(page, render(facts, pictures))
     return page
 
 
-def render(run: Run) -> str:
-    """The page as HTML text."""
-    scores = run.scores
+def render(run: Run, pictures: list[str]) -> str:
+    """The page as HTML text; `pictures` are the names of the files it mentions."""
+    scores, explained = run.scores, run.explanation
+    fold = explained.macro_f1 if explained else None
+    found = stories(explained) if explained else {}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("emotiwave_core.report", "templates"),
         autoescape=True,
@@ -41,19 +51,36 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": score, "percent": percent, "count": count, "share": share, "series": series}
+    environment.filters |= FILTERS
+    complete = scores.configurations[scores.complete.configuration]
+    script = (files("emotiwave_core.report") / "templates" / "panel.js").read_text("utf-8") if run.predicted else ""
     return environment.get_template("report.html.j2").render(
         run=run,
         scores=scores,
         data=run.data,
         model=run.model,
-        complete=scores.configurations[scores.complete.configuration],
+        pictures=pictures,
+        complete=complete,
         model_in_words=model_in_words(run.model),
-        constant=constant_guess(scores),
+        constant=scores.constant,
+        metrics=metrics(scores, complete),
         crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
         row_shares=row_shares,
-        panels=panels(run.history, run.model.best.epoch) if run.history else [],
+        reliability=reliability_chart(complete.calibration),
+        explained=explained,
+        fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
+        by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
+        stories=found,
+        attentive=any(strip.attention for one in found.values() for story in one for strip in story.strips),
+        charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
+        protocols=[(protocol, protocol_chart(protocol)) for protocol in run.protocols],
+        predicted=run.predicted,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        embedded=Markup(embedded(run.predicted, scores.modalities)) if run.predicted else "",
+        view=view,
         seed=seed_of(run.model.recipe),
+        folder=shlex.quote(str(run.folder)),
         command=shlex.join(
             (
                 "emotiwave",
@@ -68,30 +95,47 @@ def render(run: Run) -> str:
     )
 
 
-def score(value: float | None) -> str:
-    """Three decimals and a true minus; a dash for what is not defined."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+def _of_classes(run: Run) -> list[float]:
+    classes = run.explanation.by_class.values() if run.explanation else ()
+    return [value for one in classes for value in one.shapley.values() if value is not None]
 
 
-def percent(value: float | None) -> str:
-    """A fraction as per cent with one decimal."""
-    return "–" if value is None else f"{value * 100:.1f}%".replace("-", "\N{MINUS SIGN}")
+def view(sample: str, off: str | None = None) -> str:
+    """The link to the panel with one sample, and with one modality off."""
+    return f"#sample={quote(sample, safe='')}" + (f"&off={quote(off, safe='')}" if off else "")
 
 
-def count(value: float | None) -> str:
-    """A number of things, with separated thousands and without a needless decimal."""
-    return "–" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-
-
-def share(value: float | None) -> str:
-    """A length or a depth of colour for a style attribute: a number from 0 to 1 and nothing else."""
-    return f"{min(max(value or 0.0, 0.0), 1.0):.4f}"
-
-
-def series(names: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *head, last = list(names) or ["nothing"]
-    return f"{', '.join(head)} and {last}" if head else last
+def metrics(scores: Scores, one: ConfigurationScores) -> list[tuple[str, float | None, float | None, str]]:
+    """Name, score of a configuration, the best constant guess and how the metric is defined."""
+    best, multi = scores.constant, scores.objective == "multi"
+    every = "every emotion of every sample counted together" if multi else "with one class a sample it is the accuracy"
+    found: list[tuple[str, float | None, float | None, str]] = [
+        ("Macro-F1", one.macro_f1, best.macro_f1, "mean of the F1 of all classes"),
+        ("Micro-F1", one.micro_f1, best.micro_f1, every),
+        (
+            "Weighted F1",
+            one.weighted_f1,
+            best.weighted_f1,
+            "F1 of presence and absence by their share, mean of the emotions: where most emotions are absent, "
+            "saying no to all nearly reaches it"
+            if multi
+            else "F1 of the classes by their share of the samples",
+        ),
+        ("Weighted accuracy", one.weighted_accuracy, best.weighted_accuracy, "mean of recall and specificity"),
+        (
+            "Accuracy",
+            one.accuracy,
+            best.accuracy,
+            "share of the answers that are right" + (", one for each emotion of each sample" if multi else ""),
+        ),
+        (
+            "Average precision",
+            one.average_precision,
+            best.average_precision,
+            "precision over recall at every threshold, mean of the classes",
+        ),
+    ]
+    return [row for row in found if row[1] is not None or row[0] == "Average precision"]
 
 
 def model_in_words(model: Model) -> str:
@@ -107,18 +151,6 @@ def model_in_words(model: Model) -> str:
     return f"A model of {count(model.parameters)} parameters ({'; '.join(parts)})"
 
 
-def constant_guess(scores: Scores) -> float:
-    """The macro-F1 of the best guess that ignores the input, for scale.
-
-    A class that is always predicted has precision p, its share of the samples, and recall 1: F1 = 2p / (1 + p). With a
-    single label only one class can be guessed and the others get 0; with several labels every emotion can.
-    """
-    classes = scores.configurations[scores.complete.configuration].classes.values()
-    total = scores.samples if scores.objective == "multi" else sum(one.support for one in classes)
-    each = [2 * one.support / (total + one.support) if total + one.support else 0.0 for one in classes]
-    return (sum(each) if scores.objective == "multi" else max(each, default=0.0)) / max(len(each), 1)
-
-
 def row_shares(matrix: Matrix) -> list[list[tuple[int, float | None]]]:
     """Each count with its share of the row, None where the row is empty."""
     return [[(cell, cell / sum(row) if sum(row) else None) for cell in row] for row in matrix]
@@ -128,73 +160,3 @@ def seed_of(recipe: dict[str, Any]) -> int | None:
     """The seed, at the top of the recipe or in one of its tables."""
     tables = [recipe, *(value for value in recipe.values() if isinstance(value, dict))]
     return next((table["seed"] for table in tables if isinstance(table.get("seed"), int)), None)
-
-
-class Line(NamedTuple):
-    """One curve; `path` is SVG path data in a box of 1000 x 1000, y downwards."""
-
-    label: str
-    stroke: str  # a class of the style sheet: first, second or third
-    path: str
-
-
-class Panel(NamedTuple):
-    """One chart: ticks are (position from 0 to 1, from the left or the bottom; label)."""
-
-    title: str
-    words: str
-    lines: list[Line]
-    x_ticks: list[tuple[float, str]]
-    y_ticks: list[tuple[float, str]]
-    best: tuple[float, float] | None  # where the kept epoch stands, from the left and the bottom
-
-
-def panels(history: Sequence[Epoch], best: int) -> list[Panel]:
-    """The two charts of the learning curves: losses, and macro-F1 of the validation fold."""
-    epochs = [epoch.epoch for epoch in history]
-    losses = {"training": [one.train_loss for one in history], "validation": [one.valid.loss for one in history]}
-    f1s: dict[str, list[float | None]] = {
-        "mean of all configurations": [one.valid.mean_macro_f1 for one in history],
-        "complete configuration": [one.valid.complete_macro_f1 for one in history],
-        "worst configuration": [one.valid.worst_macro_f1 for one in history],
-    }
-    seen = {name: values for name, values in losses.items() if any(value is not None for value in values)}
-    return [_panel("Loss", epochs, seen, None), _panel("Macro-F1 on the validation fold", epochs, f1s, best)]
-
-
-def _panel(title: str, epochs: list[int], curves: dict[str, list[float | None]], best: int | None) -> Panel:
-    values = [value for curve in curves.values() for value in curve if value is not None] or [0.0]
-    room = 0.0 if max(values) > min(values) else 0.05  # a flat curve still needs an axis
-    y_ticks = [float(tick) for tick in MaxNLocator(nbins=4).tick_values(min(values) - room, max(values) + room)]
-    low, high, first = y_ticks[0], y_ticks[-1], epochs[0]
-    span = max(epochs[-1] - first, 1)
-
-    def x(epoch: float) -> float:
-        return (epoch - first) / span if len(epochs) > 1 else 0.5
-
-    def y(value: float) -> float:
-        return (value - low) / (high - low)
-
-    def path(curve: list[float | None]) -> str:
-        steps, pen = [], "M"
-        for epoch, value in zip(epochs, curve, strict=True):
-            if value is None or not math.isfinite(y(value)):
-                pen = "M"
-                continue
-            dot = "" if pen == "L" else "h0" if len(epochs) > 1 else "h14"  # seen although no line may follow
-            steps.append(f"{pen}{x(epoch) * 1000:.1f} {1000 - y(value) * 1000:.1f}{dot}")
-            pen = "L"
-        return "".join(steps)
-
-    x_ticks = MaxNLocator(nbins=5, integer=True).tick_values(first, epochs[-1])
-    strokes = ("first", "second", "third")
-    marked = curves["mean of all configurations"][epochs.index(best)] if best in epochs and best is not None else None
-    ends = "; ".join(f"{name} from {score(curve[0])} to {score(curve[-1])}" for name, curve in curves.items())
-    return Panel(
-        title=title,
-        words=f"{title} over {len(epochs)} epochs: {ends or 'not recorded'}.",
-        lines=[Line(name, stroke, path(curve)) for (name, curve), stroke in zip(curves.items(), strokes, strict=False)],
-        x_ticks=[(x(tick), f"{tick:.0f}") for tick in x_ticks if first <= tick <= epochs[-1]],
-        y_ticks=[(y(tick), f"{tick:.4g}".replace("-", "\N{MINUS SIGN}")) for tick in y_ticks],
-        best=None if marked is None or best is None else (x(best), y(marked)),
-    )

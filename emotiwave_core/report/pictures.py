@@ -15,9 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emotiwave_core.files import write_bytes
-from emotiwave_core.report.facts import Matrix, Run
+from emotiwave_core.report.curves import Protocol
+from emotiwave_core.report.facts import Run
+from emotiwave_core.report.reading import Matrix
 
 ACCENT, PALE, INK, GREY = "#0f6e84", "#8fbcc7", "#1b2125", "#6b747b"
+LINES = ((ACCENT, "-"), (INK, "--"), ("#b3471d", "-."), ("#7a4a9e", ":"), ("#7d4f00", "-"), (GREY, "--"), (PALE, "-"))
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#6ea7b3"])  # pale enough for dark numbers on it
 COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches
 STYLE: dict[str, Any] = {
@@ -28,23 +31,28 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def write_pictures(run: Run) -> None:
-    """Write `configurations.png`, `confusion.png` and `learning_curves.png` into the folder of the run."""
+def write_pictures(run: Run) -> list[str]:
+    """Write the charts into the folder of the run as PNG, one for each protocol too, and return their names."""
+    drawn = {
+        "configurations.png": configurations,
+        "confusion.png": confusion,
+        "reliability.png": reliability,
+        "learning_curves.png": learning_curves,
+    }
     # The reader's own matplotlibrc must not change a paper's figures, nor a name without glyphs clutter the terminal.
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        for name, figure in (
-            ("configurations.png", configurations(run)),
-            ("confusion.png", confusion(run)),
-            ("learning_curves.png", learning_curves(run)),
-        ):
+        figures = {name: draw(run) for name, draw in drawn.items()}
+        figures |= {f"protocol_{one.protocol}.png": protocol_curves(one) for one in run.protocols}
+        for name, figure in figures.items():
             picture = io.BytesIO()
             figure.savefig(picture, format="png", dpi=300, metadata={"Software": None})
             write_bytes(run.folder / name, picture.getvalue())
+    return list(figures)
 
 
 def configurations(run: Run) -> Figure:
-    """Macro-F1 of each configuration as bars, with the mean as a line."""
+    """Macro-F1 of each configuration as bars with their intervals, and the mean as a line."""
     scores = run.scores
     values = [one.macro_f1 for one in scores.configurations.values()]
     figure = Figure(figsize=(COLUMN, 0.7 + 0.19 * len(values)), layout="constrained")
@@ -53,8 +61,12 @@ def configurations(run: Run) -> Figure:
     axes.axvline(scores.mean_macro_f1, color=INK, linewidth=0.8, linestyle=(0, (4, 2)))
     axes.text(scores.mean_macro_f1, -0.7, f"mean {scores.mean_macro_f1:.3f}", ha="center", va="bottom", fontsize=7)
     bars = axes.barh(range(len(values)), values, height=0.66, color=colours)
+    ends = [one.macro_f1_interval or (one.macro_f1, one.macro_f1) for one in scores.configurations.values()]
+    axes.hlines(range(len(values)), [low for low, _ in ends], [high for _, high in ends], color=INK, linewidth=0.7)
+    # The number stands right of the interval; a bar without a colour carries it.
+    bars = axes.barh(range(len(values)), [max(v, high) for v, (_, high) in zip(values, ends, strict=True)], alpha=0)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps the line of the mean out of the numbers
-    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=7, bbox=box)
+    axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, fontsize=7, bbox=box)
     axes.set_yticks(range(len(values)), [short(name, 36) for name in scores.configurations])
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6), xlabel=f"Macro-F1 ({short(scores.fold, 20)} fold)")
@@ -122,6 +134,42 @@ def learning_curves(run: Run) -> Figure:
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2, handlelength=1.8)
+    return figure
+
+
+def reliability(run: Run) -> Figure:
+    """Observed frequency over predicted probability in the complete configuration, with the size of each bin."""
+    calibration = run.scores.configurations[run.scores.complete.configuration].calibration
+    xs, ys = [one.confidence for one in calibration.bins], [one.frequency for one in calibration.bins]
+    total = max(sum(one.count for one in calibration.bins), 1)
+    figure = Figure(figsize=(COLUMN, COLUMN * 0.9), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(xs, [one.count / total for one in calibration.bins], width=0.024, color=PALE, label="share of predictions")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), label="perfect")
+    axes.plot(xs, ys, color=ACCENT, marker="o", markersize=3, label=f"ECE {calibration.ece:.3f}")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted probability", ylabel="Observed frequency")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2, handlelength=1.8)
+    return figure
+
+
+def protocol_curves(protocol: Protocol) -> Figure:
+    """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals."""
+    figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
+    axes = figure.subplots()
+    others = protocol.against.curves if protocol.against else {}
+    for place, (name, curve) in enumerate(protocol.curves.items()):
+        colour, dashes = LINES[place % len(LINES)]
+        look: dict[str, Any] = {"color": colour, "linestyle": dashes}
+        axes.plot(curve.levels, curve.macro_f1, marker="o", markersize=2, label=short(name, 24), **look)
+        known = [(level, ends) for level, ends in zip(curve.levels, curve.intervals or [], strict=False) if ends]
+        if known and len(protocol.curves) < 4:
+            levels, lows, highs = zip(*((level, low, high) for level, (low, high) in known), strict=True)
+            axes.fill_between(levels, lows, highs, color=colour, alpha=0.12, linewidth=0)
+        if protocol.against and name in others:
+            label = f"{short(name, 24)} ({short(protocol.against.run, 16)})"
+            axes.plot(curve.levels, others[name].macro_f1, linewidth=0.6, label=label, **look)
+    axes.set(xlabel=f"Level ({short(protocol.protocol, 20)})", ylabel=f"Macro-F1 ({short(protocol.fold, 20)} fold)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=2.2)
     return figure
 
 

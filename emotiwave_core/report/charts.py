@@ -1,0 +1,170 @@
+"""Line charts of the page, as SVG path data in a box of 1000 x 1000 with y downwards, and ticks from 0 to 1."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.ticker import MaxNLocator
+
+from emotiwave_core.report.curves import Curve, Protocol
+from emotiwave_core.report.facts import Epoch
+from emotiwave_core.report.numbers import MINUS, score
+from emotiwave_core.report.reading import Interval
+from emotiwave_core.report.scored import Calibration
+
+STROKES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")  # classes of the style sheet
+
+
+class Line(NamedTuple):
+    """One curve and the band of its intervals."""
+
+    label: str
+    stroke: str
+    path: str
+    band: str = ""
+
+
+class Chart(NamedTuple):
+    """One chart: ticks are (position from 0 to 1, from the left or the bottom; label)."""
+
+    title: str
+    words: str
+    lines: list[Line]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    marked: tuple[float, float, str] | None = None  # a point with its label, from the left and the bottom
+    points: Sequence[tuple[float, float]] = ()
+    area: str = ""
+
+
+class Axis(NamedTuple):
+    """From numbers to positions."""
+
+    low: float
+    high: float
+    ticks: list[float]
+
+    def at(self, value: float) -> float:
+        """The position of a value, 0 at the low end and 1 at the high one."""
+        return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+
+    def labels(self) -> list[tuple[float, str]]:
+        """Where the ticks stand, and what stands there."""
+        return [(self.at(tick), f"{tick:.4g}".replace("-", MINUS)) for tick in self.ticks]
+
+
+def axis_around(values: Sequence[float]) -> Axis:
+    """An axis that starts and ends at a tick; a flat curve still gets one."""
+    low, high = (min(values), max(values)) if values else (0.0, 0.0)
+    room = 0.0 if high > low else 0.05
+    ticks = [float(tick) for tick in MaxNLocator(nbins=4).tick_values(low - room, high + room)]
+    return Axis(ticks[0], ticks[-1], ticks)
+
+
+def axis_of(low: float, high: float, *, integer: bool = False, most: int = 5) -> Axis:
+    """An axis from `low` to `high`, with ticks between them."""
+    ticks = MaxNLocator(nbins=most, integer=integer, steps=[1, 2, 5, 10]).tick_values(low, high)
+    little = 1e-9 * (high - low)  # 7 * 0.1 is a little above 0.7
+    return Axis(low, high, [float(tick) for tick in ticks if low - little <= tick <= high + little])
+
+
+def path_of(xs: Sequence[float], ys: Sequence[float | None], x: Axis, y: Axis) -> str:
+    """A curve with gaps; a point without neighbours is a dot."""
+    steps, pen = [], "M"
+    for place, value in zip(xs, ys, strict=True):
+        if value is None or not math.isfinite(y.at(value)):
+            pen = "M"
+            continue
+        dot = "" if pen == "L" else "h0" if len(xs) > 1 else "h14"  # seen although no line may follow
+        steps.append(f"{pen}{x.at(place) * 1000:.1f} {1000 - y.at(value) * 1000:.1f}{dot}")
+        pen = "L"
+    return "".join(steps)
+
+
+def band_of(xs: Sequence[float], intervals: Sequence[Interval | None] | None, x: Axis, y: Axis) -> str:
+    """The outline of the band of the intervals, along their low ends and back along the high ones."""
+    known = [(place, ends) for place, ends in zip(xs, intervals or [None] * len(xs), strict=True) if ends]
+    outline = [(place, low) for place, (low, _) in known] + [(place, high) for place, (_, high) in reversed(known)]
+    corners = (f"{x.at(place) * 1000:.1f} {1000 - y.at(value) * 1000:.1f}" for place, value in outline)
+    return f"M{'L'.join(corners)}Z" if len(known) > 1 else ""
+
+
+def learning_charts(history: Sequence[Epoch], best: int) -> list[Chart]:
+    """The two charts of the learning curves: losses, and macro-F1 of the validation fold."""
+    epochs = [epoch.epoch for epoch in history]
+    losses = {"training": [one.train_loss for one in history], "validation": [one.valid.loss for one in history]}
+    f1s: dict[str, list[float | None]] = {
+        "mean of all configurations": [one.valid.mean_macro_f1 for one in history],
+        "complete configuration": [one.valid.complete_macro_f1 for one in history],
+        "worst configuration": [one.valid.worst_macro_f1 for one in history],
+    }
+    seen = {name: values for name, values in losses.items() if any(value is not None for value in values)}
+    return [
+        _learning_chart("Loss", epochs, seen, None),
+        _learning_chart("Macro-F1 on the validation fold", epochs, f1s, best),
+    ]
+
+
+def _learning_chart(title: str, epochs: list[int], curves: dict[str, list[float | None]], best: int | None) -> Chart:
+    x = axis_of(epochs[0], epochs[-1], integer=True)
+    y = axis_around([value for curve in curves.values() for value in curve if value is not None])
+    kept = curves["mean of all configurations"][epochs.index(best)] if best in epochs and best is not None else None
+    ends = "; ".join(f"{name} from {score(curve[0])} to {score(curve[-1])}" for name, curve in curves.items())
+    return Chart(
+        title=f"{title}, by epoch",
+        words=f"{title} over {len(epochs)} epochs: {ends or 'not recorded'}.",
+        lines=[
+            Line(name, stroke, path_of(epochs, curve, x, y))
+            for (name, curve), stroke in zip(curves.items(), STROKES, strict=False)
+        ],
+        x_ticks=x.labels(),
+        y_ticks=y.labels(),
+        marked=None if kept is None or best is None else (x.at(best), y.at(kept), f"best: epoch {best:,}"),
+    )
+
+
+def reliability_chart(calibration: Calibration) -> Chart:
+    """Observed frequency over predicted probability; bars below say how many predictions lie in each bin."""
+    unit, title = axis_of(0.0, 1.0), "Observed frequency, by predicted probability"
+    xs, ys = [one.confidence for one in calibration.bins], [one.frequency for one in calibration.bins]
+    total = max(sum(one.count for one in calibration.bins), 1)
+    bars = (
+        f"M{one.confidence * 1000 - 12:.1f} 1000h24V{1000 - min(max(one.count / total, 0), 1) * 1000:.1f}h-24Z"
+        for one in calibration.bins
+    )
+    return Chart(
+        title=title,
+        words=f"{title}: expected calibration error {score(calibration.ece)}.",
+        lines=[
+            Line("this model", "first", path_of(xs, ys, unit, unit)),
+            Line("perfect calibration", "third", path_of([0.0, 1.0], [0.0, 1.0], unit, unit)),
+        ],
+        x_ticks=unit.labels(),
+        y_ticks=unit.labels(),
+        points=list(zip(xs, ys, strict=True)),
+        area="".join(bars),
+    )
+
+
+def protocol_chart(protocol: Protocol) -> Chart:
+    """Macro-F1 over the level of the damage: a line for each curve, and a thin one for the model held against it."""
+    curves = list(protocol.curves.items())
+    others = protocol.against.curves if protocol.against else {}
+    x = axis_of(min(curve.levels[0] for _, curve in curves), max(curve.levels[-1] for _, curve in curves), most=10)
+    values = [value for _, curve in curves for value in [*curve.macro_f1, *_ends(curve)]]
+    y = axis_around([*values, *(value for name, _ in curves if name in others for value in others[name].macro_f1)])
+    lines = []
+    for place, (name, curve) in enumerate(curves):
+        stroke = STROKES[place % len(STROKES)]
+        band = band_of(curve.levels, curve.intervals, x, y) if len(curves) < 4 else ""
+        lines.append(Line(name, stroke, path_of(curve.levels, curve.macro_f1, x, y), band))
+        if protocol.against and name in others:
+            thin = path_of(curve.levels, others[name].macro_f1, x, y)
+            lines.append(Line(f"{name} ({protocol.against.run})", f"{stroke} thin", thin))
+    ends = "; ".join(f"{name} from {score(one.macro_f1[0])} to {score(one.macro_f1[-1])}" for name, one in curves)
+    title = "Macro-F1 of the complete configuration, by level"
+    return Chart(title, f"{title}: {ends}.", lines, x.labels(), y.labels())
+
+
+def _ends(curve: Curve) -> list[float]:
+    return [end for interval in curve.intervals or [] if interval for end in interval]

@@ -1,0 +1,44 @@
+"""Numbers as the page prints them. What goes into a style or a path is formatted here, and is a number."""
+
+from collections.abc import Iterable
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def score(value: float | None) -> str:
+    """Three decimals and a true minus; a dash for what is not defined."""
+    return "–" if value is None else f"{value:.3f}".replace("-", MINUS)
+
+
+def signed(value: float | None) -> str:
+    """What is added or taken away: three decimals with their sign."""
+    return "–" if value is None else f"{value:+.3f}".replace("-", MINUS).replace(f"{MINUS}0.000", "+0.000")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent with one decimal."""
+    return "–" if value is None else f"{value * 100:.1f}%".replace("-", MINUS)
+
+
+def count(value: float | None) -> str:
+    """A number of things, with separated thousands and without a needless decimal."""
+    return "–" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def share(value: float | None) -> str:
+    """A length or a depth of colour for a style attribute: a number from 0 to 1 and nothing else."""
+    return f"{min(max(value or 0.0, 0.0), 1.0):.4f}"
+
+
+def interval(value: tuple[float, float] | None) -> str:
+    """From low to high."""
+    return "–" if value is None else f"{value[0]:.3f}–{value[1]:.3f}"
+
+
+def series(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *head, last = list(names) or ["nothing"]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+FILTERS = {one.__name__: one for one in (score, signed, percent, count, share, interval, series)}

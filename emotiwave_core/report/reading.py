@@ -1,0 +1,113 @@
+"""Files of a run, read as strangers' files: checked, cleaned, and refused in one sentence.
+
+Numbers must be finite and of a size that can be printed, names lose what could disturb a line of text, and a file
+that does not hold what it should is a DataError, never a traceback.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, NewType, TypeVar
+
+import cattrs
+
+from emotiwave_core.errors import DataError
+
+Part = TypeVar("Part")
+Matrix = list[list[int]]
+Confusion = Matrix | dict[str, Matrix]  # [C, C], row = true, column = predicted | {class: [[tn, fp], [fn, tp]]}
+Fraction = NewType("Fraction", float)  # from 0 to 1
+Interval = NewType("Interval", tuple[float, float])  # low, high: in order, both from 0 to 1
+
+# Control characters, lone surrogates (no UTF-8 for them) and marks that reverse the text around them.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+DAMAGED = (
+    cattrs.BaseValidationError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+LARGEST = 1e30  # more cannot be a score, a count or a second, and would not fit a cell
+
+
+def clean(text: str) -> str:
+    """Text that may span lines, without what a page or a terminal must not be given."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def name(text: str) -> str:
+    """Text of one line, cleaned."""
+    return re.sub(r"[\t\n]", " ", clean(text))
+
+
+def file_bytes(run: Path, file: str) -> bytes:
+    """The content of a file of a run; DataError with a way out where it is missing or cannot be read."""
+    try:
+        return (run / file).read_bytes()
+    except FileNotFoundError:
+        way_out = f"run `emotiwave evaluate {run}` first" if file == "scores.json" else "is it the folder of a run?"
+        raise DataError(f"{run} has no {file}: {way_out}") from None
+    except OSError as error:
+        raise DataError(f"Cannot read {run / file}: {error.strerror}.") from error
+
+
+def parse(data: bytes, kind: type[Part], place: str) -> Part:
+    """JSON as an object of `kind`. DataError names the place and what is wrong there."""
+    try:
+        # JSON has no NaN: what Python would read as one becomes null, which only optional numbers accept.
+        return converter.structure(json.loads(data.decode("utf-8"), parse_constant=lambda _: None), kind)
+    except DAMAGED as error:
+        damage = cattrs.transform_error(error)[0] if isinstance(error, cattrs.BaseValidationError) else str(error)
+        raise damaged(place, damage) from error
+
+
+def damaged(place: Path | str, damage: str) -> DataError:
+    """The sentence about a file that does not hold what it should."""
+    return DataError(f"{place} is damaged or not what this version of Emotiwave writes: {name(damage)[:300]}.")
+
+
+def _text(value: Any, _: type) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text expected")
+    return name(value)
+
+
+def _number(value: Any, kind: type) -> Any:
+    """Whole numbers where floats are wanted, but no truth values as numbers, no text, nothing infinite or absurd."""
+    right = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if not right or not math.isfinite(value):
+        raise ValueError(f"{kind.__name__} expected")
+    if abs(value) > LARGEST:
+        raise ValueError("number out of range")
+    return kind(value)
+
+
+def _fraction(value: Any, _: Any) -> Fraction:
+    number: float = _number(value, float)
+    if not -1e-9 <= number <= 1 + 1e-9:  # sums of floats end a little beside 1
+        raise ValueError("number from 0 to 1 expected")
+    return Fraction(min(max(number, 0.0), 1.0))
+
+
+def _interval(value: Any, _: Any) -> Interval:
+    low, high = (_fraction(end, None) for end in value)
+    if low > high:
+        raise ValueError("interval in order expected")
+    return Interval((low, high))
+
+
+def _confusion(value: Any, _: Any) -> Any:
+    return converter.structure(value, dict[str, Matrix] if isinstance(value, dict) else Matrix)
+
+
+converter = cattrs.Converter()
+converter.register_structure_hook(str, _text)
+for _kind in (int, float, bool):
+    converter.register_structure_hook(_kind, _number)
+converter.register_structure_hook(Fraction, _fraction)
+converter.register_structure_hook(Interval, _interval)
+converter.register_structure_hook(Confusion, _confusion)

@@ -1,0 +1,128 @@
+"use strict";
+// Every number is read from the page's own data; names only ever become text, never markup.
+(() => {
+  const at = (id) => document.getElementById(id);
+  const data = JSON.parse(at("panel-data").textContent);
+  const place = new Map(data.configurations.map((mask, k) => [mask, k]));
+  const panel = at("panel");
+  const toggles = [...panel.querySelectorAll("button[data-modality]")];
+  const rows = [...panel.querySelectorAll("tr[data-class]")];
+  const list = at("panel-sample");
+  const names = toggles.map((button) => button.textContent);
+  const classes = rows.map((row) => row.querySelector(".name").textContent);
+  const all = 2 ** toggles.length - 1;
+  let sample = 0; // index in data.samples
+  let on = all; // bit m: modality m is on
+
+  const series = (words) =>
+    words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
+  const named = (indices) => (indices.length ? series(indices.map((c) => classes[c])) : "no emotion");
+  const same = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
+  const percent = (permille) => `${(permille / 10).toFixed(1)}%`;
+  const change = (permille) => (permille > 0 ? "+" : permille < 0 ? "\u2212" : "") + (Math.abs(permille) / 10).toFixed(1);
+
+  function show(note) {
+    const [, truth, decided, permille] = data.samples[sample];
+    const k = place.get(on);
+    const whole = place.get(all);
+    rows.forEach((row, c) => {
+      const value = permille[k][c];
+      const tags = [truth.includes(c) && "true", decided[k].includes(c) && "decided"].filter(Boolean);
+      row.classList.toggle("here", decided[k].includes(c));
+      row.querySelector(".value").textContent = percent(value);
+      row.querySelector("i").style.setProperty("--v", value / 1000);
+      row.querySelector("b").style.setProperty("--v", permille[whole][c] / 1000);
+      row.querySelector(".change").textContent = on === all ? "\u2013" : change(value - permille[whole][c]);
+      row.querySelector(".tags").textContent = tags.length ? `\u00b7 ${tags.join(", ")}` : "";
+    });
+    toggles.forEach((button, m) => {
+      button.setAttribute("aria-pressed", String(Boolean(on & (1 << m))));
+      button.setAttribute("aria-disabled", String(on === 1 << m));
+    });
+    const off = names.filter((_, m) => !(on & (1 << m)));
+    const right = same(decided[k], truth) ? "right" : "wrong";
+    at("panel-truth").textContent = named(truth);
+    at("panel-decided").textContent = `${named(decided[k])} (${right})`;
+    at("panel-changed").textContent =
+      on === all ? "nothing is off" : same(decided[k], decided[whole]) ? "no" : `yes, it was ${named(decided[whole])}`;
+    at("panel-says").textContent =
+      note || `${off.length ? `Without ${series(off)}` : "With everything on"}: ${named(decided[k])}, ${right}.`;
+    list.value = String(sample);
+    const shown = [...list.options].findIndex((option) => option.value === list.value);
+    at("panel-previous").disabled = shown <= 0;
+    at("panel-next").disabled = shown < 0 || shown >= list.options.length - 1;
+  }
+
+  function remember() {
+    const off = names.filter((_, m) => !(on & (1 << m))).map(encodeURIComponent);
+    const hash = `#sample=${encodeURIComponent(data.samples[sample][0])}${off.length ? `&off=${off.join(",")}` : ""}`;
+    history.replaceState(null, "", hash);
+  }
+
+  function recall() {
+    const found = /^#sample=([^&]*)(?:&off=([^&]*))?$/.exec(location.hash);
+    if (!found) return false;
+    try {
+      const id = decodeURIComponent(found[1]);
+      const off = (found[2] || "").split(",").map(decodeURIComponent);
+      const index = data.samples.findIndex((one) => one[0] === id);
+      if (index < 0) return false;
+      sample = index;
+      on = names.reduce((mask, name, m) => (off.includes(name) ? mask & ~(1 << m) : mask), all) || all;
+    } catch {
+      return false; // a link that was cut
+    }
+    find.value = "";
+    fill();
+    show();
+    return true;
+  }
+
+  function fill() {
+    const wanted = find.value.trim().toLowerCase();
+    const options = data.samples.flatMap(([id, truth, decided], index) => {
+      const last = decided[decided.length - 1];
+      const words = `${id}: ${named(truth)}${same(truth, last) ? ", right" : `, wrong: ${named(last)}`}`;
+      if (wanted && !words.toLowerCase().includes(wanted)) return [];
+      const option = document.createElement("option");
+      option.value = String(index);
+      option.textContent = words;
+      return [option];
+    });
+    list.replaceChildren(...options);
+    at("panel-found").textContent = `${options.length} of ${data.samples.length}`;
+  }
+
+  function pick(index) {
+    sample = index;
+    show();
+    remember();
+  }
+
+  toggles.forEach((button, m) => {
+    button.addEventListener("click", () => {
+      const last = on === 1 << m;
+      if (!last) on ^= 1 << m;
+      show(last ? `${names[m]} is the last one on: at least one modality stays on.` : "");
+      remember();
+    });
+  });
+  const step = (by) => pick(Number(list.options[list.selectedIndex + by].value));
+  at("panel-previous").addEventListener("click", () => step(-1));
+  at("panel-next").addEventListener("click", () => step(1));
+  list.addEventListener("change", () => pick(Number(list.value)));
+  const find = at("panel-find");
+  find.addEventListener("input", () => {
+    fill();
+    if (![...list.options].some((option) => option.value === String(sample)) && list.options.length) {
+      pick(Number(list.options[0].value));
+    } else show();
+  });
+  window.addEventListener("hashchange", () => recall() && panel.scrollIntoView());
+
+  at("panel-off").hidden = true;
+  at("panel-on").hidden = false;
+  fill();
+  if (recall()) panel.scrollIntoView();
+  else show(location.hash.startsWith("#sample=") ? "The sample of this link is not on this page." : "");
+})();
