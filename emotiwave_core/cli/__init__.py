@@ -13,12 +13,13 @@ import click
 from emotiwave_core import __version__
 from emotiwave_core.cli.data import data
 from emotiwave_core.cli.evaluate import evaluate
+from emotiwave_core.cli.explain import explain
 from emotiwave_core.cli.parts import plugins, recipes
 from emotiwave_core.cli.report import report
 from emotiwave_core.cli.run import run
 from emotiwave_core.errors import EmotiwaveError, PassedOver
 
-SECTIONS = {"Train and score": (run, evaluate, report), "Look at data": (data,), "Parts": (recipes, plugins)}
+SECTIONS = {"Train and score": (run, evaluate, explain, report), "Look at data": (data,), "Parts": (recipes, plugins)}
 
 
 class Terminated(BaseException):

@@ -6,6 +6,7 @@ import click
 
 from emotiwave_core.cli.common import (
     EXISTING,
+    FILE,
     SectionedCommand,
     device_option,
     json_option,
@@ -14,11 +15,13 @@ from emotiwave_core.cli.common import (
     registry_option,
 )
 from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.protocols import CONFIGURATIONS, PROTOCOLS
 
 EXAMPLES = """\b
 Examples:
   emotiwave evaluate runs/default-1
   emotiwave evaluate runs/default-1 --data OTHER --fold all --json
+  emotiwave evaluate runs/default-1 --protocol noise --against runs/robust-1
 """
 
 
@@ -26,25 +29,72 @@ Examples:
 @click.argument("run", type=EXISTING)
 @option("--data", type=EXISTING, section="Data", help="Another data set of the same form.  [default: the run's own]")
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
+@option(
+    "--protocol",
+    type=click.Choice([CONFIGURATIONS, *PROTOCOLS]),
+    default=CONFIGURATIONS,
+    show_default=True,
+    section="Protocol",
+    help="What is absent or damaged (docs/protocols.md).",
+)
+@option("--seed", type=click.IntRange(min=0), section="Protocol", help="What the damage is drawn from.  [default: 0]")
+@option("--manifest", type=FILE, section="Protocol", help="Damage that was drawn before, instead of a seed.")
+@option("--against", type=EXISTING, section="Protocol", help="Another run that meets the same damage.")
 @device_option
 @json_option
 @registry_option
-def evaluate(run: Path, data: Path | None, fold: str, device: str, as_json: bool, registry_file: Path | None) -> None:
-    """Score a trained run on every configuration.
+def evaluate(
+    run: Path,
+    data: Path | None,
+    fold: str,
+    protocol: str,
+    seed: int | None,
+    manifest: Path | None,
+    against: Path | None,
+    device: str,
+    as_json: bool,
+    registry_file: Path | None,
+) -> None:
+    """Score a trained run on every configuration, or under a protocol.
 
-    On the test fold of its own data the scores, predictions and report in RUN are written anew; otherwise RUN stays as
-    it is and the scores are only printed.
+    On the test fold of its own data the scores, predictions and report in RUN are written anew (of a protocol: the
+    scores and the manifest in RUN/protocols); otherwise RUN stays as it is and the scores are only printed.
     """
+    if protocol == CONFIGURATIONS and (seed, manifest, against) != (None, None, None):
+        raise click.UsageError("--seed, --manifest and --against need a --protocol that draws something.")
+    if manifest is not None and seed is not None:
+        raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
+
     from emotiwave_core.cli.console import Console, print_scores
+    from emotiwave_core.cli.curves import print_curves
     from emotiwave_core.engine import run as engine
     from emotiwave_core.engine.device import find_device
+    from emotiwave_core.engine.protocol import evaluate_protocol
     from emotiwave_core.registry import load_registry
 
     own = data is None and fold == "test"
-    scores = engine.evaluate(
-        run, load_registry(registry_file), find_device(device), Console(), data=data, fold=fold, write=own
-    )
-    if as_json:
-        print_json(scores)
+    registry, place, console = load_registry(registry_file), find_device(device), Console()
+    if protocol == CONFIGURATIONS:
+        found = engine.evaluate(run, registry, place, console, data=data, fold=fold, write=own)
     else:
-        print_scores(scores)
+        found = evaluate_protocol(
+            run,
+            protocol,
+            registry,
+            place,
+            console,
+            seed=seed or 0,
+            manifest=manifest,
+            against=against,
+            data=data,
+            fold=fold,
+            write=own,
+        )
+    if as_json:
+        print_json(found)
+    elif protocol == CONFIGURATIONS:
+        print_scores(found)
+    else:
+        print_curves(found)
+        if own:
+            console.say(f"Curves and manifest: {run / 'protocols'}")

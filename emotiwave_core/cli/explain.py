@@ -1,0 +1,101 @@
+"""`emotiwave explain`."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from emotiwave_core.cli.common import (
+    EXISTING,
+    SectionedCommand,
+    device_option,
+    json_option,
+    option,
+    print_json,
+    registry_option,
+)
+from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.explain.games import Empty, Value
+
+EXAMPLES = """\b
+Examples:
+  emotiwave explain runs/default-1
+  emotiwave explain runs/default-1 --sample "ID" --picture moments.png
+"""
+
+
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
+@click.argument("run", type=EXISTING)
+@option("--sample", section="What", help="One sample by its id, as in predictions.csv.  [default: the whole fold]")
+@option(
+    "--value",
+    type=click.Choice(get_args(Value)),
+    default="probability",
+    show_default=True,
+    section="What",
+    help="What is split over the modalities: the probability of a class, or its log-odds.",
+)
+@option(
+    "--empty",
+    type=click.Choice(get_args(Empty)),
+    default="prior",
+    show_default=True,
+    section="What",
+    help="Without any modality: the class frequencies of the training fold, or what the model says of nothing.",
+)
+@option(
+    "--picture", type=click.Path(path_type=Path, dir_okay=False), section="What", help="A PNG of --sample's moments."
+)
+@option("--data", type=EXISTING, section="Data", help="Another data set of the same form.  [default: the run's own]")
+@option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
+@device_option
+@json_option
+@registry_option
+def explain(
+    run: Path,
+    sample: str | None,
+    value: Value,
+    empty: Empty,
+    picture: Path | None,
+    data: Path | None,
+    fold: str,
+    device: str,
+    as_json: bool,
+    registry_file: Path | None,
+) -> None:
+    """Show which modality decided, over a fold or for one sample, and at which moments.
+
+    Shapley values are exact: the model is asked about every combination of modalities. They sum to what is explained.
+    Nothing in RUN is changed.
+    """
+    if picture is not None and sample is None:
+        raise click.UsageError("--picture shows the moments of one sample: give its --sample.")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise SettingsError(f"--picture writes a PNG: name it {picture.with_suffix('.png')}.")
+
+    from emotiwave_core.cli.console import Console
+    from emotiwave_core.cli.explained import print_fold, print_sample
+    from emotiwave_core.engine import explained as engine
+    from emotiwave_core.engine.device import find_device
+    from emotiwave_core.engine.explain import explain as explain_run
+    from emotiwave_core.engine.trained import open_trained
+    from emotiwave_core.registry import load_registry
+
+    monitor, place = Console(), find_device(device)
+    trained = open_trained(run, load_registry(registry_file), monitor, data=data, fold=fold)
+    if sample is not None:
+        trained = engine.only(trained, sample)
+    explanation = explain_run(trained, trained.predict(place, monitor), value=value, empty=empty)
+    if sample is None:
+        about: dict[str, Any] = engine.about_fold(explanation, trained, place, monitor)
+        print_json(about) if as_json else print_fold(about, run)
+        return
+    about = engine.in_full(explanation, trained, 0, place, monitor)
+    if picture is not None:
+        from emotiwave_core.report.moments import write_picture
+
+        write_picture(picture, about)
+    print_json(about) if as_json else print_sample(about)
+    if picture is not None and not as_json:
+        click.echo(f"Picture: {picture}")

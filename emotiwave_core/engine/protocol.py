@@ -1,0 +1,185 @@
+"""A trained run under a protocol: the same damage for every model, drawn once and kept beside the scores."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.data.batch import feature_statistics
+from emotiwave_core.engine.damaged import Answers, ask, numbered
+from emotiwave_core.engine.trained import Trained, open_trained
+from emotiwave_core.errors import DataError
+from emotiwave_core.files import out_of_space, write_bytes, write_json
+from emotiwave_core.intervals import macro_f1_interval
+from emotiwave_core.metrics import macro_f1
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.protocols import PROTOCOLS
+from emotiwave_core.protocols.curves import auilc, effective_robustness, relative_robustness
+from emotiwave_core.protocols.draw import Samples, draw
+from emotiwave_core.protocols.manifest import Manifest, parse, read_manifest, short
+from emotiwave_core.registry import Registry
+
+FOLDER = "protocols"
+
+
+def evaluate_protocol(
+    run: Path,
+    protocol: str,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor = SILENT,
+    *,
+    seed: int = 0,
+    manifest: Path | None = None,
+    against: Path | None = None,
+    data: Path | None = None,
+    fold: str = "test",
+    write: bool = False,
+) -> dict[str, Any]:
+    """Score the complete configuration of a run at every level of a protocol, drawn from the seed or in a manifest.
+
+    `against` is another run that meets the same damage. `write` keeps scores and manifest in the run's folder and
+    draws its report anew.
+    """
+    trained = open_trained(run, registry, monitor, data=data, fold=fold)
+    other = None if against is None else open_trained(against, registry, monitor, data=data, fold=fold)
+    if other is not None:
+        _check_same(trained, other)
+    if manifest is None:
+        raw = draw(protocol, samples_of(trained), seed).to_bytes()
+        drawn = parse(raw, protocol, "that was drawn")  # as it will be read again
+    else:
+        drawn, raw = read_manifest(manifest, protocol)
+    check_fits(drawn, trained)
+    if other is not None:
+        check_fits(drawn, other)
+    curves = _curves(trained, drawn, ask(trained, drawn, device, monitor))
+    name = f"{protocol}.manifest.json"
+    result = {
+        "format": 1,
+        "protocol": protocol,
+        "unit": PROTOCOLS[protocol].unit,
+        "dataset": trained.corpus.dataset.name,
+        "synthetic": trained.corpus.dataset.synthetic,
+        "fold": fold,
+        "samples": len(trained.fold.rows),
+        "seed": drawn.seed,
+        "manifest": name,
+        "manifest_sha256": hashlib.sha256(raw).hexdigest(),
+        "curves": curves,
+        "against": None,
+    }
+    if other is not None:
+        result["against"] = _compare(curves, _curves(other, drawn, ask(other, drawn, device, monitor)), other.run)
+    if write:
+        from emotiwave_core.report.page import write_report
+
+        with out_of_space(run / FOLDER):
+            (run / FOLDER).mkdir(exist_ok=True)
+        write_bytes(run / FOLDER / name, raw)
+        write_json(run / FOLDER / f"{protocol}.json", result)
+        write_report(run)
+    return result
+
+
+def samples_of(trained: Trained) -> Samples:
+    """What a protocol needs to know of the samples of the fold."""
+    store, rows, modalities = trained.corpus.store, trained.fold.rows, trained.model.modalities
+
+    def has(modality: str) -> NDArray[np.bool_]:
+        return np.array([bool(store.present(modality, int(row)).any()) for row in rows])
+
+    def deviation(modality: str) -> list[float]:
+        training = trained.corpus.rows("train")
+        if not len(training):
+            raise DataError(f"{trained.corpus.dataset.name} has no training fold to take the size of the noise from.")
+        scale = feature_statistics(store, modality, training)[1].double().numpy()
+        return [1.0 / one if one > 0.0 else 0.0 for one in scale.tolist()]
+
+    return Samples(
+        dataset=trained.corpus.dataset.name,
+        fold=trained.fold.name,
+        ids=_ids(trained),
+        videos=[store.videos[row] for row in rows],
+        steps={m: store.lengths(m)[rows].tolist() for m in modalities},
+        has=has,
+        times=lambda modality, place: np.asarray(store.times(modality, int(rows[place]))),
+        deviation=deviation,
+    )
+
+
+def check_fits(manifest: Manifest, trained: Trained) -> None:
+    """DataError where the manifest is not of these modalities, samples and steps."""
+    store, modalities = trained.corpus.store, trained.model.modalities
+    if set(manifest.modalities) != set(modalities):
+        known = ", ".join(modalities)
+        raise DataError(f"The manifest is of the modalities {short(manifest.modalities)}, {trained.run} of: {known}.")
+    for m, values in manifest.deviation.items():
+        if len(values) != store.features[m]:
+            raise DataError(f"The manifest knows {len(values)} features of {m}, and the data have {store.features[m]}.")
+    place_of, row_of, needed = numbered(manifest.samples), numbered(store.ids), _ids(trained)
+    for sample in needed:
+        if sample not in place_of:
+            raise DataError(
+                f"The manifest lacks the sample {short(sample)} of {trained.run}: it was drawn for {len(place_of)} "
+                f"samples of {short(manifest.dataset)}, fold {short(manifest.fold)}."
+            )
+    for m in modalities:
+        partners = [manifest.partners[m][place_of[sample]] for sample in needed] if manifest.partners else []
+        lengths = store.lengths(m)
+        for sample in [*needed, *(partner for partner in partners if partner is not None)]:
+            due, found = manifest.steps[m][place_of[sample]], lengths[row_of[sample]] if sample in row_of else "none"
+            if due != found:
+                raise DataError(
+                    f"The manifest has {due} steps of {m} for {short(sample)}, and {trained.run} reads {found}: both "
+                    "must cut the same data alike (the [data] settings of their recipes)."
+                )
+
+
+def _check_same(one: Trained, other: Trained) -> None:
+    """DataError where two runs are not scored on the same samples with the same classes."""
+    if _ids(one) != _ids(other) or not torch.equal(one.fold.targets, other.fold.targets):
+        raise DataError(
+            f"{one.run} and {other.run} are not scored on the same samples and classes ({len(_ids(one))} and "
+            f"{len(_ids(other))} samples): their [data] and [objective] settings must agree."
+        )
+
+
+def _ids(trained: Trained) -> list[str]:
+    return [trained.corpus.store.ids[row] for row in trained.fold.rows]
+
+
+def _curves(trained: Trained, manifest: Manifest, answers: Answers) -> dict[str, dict[str, Any]]:
+    """The scores of every curve."""
+    classes = len(trained.objective.classes)
+    truth = trained.fold.targets.cpu().numpy().astype(np.int64)
+    videos = [trained.corpus.store.videos[row] for row in trained.fold.rows]
+    curves = {}
+    for name, probabilities in answers.probabilities.items():
+        decided = np.stack([trained.objective.decide(one, trained.thresholds) for one in probabilities])
+        scores = [macro_f1(truth, one, classes) for one in decided]
+        intervals = macro_f1_interval(truth, decided, videos, classes)
+        reached = answers.reached[name]
+        rates = reached if manifest.protocol == "random" else manifest.levels  # only there a level may be out of reach
+        curves[name] = {
+            "levels": manifest.levels,
+            "reached": reached,
+            "macro_f1": scores,
+            "accuracy": [float((truth == one).mean()) for one in decided],
+            "intervals": None if intervals is None else intervals.tolist(),
+            "auilc": auilc(rates, scores),
+            "relative_robustness": relative_robustness(rates, scores),
+            "effective_robustness": None,
+        }
+    return curves
+
+
+def _compare(curves: dict[str, dict[str, Any]], baseline: dict[str, dict[str, Any]], other: Path) -> dict[str, Any]:
+    """Give every curve its effective robustness; what the other run scores."""
+    for name, curve in curves.items():
+        curve["effective_robustness"] = effective_robustness(curve["macro_f1"], baseline[name]["macro_f1"])
+    scores = {name: {"macro_f1": curve["macro_f1"]} for name, curve in baseline.items()}
+    return {"run": other.resolve().name, "curves": scores}
