@@ -1,4 +1,4 @@
-"""The best score that one answer for every sample can reach: what a score must be above before it says anything."""
+"""What guesses reach that ignore the input: a score must be above them before it says anything."""
 
 from typing import Any
 
@@ -16,6 +16,9 @@ def best_constant(truth: Decisions, classes: tuple[str, ...]) -> dict[str, Any]:
     The guesses are the C classes, or all 2^C sets of emotions. Each metric has a best guess of its own, so no single
     guess need reach them all. A guess of one probability has the share of positives as average precision, and one half
     as weighted accuracy. None where the metric is not defined.
+
+    `drawn_macro_f1` is what answers drawn at random by the class frequencies have on average: the F1 of a class with
+    the share p is about p, so 1 / C. Of several labels (None) the constant guess is better.
     """
     positives = one_hot(truth, len(classes)).mean(axis=0)  # [C] share of the samples
     found = _multi(positives) if truth.ndim == 2 else _single(positives)
@@ -30,7 +33,14 @@ def best_constant(truth: Decisions, classes: tuple[str, ...]) -> dict[str, Any]:
     }
     precision = mean_of_known(entry["average_precision"] for entry in each.values())
     accuracy = mean_of_known(entry["weighted_accuracy"] for entry in each.values())
-    return {**found, "weighted_accuracy": accuracy, "average_precision": precision, "classes": each}
+    drawn = None if truth.ndim == 2 else 1.0 / len(classes)
+    return {
+        **found,
+        "drawn_macro_f1": drawn,
+        "weighted_accuracy": accuracy,
+        "average_precision": precision,
+        "classes": each,
+    }
 
 
 def _single(positives: Array) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside under another name, synced, then renamed."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from emotiwave_core.errors import ResourceError
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -59,14 +63,16 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def out_of_space(path: Path) -> Iterator[None]:
-    """Turn an OSError while writing `path` into a ResourceError that names it."""
+    """Turn an OSError while writing `path` into a ResourceError that names it and the way out."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ResourceError(
-            f"Cannot write {path}: {reason}. Nothing written before is lost; free some space or choose another folder."
-        ) from error
+        reason, way = error.strerror or str(error), "choose another folder"
+        if error.errno in NO_SPACE:
+            way = f"free some space or {way}"
+        elif error.errno in READ_ONLY:
+            way = "make the folder writable, or use a copy of it or another folder"
+        raise ResourceError(f"Cannot write {path}: {reason}. Nothing written before is lost; {way}.") from error
 
 
 def _umask() -> int:

@@ -6,6 +6,7 @@ its constructor, so that a plugin author declares them once.
 
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,6 +20,7 @@ from emotiwave_core.errors import PluginError, SettingsError, choices
 
 T = TypeVar("T")
 
+_FIELD = re.compile(r"^'(\w+)'")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -111,6 +113,8 @@ def _explain(error: BaseException, path: str = "") -> str:
         first = error.exceptions[0]
         note = next(iter(getattr(first, "__notes__", [])), None)
         name = getattr(note, "name", getattr(note, "index", None))
+        if name is None and path and isinstance(first, ValueError) and _FIELD.match(str(first)):
+            return _FIELD.sub(rf"'{path}.\1'", str(first))  # of a validator, which knows its field alone
         return _explain(first, path if name is None else f"{path}.{name}" if path else str(name))
     where = f"'{path}': " if path else ""
     if isinstance(error, cattrs.ForbiddenExtraKeysError):

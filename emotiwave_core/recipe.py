@@ -1,8 +1,9 @@
 """Recipes: a complete choice of data options, parts, objective and training options. TOML in, TOML out."""
 
-import re
+# ruff: noqa: RUF009  (`_setting` is a field, not a value that all recipes would share)
+
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,7 +16,12 @@ from emotiwave_core.options import CONVERTER, is_policy, structure
 ALL = "*"  # the key of the encoder that every modality takes which is not named
 PerModality = int | dict[str, int]
 Align = Literal["none", "words"] | float
-QUOTED = re.compile(r""" "[^"]*" | '[^']*' """, re.VERBOSE)
+
+
+def _setting(default: Any, meaning: str, *held: Any) -> Any:
+    """A field: its default (or what makes it), its meaning as docs/reference.md tells it, what it is held to."""
+    made = attrs.Factory(default) if callable(default) else default
+    return attrs.field(default=made, validator=list(held) or None, metadata={"meaning": meaning})
 
 
 def _at_least(limit: float) -> Any:
@@ -23,6 +29,7 @@ def _at_least(limit: float) -> Any:
 
 
 def _each_at_least_one(_: Any, field: Any, value: Any) -> None:
+    """1 or more"""
     for number in value.values() if isinstance(value, dict) else [value]:
         if number < 1:
             raise ValueError(f"'{field.name}' must be 1 or more, not {number}")
@@ -40,18 +47,21 @@ class Part:
 class DataSettings:
     """How the data set is cut and split."""
 
-    unit: Literal["segment", "video"] = "segment"
-    complete_only: bool = False
-    max_steps: PerModality = attrs.field(default=300, validator=_each_at_least_one)
-    downsample: PerModality = attrs.field(default=1, validator=_each_at_least_one)
-    align: Align = attrs.field(default="none")  # average every modality over its words, or to so many steps a second
-    folds: str = "auto"  # "auto": the data set's own, else random; "random"; or a file in the data set's folder
-    rotation: int | None = None  # which fold of a file with fold0, fold1, … is the test fold
-    ratios: list[float] = attrs.field(factory=lambda: [0.8, 0.1, 0.1])
-    split_seed: int = attrs.field(default=42, validator=_at_least(0))
+    unit: Literal["segment", "video"] = _setting("segment", "What a sample is: a labelled segment or a whole video.")
+    complete_only: bool = _setting(False, "Leave out samples that lack a modality.")
+    max_steps: PerModality = _setting(300, "Steps of a sample that are kept, from its start.", _each_at_least_one)
+    downsample: PerModality = _setting(1, "So many steps are averaged into one.", _each_at_least_one)
+    align: Align = _setting("none", "Average every modality over its words, or to so many steps a second.")
+    folds: str = _setting(
+        "auto", '"auto": the data set\'s own, else random; "random"; or a file in the data set\'s folder.'
+    )
+    rotation: int | None = _setting(None, "Which fold of a file with fold0, fold1, … is the test fold.")
+    ratios: list[float] = _setting(lambda: [0.8, 0.1, 0.1], "Shares of train, valid and test of random folds.")
+    split_seed: int = _setting(42, "What random folds are drawn from.", _at_least(0))
 
     @align.validator
     def _align(self, _: Any, value: Align) -> None:
+        """above 0; with `downsample` 1 and one `max_steps` for all"""
         if value == "none":
             return
         if not isinstance(value, str) and value <= 0:
@@ -60,10 +70,11 @@ class DataSettings:
         if any(number != 1 for number in each):
             raise ValueError("'align' averages steps already: leave 'downsample' at 1, or set 'align' to none")
         if isinstance(self.max_steps, dict):
-            raise ValueError("aligned modalities share their steps: with 'align', 'max_steps' is one number for all")
+            raise ValueError("'align' gives all modalities the same steps: 'max_steps' is one number for all")
 
     @ratios.validator
     def _ratios(self, _: Any, value: list[float]) -> None:
+        """three above 0 that sum to 1"""
         if len(value) != 3 or min(value) <= 0 or abs(sum(value) - 1) > 1e-6:
             raise ValueError(f"'ratios' must be three positive numbers that sum to 1, not {value}")
 
@@ -72,38 +83,45 @@ class DataSettings:
 class ModelSettings:
     """What stands around the parts."""
 
-    standardise: bool = True  # features to zero mean and unit deviation of the training fold, clipped
-    absent: Literal["mask", "zeros"] = (
-        "mask"  # "zeros": fed as zeros and taken for present, as most published code does
+    standardise: bool = _setting(True, "Features to mean 0 and deviation 1 of the training fold, clipped.")
+    absent: Literal["mask", "zeros"] = _setting(
+        "mask", '"zeros": an absent modality is fed as zeros and taken for present, as most published code does.'
     )
-    head: int = attrs.field(default=128, validator=_at_least(1))
-    head_dropout: float = attrs.field(default=0.3, validator=[validators.ge(0.0), validators.lt(1.0)])
+    head: int = _setting(128, "Hidden width of the head.", _at_least(1))
+    head_dropout: float = _setting(0.3, "Dropout inside the head.", _at_least(0.0), validators.lt(1.0))
 
 
 @attrs.frozen
 class Asymmetric:
     """The asymmetric loss of multi-label (Ridnik et al. 2021); the defaults are the paper's, which weighs no class."""
 
-    gamma_positive: float = attrs.field(default=0.0, validator=_at_least(0.0))
-    gamma_negative: float = attrs.field(default=4.0, validator=_at_least(0.0))
-    margin: float = attrs.field(default=0.05, validator=[validators.ge(0.0), validators.lt(1.0)])
+    gamma_positive: float = _setting(0.0, "How much easy present emotions count less.", _at_least(0.0))
+    gamma_negative: float = _setting(4.0, "How much easy absent emotions count less.", _at_least(0.0))
+    margin: float = _setting(
+        0.05, "An absent emotion below this probability counts nothing.", _at_least(0.0), validators.lt(1.0)
+    )
 
 
 @attrs.frozen
 class ObjectiveSettings:
     """What is learned from the intensities. The weights of further losses are 0 where they are not wanted."""
 
-    kind: Literal["single", "multi"] = "single"
-    no_emotion: Literal["drop", "first", "class"] = "drop"  # rows without any emotion, for `single`
-    class_weights: bool = True
-    complete: float = attrs.field(default=0.0, validator=_at_least(0.0))  # the same loss before the dropout policy
-    distillation: float = attrs.field(default=0.0, validator=_at_least(0.0))  # what all say teaches what is kept
-    unimodal: float = attrs.field(default=0.0, validator=_at_least(0.0))  # a head of its own for each modality
-    logit_adjustment: float = attrs.field(default=0.0, validator=_at_least(0.0))  # tau; instead of class_weights
-    asymmetric: Asymmetric | None = attrs.field(default=None)  # in the place of cross-entropy, for `multi`
+    kind: Literal["single", "multi"] = _setting("single", "The strongest emotion, or each of them.")
+    no_emotion: Literal["drop", "first", "class"] = _setting(
+        "drop", "Samples without any emotion, for `single`: left out, of the first class, or a class of their own."
+    )
+    class_weights: bool = _setting(True, "Rare classes weigh more in the loss.")
+    complete: float = _setting(0.0, "Weight of the same loss before the dropout policy.", _at_least(0.0))
+    distillation: float = _setting(0.0, "Weight of what all modalities teach those that are kept.", _at_least(0.0))
+    unimodal: float = _setting(0.0, "Weight of a head of its own for each modality.", _at_least(0.0))
+    logit_adjustment: float = _setting(
+        0.0, "Tau of logit adjustment by the class frequencies; instead of `class_weights`.", _at_least(0.0)
+    )
+    asymmetric: Asymmetric | None = _setting(None, "The asymmetric loss in the place of cross-entropy.")
 
     @asymmetric.validator
     def _only_multi(self, _: Any, value: Asymmetric | None) -> None:
+        """for `multi` alone"""
         if value is not None and self.kind != "multi":
             raise ValueError("'asymmetric' is a loss for kind = \"multi\"")
 
@@ -112,28 +130,32 @@ class ObjectiveSettings:
 class TrainingSettings:
     """How it is trained."""
 
-    epochs: int = attrs.field(default=40, validator=_at_least(1))
-    batch_size: int = attrs.field(default=16, validator=_at_least(1))
-    learning_rate: float = attrs.field(default=1e-3, validator=validators.gt(0.0))
-    schedule: Literal["constant", "one-cycle"] = "constant"  # of the learning rate
-    weight_decay: float = attrs.field(default=1e-2, validator=_at_least(0.0))
-    clip: float = attrs.field(default=1.0, validator=validators.gt(0.0))
-    patience: int = attrs.field(default=10, validator=_at_least(1))
-    select: str = "mean"  # the validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration
-    ema: float = attrs.field(default=0.0, validator=[validators.ge(0.0), validators.lt(1.0)])  # decay of the average
-    precision: Literal["fp32", "bf16"] = "fp32"
+    epochs: int = _setting(40, "Epochs at most.", _at_least(1))
+    batch_size: int = _setting(16, "Samples in a step.", _at_least(1))
+    learning_rate: float = _setting(1e-3, "Of AdamW; the highest of a schedule.", validators.gt(0.0))
+    schedule: Literal["constant", "one-cycle"] = _setting("constant", "Of the learning rate.")
+    weight_decay: float = _setting(1e-2, "Of AdamW.", _at_least(0.0))
+    clip: float = _setting(1.0, "The largest norm of the gradient.", validators.gt(0.0))
+    patience: int = _setting(10, "Epochs without a better one after which it stops.", _at_least(1))
+    select: str = _setting(
+        "mean", 'The validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration.'
+    )
+    ema: float = _setting(
+        0.0, "Decay of the moving average of the weights; 0: no average.", _at_least(0.0), validators.lt(1.0)
+    )
+    precision: Literal["fp32", "bf16"] = _setting("fp32", "Of the arithmetic in the model.")
 
 
 @attrs.frozen
 class Recipe:
     """Everything that a run is made from, apart from the data itself."""
 
-    name: str = "default"
-    seed: int = attrs.field(default=0, validator=[validators.ge(0), validators.lt(2**32)])
-    encoder: dict[str, Part] = attrs.Factory(lambda: {ALL: Part("bilstm")})
-    fusion: Part = attrs.Factory(lambda: Part("concat"))
-    dropout: Part = attrs.Factory(lambda: Part("uniform"))
-    watch: list[str] = attrs.Factory(list)  # plugins that watch the run
+    name: str = _setting("default", "Names the folder of the run.")
+    seed: int = _setting(0, "What weights, order and dropout are drawn from.", _at_least(0), validators.lt(2**32))
+    encoder: dict[str, Part] = _setting(lambda: {ALL: Part("bilstm")}, "Makes one vector of a modality.")
+    fusion: Part = _setting(lambda: Part("concat"), "Makes one vector of all modalities.")
+    dropout: Part = _setting(lambda: Part("uniform"), "Which modalities training takes away.")
+    watch: list[str] = _setting(list, "Plugins that watch the run.")
     data: DataSettings = attrs.Factory(DataSettings)
     model: ModelSettings = attrs.Factory(ModelSettings)
     objective: ObjectiveSettings = attrs.Factory(ObjectiveSettings)
@@ -170,44 +192,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path} is not a readable TOML file: {error}.") from error
-
-
-def parse_part(text: str) -> dict[str, Any]:
-    """`bilstm:hidden_size=256,layers=2` as a table; commas in brackets belong to a value: `a:x=[1, 2],y={b=1}`."""
-    name, _, rest = text.partition(":")
-    table: dict[str, Any] = {"name": name.strip()}
-    for pair in filter(None, _pairs(rest)):
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise SettingsError(f"'{text}': options are written NAME:option=value,option=value.")
-        table[key.strip()] = parse_value(value.strip())
-    return table
-
-
-def _pairs(text: str) -> Iterator[str]:
-    """The pieces between commas that stand in no bracket."""
-    pair = ""
-    for piece in text.split(","):
-        pair = f"{pair},{piece}" if pair else piece
-        bare = QUOTED.sub("", pair)  # brackets and commas in quotes are part of a text
-        whole = not ('"' in bare or "'" in bare)
-        if whole and all(bare.count(opened) == bare.count(closed) for opened, closed in ("[]", "{}")):
-            yield pair
-            pair = ""
-    yield pair
-
-
-def parse_value(text: str) -> Any:
-    """A value as TOML has it (5, 0.1, true, [1, 2]), else a text. SettingsError for a torn list or table."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        if text.startswith(("[", "{")):
-            due = '["a", "b"] or {name = "a"}'
-            raise SettingsError(
-                f"{text}: brackets must be closed, and texts inside them stand in quotes, as in {due}."
-            ) from error
-        return text
 
 
 def part_table(part: Part) -> dict[str, Any]:

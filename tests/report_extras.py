@@ -13,6 +13,7 @@ import numpy as np
 
 from emotiwave_core.configurations import configurations, name_of
 
+ABSENT = {2: "audio", 10: "text"}  # the place of a sample: what it lacks
 STEPS = {"text": 5, "audio": 40, "visual": 90}
 
 
@@ -52,6 +53,11 @@ def write_explanation(run: Path, scores: dict[str, Any], words: Sequence[str]) -
         rows = list(csv.DictReader(file))[: scores["samples"]]
     whys = ("right", "wrong", "changed")
     chosen = [_chosen(rows[i % len(rows)], whys[i // 3], modalities, classes, words, i) for i in range(9)]
+    lacking = {place: name for place, name in ABSENT.items() if name in modalities and modalities[1:]}
+    absent = {rows[place]["id"]: [name] for place, name in lacking.items() if place < len(rows)}
+    for one in chosen:
+        one["present"] = [name for name in modalities if name not in absent.get(one["id"], ())]
+        one["moments"] = {name: some if name in one["present"] else [] for name, some in one["moments"].items()}
     phi = _shapley(worth | {frozenset(): 0.05}, modalities)
     pairs = {name_of(pair): 0.01 * place - 0.01 for place, pair in enumerate(combinations(modalities, 2))}
     groups = {name_of(kept): 0.03 - 0.02 * place for place, kept in enumerate(configurations(modalities)) if kept[1:]}
@@ -72,7 +78,7 @@ def write_explanation(run: Path, scores: dict[str, Any], words: Sequence[str]) -
             "share": {name: abs(value) / total for name, value in phi.items()},
             "interaction": pairs, "cooperation": groups,
         },
-        "decided": even, "share": even, "by_class": by_class, "chosen": chosen,
+        "decided": even, "share": even, "by_class": by_class, "chosen": chosen, "absent": absent,
     }  # fmt: skip
     (run / "explanation.json").write_text(json.dumps(explanation), encoding="utf-8")
 
@@ -126,7 +132,7 @@ def write_protocol(run: Path, scores: dict[str, Any], name: str, curves: Sequenc
         }  # fmt: skip
     against = {"run": "other-1", "curves": {curves[0]: {"macro_f1": [0.3] * len(levels)}}}
     protocol = {
-        "format": 1, "protocol": name, "unit": "the deviation of the noise, in deviations of the feature",
+        "format": 1, "protocol": name, "unit": "standard deviation of the noise, in those of the feature",
         "dataset": scores["dataset"], "synthetic": scores["synthetic"], "fold": "test", "samples": scores["samples"],
         "seed": 0, "manifest": f"{name}.manifest.json", "manifest_sha256": "ab" * 32, "curves": drawn,
         "against": against,

@@ -133,6 +133,7 @@ def _constant(each: dict[str, Any], samples: int, objective: str) -> dict[str, A
     return {
         "macro_f1": macro, "micro_f1": 0.31, "weighted_f1": 0.32, "weighted_accuracy": 0.5, "accuracy": 0.33,
         "average_precision": None, "classes": classes,
+        "drawn_macro_f1": 1 / len(best) if objective == "single" else None,
     }  # fmt: skip
 
 
@@ -214,13 +215,14 @@ def _data(modalities: Sequence[str], classes: Sequence[str], dataset: str, synth
     samples = sum(one["samples"] for one in folds.values())
     return {
         "dataset": dataset, "synthetic": synthetic, "folder": "/data/ravdess", "fingerprint": "3f" * 32,
-        "unit": "segment", "samples": samples, "videos": samples, "left_out": {"no data in any modality": 3},
+        "unit": "segment", "samples": samples, "videos": samples,
+        "left_out": {"no data in any modality": 3, "too short": 0},
         "modalities": {
             name: {"file": f"{dataset}_{name.title()}.csd", "features": 74, "median_steps": 96.5, "longest_steps": 300,
                    "missing": 12 * i, "truncated": 40, "nan": 0, "inf": 3}
             for i, name in enumerate(modalities)
         },
-        "folds": folds, "notes": ["2 ids of the folds file have no data"],
+        "folds": folds, "notes": ["2 ids of the folds file have no data"], "trained": True,
     }  # fmt: skip
 
 

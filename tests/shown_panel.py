@@ -23,6 +23,7 @@ class Shown:
         self.scores = json.loads((run / "scores.json").read_text())
         with (run / "predictions.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
+        self.absent = json.loads((run / "explanation.json").read_text())["absent"]
         count = self.scores["samples"]
         self.ids = [row["id"] for row in rows[:count]]
         blocks = zip(self.scores["configurations"], range(0, len(rows), count), strict=True)
@@ -35,6 +36,7 @@ class Shown:
                 """({
                     sample: Number(document.querySelector('#panel-sample').value),
                     on: [...document.querySelectorAll('#panel [aria-pressed=true]')].map(e => e.textContent),
+                    lacks: [...document.querySelectorAll('#panel .toggles :disabled')].map(e => e.textContent),
                     rows: [...document.querySelectorAll('#panel tr[data-class]')].map(e => ({
                         name: e.querySelector('.name').textContent, value: e.querySelector('.value').textContent,
                         bar: Number(e.querySelector('i').style.getPropertyValue('--v')),
@@ -49,15 +51,24 @@ class Shown:
             )
         )
 
+    def toggle(self, modality: int) -> None:
+        """Click on a modality."""
+        self.browser.click(f"button[data-modality='{modality}']")
+
     def names(self, words: str) -> list[str]:
         """The classes that `happy+fear` names, or the only one."""
         return [words] if self.scores["objective"] == "single" else words.split("+") if words else []
 
     def check(self, place: int, kept: tuple[str, ...]) -> None:
-        """Hold every number and word of the panel against the row of the sample in that configuration."""
-        now, complete = self.state(), list(self.rows)[-1]
-        row, whole = self.rows["+".join(kept)][place], self.rows[complete][place]
-        assert (now["sample"], tuple(now["on"])) == (place, kept)
+        """Hold every number and word of the panel against the row of the sample in that configuration.
+
+        Of a sample that lacks a modality, the row is that of the others.
+        """
+        now, lacks = self.state(), self.absent.get(self.ids[place], ())
+        heard, has = (tuple(m for m in some if m not in lacks) for some in (kept, self.scores["modalities"]))
+        row, whole = self.rows["+".join(heard)][place], self.rows["+".join(has)][place]
+        assert (now["sample"], tuple(now["on"])) == (place, heard)
+        assert now["lacks"] == [f"{m}: not recorded" for m in self.scores["modalities"] if m in lacks]
         decided, truth, before = (self.names(words) for words in (row["predicted"], row["truth"], whole["predicted"]))
         assert [one["name"] for one in now["rows"]] == self.scores["classes"]
         for one in now["rows"]:
@@ -66,7 +77,7 @@ class Shown:
             assert one["bar"] == pytest.approx(due, abs=0.000501)
             assert one["width"] == pytest.approx(due, abs=0.01)
             assert one["mark"] == pytest.approx(at_first, abs=0.000501)
-            if "+".join(kept) != complete:
+            if heard != has:
                 change = float(one["change"].replace("\N{MINUS SIGN}", "-"))
                 assert change == pytest.approx(100 * (due - at_first), abs=0.101)
             assert ("decided" in one["tags"], "true" in one["tags"]) == (one["name"] in decided, one["name"] in truth)

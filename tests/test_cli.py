@@ -5,14 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 from documents import ENTRIES
 
-from emotiwave_core.cli import Terminated, _exit_code, printable
+from emotiwave_core.cli import Terminated, _exit_code, emotiwave, printable
 
 FAST = ["--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=8"]
 
@@ -198,6 +199,20 @@ def test_help_answers_without_torch(command: str) -> None:
     assert "Usage:" in done.stdout
 
 
+def every_command(command: click.Command) -> Iterator[click.Command]:
+    """A command and all below it."""
+    yield command
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from every_command(inner)
+
+
+@pytest.mark.parametrize("command", list(every_command(emotiwave))[1:], ids=lambda command: command.name)
+def test_the_line_about_a_command_is_not_cut(command: click.Command) -> None:
+    """The first sentence of every command fits beside its name in a list of commands, 80 characters wide."""
+    assert not command.get_short_help_str(80 - 14).endswith("...")
+
+
 def test_a_closed_pipe_is_not_an_error(tiny: Path) -> None:
     """`emotiwave data inspect | head` ends quietly."""
     command = f"{sys.executable} -m emotiwave_core.cli data inspect {tiny} | head -1"
@@ -244,10 +259,10 @@ def test_a_stopped_run_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "append_history", stopped)
-        answer = cli("run", "--data", tiny, "--out", "there", *FAST)
-    assert (answer.code, "emotiwave run --resume there" in answer.err) == (code, True)
+        answer = cli("run", "--data", tiny, "--out", "over there", *FAST)
+    assert (answer.code, "emotiwave run --resume 'over there'" in answer.err) == (code, True)
     assert "Traceback" not in answer.err
-    assert cli("run", "--resume", "there").code == 0
+    assert cli("run", "--resume", "over there").code == 0
 
 
 def test_sigterm_is_heard() -> None:

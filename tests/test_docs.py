@@ -3,15 +3,23 @@
 import contextlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from documents import ROOT, block, text_of
 
 from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli.run import override
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.options import bare
+from emotiwave_core.recipe import Asymmetric, Part, Recipe
 from emotiwave_core.testing import Contract, DropoutPolicyContract, EncoderContract, FusionContract
 
 GUIDE = text_of("docs/plugins.md")
@@ -65,6 +73,56 @@ def test_the_test_of_the_guide_is_green(written: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_convnet.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def recipe_rows() -> dict[str, list[str]]:
+    """The table under "Recipe" in the reference: key, then default, allowed and meaning."""
+    table = text_of("docs/reference.md").partition("## Recipe")[2].partition("## Commands")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    return {key.strip("`"): rest for key, *rest in rows}
+
+
+def keys_of(kind: type[Any], before: str = "") -> Iterator[str]:
+    """Every key that a recipe may hold, as `--set` writes it."""
+    for field in attrs.fields(kind):
+        inner = bare(field.type)
+        if attrs.has(inner) and inner is not Part:
+            yield from keys_of(inner, f"{before}{field.name}.")
+        else:
+            yield f"{before}{field.name}"
+
+
+def test_the_reference_has_every_setting_of_a_recipe() -> None:
+    """Each key stands there once with its meaning, and its default may be written down: the recipe stays the same."""
+    rows = recipe_rows()
+    assert [key for key in rows if key != "objective.asymmetric"] == list(keys_of(Recipe))
+    assert all(len(rest) == 3 and rest[2].endswith(".") for rest in rows.values())
+    given = {key: rest[0].strip("`") for key, rest in rows.items() if rest[0].strip() and "asymmetric" not in key}
+    assert set(rows) - set(given) >= {"data.rotation", "objective.asymmetric"}
+    for settings in ([*given.items()], *([item] for item in given.items())):
+        table = override({}, (), None, None, tuple(f"{key}={value}" for key, value in settings), None)
+        assert Recipe.from_table(table, "the reference") == Recipe()
+    asymmetric = {key: rest[0].strip("`") for key, rest in rows.items() if key.startswith("objective.asymmetric.")}
+    settings = ("objective.kind=multi", *(f"{key}={value}" for key, value in asymmetric.items()))
+    assert Recipe.from_table(override({}, (), None, None, settings, None), "x").objective.asymmetric == Asymmetric()
+
+
+def test_the_limits_of_the_reference_are_those_that_hold() -> None:
+    """What lies beyond a limit is refused by its key, what lies on or just inside it is taken."""
+    found = 0
+    for key, (value, allowed, _) in recipe_rows().items():
+        before = ("objective.kind=multi",) if "asymmetric" in key else ()
+        for sign, bound in re.findall(r"`([<>]=?) ([\d.]+)`", allowed):
+            number, found = float(bound) if "." in value or "e" in value else int(bound), found + 1
+            step = (1 if isinstance(number, int) else 1e-6) * (1 if sign[0] == ">" else -1)
+            good, bad = (number, number - step) if "=" in sign else (number + step, number)
+            structured = override({}, (), None, None, (*before, f"{key}={good!r}"), None)
+            assert Recipe.from_table(structured, "x")
+            with pytest.raises(SettingsError, match=f"x: '{re.escape(key)}' must be "):
+                Recipe.from_table(override({}, (), None, None, (*before, f"{key}={bad!r}"), None), "x")
+        for choice in re.findall(r'`("\w[^`]*")`', allowed):
+            assert Recipe.from_table(override({}, (), None, None, (f"{key}={choice}",), None), "x")
+    assert found >= 15
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -61,11 +61,10 @@ def as_matrix(texts: list[str], classes: list[str]) -> Any:
 
 
 def test_a_run_is_a_folder(finished: Path) -> None:
-    """A run leaves its recipe, model, last epoch, history, scores, predictions, report and pictures."""
+    """A run leaves its recipe, model, last epoch, history, scores, predictions, explanation and report."""
     files = {path.name for path in finished.iterdir()}
     assert {"recipe.toml", "model.safetensors", "model.json", "last.safetensors", "history.jsonl"} <= files
-    assert {"scores.json", "predictions.csv", "report.html"} <= files
-    assert list(finished.rglob("*.png"))
+    assert {"scores.json", "predictions.csv", "explanation.json", "explanations.csv", "report.html"} <= files
 
 
 def test_predictions_agree_with_scores(finished: Path) -> None:
@@ -157,7 +156,7 @@ def test_a_model_that_says_nan_is_one_sentence() -> None:
 
 
 def test_the_table_of_scores_fits_a_terminal(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """80 columns hold every configuration with its interval; the last line of the table is the constant guess."""
+    """80 columns hold every configuration with its interval; the last lines of the table are guesses."""
     scores, _ = read(finished)
     print_scores(scores)
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
@@ -171,7 +170,9 @@ def test_the_table_of_scores_fits_a_terminal(finished: Path, capsys: pytest.Capt
     mean = next(line for line in lines if line.startswith("mean"))
     assert mean.split() == ["mean", f"{scores['mean_macro_f1']:.3f}", f"{low:.3f}–{high:.3f}"]
     macro, weighted = (f"{scores['constant'][key]:.3f}" for key in ("macro_f1", "weighted_accuracy"))
-    assert lines[-1].split() == ["constant", "guess", macro, weighted]
+    drawn = [] if scores["objective"] == "multi" else [["drawn", "at", "random", f"{1 / len(scores['classes']):.3f}"]]
+    due = [["constant", "guess", macro, weighted], *drawn]
+    assert [line.split() for line in lines[-len(due) :]] == due
 
 
 def test_predictions_are_the_test_fold(finished: Path, tiny: Path) -> None:

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import shlex
 import shutil
+import tomllib
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import pytest
 import torch
 from datasets import WIDTHS, write_dataset
 from numpy.typing import NDArray
+from rich.console import Console
 from sklearn.metrics import f1_score
 from training import CPU, REGISTRY, evaluate, small, start
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import _exit_code, explained
+from emotiwave_core.cli.explained import TOGETHER, print_sample
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.engine.evaluate import Predictions
 from emotiwave_core.engine.explain import Explanation, explain, values_of
@@ -31,7 +35,7 @@ from emotiwave_core.recipe import ObjectiveSettings
 MODALITIES = tuple(WIDTHS)
 NAMES = [name_of(kept) for kept in configurations(MODALITIES)]
 KINDS: dict[str, dict[str, Any]] = {
-    "single": {"objective": {"kind": "single", "no_emotion": "class"}},
+    "single": {"objective": {"kind": "single", "no_emotion": "class", "class_weights": False}},
     "multi": {"objective": {"kind": "multi"}, "model": {"absent": "zeros"}, "data": {"max_steps": 12}},
 }
 LACKING = "v19"  # a test video of the tiny data set that has no visual
@@ -51,6 +55,21 @@ def opened(run: Path, **options: Any) -> tuple[Trained, Predictions]:
     """A run and its predictions."""
     trained = open_trained(run, REGISTRY, **options)
     return trained, trained.predict(CPU)
+
+
+def prior_of(run: Path) -> np.ndarray:
+    """What is known of nothing: the frequencies n / N, a class without samples as one; one half where it is weighed."""
+    train = json.loads((run / "data.json").read_text())["folds"]["train"]
+    counts = np.maximum(list(train["classes"].values()), 1) / train["used"]
+    weighed = tomllib.loads((run / "recipe.toml").read_text())["objective"]["class_weights"]
+    return np.full(6, 0.5) if weighed else np.asarray(counts / counts.sum())
+
+
+def other(folder: Path) -> Path:
+    """Another data set of the same form."""
+    (folder / "other").mkdir()
+    write_dataset(folder / "other", videos=16, seed=3)
+    return folder / "other"
 
 
 def read(run: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -78,11 +97,11 @@ def test_every_value_follows_from_the_predictions(run: Path) -> None:
     """Each row of explanations.csv is the mean over all orders of what the modalities add in predictions.csv."""
     _, table = read(run)
     rows, scores = predicted(run), json.loads((run / "scores.json").read_text())
-    train = json.loads((run / "data.json").read_text())["folds"]["train"]
+    known = dict(zip(scores["classes"], prior_of(run).tolist(), strict=True))
     assert [(row["id"], row["class"]) for row in table] == [(s, c) for s in rows[NAMES[0]] for c in scores["classes"]]
     assert any(row["id"].startswith(LACKING) for row in table)
     for row in table:
-        prior = train["classes"][row["class"]] / train["used"]
+        prior = known[row["class"]]
 
         def v(kept: Any, row: dict[str, str] = row, prior: float = prior) -> float:
             return worth(rows, row["id"], row["class"], kept, prior)
@@ -132,11 +151,9 @@ def test_what_is_explained(run: Path) -> None:
         inside[0] = False
         assert inside[1:].mean() > 0.9
         np.testing.assert_allclose(odds[inside], np.log(p[inside] / (1 - p[inside])), atol=1e-4)
-    train = trained.corpus.fold_facts("train", trained.objective)
-    counts = np.array(list(train["classes"].values()))
-    np.testing.assert_allclose(every["probability", "prior"].games[0], np.tile(counts / train["used"], (12, 1)))
-    odds = np.log(np.maximum(counts, 1) / (train["used"] - counts))
-    np.testing.assert_allclose(every["logit", "prior"].games[0, 0], odds)
+    p = prior_of(run)
+    np.testing.assert_allclose(every["probability", "prior"].games[0], np.tile(p, (12, 1)))
+    np.testing.assert_allclose(every["logit", "prior"].games[0, 0], np.log(p / (1 - p)), atol=1e-12)
     nothing = torch.from_numpy(predictions.nothing)
     of_nothing = (nothing.sigmoid() if trained.objective.multi else nothing.softmax(dim=0)).numpy()
     np.testing.assert_allclose(every["probability", "zeros"].games[0, 0], of_nothing)
@@ -151,11 +168,14 @@ def test_macro_f1_is_the_game_of_the_scores(run: Path, empty: Empty) -> None:
     scores = json.loads((run / "scores.json").read_text())
     v = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
     objective, targets = trained.objective, trained.fold.targets.numpy()
-    train = trained.corpus.fold_facts("train", objective)
-    chances = np.array(list(train["classes"].values())) / train["used"]
+    counts = np.array(list(trained.corpus.fold_facts("train", objective)["classes"].values()))
     if empty == "zeros":
         chances = objective.probabilities(torch.from_numpy(predictions.nothing)).numpy()
-    guesses = objective.decide(np.tile(chances, (len(targets), 1)), trained.thresholds)
+        guesses = objective.decide(np.tile(chances, (len(targets), 1)), trained.thresholds)
+    elif objective.multi:  # of each emotion one half
+        guesses = np.broadcast_to(trained.thresholds < 0.5, targets.shape)
+    else:
+        guesses = np.full(len(targets), counts.argmax())
     labels = list(range(len(objective.classes)))
     v[""] = float(f1_score(targets, guesses, labels=labels, average="macro", zero_division=0))
     assert (about["empty"], about["complete"]) == pytest.approx((v[""], v[NAMES[-1]]))
@@ -293,11 +313,8 @@ def test_evaluate_explains_anew_and_the_same(run: Path, tmp_path: Path) -> None:
 
 def test_other_data_meet_the_prior_of_the_runs_own_training_fold(run: Path, tmp_path: Path) -> None:
     """The empty coalition of other data is worth the same; a run without the counts says what to do."""
-    other = tmp_path / "other"
-    other.mkdir()
-    write_dataset(other, videos=16, seed=3)
     due = explain(*opened(run)).games[0, 0]
-    trained, predictions = opened(run, data=other, fold="all")
+    trained, predictions = opened(run, data=(data := other(tmp_path)), fold="all")
     np.testing.assert_array_equal(explain(trained, predictions).games[0], np.tile(due, (len(trained.fold.rows), 1)))
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     known = json.loads((copy / "data.json").read_text())
@@ -305,8 +322,8 @@ def test_other_data_meet_the_prior_of_the_runs_own_training_fold(run: Path, tmp_
     (copy / "data.json").write_text(json.dumps(known))
     np.testing.assert_array_equal(explain(*opened(copy)).games[0, 0], due)
     with pytest.raises(DataError, match="no class counts of its training fold"):
-        explain(*opened(copy, data=other, fold="all"))
-    explain(*opened(copy, data=other, fold="all"), empty="zeros")
+        explain(*opened(copy, data=data, fold="all"))
+    explain(*opened(copy, data=data, fold="all"), empty="zeros")
     folds["train"]["classes"].popitem()
     (copy / "data.json").write_text(json.dumps(known | {"folds": folds}))
     with pytest.raises(DataError, match=r"data\.json is damaged"):
@@ -325,7 +342,7 @@ def test_what_cannot_be_explained_is_said(run: Path) -> None:
         explain(one, predictions, value="logit")
 
 
-def test_a_sample_is_found_by_its_id(run: Path) -> None:
+def test_a_sample_is_found_by_its_id(run: Path, tmp_path: Path) -> None:
     """It is explained alone as among the others; a wrong id gets a sentence with what may have been meant."""
     trained, predictions = opened(run)
     whole = explain(trained, predictions)
@@ -342,6 +359,12 @@ def test_a_sample_is_found_by_its_id(run: Path) -> None:
         with pytest.raises(SettingsError, match=sentence) as caught:
             only(trained, wrong)
         assert len(str(caught.value)) < 200
+    with pytest.raises(SettingsError, match=r"predictions\.csv has all"):
+        only(trained, "nothing like it")
+    for elsewhere in (opened(run, fold="valid")[0], opened(run, data=other(tmp_path))[0]):
+        with pytest.raises(SettingsError) as caught:
+            only(elsewhere, "nothing like it")
+        assert "predictions.csv" not in str(caught.value)
 
 
 def test_a_sample_without_an_emotion_is_said_to_be_left_out(tiny: Path, tmp_path: Path) -> None:
@@ -364,20 +387,41 @@ def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[s
         (line,) = (line for line in out.splitlines() if line.startswith(f"{m} "))
         assert f"{about['decided'][m]:.0%}" in line
         assert f"{about['macro_f1']['shapley'][m]:+.3f}" in line
-    assert f'explain {run} --sample "{about["chosen"][0]["id"]}"' in out
+    asked = shlex.join(["emotiwave", "explain", str(run), "--sample", about["chosen"][0]["id"]])
+    assert f"Look at one: {asked}\n" in out
+    assert TOGETHER in out
     assert _exit_code(["explain", str(run), "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == about
     assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
+def test_the_command_that_is_advised_works(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever was asked and wherever the run is: the last line can be typed as it stands."""
+    folder = shutil.copytree(run, tmp_path / "my run's")
+    assert _exit_code(["explain", str(folder), "--fold", "valid", "--empty", "zeros", "--value", "logit"]) == 0
+    advised = shlex.split(capfd.readouterr().out.splitlines()[-1].removeprefix("Look at one: "))
+    assert advised[:3] == ["emotiwave", "explain", str(folder)]
+    assert _exit_code([*advised[1:], "--json"]) == 0
+    about = json.loads(capfd.readouterr().out)
+    assert (about["fold"], about["value"], about["empty_coalition"]) == ("valid", "logit", "zeros")
+    assert _exit_code(["explain", str(folder), "--fold", "all"]) == 0
+    assert capfd.readouterr().out.startswith("Who decided: all folds, ")
+
+
 def test_the_command_tells_of_a_sample(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With --sample: every configuration, the classes that matter, what it lacks, moments and a picture."""
-    picture = tmp_path / "moments.png"
+    picture = tmp_path / "made" / "for it" / "moments.png"
     asked = ["explain", str(run), "--sample", f"{LACKING}[0]", "--value", "logit", "--empty", "zeros"]
     assert _exit_code([*asked, "--picture", str(picture)]) == 0
     out = capfd.readouterr().out
     assert all(f"\n{name} " in out for name in NAMES)
     assert "The sample has no visual." in out
+    (row,) = (line.split() for line in out.splitlines() if line.startswith("visual (absent) "))
+    assert set(row[2:]) == {"–"}
+    assert "\ntext+visual (no visual) " in out
+    assert "\nvisual\n" not in out
+    split = out.partition("Shapley values")[2].partition("\nshare ")[0]
+    assert all("  absent  " in line for line in split.splitlines()[2:])
     assert "log-odds" in out
     assert out.count("│") >= 2
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -395,12 +439,30 @@ def test_the_command_tells_of_a_sample(run: Path, tmp_path: Path, capfd: pytest.
         assert sum(one["shapley"].values()) == pytest.approx(one["complete"] - one["empty"], abs=1e-6)
 
 
+def test_a_narrow_terminal_cuts_no_name(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Names fold where there is no room; a pipe has room for all."""
+    assert _exit_code(["explain", str(run), "--sample", "v18[0]", "--json"]) == 0
+    about = json.loads(capfd.readouterr().out)
+    said = "happy+sad+anger+surprise"
+    about["configurations"]["text+audio"]["predicted"] = said
+    for width in (50, 80, 10_000):
+        monkeypatch.setattr(explained, "tables", lambda width=width: Console(width=width, highlight=False))
+        print_sample(about)
+        out = capfd.readouterr().out
+        assert "…" not in out
+        assert (said in out) or width < 10_000
+        assert f"{about['configurations']['text+audio']['probabilities'][about['class']]:.3f}" in out
+    assert all(f"{one:.3f}" in out for one in about["configurations"]["text"]["probabilities"].values())
+
+
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
         (["--picture", "x.png"], 2, "give its --sample"),
         (["--sample", "v19[0]", "--picture", "x.jpg"], 2, "name it x.png"),
-        (["--sample", "v19[0]", "--picture", "none/x.png"], 5, "Cannot write none/x.png"),
+        (["--sample", "v19[0]", "--picture", "/proc/none/x.png"], 5, "Cannot write /proc/none"),
         (["--sample", "v19"], 2, "Did you mean"),
         (["--value", "odds"], 2, "'odds' is not one of"),
     ],
@@ -415,14 +477,15 @@ def test_wrong_options_get_a_sentence(
     assert not said.out
 
 
-def test_text_that_says_nothing_decides_nothing(real_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_text_that_says_nothing_decides_nothing(kind: str, real_data: Path, tmp_path: Path) -> None:
     """RAVDESS's two sentences are spoken with every emotion: text adds about 0 to macro-F1 and decides no sample.
 
     Held: |Shapley value| up to 0.03 of a macro-F1 above 0.4, so a share up to 6 %; up to 2 % of the samples decided.
     """
     recipe = small(
         encoder={"name": "bilstm", "hidden_size": 32, "pooling": "max"},
-        objective={"distillation": 0.5},
+        objective={"kind": kind, "distillation": 0.5},
         training={"epochs": 5, "batch_size": 32, "learning_rate": 1e-3},
     )
     start(recipe, real_data / "ravdess", tmp_path / "run")

@@ -257,6 +257,22 @@ def test_the_best_set_of_emotions_for_micro_f1_is_neither_all_nor_none(seed: int
     assert found > micro_f1(truth, np.ones_like(truth)) + 0.1
 
 
+@given(seeds)
+@settings(max_examples=3, deadline=None)
+def test_classes_drawn_by_their_frequency_reach_one_in_c(seed: int) -> None:
+    """On average, however unequal they are: more than the best constant guess; of several labels that is better."""
+    random = np.random.default_rng(seed)
+    truth = random.choice(4, 2000, p=random.dirichlet([5] * 4))
+    drawn = np.mean([macro_f1(truth, random.permutation(truth), 4) for _ in range(30)])
+    found = best_constant(truth, CLASSES)
+    assert found["drawn_macro_f1"] == pytest.approx(drawn, abs=0.01)
+    assert found["macro_f1"] < drawn
+    labels = np.eye(4, dtype=np.int64)[truth]
+    several = best_constant(labels, CLASSES)
+    assert several["drawn_macro_f1"] is None
+    assert several["macro_f1"] > macro_f1(labels, random.permutation(labels), 4)
+
+
 def test_weighted_f1_of_mosei_is_near_that_of_saying_nothing(real_data: Path) -> None:
     """On CMU-MOSEI's test fold an all-absent guess has a weighted F1 of .86 to .88 on rare emotions, and .68 of all."""
     samples = read_samples(load_dataset(real_data / "mosei"), "segment")

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chisquare, hypergeom, kstest
 
-from emotiwave_core.protocols import PROTOCOLS, curves_of
+from emotiwave_core.protocols import PROTOCOLS, curves_of, levels_of
 from emotiwave_core.protocols.curves import auilc, effective_robustness, relative_robustness
 from emotiwave_core.protocols.damage import DAMAGES
 from emotiwave_core.protocols.draw import Samples, draw, normals, partners_of, philox
@@ -33,7 +34,6 @@ def samples(steps: dict[str, list[int]], *, per_video: int = 2, rate: float = 10
         ids=[f"v{place // per_video}[{place % per_video}]" for place in range(count)],
         videos=[f"v{place // per_video}" for place in range(count)],
         steps=steps,
-        has=lambda modality: np.array(steps[modality]) > 0,
         times=times,
         deviation=lambda modality: [0.5, 0.0],
     )
@@ -76,6 +76,18 @@ def test_random_loses_exactly_the_missing_rate(count: int, modalities: int, seed
         assert (left >= 1).all()
         due = np.clip(round(rate * has.size), (~has).sum(), has.size - count)
         assert has.size - left.sum() == due
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_random_ends_where_no_more_can_go(count: int) -> None:
+    """The first level that reaches (M - 1) / M is the last one, so no two points of a curve are the same."""
+    modalities = ("text", "audio", "visual", "gaze", "pulse")[:count]
+    manifest = draw("random", samples({m: [1] * 1000 for m in modalities}), 0)
+    due = {2: 0.5, 3: 0.7, 4: 0.7, 5: 0.7}[count]
+    assert manifest.levels == [number / 10 for number in range(round(10 * due) + 1)]
+    gone = [np.mean([lost(manifest, m, level) for m in modalities]) for level in range(len(manifest.levels))]
+    assert (np.diff(gone) > 0).all()
+    assert levels_of("frames", modalities) == PROTOCOLS["frames"].levels
 
 
 def test_random_is_nested_and_keeps_any_modality_alike() -> None:
@@ -131,6 +143,34 @@ def test_frozen_holds_the_last_steps() -> None:
     """The last round(rate · T) steps are frozen, at rate 1 all but the first; a single step is left alone."""
     manifest = draw("frozen", samples({"visual": [0, 1, 2, 8]}), 0)
     assert manifest.since["visual"] == ["", "-", "-2", "-4332211"]
+
+
+@pytest.mark.parametrize(
+    ("there", "since", "shown"),
+    [
+        ("FTT", "-11", "-bb"),  # none before it is there: the first that is
+        ("TTF", "--1", "ab-"),  # nothing comes to life
+        ("TFT", "-11", "a-a"),
+        ("TFT", "--1", "a-a"),  # not the empty one before it
+        ("TTTT", "-211", "abbb"),
+        ("FTF", "-11", "-b-"),
+        ("FFF", "-11", "---"),
+    ],
+)
+def test_a_frozen_step_shows_the_last_that_is_there(there: str, since: str, shown: str) -> None:
+    """At level 1 by hand, where steps are a, b, c, …; it counts as damaged only where it shows another step."""
+    steps = len(there)
+    manifest = attrs.evolve(
+        draw("frozen", samples({"visual": [steps]}), 0), since={"visual": [since]}, levels=[0.0, 0.5, 1.0]
+    )
+    x, mask = torch.arange(float(steps))[None, :, None], torch.tensor([[c == "T" for c in there]])
+    damage = DAMAGES["frozen"](manifest, "visual", [0], x, mask, lambda _: (x, mask))
+    found, left = damage.apply(1)
+    letters = "".join("abcd"[int(v)] if m else "-" for v, m in zip(found[0, :, 0], left[0], strict=True))
+    assert letters == shown
+    moved = sum(c not in ("-", "abcd"[t]) for t, c in enumerate(shown))
+    assert damage.counts(1) == (moved, there.count("T"))
+    assert damage.counts(0) == (0, there.count("T"))
 
 
 def test_shift_loses_what_passes_the_end() -> None:
@@ -203,7 +243,7 @@ def test_noise_is_standard_normal_and_can_be_drawn_again() -> None:
 
 @pytest.mark.parametrize("protocol", ["frozen", "shift"])
 def test_steps_that_hold_nothing_go_where_the_others_go(protocol: str) -> None:
-    """In an aligned store a step may be empty: frozen, it is repeated as such; delayed, it is empty where it comes."""
+    """In an aligned store a step may be empty: frozen, it stays so and is not repeated; delayed, it moves along."""
     torch.manual_seed(0)
     steps = [8, 5, 8]
     manifest = draw(protocol, samples({"audio": steps}), 0)
@@ -216,9 +256,10 @@ def test_steps_that_hold_nothing_go_where_the_others_go(protocol: str) -> None:
             hit = lost(manifest, "audio", level)[row]
             values, there = x[row, :count].tolist(), mask[row, :count].tolist()
             if protocol == "frozen":
+                shown = [t for t in range(count) if there[t]][:1]
                 for t in range(count):
-                    if hit[t]:
-                        values[t], there[t] = values[t - 1], there[t - 1]
+                    shown = [t] if there[t] and not hit[t] else shown
+                    values[t] = x[row, shown[0]].tolist() if shown else values[t]
             else:
                 late = sum(hit)
                 values = [[0.0, 0.0]] * late + values[: count - late]

@@ -12,6 +12,7 @@ from documents import block, text_of
 from training import small, start
 
 from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli.curves import print_curves
 from emotiwave_core.protocols import CONFIGURATIONS, PROTOCOLS
 from emotiwave_core.protocols.draw import normals
 
@@ -86,9 +87,63 @@ def test_another_fold_is_only_printed(run: Path, capfd: pytest.CaptureFixture[st
     code, out, err = typed(capfd, run, "--protocol", "frozen", "--fold", "valid", "--against", run)
     assert (code, err) == (0, "")
     assert "valid fold, 12 samples" in out
+    code, out, _ = typed(capfd, run, "--protocol", "frozen", "--fold", "valid", "--json")
+    assert (code, json.loads(out)["manifest"]) == (0, None)
+    code, out, err = typed(capfd, run, "--protocol", "frozen", "--fold", "all", "--against", run)
+    assert (code, err.count("24 of the 48 samples are those that")) == (0, 1)
     assert "Effective robustness is against run, which met the same manifest." in out
     assert "effective" in out
     assert not (run / "protocols").exists()
+
+
+def curve(reached: list[float], **more: Any) -> dict[str, Any]:
+    """A curve of three levels."""
+    numbers = {"auilc": 0.5, "relative_robustness": 0.5, "effective_robustness": None, **more}
+    return {"levels": [0.0, 0.5, 1.0], "reached": reached, "macro_f1": [0.5, 0.4, 0.3], **numbers}
+
+
+def shown(capfd: pytest.CaptureFixture[str], protocol: str, *curves: dict[str, Any], **more: Any) -> list[str]:
+    """The lines of `print_curves`."""
+    named = dict(zip(("text", "audio"), curves, strict=False))
+    about = {"dataset": "Tiny", "synthetic": False, "fold": "test", "samples": 12, "seed": 0, "against": None}
+    print_curves({**about, "protocol": protocol, "unit": "delay", "curves": named, **more})
+    return [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+
+
+def test_what_is_not_damaged_is_not_called_robust(capfd: pytest.CaptureFixture[str]) -> None:
+    """A curve that reached nothing has no areas and a note that says so; the others have theirs and none."""
+    still, hurt = curve([0.0, 0.0, 0.0], effective_robustness=0.0), curve([0.0, 0.5, 1.0], effective_robustness=-0.1)
+    lines = shown(capfd, "shift", still, hurt, against={"run": "other"})
+    assert [line.split() for line in lines[5:8]] == [
+        ["AUILC", "–", "0.500"],
+        ["relative", "–", "0.500"],
+        ["effective", "–", "-0.100"],
+    ]
+    assert lines[9:-1] == [
+        "In 'text' nothing is damaged at any level (of one step a sample nothing can be shifted): its scores say "
+        "nothing about robustness."
+    ]
+    assert "robustness" not in " ".join(shown(capfd, "shift", hurt, hurt))
+    assert "in brackets" not in " ".join(shown(capfd, "swap", hurt))
+    assert shown(capfd, "swap", curve([0.0, 0.4, 1.0]))[-1].endswith("; in brackets the share that was reached.")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "synthetic", "title"),
+    [
+        ("Synthetic sample (planted emotions)", True, "Synthetic sample (planted emotions): shift, all folds, 12"),
+        ("Tiny", True, "Tiny: shift, all folds, 12 samples, seed 0 (synthetic)"),
+        ("Tiny", False, "Tiny: shift, all folds, 12 samples, seed 0"),
+    ],
+)
+def test_that_data_are_synthetic_is_said_once(
+    dataset: str, synthetic: bool, title: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The title fits a terminal of 80 columns."""
+    line = shown(capfd, "shift", curve([0, 1, 1]), dataset=dataset, synthetic=synthetic, fold="all")[0]
+    assert line.startswith(title)
+    assert line.lower().count("synthetic") == synthetic
+    assert len(line) <= 80
 
 
 def test_configurations_is_what_evaluate_always_did(run: Path, capfd: pytest.CaptureFixture[str]) -> None:

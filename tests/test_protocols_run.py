@@ -17,8 +17,8 @@ from emotiwave_core.data.batch import gather
 from emotiwave_core.engine.damaged import ask
 from emotiwave_core.engine.protocol import evaluate_protocol, samples_of
 from emotiwave_core.engine.trained import Trained, open_trained
-from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.monitor import SILENT
+from emotiwave_core.errors import DataError, PluginError, SettingsError
+from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.protocols import PROTOCOLS, curves_of
 from emotiwave_core.protocols.draw import draw
 from emotiwave_core.protocols.manifest import Manifest
@@ -65,6 +65,9 @@ def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, lo
     place = manifest["samples"].index(sample)
     steps = manifest["steps"][modality][place]
     x, mask = load(modality, sample)
+    if not steps:
+        assert not mask.any()
+        return x, mask
     if manifest["protocol"] == "noise":
         key = hashlib.sha256(f"noise\n{manifest['seed']}\n{modality}\n{sample}".encode()).digest()[:16]
         deviation = np.array(manifest["deviation"][modality])
@@ -76,8 +79,10 @@ def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, lo
     if manifest["protocol"] in ("random", "frames", "blocks"):
         return x, mask & ~hit
     if manifest["protocol"] == "frozen":
-        for t in np.flatnonzero(hit):
-            x[t], mask[t] = x[t - 1], mask[t - 1]
+        whole = x.copy()
+        for t in np.flatnonzero(mask):
+            free = np.flatnonzero(mask[: t + 1] & ~hit[: t + 1])
+            x[t] = whole[free[-1] if len(free) else np.flatnonzero(mask)[0]]
         return x, mask
     if manifest["protocol"] == "shift":
         late = hit.sum()
@@ -143,7 +148,7 @@ def test_two_models_meet_identical_gaps(runs: Path, protocol: str) -> None:
     manifest = files / f"{protocol}.manifest.json"
     own = score(runs / "other", protocol, seed=7, write=True)
     assert (runs / "other" / "protocols" / manifest.name).read_bytes() == manifest.read_bytes()
-    assert score(runs / "other", protocol, manifest=manifest) == own
+    assert score(runs / "other", protocol, manifest=manifest) == own | {"manifest": None}
     held = score(runs / "single", protocol, seed=7, against=runs / "other")
     assert held["against"]["run"] == "other"
     for name, curve in held["curves"].items():
@@ -187,6 +192,26 @@ def test_reached_is_what_is_really_lost(finished: Path) -> None:
                 elif protocol == "noise":
                     hits = whole if level else 0
                 assert found == hits / whole, (protocol, curve, level)
+
+
+def test_reached_of_an_aligned_run_can_be_counted_in_the_manifest(finished: Path) -> None:
+    """Of whole modalities it is in the manifest alone: 0 steps where all steps of an aligned store hold nothing."""
+    trained, drawn = opened(finished / "aligned", "random")
+    place_of = {sample: place for place, sample in enumerate(drawn.samples)}
+    for m in WIDTHS:
+        for row in trained.fold.rows:
+            there = trained.corpus.store.present(m, int(row))
+            due = len(there) if there.any() else 0
+            assert drawn.steps[m][place_of[trained.corpus.store.ids[row]]] == due
+            assert len(there) > 0
+    gone = np.array([[steps == 0 for steps in drawn.steps[m]] for m in WIDTHS])
+    assert gone.sum() == 2
+    for level, reached in enumerate(ask(trained, drawn, CPU).reached["any"]):
+        lost = np.array([[c != "-" and int(c) <= level for c in drawn.since[m]] for m in WIDTHS])
+        assert reached == (gone | lost).mean()
+        assert not (gone & lost).any()
+    _, swapped = opened(finished / "aligned", "swap")
+    assert [swapped.partners[m].count(None) for m in WIDTHS] == gone.sum(axis=1).tolist()
 
 
 @pytest.mark.parametrize("protocol", ["random", "noise"])
@@ -254,7 +279,77 @@ def test_another_fold_or_data_set_can_be_damaged(runs: Path, tmp_path: Path) -> 
     found = score(runs / "single", "frames", data=write_dataset(tmp_path / "more", videos=8, seed=3), fold="all")
     assert (found["samples"], found["fold"]) == (16, "all")
     assert score(runs / "single", "frames", fold="valid")["samples"] == 12
+    assert found["manifest"] is None  # there is no such file
     assert not (runs / "single" / "protocols").exists()
+
+
+class Heard(Monitor):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text)
+
+
+def test_samples_of_the_training_are_counted(runs: Path, tiny: Path, tmp_path: Path) -> None:
+    """Scores of samples that were trained on say so, also in another folder with the same files, and no others do."""
+    run, copy = runs / "single", Path(shutil.copytree(tiny, tmp_path / "copy"))
+    about, folds = f"samples are those that {run} was trained on.", json.loads((tiny / "folds.json").read_text())
+
+    def notes(**options: Any) -> list[str]:
+        heard = Heard()
+        evaluate_protocol(run, "swap", REGISTRY, CPU, heard, **options)
+        assert evaluate(run, **options)["notes"] == [line.removeprefix("Note: ") for line in heard.lines]
+        return evaluate(run, **options)["notes"]
+
+    whole, part = len(folds["train"]) * 2, sum(map(len, folds.values())) * 2
+    assert notes() == notes(fold="valid") == notes(data=copy) == []
+    assert notes(fold="train") == notes(fold="train", data=copy) == [f"{whole} of the {whole} {about}"]
+    assert notes(fold="all") == notes(fold="all", data=copy) == [f"{whole} of the {part} {about}"]
+    (copy / "folds.json").write_text(json.dumps({**folds, "train": folds["test"], "test": folds["train"]}))
+    assert notes(data=copy) == [
+        f"{run} was trained on these files in other folds: some of the samples may be from its training."
+    ]
+    (tmp_path / "other").mkdir()
+    assert notes(fold="train", data=write_dataset(tmp_path / "other", seed=5)) == []
+
+
+@pytest.fixture
+def fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run that knows only some modalities."""
+    monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda *_: None)
+
+    def made(*modalities: str) -> Path:
+        folder = tmp_path / "-".join(modalities)
+        folder.mkdir()
+        text = (write_dataset(folder) / "dataset.toml").read_text()
+        for m in set(WIDTHS) - set(modalities):
+            text = text.replace(f'{m} = "{m}.csd"\n', "")
+        (folder / "dataset.toml").write_text(text)
+        start(small(training={"epochs": 1}), folder, folder / "run")
+        return folder / "run"
+
+    return made
+
+
+def test_random_needs_two_modalities(fewer: Any) -> None:
+    """Of one nothing can be taken away; of two no level is scored beyond the one that takes away all that can go."""
+    with pytest.raises(SettingsError, match=r"needs two; .*run has only text: --protocol frames\."):
+        score(fewer("text"), "random")
+    curve = score(fewer("text", "audio"), "random")["curves"]["any"]
+    assert curve["levels"] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert curve["reached"][-1] == 0.5
+    assert len(set(curve["reached"])) == 6
+
+
+def test_a_seed_is_not_beyond_all_measure(runs: Path) -> None:
+    """What is drawn can be read again, so its seed has the bounds of a manifest's."""
+    assert score(runs / "single", "swap", seed=2**64 - 1)["seed"] == 2**64 - 1
+    with pytest.raises(SettingsError, match="between 0 and 2\\^64 - 1"):
+        score(runs / "single", "swap", seed=2**64)
 
 
 def test_runs_of_other_samples_or_classes_are_not_compared(runs: Path) -> None:
@@ -274,9 +369,11 @@ def test_a_run_that_cuts_otherwise_is_not_compared(runs: Path, tiny: Path, monke
 def changed(run: Path, protocol: str, change: Any) -> Path:
     """A manifest of a run, changed and written as JSON."""
     table = json.loads(opened(run, protocol)[1].to_bytes())
-    table = change(table) or table
+    changed = change(table)
+    table = table if changed is None else changed
     path = run.parent / "changed.json"
-    path.write_text(table if isinstance(table, str) else json.dumps(table))
+    text = table if isinstance(table, str | bytes) else json.dumps(table)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
@@ -294,8 +391,11 @@ def put(*path: Any, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("protocol", "change", "message"),
     [
-        ("noise", lambda _: "{", "cannot be used: Expecting"),
-        ("noise", lambda _: "\x00", "cannot be used: Expecting"),
+        ("noise", lambda _: "{", "cannot be used: it is not JSON."),
+        ("noise", lambda _: "", "cannot be used: it is not JSON."),
+        ("noise", lambda _: b"P\x00\x01\xff\x00", "cannot be used: it is not JSON."),
+        ("noise", lambda _: b"\x89HDF\r\n", "cannot be used: it is not JSON."),
+        ("noise", lambda _: '{"format": 1, "a": {"b": 1, "c": 2, "b": 3}}', "it has the key 'b' twice"),
         ("noise", lambda _: "[" * 100_000, "nested too deeply"),
         ("noise", lambda _: "[1]", "is not a table"),
         ("noise", lambda _: '{"format": 1}', "is missing"),
@@ -303,6 +403,7 @@ def put(*path: Any, value: Any) -> Any:
         ("noise", put("protocol", value="frames"), "it is of the protocol 'frames', not noise"),
         ("noise", put("protocol", value=["noise"]), "is not a text"),
         ("noise", put("seed", value=-1), "its seed is below 0"),
+        ("noise", put("seed", value=2**64), "or above 2^64 - 1"),
         ("noise", put("seed", value=1.5), "'seed': 1.5 is not a whole number"),
         ("noise", put("extra", value=1), "unknown key 'extra'"),
         ("noise", put("a\nb" * 1000, value=1), "unknown key 'a ba b"),
@@ -320,13 +421,20 @@ def put(*path: Any, value: Any) -> Any:
         ("frames", put("samples", value=[]), "its samples are not there"),
         ("frames", put("samples", 1, value="v18[0]"), "or not all different"),
         ("frames", put("modalities", value=["text"]), "its steps are not of its modalities"),
-        ("frames", put("steps", "text", value=[1]), "its steps of 'text' are not one a sample"),
+        ("frames", put("steps", "text", value=[1]), "'steps' of 'text' has 1 entries for 12 samples"),
         ("frames", put("steps", "text", 0, value=-1), "a number of steps of 'text' is below 0"),
-        ("frames", put("since", "text", 0, value="0000"), "'since' of 'text' of 'v18[0]' is not 4 of the levels"),
-        ("frames", put("since", "text", 0, value="bbbb"), "is not 4 of the levels or '-'"),
-        ("frames", put("since", "text", 0, value="1"), "is not 4 of the levels or '-'"),
+        (
+            "frames",
+            put("since", "text", 0, value="0000"),
+            "'since' of 'text' of 'v18[0]' must be 4 characters, each the",
+        ),
+        ("frames", put("since", "text", 0, value="bbbb"), "each the number of a level from 1 or '-'."),
+        ("frames", put("since", "text", 0, value="1"), "must be 4 characters, each"),
+        ("frames", put("since", "visual", 2, value="1"), "'since' of 'visual' of 'v19[0]' must be empty"),
+        ("frames", put("levels", 10, value=1.5), "its level 1.5 is a share above 1"),
+        ("swap", put("levels", 4, value=1.001), "its level 1.001 is a share above 1"),
         ("frames", put("since", "text", 0, value=None), "is not a text"),
-        ("random", put("since", "text", 0, value="11"), "is not 1 of the levels"),
+        ("random", put("since", "text", 0, value="11"), "must be one character, the number of a level from 1 or '-'."),
         ("frozen", put("since", "text", 0, value="1---"), "a first step is frozen"),
         ("swap", put("partners", "text", 0, value="v18[0]"), "'v18[0]' cannot lend 'text' to 'v18[0]'"),
         ("swap", put("partners", "visual", 0, value="v19[0]"), "'v19[0]' cannot lend 'visual'"),

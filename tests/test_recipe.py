@@ -8,8 +8,9 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emotiwave_core.cli.flags import parse_part, parse_value
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.recipe import ALL, Part, Recipe, TrainingSettings, parse_part, parse_value
+from emotiwave_core.recipe import ALL, Part, Recipe, TrainingSettings
 from emotiwave_core.registry import load_registry
 
 VALUES = st.one_of(
@@ -89,7 +90,9 @@ def test_shipped_recipes_are_valid_and_complete(name: str) -> None:
     ("table", "sentence"),
     [
         ({"training": {"epochs": "5x"}}, r"'training\.epochs': '5x' is not a whole number"),
-        ({"training": {"epochs": 0}}, "epochs"),
+        ({"training": {"epochs": 0}}, r"^mine.toml: 'training\.epochs' must be >= 1"),
+        ({"objective": {"kind": "multi", "asymmetric": {"margin": 1}}}, r"'objective\.asymmetric\.margin' must be < 1"),
+        ({"seed": -1}, "^mine.toml: 'seed' must be >= 0"),
         ({"training": {"epochs": 3.0}}, "3.0 is not a whole number"),
         ({"training": {"epoch": 3}}, r"unknown key 'training\.epoch'\. Did you mean 'epochs'\?"),
         ({"trainin": {}}, r"unknown key 'trainin'\. Did you mean 'training'\?"),
@@ -103,14 +106,16 @@ def test_shipped_recipes_are_valid_and_complete(name: str) -> None:
         ({"data": {"align": "10"}}, "'10' is neither none, words nor a number"),
         ({"data": {"align": True}}, "True is neither none, words nor a number"),
         ({"data": {"align": float("inf")}}, "inf is not a number"),
-        ({"data": {"align": 0}}, "'align' must be above 0 steps a second, not 0"),
-        ({"data": {"align": -0.5}}, "'align' must be above 0 steps a second, not -0.5"),
-        ({"data": {"align": "words", "downsample": 2}}, "'align' averages steps already: leave 'downsample' at 1"),
-        ({"data": {"align": 10, "downsample": {"audio": 1, "text": 3}}}, "'align' averages steps already"),
+        ({"data": {"align": 0}}, r"^mine.toml: 'data\.align' must be above 0 steps a second, not 0\.$"),
+        ({"data": {"align": -0.5}}, r"'data\.align' must be above 0 steps a second, not -0.5"),
+        (
+            {"data": {"align": "words", "downsample": 2}},
+            r"'data\.align' averages steps already: leave 'downsample' at 1",
+        ),
+        ({"data": {"align": 10, "downsample": {"audio": 1, "text": 3}}}, "'data.align' averages steps already"),
         ({"data": {"align": 10, "max_steps": {"audio": 1}}}, "'max_steps' is one number for all"),
         ({"encoder": 3}, "neither an encoder's name nor a table"),
         ({"fusion": {"width": 3}}, "nor a table with a 'name'"),
-        ({"seed": -1}, "seed"),
         ({"training": 3}, "training"),
     ],
 )

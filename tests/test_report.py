@@ -73,6 +73,20 @@ def test_synthetic_data_is_said_to_be_synthetic(tmp_path: Path, synthetic: bool)
     assert len(re.findall("synthetic data", page.text, re.IGNORECASE)) == (7 if synthetic else 0)
 
 
+def test_a_name_that_says_synthetic_is_enough(tmp_path: Path) -> None:
+    """Where the data set's name says it, no badge and no bracket repeats it; the notice stays."""
+    page = page_of(write_run(tmp_path, synthetic=True, dataset="Synthetic sample"))
+    assert re.findall("synthetic data", page.text, re.IGNORECASE) == ["Synthetic data"]
+
+
+def test_nothing_left_out_is_not_said(tmp_path: Path) -> None:
+    """Of the reasons to leave segments out, those that met none are not listed."""
+    text = page_of(write_run(tmp_path)).text
+    assert text.count("Left out") == 1
+    assert "3: no data in any modality" in text
+    assert "too short" not in text
+
+
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

@@ -16,6 +16,7 @@ from emotiwave_core.report.charts import Chart, axis_of, protocol_chart, reliabi
 from emotiwave_core.report.curves import read_protocols
 from emotiwave_core.report.facts import read_run
 from emotiwave_core.report.page import write_report
+from emotiwave_core.report.pictures import protocol_curves
 
 
 def read_back(chart: Chart, path: str, x: tuple[float, float]) -> list[tuple[float, float]]:
@@ -58,6 +59,38 @@ def test_intervals_are_drawn_and_said(tmp_path: Path) -> None:
     assert "95% percentile interval of 1,000 bootstrap resamples over the 24 videos of the fold (seed 0)" in page.text
 
 
+def test_what_a_guess_reaches_is_marked(tmp_path: Path) -> None:
+    """The dashed line of macro-F1 is the larger of the constant guess and the drawn one; the caption has both."""
+    run = write_run(tmp_path, each=2)
+    path = run / "scores.json"
+    for constant, drawn, said in ((0.05, 0.125, ("0.050", "0.125")), (0.2, 0.125, ("0.200", "0.125"))):
+        change = {"macro_f1": constant, "drawn_macro_f1": drawn}
+        path.write_text(damage(lambda it, change=change: it["constant"].update(change))(path.read_text()))
+        page = page_of(run)
+        caption = next(caption for caption in page.rows if caption.startswith("Scores with only"))
+        assert all(value in caption for value in said)
+        table = page.html.split("Scores with only")[1].split("</table>")[0]
+        assert set(re.findall(r'<b style="--v:([\d.]+)">', table)) == {f"{max(constant, drawn):.4f}"}
+    for value in (None, "left out"):
+        change = damage(lambda it, value=value: it["constant"].update(drawn_macro_f1=value))
+        path.write_text(change(path.read_text()))
+        if value:
+            path.write_text(damage(lambda it: it["constant"].pop("drawn_macro_f1"))(path.read_text()))
+        page = page_of(run)
+        assert "drawn at random" not in page.text
+        assert "the dashed line marks 0.200" in page.text
+
+
+@pytest.mark.parametrize("videos", [24, 12])
+def test_videos_of_one_segment_are_said(tmp_path: Path, videos: int) -> None:
+    """Where every segment is a video of its own, the page says when the intervals are too narrow; elsewhere not."""
+    run = write_run(tmp_path, each=2)
+    change = damage(lambda it: it["interval"].update(videos=videos))
+    (run / "scores.json").write_text(change((run / "scores.json").read_text()))
+    said = "where one person stands in several, the intervals are too narrow" in page_of(run).text
+    assert said == (videos == 12)
+
+
 def test_one_video_has_no_interval(tmp_path: Path) -> None:
     """Where there was nothing to resample, no column, whisker or sentence speaks of an interval."""
     run = write_run(tmp_path, each=2)
@@ -79,7 +112,9 @@ def test_scores_of_an_earlier_version_are_named_so(tmp_path: Path) -> None:
     run = write_run(tmp_path, each=2)
     text = (run / "scores.json").read_text().replace("macro_f1_interval", "gone")
     (run / "scores.json").write_text(text)
-    with pytest.raises(DataError, match=r"has no intervals: an earlier version wrote it; run `emotiwave evaluate"):
+    with pytest.raises(
+        DataError, match=r"has no intervals: an earlier version wrote it; `emotiwave evaluate .*` writes it anew"
+    ):
         write_report(run)
 
 
@@ -114,6 +149,42 @@ def test_protocol_curves_are_the_scores(tmp_path: Path) -> None:
         assert [pytest.approx(one, abs=1e-3) for one in [*lows, *reversed(highs)]] == outline
     assert {round(y, 3) for _, y in read_back(chart, chart.lines[1].path, (0, 0.7))} == {0.3}
     assert [label for _, label in chart.x_ticks] == ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
+
+
+def test_protocol_charts_have_one_scale_and_a_guess(tmp_path: Path) -> None:
+    """The scale runs from 0 to 1 and the dashed line stands at the guess, unless other samples were scored."""
+    run = write_run(tmp_path, each=2)
+    facts = read_run(run)
+    noise = next(one for one in facts.protocols if one.protocol == "noise")
+    floor = facts.scores.constant.floor
+    chart = protocol_chart(noise, facts.guess(noise))
+    assert (chart.y_ticks[0], chart.y_ticks[-1]) == ((0.0, "0"), (1.0, "1"))
+    assert chart.lines[-1].stroke == "guess"
+    [level] = re.findall(r"^M0 ([\d.]+)H1000$", chart.lines[-1].path)
+    assert 1 - float(level) / 1000 == pytest.approx(floor, abs=1e-3)
+    figure = protocol_curves(noise, facts.guess(noise)).axes[0]
+    assert figure.get_ylim() == (0, 1)
+    assert [floor, floor] in [list(line.get_ydata()) for line in figure.lines]  # type: ignore[call-overload]
+    change = damage(lambda it: it.update(samples=it["samples"] - 1))
+    (run / "protocols" / "noise.json").write_text(change((run / "protocols" / "noise.json").read_text()))
+    facts = read_run(run)
+    assert [facts.guess(one) is None for one in facts.protocols] == [True, False]
+    assert page_of(run).text.count("Shaded: 95% interval.") == 2
+
+
+def test_a_curve_without_damage_claims_no_robustness(tmp_path: Path) -> None:
+    """Where nothing is damaged at any level, dashes stand for the robustness and a sentence says why."""
+    run = write_run(tmp_path, each=2)
+    path = run / "protocols" / "noise.json"
+    zeros = damage(lambda it: it["curves"]["audio"].update(reached=[0.0] * 8))
+    path.write_text(zeros(path.read_text()))
+    page = page_of(run)
+    rows = next(rows for caption, rows in page.rows.items() if caption.startswith("Robustness under noise"))
+    cells = {name: row[:3] for name, *row in rows[1:]}
+    assert cells["audio"] == ["–", "–", "–"]
+    assert "–" not in cells["text"][:2]
+    assert page.text.count("nothing is damaged at any level") == 1
+    assert "In audio nothing is damaged at any level" in page.text
 
 
 def test_protocols_are_shown_as_they_are(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from test_report_files import damage
 from emotiwave_core.errors import DataError
 from emotiwave_core.report.explained import Chosen, Moment
 from emotiwave_core.report.facts import read_run
+from emotiwave_core.report.moments import moments as picture
 from emotiwave_core.report.page import write_report
 from emotiwave_core.report.strips import Strip, stories, waterfall
 
@@ -36,7 +37,7 @@ def test_waterfall_runs_from_empty_to_complete(empty: float, phi: list[float], e
     for step, value in zip(steps, phi, strict=True):
         left, right = (low + (high - low) * at for at in (step.left, step.left + step.width))
         assert (left, right) == pytest.approx(sorted((level, level + value)), abs=1e-9)
-        assert step.kind == ("up" if value >= 0 else "down")
+        assert step.kind == ("down" if f"{value:.3f}".startswith("-") and float(f"{value:.3f}") else "up")
         level += value
     for step, value in ((first, empty), (last, complete)):
         left, right = (low + (high - low) * at for at in (step.left, step.left + step.width))
@@ -93,7 +94,7 @@ def test_words_stand_once(tmp_path: Path) -> None:
     for line, one in zip(words, explanation["chosen"], strict=True):
         due = [
             (
-                "for" if moment["occlusion"] >= 0 else "against",
+                "against" if moment["occlusion"] <= -5e-4 else "for",
                 f"{moment['start']:.2f} to {moment['end']:.2f} s",
                 moment["word"],
             )
@@ -133,6 +134,38 @@ def test_who_decided_is_the_explanation(tmp_path: Path) -> None:
     assert rows["fear"]
 
 
+def test_a_modality_that_a_sample_lacks_is_said_to_be_absent(tmp_path: Path) -> None:
+    """A chosen sample without a modality says so, its row is named absent, and no strip is drawn of it."""
+    html = page_of(write_run(tmp_path)).html
+    stories_of = re.findall(r'<details class="story".*?</details>', html, re.DOTALL)
+    told = [
+        ("This segment has no audio." in one, "audio (absent)" in one, ">audio <small>" in one) for one in stories_of
+    ]
+    assert told == [(place == 2, place == 2, place != 2) for place in range(9)]
+
+
+def test_the_picture_of_moments_says_what_is_absent() -> None:
+    """A modality without moments has no strip, and the title says that the sample lacks it."""
+    moment = {"start": 0.0, "end": 1.0, "occlusion": 0.1, "attention": None, "word": None}
+    about = {"id": "v[0]", "predicted": "sad", "truth": "", "class": "sad"}
+    for visual, end in (([], "true nothing, no visual"), ([moment], "true nothing")):
+        figure = picture(about | {"moments": {"text": [moment], "visual": visual}})
+        assert figure.get_suptitle().endswith(end)
+        assert len(figure.axes) == 1 + len(visual)
+
+
+def test_with_one_modality_nothing_is_split(tmp_path: Path) -> None:
+    """One modality has all of the way: the table by class and the probabilities are left of who decided."""
+    page = page_of(write_run(tmp_path, modalities=("audio",)))
+    captions = [caption.split(":")[0] for caption in page.rows]
+    assert "By class" in captions
+    assert not {"Macro-F1 from no modality to all, by Shapley value", "Decided"} & set(captions)
+    assert "no modality" not in {row[0] for table in page.rows.values() for row in table if row}
+    it = json.loads((tmp_path / "explanation.json").read_text())
+    for one in it["chosen"]:
+        assert f"Probability of {one['class']}: {one['complete']:.3f}." in page.text
+
+
 def test_without_explanation_the_page_says_so(tmp_path: Path) -> None:
     """Without explanation.json the page names the command that makes it; the rest is whole."""
     run = write_run(tmp_path / "a b")
@@ -161,6 +194,9 @@ def test_without_explanation_the_page_says_so(tmp_path: Path) -> None:
         lambda it: it["chosen"][0]["moments"].update(smell=[]),
         lambda it: it["chosen"][0]["moments"]["text"][0].update(occlusion=float("nan")),
         lambda it: it["chosen"][0].update(start=float("inf")),
+        lambda it: it["chosen"][0].update(present=["smell"]),
+        lambda it: it["absent"].update(a=["smell"]),
+        lambda it: it["absent"].update(a=it["modalities"]),
         lambda it: it.update(chosen={"a": 1}),
         lambda it: it.update(samples=10**400),
     ],

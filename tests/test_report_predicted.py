@@ -73,6 +73,7 @@ def test_embedded_predictions_cannot_leave_their_element(tmp_path: Path) -> None
     assert [one[0] for one in samples] == [one.id for one in facts.predicted.samples]
     assert samples[0][0] == HOSTILE[0]
     assert samples[3][3] == facts.predicted.samples[3].permille
+    assert [one[4] for one in samples[:12]] == [0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0][: len(samples)]
     assert json.loads(data)["configurations"] == [1, 2, 4, 3, 5, 6, 7]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', html)
@@ -142,5 +143,5 @@ def test_damaged_predictions_are_one_sentence(tmp_path: Path, change: Callable[[
     path = run / "predictions.csv"
     lines = change(path.read_text().splitlines())
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=r"predictions\.csv is damaged .*evaluate.* writes it anew\)\.$"):
+    with pytest.raises(DataError, match=r"predictions\.csv is damaged .*evaluate.*` writes it anew\.$"):
         write_report(run)

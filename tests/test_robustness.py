@@ -186,7 +186,7 @@ def test_a_symmetric_asymmetric_loss_is_cross_entropy_and_stays_finite() -> None
 
 def test_the_asymmetric_loss_is_for_multi_label() -> None:
     """With single-label it is refused, by its key."""
-    with pytest.raises(SettingsError, match=r"'asymmetric' is a loss for kind = \"multi\""):
+    with pytest.raises(SettingsError, match=r"'objective.asymmetric' is a loss for kind = \"multi\""):
         Recipe.from_table({"objective": {"asymmetric": {}}}, "mine")
 
 

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli.flags import parse_part
 from emotiwave_core.errors import ResourceError, SettingsError
-from emotiwave_core.recipe import Part, parse_part
+from emotiwave_core.recipe import Part
 from emotiwave_core.registry import load_registry
 from emotiwave_core.scaffold.scaffold import EXAMPLES, Plugin, write_file, write_project
 from emotiwave_core.testing import Contract

@@ -15,8 +15,7 @@ from emotiwave_core.explain.games import (
     coalition_numbers,
     fold_game,
     log_odds,
-    prior_log_odds,
-    prior_probabilities,
+    prior_logits,
     sample_games,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, players_of, shapley, share
@@ -253,10 +252,12 @@ def test_log_odds_far_out_are_numbers() -> None:
     assert log_odds(np.zeros((7, 5, 2))).shape == (7, 5, 2)
 
 
-def test_the_prior_is_a_frequency_and_its_log_odds_are_finite() -> None:
-    """n / N, and log(n / (N - n)); what is never there, or always, counts as one that is not so."""
+def test_the_prior_is_what_the_loss_leaves_of_the_frequencies() -> None:
+    """All of n / N, or n / (N - n); nothing where weights balance the classes; finite where a class has none or all."""
     counts = np.array([0, 3, 9, 12])
-    np.testing.assert_allclose(prior_probabilities(counts, 12), [0, 0.25, 0.75, 1])
-    np.testing.assert_allclose(
-        prior_log_odds(counts, 12), [math.log(1 / 12), math.log(3 / 9), math.log(3), math.log(12)]
-    )
+    due = [math.log(1 / 12), math.log(3 / 9), math.log(3), math.log(12)]
+    np.testing.assert_allclose(prior_logits(counts, 12, True, 1.0), due)
+    np.testing.assert_allclose(prior_logits(counts, 12, True, 0.25), np.array(due) / 4)
+    np.testing.assert_allclose(prior_logits(counts, 12, True, 0.0), 0.0)
+    np.testing.assert_allclose(np.exp(prior_logits(np.array([2, 4, 6]), 12, False, 1.0)), [1 / 6, 1 / 3, 1 / 2])
+    np.testing.assert_allclose(prior_logits(np.array([2, 4, 6]), 12, False, 0.0), 0.0)

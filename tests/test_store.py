@@ -254,6 +254,17 @@ def assert_same(left: Store, right: Store) -> None:
         np.testing.assert_array_equal(left.offsets[name], right.offsets[name])
 
 
+@pytest.mark.parametrize("align", ["none", 0.8])
+def test_has_is_whether_any_step_is_present(dirty: Dataset, tmp_path: Path, align: float) -> None:
+    """`has` says of every sample what a look at each of its steps says."""
+    store = open_store(dirty, Options(align=align), tmp_path)
+    for name in store.modalities:
+        due = [bool(store.present(name, row).any()) for row in range(len(store))]
+        assert store.has(name).tolist() == due
+        assert set(due) == {False, True}
+    assert align == "none" or (store.lengths("fast") > 0).all()
+
+
 def test_it_is_built_once_with_progress(dirty: Dataset) -> None:
     """The first opening counts and packs every video, the second does nothing; EMOTIWAVE_CACHE says where."""
     first, second = Recorder(), Recorder()

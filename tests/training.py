@@ -1,9 +1,11 @@
-"""Small recipes and runs, for tests of the engine."""
+"""Small recipes and runs, for tests of the engine. Their reports have no pictures, which take longer than the rest."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import pytest
 import torch
 
 from emotiwave_core.engine import run
@@ -29,17 +31,23 @@ def small(**tables: Any) -> Recipe:
 
 def start(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
     """A run on the CPU."""
-    return run.start(recipe, data, out, REGISTRY, CPU, SILENT)
+    return _without_pictures(lambda: run.start(recipe, data, out, REGISTRY, CPU, SILENT))
 
 
 def resume(out: Path) -> dict[str, Any]:
     """Continue a run on the CPU."""
-    return run.resume(out, REGISTRY, CPU, SILENT)
+    return _without_pictures(lambda: run.resume(out, REGISTRY, CPU, SILENT))
 
 
 def evaluate(out: Path, **options: Any) -> dict[str, Any]:
     """Score a run on the CPU."""
-    return run.evaluate(out, REGISTRY, CPU, SILENT, **options)
+    return _without_pictures(lambda: run.evaluate(out, REGISTRY, CPU, SILENT, **options))
+
+
+def _without_pictures(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
+        return work()
 
 
 def edit_csd(path: Path, change: Any) -> None:

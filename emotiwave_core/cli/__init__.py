@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -18,6 +18,7 @@ from emotiwave_core.cli.parts import plugins, recipes
 from emotiwave_core.cli.report import report
 from emotiwave_core.cli.run import run
 from emotiwave_core.errors import EmotiwaveError, PassedOver
+from emotiwave_core.files import NO_SPACE
 
 SECTIONS = {"Train and score": (run, evaluate, explain, report), "Look at data": (data,), "Parts": (recipes, plugins)}
 
@@ -26,8 +27,23 @@ class Terminated(BaseException):
     """SIGTERM has come."""
 
 
+class ReaderLeft(BaseException):
+    """Whoever read stdout has enough, as `head` has: no error. (click and rich alone would leave with exit code 1.)"""
+
+
 class Sections(click.Group):
     """A group whose help lists its commands under headings."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
+        except SystemExit as leaving:  # rich's
+            if isinstance(leaving.__context__, BrokenPipeError):
+                raise ReaderLeft from leaving
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, section by section."""
@@ -78,14 +94,22 @@ def _exit_code(arguments: list[str]) -> int:
         return _failed(f"Error: {error}", error.exit_code, debug)
     except MemoryError as error:
         return _failed(f"Error: out of memory {error}; lower training.batch_size or data.max_steps.", 5, debug)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ReaderLeft, BrokenPipeError):
+        _close_stdout()
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
+            _close_stdout()  # for what is written to a file goes through `files.out_of_space`
+            return _failed(f"Error: Cannot write to stdout: {error.strerror}.", 5, debug)
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
             return _failed("Error: the device is out of memory; lower training.batch_size.", 5, debug)
         return _failed(f"Internal error: {type(error).__name__}: {error} (--debug shows where).", 1, debug)
+
+
+def _close_stdout() -> None:
+    """Lead stdout nowhere, so that what waits in it is not tried once more when Python ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(sentence: str, code: int, debug: bool) -> int:

@@ -39,7 +39,7 @@ def check(
     """
     from emotiwave_core.checking import check as events
     from emotiwave_core.cli.checked import gather, print_event, print_verdict
-    from emotiwave_core.recipe import parse_part, parse_value
+    from emotiwave_core.cli.flags import parse_part, parse_value
 
     options = {"name": target} if target.endswith(".py") else parse_part(target)
     name = str(options.pop("name"))
@@ -66,7 +66,10 @@ def check(
 @json_option
 @registry_option
 def show(name: str, kind: str | None, as_json: bool, registry_file: Path | None) -> None:
-    """Say all that is known of a part: what it does, its source, its options, who provides it."""
+    """Say all that is known of a part.
+
+    That is: what it does, its source, its options, who provides it.
+    """
     from emotiwave_core.checking.describe import describe
     from emotiwave_core.cli.checked import print_part
 

@@ -12,6 +12,8 @@ from rich.text import Text
 from emotiwave_core.cli import printable
 from emotiwave_core.monitor import Monitor
 
+WIDE = 10_000  # characters of a line in a pipe
+
 
 class Console(Monitor):
     """Speaks on stderr. A bar is shown on a terminal and taken away when its work is done; a pipe gets lines alone."""
@@ -35,9 +37,16 @@ class Console(Monitor):
             yield lambda: bar.advance(task)
 
 
+def tables() -> RichConsole:
+    """For tables on stdout: as wide as the terminal; in a pipe as wide as they need, so that nothing is cut."""
+    console = RichConsole(highlight=False)
+    return console if console.is_terminal else RichConsole(highlight=False, width=WIDE)
+
+
 def print_scores(scores: dict[str, Any]) -> None:
-    """The table of configurations, on stdout; the last line is what a guess that ignores the input can reach."""
-    title = f"{scores['dataset']}: {scores['fold']} fold, {scores['samples']} samples"
+    """The table of configurations, on stdout; the last lines are what guesses that ignore the input reach."""
+    fold = "all folds" if scores["fold"] == "all" else f"{scores['fold']} fold"
+    title = f"{scores['dataset']}: {fold}, {scores['samples']} samples"
     if scores["synthetic"] and "synthetic" not in title.lower():
         title += " (synthetic)"
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
@@ -61,7 +70,9 @@ def print_scores(scores: dict[str, Any]) -> None:
     table.add_row(Text(printable(f"worst ({worst['configuration']})")), f"{worst['macro_f1']:.3f}")
     weighted = _number(constant["weighted_accuracy"])
     table.add_row("constant guess", f"{constant['macro_f1']:.3f}", "", "", "", weighted)
-    console = RichConsole(highlight=False)
+    if constant["drawn_macro_f1"] is not None:
+        table.add_row("drawn at random", f"{constant['drawn_macro_f1']:.3f}")
+    console = tables()
     console.print(table)
     collapsed = {name: entry["collapsed"] for name, entry in scores["configurations"].items() if entry["collapsed"]}
     for note in [*(f"With {name} {what}." for name, what in collapsed.items()), *scores["notes"]]:

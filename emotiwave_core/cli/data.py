@@ -26,7 +26,7 @@ def data() -> None:
 @json_option
 @click.pass_context
 def inspect(context: click.Context, folder: Path, as_json: bool) -> None:
-    """The data doctor: what is in a folder of .csd files, and what is wrong with it.
+    """Say what is in a folder of .csd files, and what is wrong.
 
     Leaves with exit code 3 when a file cannot be read.
     """
@@ -47,7 +47,10 @@ def inspect(context: click.Context, folder: Path, as_json: bool) -> None:
 @data.command(epilog="\b\nExample:\n  emotiwave data sample synthetic")
 @click.argument("folder", type=FOLDER)
 def sample(folder: Path) -> None:
-    """Write the synthetic sample data set: real .csd files, planted emotions, a known best score."""
+    """Write the synthetic sample data set.
+
+    It has real .csd files, planted emotions and a known best score.
+    """
     from emotiwave_core.data.sample import write_sample
     from emotiwave_core.errors import SettingsError
 
@@ -64,7 +67,10 @@ def sample(folder: Path) -> None:
 @json_option
 @registry_option
 def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool, registry_file: Path | None) -> None:
-    """Cut and pack a data set now, so that runs with these options start at once."""
+    """Cut and pack a data set now.
+
+    Runs with the same data options then start at once.
+    """
     from emotiwave_core.cli.console import Console
     from emotiwave_core.cli.run import override, recipe_table
     from emotiwave_core.data.corpus import open_corpus

@@ -1,9 +1,11 @@
 """`emotiwave explain`."""
 
+import shlex
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from emotiwave_core.cli.common import (
     EXISTING,
@@ -42,7 +44,8 @@ Examples:
     default="prior",
     show_default=True,
     section="What",
-    help="Without any modality: the class frequencies of the training fold, or what the model says of nothing.",
+    help="Without any modality: the class frequencies of the training fold as its loss weighs them, or what the model "
+    "says of nothing.",
 )
 @option(
     "--picture", type=click.Path(path_type=Path, dir_okay=False), section="What", help="A PNG of --sample's moments."
@@ -64,10 +67,10 @@ def explain(
     as_json: bool,
     registry_file: Path | None,
 ) -> None:
-    """Show which modality decided, over a fold or for one sample, and at which moments.
+    """Show which modality decided, and at which moments.
 
-    Shapley values are exact: the model is asked about every combination of modalities. They sum to what is explained.
-    Nothing in RUN is changed.
+    Over a fold, or for one sample. Shapley values are exact: the model is asked about every combination of
+    modalities. They sum to what is explained. Nothing in RUN is changed.
     """
     if picture is not None and sample is None:
         raise click.UsageError("--picture shows the moments of one sample: give its --sample.")
@@ -80,16 +83,22 @@ def explain(
     from emotiwave_core.engine.device import find_device
     from emotiwave_core.engine.explain import explain as explain_run
     from emotiwave_core.engine.trained import open_trained
+    from emotiwave_core.files import out_of_space
     from emotiwave_core.registry import load_registry
 
     monitor, place = Console(), find_device(device)
     trained = open_trained(run, load_registry(registry_file), monitor, data=data, fold=fold)
+    for note in trained.notes:
+        monitor.say(f"Note: {note}")
     if sample is not None:
         trained = engine.only(trained, sample)
+    if picture is not None:
+        with out_of_space(picture.parent):
+            picture.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that it is not lost
     explanation = explain_run(trained, trained.predict(place, monitor), value=value, empty=empty)
     if sample is None:
         about: dict[str, Any] = engine.about_fold(explanation, trained, place, monitor)
-        print_json(about) if as_json else print_fold(about, run)
+        print_json(about) if as_json else print_fold(about, shlex.join(_asked(run)))
         return
     about = engine.in_full(explanation, trained, 0, place, monitor)
     if picture is not None:
@@ -99,3 +108,15 @@ def explain(
     print_json(about) if as_json else print_sample(about)
     if picture is not None and not as_json:
         click.echo(f"Picture: {picture}")
+
+
+def _asked(run: Path) -> list[str]:
+    """The words of the command as it was given, to ask again with more."""
+    context = click.get_current_context()
+    given = (
+        (one.opts[0], str(context.params[one.name]))
+        for one in context.command.params
+        if one.name and isinstance(one, click.Option)
+        if context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+    )
+    return ["emotiwave", "explain", str(run), *(word for pair in given for word in pair)]

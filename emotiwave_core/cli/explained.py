@@ -1,26 +1,36 @@
 """An explanation in the terminal: who decided, in tables, and the moments of a sample, as bars."""
 
-from pathlib import Path
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
 from emotiwave_core.cli import printable
+from emotiwave_core.cli.console import tables
 
 WORTH_A_LOOK = {"right": "most confidently right", "wrong": "most confidently wrong", "changed": "most changed"}
 NAMED = {"probability": "probability", "logit": "log-odds"}
+GAP = 2  # characters between columns
 HALF = 12  # characters of a bar to each side
-MANY = 8  # classes that a table has room for
+NAME = 8  # characters that a column of names needs at least; longer ones fold
+TOGETHER = (
+    "Cooperation: what the group brings beyond the sum of what each brings alone, with nothing else there. "
+    "Interaction: the same of a pair, averaged over what else is there; below 0, what one says the other or the rest "
+    "already says."
+)
 FLAT = 0.1  # log-odds; what moves less hardly moves: a bar of full length is no shorter
 
 
-def print_fold(about: dict[str, Any], run: Path) -> None:
-    """The whole fold, on stdout."""
+def print_fold(about: dict[str, Any], asked: str) -> None:
+    """The whole fold, on stdout. `asked` is the command that it answers."""
     score, modalities = about["macro_f1"], about["modalities"]
-    console = RichConsole(highlight=False)
-    title = f"Who decided: {about['fold']} fold, {about['samples']} samples"
+    console = tables()
+    fold = "all folds" if about["fold"] == "all" else f"{about['fold']} fold"
+    title = f"Who decided: {fold}, {about['samples']} samples"
     table = _table(title, "modality", "decided", "mean share", "macro-F1", "its share")
     for m in modalities:
         shares = (_percent(about["decided"][m]), _percent(about["share"][m]), _signed(score["shapley"][m]))
@@ -37,15 +47,15 @@ def print_fold(about: dict[str, Any], run: Path) -> None:
             pair = score["interaction"].get(name)
             table.add_row(_text(name), "" if pair is None else _signed(pair), _signed(together))
         console.print(table)
-        console.print("Above 0 they bring more together than each alone, below 0 they say the same.\n")
+        console.print(f"{TOGETHER}\n")
     table = _table(f"Mean Shapley value ({NAMED[about['value']]})", "decided for", "samples", *modalities)
     for name, one in about["by_class"].items():
         table.add_row(_text(name), str(one["samples"]), *(_signed(one["shapley"][m]) for m in modalities))
     console.print(table)
-    _print_chosen(console, about["chosen"], run)
+    _print_chosen(console, about["chosen"], asked)
 
 
-def _print_chosen(console: RichConsole, chosen: list[dict[str, Any]], run: Path) -> None:
+def _print_chosen(console: RichConsole, chosen: list[dict[str, Any]], asked: str) -> None:
     """The samples worth a look, and how to look at one."""
     if not chosen:
         return
@@ -56,34 +66,35 @@ def _print_chosen(console: RichConsole, chosen: list[dict[str, Any]], run: Path)
             said = f"predicted {one['predicted'] or 'nothing'}, true {one['truth'] or 'nothing'}"
             subject = "" if one["class"] == one["predicted"] else f" for {one['class']}"
             console.print(_text(f"{words}{subject}{tail}: {one['id']}, {said}"), soft_wrap=True)
-    console.print(_text(f'Look at one: emotiwave explain {run} --sample "{chosen[0]["id"]}"'), soft_wrap=True)
+    console.print(_text(f"Look at one: {asked} --sample {shlex.quote(chosen[0]['id'])}"), soft_wrap=True)
 
 
 def print_sample(about: dict[str, Any]) -> None:
     """One sample, on stdout."""
-    console = RichConsole(highlight=False)
+    console = tables()
     title = f"{about['id']}, {about['start']:.2f} to {about['end']:.2f} s: predicted {about['predicted'] or 'nothing'}"
     console.print(_text(f"{title}, true {about['truth'] or 'nothing'}"), soft_wrap=True)
     shown = _shown(about)
     console.print()
-    columns = list(about["classes"] if len(about["classes"]) <= MANY else shown)
-    table = _table("Predictions and probabilities", "configuration", "predicted", *columns)
+    modalities, lacking = list(about["shapley"]), [m for m in about["shapley"] if m not in about["present"]]
+    room = console.width - 2 * (NAME + GAP)
+    columns = list(about["classes"] if _width(about["classes"]) <= room else shown)
+    table = _table("Predictions and probabilities", "configuration", *columns, names=("predicted",))
     for name, one in about["configurations"].items():
-        chances = (f"{one['probabilities'][label]:.3f}" for label in columns)
-        table.add_row(_text(name), _text(one["predicted"] or "–"), *chances)
+        there = set(name.split("+")) - set(lacking)
+        chances = (f"{one['probabilities'][label]:.3f}" if there else "–" for label in columns)
+        table.add_row(_text(_lacking(name, lacking)), _text((there and one["predicted"]) or "–"), *chances)
     console.print(table)
     console.print()
-    modalities = list(about["shapley"])
     title = f"Shapley values of the {NAMED[about['value']]}"
     table = _table(title, "class", _nothing(about["empty_coalition"]), *modalities, "all")
     for name, what in shown.items():
         one = about["classes"][name]
-        parts = (_signed(one["shapley"][m]) for m in modalities)
+        parts = ("absent" if m in lacking else _signed(one["shapley"][m]) for m in modalities)
         table.add_row(_text(f"{name} ({what})"), f"{one['empty']:.3f}", *parts, f"{one['complete']:.3f}")
-    shares = (_percent(about["share"][m]) for m in modalities)
+    shares = ("" if m in lacking else _percent(about["share"][m]) for m in modalities)
     table.add_row(_text(f"share ({about['class']})"), "", *shares, "")
     console.print(table)
-    lacking = [m for m in modalities if m not in about["present"]]
     if lacking:
         console.print(_text(f"The sample has no {', '.join(lacking)}."))
     if about["interaction"]:
@@ -91,8 +102,10 @@ def print_sample(about: dict[str, Any]) -> None:
         table = _table(f"Together ({about['class']})", "modalities", "interaction", "cooperation")
         for name, together in about["cooperation"].items():
             pair = about["interaction"].get(name)
-            table.add_row(_text(name), "" if pair is None else _signed(pair), _signed(together))
+            if len(set(name.split("+")) - set(lacking)) > 1:
+                table.add_row(_text(_lacking(name, lacking)), "" if pair is None else _signed(pair), _signed(together))
         console.print(table)
+        console.print(TOGETHER)
     _print_moments(console, about)
 
 
@@ -114,6 +127,8 @@ def _print_moments(console: RichConsole, about: dict[str, Any]) -> None:
     title = f"Drop of the log-odds of {about['class']} when a stretch is missing"
     console.print(_text(title), style="italic", soft_wrap=True)
     for m, some in moments.items():
+        if m not in about["present"]:
+            continue
         attended = any(one["attention"] is not None for one in some)
         console.print(_text(f"{m}{' (with the attention on it)' if attended else ''}"), style="bold")
         for one in some:
@@ -133,12 +148,27 @@ def _bar(value: float, largest: float) -> Text:
     return Text(f"{'':{HALF}}│").append(f"{'█' * length:{HALF}}", style="cyan")
 
 
-def _table(title: str, first: str, *columns: str) -> Table:
+def _table(title: str, first: str, *columns: str, names: Iterable[str] = ()) -> Table:
+    """A table of numbers after columns of names: where the terminal is narrow the names fold, and nothing is cut."""
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column(_text(first))
+    for name in (first, *names):
+        table.add_column(_text(name), overflow="fold", min_width=NAME)
     for name in columns:
-        table.add_column(_text(name), justify="right")
+        table.add_column(_text(name), justify="right", no_wrap=True)
     return table
+
+
+def _width(classes: Iterable[str]) -> int:
+    """Of columns of probabilities."""
+    return sum(max(cell_len(name), len("0.000")) + GAP for name in classes)
+
+
+def _lacking(configuration: str, lacking: list[str]) -> str:
+    """The name of a configuration, and what of it the sample lacks."""
+    if configuration in lacking:
+        return f"{configuration} (absent)"
+    absent = [m for m in configuration.split("+") if m in lacking]
+    return f"{configuration} (no {', '.join(absent)})" if absent else configuration
 
 
 def _nothing(empty: str) -> str:

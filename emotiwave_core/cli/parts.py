@@ -37,7 +37,10 @@ def _short(value: Any) -> str:
 @click.argument("name")
 @registry_option
 def show(name: str, registry_file: Path | None) -> None:
-    """Print a recipe in full, as TOML that `emotiwave run FILE.toml` takes."""
+    """Print a recipe in full.
+
+    It is TOML that `emotiwave run FILE.toml` takes; docs/reference.md says what each value means.
+    """
     import tomli_w
 
     from emotiwave_core.cli.run import recipe_table

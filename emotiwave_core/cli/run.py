@@ -1,6 +1,7 @@
 """`emotiwave run`."""
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def _carry_out(out: Path, as_json: bool, work: Any, registry: Any, device: str) 
         scores = work(engine, registry, find_device(device), console)
     except (KeyboardInterrupt, Terminated):
         if (out / engine.RECIPE).exists():
-            console.say(f"Nothing is lost before the last whole epoch. Continue with: emotiwave run --resume {out}")
+            again = f"emotiwave run --resume {shlex.quote(str(out))}"
+            console.say(f"Nothing is lost before the last whole epoch. Continue with: {again}")
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -127,7 +129,8 @@ def override(
     precision: str | None,
 ) -> dict[str, Any]:
     """Lay the flags over a recipe's table."""
-    from emotiwave_core.recipe import ALL, parse_part, parse_value
+    from emotiwave_core.cli.flags import parse_part, parse_value
+    from emotiwave_core.recipe import ALL
 
     if encoder:
         encoders: dict[str, Any] = {}

@@ -5,7 +5,7 @@ mean of all rows that overlap its whole interval, as the CMU-MultimodalSDK's `al
 al. 2018). Unlike there, a word during which a modality has nothing is not dropped, but kept and marked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -26,11 +26,13 @@ from emotiwave_core.data.segments import (
     entries_by_video,
     in_time_order,
     overlap,
+    places,
 )
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.recipe import Align
 
 MOST_PAIRS = 1 << 20  # of a step and a row that may overlap it, looked at together: about 50 MB
+NOTABLE = 0.01  # share of the rows that no step reads, above which it is said
 
 
 class Steps(NamedTuple):
@@ -133,6 +135,8 @@ class Reference:
     def __init__(self, dataset: Dataset, align: Align, unit: Unit, most: int | None) -> None:
         self.align, self.unit, self.most = align, unit, most
         self.wordless = 0  # samples without a word that were asked for
+        self.rows = self.unread = 0  # of a file, in the samples that were counted; of these, those in no step
+        self.own_entries = False  # whether a sample was all of an entry, and so may leave its labelled time
         self._file = CsdFile(words_source(dataset)) if align == "words" else None
         self._entries = entries_by_video(self._file.keys) if self._file else {}
         if self._file and dataset.words:
@@ -162,6 +166,41 @@ class Reference:
             else:
                 found = grid(start, end, self.align, None if self.most is None else self.most + 1)
             yield row, found if len(found) else np.array([[start, end]])
+
+    def count(
+        self,
+        entries: dict[str, NDArray[np.float64]],
+        samples: Samples,
+        rows: range,
+        found: Iterable[tuple[int, Steps, bool]],
+    ) -> None:
+        """Count the rows of a video that belong to its samples, and which of them no step reads.
+
+        entries {key: intervals [S, 2]}; found: each sample's number, its steps, and whether it has more of them, which
+        were cut off: then what lies after the last one counts as neither.
+        """
+        spans = np.round(bounds(end_to_end(entries)), 6)
+        own, read = np.zeros((2, len(spans)), dtype=bool)
+        steps_of = {row: (steps, more) for row, steps, more in found}
+        for row, place, whole in places(entries, samples, rows, self.unit):
+            steps, more = steps_of[row]
+            self.own_entries |= whole
+            start, end = (-np.inf, np.inf) if whole else samples.intervals[row]
+            last = steps.times[:, 1].max() if more else np.inf
+            own[place] |= overlap(*spans[place].T, *np.round([start, min(end, last)], 6))
+            read[steps.rows] = True
+        own &= np.isfinite(spans).all(axis=1)
+        self.rows += int(own.sum())
+        self.unread += int((own & ~read).sum())
+
+    def notes(self, modality: str) -> Iterator[str]:
+        """What to say of the rows that no step reads, and what keeps them (a rate ends with the labelled time)."""
+        if self.unread > NOTABLE * self.rows:
+            spoken = self.align == "words"
+            why = "overlap no word" if spoken else "lie outside the time of their sample"
+            kept = "10" if spoken and not self.own_entries else "none"
+            share = self.unread / self.rows
+            yield f"{share:.1%} of the rows of '{modality}' {why} and are not read; data.align={kept} keeps them."
 
 
 def words_source(dataset: Dataset) -> Path:

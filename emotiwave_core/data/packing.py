@@ -50,7 +50,7 @@ def fingerprint(dataset: Dataset, options: Options) -> str:
     for role, path in _sources(dataset, options).items():  # their order is the store's
         status = path.stat()
         sources.append([role, str(path.resolve()), status.st_size, status.st_mtime_ns])
-    about = [sources, dataset.name, dataset.synthetic, dataset.targets, dataset.columns, attrs.asdict(options), 2]
+    about = [sources, dataset.name, dataset.synthetic, dataset.targets, dataset.columns, attrs.asdict(options), 3]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -84,15 +84,16 @@ class Packer:
                 raise SettingsError(f"'{name}' is not a modality of {dataset.name}.{choices(name, dataset.modalities)}")
         samples = read_samples(dataset, options.unit)
         self.aligned = options.align != "none"
+        self.most = min(options.max_steps.values(), default=None)  # of aligned steps, which all modalities share
         self.widths: dict[str, int] = {}
         self.notes = list(samples.notes)
         self.wordless = 0
+        self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0, "unread_rows": 0} for name in dataset.modalities}
         counts = {name: self._count(name, samples) for name in dataset.modalities}
         kept = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
         self.samples = samples.take(kept)
         self.lengths = {name: steps[kept] for name, (steps, _) in counts.items()}
         self.present = {name: present[kept] for name, (_, present) in counts.items()}
-        self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0} for name in counts}
 
     def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """The arrays of the store in their order: {name: (type, shape)}; wide types first, for alignment."""
@@ -181,8 +182,14 @@ class Packer:
             for video, rows in self._videos(samples, f"Counting {name}"):
                 intervals = {key: file.intervals(key) for key in entries.get(video, [])}
                 times = reference.times(video, samples, rows) if reference else None
-                for row, steps, _ in self._steps(name, intervals, samples, rows, times):
+                found = list(self._steps(name, intervals, samples, rows, times))
+                for row, steps, _ in found:
                     counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
+                if reference:
+                    reference.count(intervals, samples, rows, found)
+            if reference:
+                self.counts[name]["unread_rows"] = reference.unread
+                self.notes += reference.notes(name)
         return counts[0], counts[1]
 
     def _pack(self, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -224,17 +231,13 @@ class Packer:
             return
         held = {row: place for row, place, _ in places(entries, samples, rows, unit)}
         for row, whole in times:
-            place, kept = held.get(row, slice(0, 0)), whole[: self._most()]
+            place, kept = held.get(row, slice(0, 0)), whole[: self.most]
             steps = overlapping(every[place], kept)
             yield row, steps._replace(rows=steps.rows + place.start), len(kept) < len(whole)
 
     def _reference(self) -> AbstractContextManager[Reference | None]:
         align = self.options.align
-        return nullcontext() if align == "none" else Reference(self.dataset, align, self.options.unit, self._most())
-
-    def _most(self) -> int | None:
-        """The limit of aligned steps, which all modalities share."""
-        return min(self.options.max_steps.values(), default=None)
+        return nullcontext() if align == "none" else Reference(self.dataset, align, self.options.unit, self.most)
 
     def _videos(self, samples: Samples, title: str) -> Iterator[tuple[str, range]]:
         """The videos and the rows of each among the samples, with progress."""

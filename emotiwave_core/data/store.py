@@ -71,6 +71,13 @@ class Store:
         """
         return np.diff(self.offsets[modality])
 
+    def has(self, modality: str) -> NDArray[np.bool_]:
+        """Which samples have something of a modality, [N]."""
+        if self.step_present is None:
+            return self.lengths(modality) > 0
+        before = np.concatenate([[0], np.cumsum(self.step_present[modality].numpy())])
+        return np.diff(before[self.offsets[modality]]) > 0
+
     def sequence(self, modality: str, sample: int) -> Tensor:
         """One sample's steps in a modality, [T, F]; zeros where it is not present."""
         return self.values[modality][self._steps(modality, sample)]

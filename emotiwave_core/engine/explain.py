@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.configurations import configurations, name_of
-from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.engine.evaluate import Predictions
 from emotiwave_core.engine.trained import DATA, Trained, read_data
 from emotiwave_core.errors import DataError, PluginError, SettingsError
@@ -19,8 +18,7 @@ from emotiwave_core.explain.games import (
     Value,
     fold_game,
     log_odds,
-    prior_log_odds,
-    prior_probabilities,
+    prior_logits,
     sample_games,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, shapley, share
@@ -28,6 +26,7 @@ from emotiwave_core.metrics import macro_f1, one_hot
 from emotiwave_core.objective import Objective
 
 Binary = NDArray[np.int64]
+TINY = 1e-9  # what differs less is equal but for rounding
 
 
 @attrs.frozen(eq=False)
@@ -62,8 +61,9 @@ class Explanation:
         """What `explanation.json` says of the whole fold."""
         phi, complete = self.of_subject(self.shapley), self.decided[-1].astype(bool)  # [M, N], [N, C]
         # A modality that a sample lacks has 0 and did not decide, even where all others are below 0.
-        strongest = np.where(self.present.T, phi, -np.inf).argmax(axis=0)
-        decided = np.bincount(strongest, minlength=len(self.modalities)) / len(strongest)
+        able = np.where(self.present.T, phi, -np.inf)
+        first = able >= able.max(axis=0) - TINY
+        decided = (first / first.sum(axis=0)).mean(axis=1)  # those that are equal share the sample
         return {
             "macro_f1": self._macro_f1(),
             "decided": self._named(decided),
@@ -113,6 +113,7 @@ class Explanation:
             "truth": self.words(self.truth[place]),
             "predicted": self.words(self.decided[-1, place]),
             "class": self.classes[c],
+            "present": self.has(place),
             **self.about_class(place, c),
         }
 
@@ -125,6 +126,10 @@ class Explanation:
             "interaction": dict(zip(self.pairs, self.interaction[:, place, c].tolist(), strict=True)),
         }
 
+    def has(self, place: int) -> list[str]:
+        """The modalities that a sample has."""
+        return [m for m, there in zip(self.modalities, self.present[place], strict=True) if there]
+
     def words(self, decision: Binary) -> str:
         """A decision [C] as it stands in `predictions.csv`: several emotions as `happy+fear`, none as nothing."""
         return "+".join(name for name, found in zip(self.classes, decision, strict=True) if found)
@@ -136,7 +141,8 @@ def explain(
     """The exact Shapley values and interactions of every sample and class of the fold.
 
     value: what is split, the probability of a class or its log-odds. empty: what the empty coalition is worth: "prior",
-    the class frequencies of the run's training fold, or "zeros", what the model says when every modality is absent.
+    the class frequencies of the run's training fold as its loss weighs them, or "zeros", what the model says when every
+    modality is absent.
 
     SettingsError for the log-odds of a single class, PluginError where the model says NaN or infinity.
     """
@@ -146,9 +152,9 @@ def explain(
     values = values_of(objective, value, predictions.logits)
     if not np.isfinite(values).all():
         raise PluginError(f"The model says NaN or infinity of samples in the fold '{trained.fold.name}'.")
-    present = present_in(trained.corpus, trained.fold, modalities)
-    chances, worth = _empty(trained, predictions, value, empty)
-    games = sample_games(values, worth, present)
+    present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
+    logits, guess = _empty(trained, predictions, empty)
+    games = sample_games(values, values_of(objective, value, logits), present)
     complete = predictions.probabilities[-1]  # [N, C]
     margins = complete if thresholds is None else complete - thresholds
 
@@ -164,7 +170,7 @@ def explain(
         probabilities=predictions.probabilities,
         decided=np.stack([decide(one) for one in predictions.probabilities]),
         truth=one_hot(trained.fold.targets.cpu().numpy().astype(np.int64), len(objective.classes)),
-        guess=decide(chances[None])[0],
+        guess=decide(values_of(objective, "probability", logits)[None])[0] if guess is None else guess,
         present=present,
         games=games,
         shapley=shapley(games),
@@ -180,21 +186,18 @@ def values_of(objective: Objective, value: Value, logits: Array) -> Array:
     return logits if objective.multi else log_odds(logits)
 
 
-def present_in(corpus: Corpus, fold: Fold, modalities: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Which modalities each sample of a fold has, [N, M]."""
-    store = corpus.store
-    return np.array([[bool(store.present(m, int(row)).any()) for m in modalities] for row in fold.rows])
+def _empty(trained: Trained, predictions: Predictions, empty: Empty) -> tuple[Array, Binary | None]:
+    """The logits [C] of the empty coalition; and the class that is decided of it, where that is not their decision.
 
-
-def _empty(trained: Trained, predictions: Predictions, value: Value, empty: Empty) -> tuple[Array, Array]:
-    """The probabilities and the value of every class without any modality, [C] and [C]."""
-    objective = trained.objective
+    Class weights leave no class that is more probable than another: then it is the most frequent one.
+    """
     if empty == "zeros":
-        chances = values_of(objective, "probability", predictions.nothing)
-        return chances, values_of(objective, value, predictions.nothing)
+        return predictions.nothing, None
     counts, used = training_counts(trained)
-    chances = prior_probabilities(counts, used)
-    return chances, chances if value == "probability" else prior_log_odds(counts, used)
+    multi, settings = trained.objective.multi, trained.recipe.objective
+    kept = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
+    most = np.eye(len(counts), dtype=np.int64)[counts.argmax()]
+    return prior_logits(counts, used, multi, kept), None if multi else most
 
 
 def training_counts(trained: Trained) -> tuple[NDArray[np.int64], int]:

@@ -18,7 +18,7 @@ from emotiwave_core.data.words import Word, words_of
 from emotiwave_core.engine.evaluate import Predictions
 from emotiwave_core.engine.explain import Explanation, explain, values_of
 from emotiwave_core.engine.moments import Moment, moments
-from emotiwave_core.engine.trained import Trained
+from emotiwave_core.engine.trained import Trained, read_data
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.explain.games import Array, Value
 from emotiwave_core.explain.shapley import share
@@ -64,6 +64,11 @@ def about_fold(
         "modalities": list(explanation.modalities),
         "classes": list(explanation.classes),
         "samples": len(explanation.subject),
+        "absent": {
+            trained.corpus.store.ids[row]: [m for m in explanation.modalities if m not in explanation.has(place)]
+            for place, row in enumerate(trained.fold.rows)
+            if not explanation.present[place].all()
+        },
         **explanation.about_fold(),
         "chosen": chosen,
     }
@@ -109,7 +114,6 @@ def in_full(
             }
             for c, name in enumerate(explanation.classes)
         },
-        "present": [m for m, there in zip(explanation.modalities, explanation.present[place], strict=True) if there],
         "configurations": {
             name_of(configuration): {
                 "predicted": explanation.words(explanation.decided[k, place]),
@@ -135,7 +139,9 @@ def _not_in(trained: Trained, sample: str, ids: list[str]) -> str:
     corpus, fold = trained.corpus, trained.fold.name
     if sample not in corpus.store.ids:
         near = difflib.get_close_matches(sample, ids, n=3)
-        hint = choices(sample, near) if near else f" Its {len(ids)} ids are like '{ids[0]}'; predictions.csv has all."
+        own = fold == "test" and read_data(trained.run)["folder"] == corpus.facts()["folder"]
+        listed = "; predictions.csv has all" if own else ""  # of the run's own test fold alone
+        hint = choices(sample, near) if near else f" Its {len(ids)} ids are like '{ids[0]}'{listed}."
         return f"The fold '{fold}' has no sample '{sample}'.{hint}"
     row = corpus.store.ids.index(sample)
     if row in corpus.rows(fold):

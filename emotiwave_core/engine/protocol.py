@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.data.batch import feature_statistics
+from emotiwave_core.data.store import Store
 from emotiwave_core.engine.damaged import Answers, ask, numbered
 from emotiwave_core.engine.trained import Trained, open_trained
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.files import out_of_space, write_bytes, write_json
 from emotiwave_core.intervals import macro_f1_interval
 from emotiwave_core.metrics import macro_f1
@@ -19,7 +20,7 @@ from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.protocols import PROTOCOLS
 from emotiwave_core.protocols.curves import auilc, effective_robustness, relative_robustness
 from emotiwave_core.protocols.draw import Samples, draw
-from emotiwave_core.protocols.manifest import Manifest, parse, read_manifest, short
+from emotiwave_core.protocols.manifest import MOST_SEED, Manifest, parse, read_manifest, short
 from emotiwave_core.registry import Registry
 
 FOLDER = "protocols"
@@ -42,12 +43,17 @@ def evaluate_protocol(
     """Score the complete configuration of a run at every level of a protocol, drawn from the seed or in a manifest.
 
     `against` is another run that meets the same damage. `write` keeps scores and manifest in the run's folder and
-    draws its report anew.
+    draws its report anew; "manifest" is the name of its file there, and None where nothing is written.
     """
+    if not 0 <= seed <= MOST_SEED:
+        raise SettingsError(f"The seed of a protocol must be between 0 and 2^64 - 1, not {short(seed)}.")
     trained = open_trained(run, registry, monitor, data=data, fold=fold)
+    _check_two(trained, protocol)
     other = None if against is None else open_trained(against, registry, monitor, data=data, fold=fold)
     if other is not None:
         _check_same(trained, other)
+    for note in dict.fromkeys([*trained.notes, *([] if other is None else other.notes)]):
+        monitor.say(f"Note: {note}")
     if manifest is None:
         raw = draw(protocol, samples_of(trained), seed).to_bytes()
         drawn = parse(raw, protocol, "that was drawn")  # as it will be read again
@@ -67,7 +73,7 @@ def evaluate_protocol(
         "fold": fold,
         "samples": len(trained.fold.rows),
         "seed": drawn.seed,
-        "manifest": name,
+        "manifest": name if write else None,
         "manifest_sha256": hashlib.sha256(raw).hexdigest(),
         "curves": curves,
         "against": None,
@@ -75,22 +81,24 @@ def evaluate_protocol(
     if other is not None:
         result["against"] = _compare(curves, _curves(other, drawn, ask(other, drawn, device, monitor)), other.run)
     if write:
-        from emotiwave_core.report.page import write_report
-
-        with out_of_space(run / FOLDER):
-            (run / FOLDER).mkdir(exist_ok=True)
-        write_bytes(run / FOLDER / name, raw)
-        write_json(run / FOLDER / f"{protocol}.json", result)
-        write_report(run)
+        _keep(run, name, raw, result)
     return result
+
+
+def _keep(run: Path, name: str, manifest: bytes, result: dict[str, Any]) -> None:
+    """Put a manifest of this name and the scores into the run's folder, and draw its report anew."""
+    from emotiwave_core.report.page import write_report
+
+    with out_of_space(run / FOLDER):
+        (run / FOLDER).mkdir(exist_ok=True)
+    write_bytes(run / FOLDER / name, manifest)
+    write_json(run / FOLDER / f"{result['protocol']}.json", result)
+    write_report(run)
 
 
 def samples_of(trained: Trained) -> Samples:
     """What a protocol needs to know of the samples of the fold."""
     store, rows, modalities = trained.corpus.store, trained.fold.rows, trained.model.modalities
-
-    def has(modality: str) -> NDArray[np.bool_]:
-        return np.array([bool(store.present(modality, int(row)).any()) for row in rows])
 
     def deviation(modality: str) -> list[float]:
         training = trained.corpus.rows("train")
@@ -104,8 +112,7 @@ def samples_of(trained: Trained) -> Samples:
         fold=trained.fold.name,
         ids=_ids(trained),
         videos=[store.videos[row] for row in rows],
-        steps={m: store.lengths(m)[rows].tolist() for m in modalities},
-        has=has,
+        steps={m: _steps(store, m)[rows].tolist() for m in modalities},
         times=lambda modality, place: np.asarray(store.times(modality, int(rows[place]))),
         deviation=deviation,
     )
@@ -129,14 +136,29 @@ def check_fits(manifest: Manifest, trained: Trained) -> None:
             )
     for m in modalities:
         partners = [manifest.partners[m][place_of[sample]] for sample in needed] if manifest.partners else []
-        lengths = store.lengths(m)
+        steps = _steps(store, m)
         for sample in [*needed, *(partner for partner in partners if partner is not None)]:
-            due, found = manifest.steps[m][place_of[sample]], lengths[row_of[sample]] if sample in row_of else "none"
+            due, found = manifest.steps[m][place_of[sample]], steps[row_of[sample]] if sample in row_of else "none"
             if due != found:
                 raise DataError(
                     f"The manifest has {due} steps of {m} for {short(sample)}, and {trained.run} reads {found}: both "
                     "must cut the same data alike (the [data] settings of their recipes)."
                 )
+
+
+def _steps(store: Store, modality: str) -> NDArray[np.int64]:
+    """The steps of every sample in a modality, [N]: 0 where no step holds anything, as may be in an aligned store."""
+    return np.where(store.has(modality), store.lengths(modality), 0)
+
+
+def _check_two(trained: Trained, protocol: str) -> None:
+    """SettingsError where whole modalities would be lost and there is only one."""
+    modalities = trained.model.modalities
+    if protocol == "random" and len(modalities) < 2:
+        raise SettingsError(
+            f"The protocol 'random' takes away modalities and needs two; {trained.run} has only {modalities[0]}: "
+            "--protocol frames."
+        )
 
 
 def _check_same(one: Trained, other: Trained) -> None:

@@ -150,7 +150,7 @@ def evaluate(
     predictions = trained.predict(device, monitor)
     watchers = find_watchers(trained.recipe, registry, monitor)
     videos = [trained.corpus.store.videos[row] for row in chosen.rows]
-    scores = {
+    scores: dict[str, Any] = {
         "dataset": trained.corpus.dataset.name,
         "synthetic": trained.corpus.dataset.synthetic,
         "fold": fold,
@@ -158,6 +158,7 @@ def evaluate(
     } | score_all(
         objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, videos, watchers
     )
+    scores["notes"] = [*trained.notes, *scores["notes"]]
     if write:
         from emotiwave_core.report.page import write_report
 

@@ -33,6 +33,7 @@ class Trained:
     corpus: Corpus
     fold: Fold
     thresholds: NDArray[np.float64] | None  # [C], tuned on the validation fold of a multi-label run
+    notes: list[str]  # what must be known of the samples
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
         """What it says of every sample of the fold in every configuration."""
@@ -76,7 +77,9 @@ def open_trained(
     _check_fits(model, about, corpus)
     tuned = about["thresholds"]
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
-    return Trained(run, model, objective, recipe, corpus, corpus.fold(fold, objective), thresholds)
+    chosen = corpus.fold(fold, objective)
+    notes = _remembered(run, about, corpus, chosen)
+    return Trained(run, model, objective, recipe, corpus, chosen, thresholds, notes)
 
 
 def check_unchanged(run: Path, corpus: Corpus) -> None:
@@ -85,6 +88,20 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
     for key, what in (("sources", "The files"), ("folds_sha256", "The folds")):
         if key in before and before[key] != now[key]:
             raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
+
+
+def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:
+    """That samples of the fold were trained on, where the data are those of the training, in whatever folder."""
+    try:
+        files, folds = set(about["data"]["sources"].values()), read_data(run)["folds_sha256"]
+    except (LookupError, TypeError, AttributeError, DataError):
+        return []  # it is not known
+    if files != set(corpus.store.facts["sources"].values()):
+        return []
+    if folds != corpus.folds.sha256:
+        return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]
+    count = int(np.isin(fold.rows, corpus.rows("train")).sum())
+    return [f"{count} of the {len(fold.rows)} samples are those that {run} was trained on."] if count else []
 
 
 def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:

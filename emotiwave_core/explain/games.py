@@ -50,11 +50,11 @@ def log_odds(logits: Array) -> Array:
     return np.asarray(logits - np.logaddexp.reduce(others, axis=-1))
 
 
-def prior_probabilities(counts: NDArray[np.int64], total: int) -> Array:
-    """The frequency of every class in the training fold, [C]."""
-    return np.asarray(counts / max(total, 1))
+def prior_logits(counts: NDArray[np.int64], total: int, multi: bool, kept: float) -> Array:
+    """The logits [C] of who sees nothing: kept · log(n / N), of several labels kept · log(n / (N - n)).
 
-
-def prior_log_odds(counts: NDArray[np.int64], total: int) -> Array:
-    """log(n / (N - n)) of every class, [C]; none at all counts as one, so that it is a number."""
-    return np.asarray(np.log(np.maximum(counts, 1) / np.maximum(total - counts, 1)))
+    `kept` is how much of the class frequencies the loss leaves in the probabilities: 1, or 0 with class weights, which
+    balance them; less τ of the logit adjustment. A class that is never, or always, there counts as if one was not so.
+    """
+    others = np.maximum(total - counts, 1) if multi else total
+    return np.asarray(kept * np.log(np.maximum(counts, 1) / others))

@@ -29,12 +29,24 @@ PROTOCOLS = {
     "frames": Protocol(TENTHS, "probability of each step to be lost", together=True),
     "blocks": Protocol(TENTHS, "share of the steps that is lost in one run", together=True),
     "noise": Protocol(
-        (0.0, 0.5, 1.0, 1.5, 2.0), "deviation of the noise, in deviations of the feature", together=True, by_share=False
+        (0.0, 0.5, 1.0, 1.5, 2.0),
+        "standard deviation of the noise, in those of the feature",
+        together=True,
+        by_share=False,
     ),
     "shift": Protocol((0.0, 0.25, 0.5, 1.0, 2.0), "delay in seconds", by_share=False),
     "swap": Protocol(QUARTERS, "share of the samples that get the modality of another sample", by_step=False),
     "frozen": Protocol(QUARTERS, "share of the steps, at the end, that repeat the one before them"),
 }
+
+
+def levels_of(protocol: str, modalities: Sequence[str]) -> tuple[float, ...]:
+    """The levels of a protocol: in `random` none beyond the first that reaches (M - 1) / M, which are the same."""
+    levels = PROTOCOLS[protocol].levels
+    if protocol != "random":
+        return levels
+    most = 1.0 - 1.0 / len(modalities)
+    return levels[: sum(level < most for level in levels) + 1]
 
 
 def curves_of(protocol: str, modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:

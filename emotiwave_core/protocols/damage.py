@@ -1,6 +1,7 @@
 """A manifest applied to one modality of a batch. What is absent or padding is carried along and never counted."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -29,7 +30,16 @@ class Lost:
     ) -> None:
         self.manifest, self.modality, self.places, self.fetch = manifest, modality, places, fetch
         self.x, self.mask = x, mask
-        self.since = self._read().to(mask.device)  # [B, T] or [B, 1], the first level with damage
+
+    @cached_property
+    def since(self) -> Tensor:
+        """The first level with damage, [B, T] of each step or [B, 1] of all."""
+        width = self.mask.shape[1] if PROTOCOLS[self.manifest.protocol].by_step else 1
+        since = np.full((len(self.places), width), UNHURT)
+        for row, place in enumerate(self.places):
+            text = self.manifest.since[self.modality][place]
+            since[row, : len(text)] = _NUMBERS[np.frombuffer(text.encode(), dtype=np.uint8)]
+        return torch.from_numpy(since).to(self.mask.device)
 
     def touches(self, level: int) -> bool:
         """Whether anything in this batch is damaged at a level."""
@@ -43,14 +53,6 @@ class Lost:
         """How many steps are damaged, and how many there are."""
         return int((self.mask & (self.since <= level)).sum()), int(self.mask.sum())
 
-    def _read(self) -> Tensor:
-        width = self.mask.shape[1] if PROTOCOLS[self.manifest.protocol].by_step else 1
-        since = np.full((len(self.places), width), UNHURT)
-        for row, place in enumerate(self.places):
-            text = self.manifest.since[self.modality][place]
-            since[row, : len(text)] = _NUMBERS[np.frombuffer(text.encode(), dtype=np.uint8)]
-        return torch.from_numpy(since)
-
 
 class Gone(Lost):
     """`random`: the whole modality is masked. One that was never there counts as gone, too."""
@@ -61,13 +63,26 @@ class Gone(Lost):
 
 
 class Frozen(Lost):
-    """`frozen`: a damaged step is a copy of the last one before it that is not."""
+    """`frozen`: a damaged step is a copy of the last one that holds something and is not damaged.
+
+    Where there is none, of the first that holds something. A step that holds nothing (in an aligned store) stays so.
+    """
 
     def apply(self, level: int) -> Pair:
         """The modality as it is at a level."""
+        return _take(self.x, self.mask, self._source(level))[0], self.mask
+
+    def counts(self, level: int) -> tuple[int, int]:
+        """How many steps are copies of another, and how many there are."""
         steps = torch.arange(self.mask.shape[1], device=self.mask.device)
-        source = torch.where(self.since > level, steps, 0).cummax(dim=1).values
-        return _take(self.x, self.mask, source)
+        return int((self.mask & (self._source(level) != steps)).sum()), int(self.mask.sum())
+
+    def _source(self, level: int) -> Tensor:
+        """Which step each shows, [B, T]."""
+        steps = torch.arange(self.mask.shape[1], device=self.mask.device)
+        last = torch.where(self.mask & (self.since > level), steps, -1).cummax(dim=1).values
+        first = self.mask.long().argmax(dim=1, keepdim=True)
+        return torch.where(last < 0, first, last)
 
 
 class Shifted(Lost):
@@ -126,9 +141,6 @@ class Noisy(Lost):
             drawn = normals(self.manifest.seed, self.modality, sample, steps, len(deviation))
             noise[row, :steps] = deviation * drawn
         return torch.from_numpy(noise).to(self.x.device)
-
-    def _read(self) -> Tensor:
-        return torch.ones(len(self.places), 1)
 
 
 def _take(x: Tensor, mask: Tensor, source: Tensor) -> Pair:

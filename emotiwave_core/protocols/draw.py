@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.protocols import PROTOCOLS
+from emotiwave_core.protocols import levels_of
 from emotiwave_core.protocols.manifest import DIGITS, FORMAT, NEVER, RECIPE, Manifest
 
 Array = NDArray[np.float64]
@@ -25,15 +25,18 @@ class Samples:
     fold: str
     ids: list[str]  # [N]
     videos: list[str]  # [N]
-    steps: dict[str, list[int]]  # {modality: [N]}
-    has: Callable[[str], Bools]  # (modality) -> [N]
+    steps: dict[str, list[int]]  # {modality: [N]}, 0 where it has nothing
     times: Callable[[str, int], Array]  # (modality, place) -> [T, 2] seconds
     deviation: Callable[[str], list[float]]  # (modality) -> [F]; 0 for a feature that gets no noise
+
+    def has(self, modality: str) -> Bools:
+        """Which samples have a modality, [N]."""
+        return np.array(self.steps[modality]) > 0
 
 
 def draw(protocol: str, samples: Samples, seed: int) -> Manifest:
     """Draw a protocol for some samples."""
-    levels = np.array(PROTOCOLS[protocol].levels)
+    levels = np.array(levels_of(protocol, list(samples.steps)))
     return Manifest(
         format=FORMAT,
         protocol=protocol,

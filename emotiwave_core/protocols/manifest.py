@@ -14,6 +14,7 @@ FORMAT = 1
 MOST_BYTES = 1 << 28
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 NEVER = "-"
+MOST_SEED = 2**64 - 1
 RECIPE = (
     "raw = numpy.random.Philox(key=int.from_bytes(hashlib.sha256(f'noise\\n{seed}\\n{modality}\\n{id}'.encode())"
     ".digest()[:16], 'little')).random_raw(2 * steps * features).reshape(2, steps, features); "
@@ -63,7 +64,7 @@ def read_manifest(path: Path, protocol: str) -> tuple[Manifest, bytes]:
 def parse(data: bytes, protocol: str, source: str) -> Manifest:
     """The manifest in some bytes. DataError with one sentence where it is damaged or of another protocol."""
     try:
-        table: Any = json.loads(data)
+        table: Any = _read(data)
         if isinstance(table, dict) and table.get("format") != FORMAT:
             raise ValueError(f"its format is {short(table.get('format'))}, and this Emotiwave reads {FORMAT}")
         if isinstance(table, dict) and isinstance(table.get("protocol"), str) and table["protocol"] != protocol:
@@ -75,6 +76,22 @@ def parse(data: bytes, protocol: str, source: str) -> Manifest:
         reason = " ".join(reason.removeprefix("it: ").split())[:200].rstrip(".")  # values and keys are a stranger's
         raise DataError(f"The manifest {source} cannot be used: {reason}.") from error
     return manifest
+
+
+def _read(data: bytes) -> Any:
+    """The JSON in some bytes; ValueError where it is none, or a table says a thing twice."""
+    try:
+        return json.loads(data, object_pairs_hook=_table)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError("it is not JSON") from error
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:place]))
+        raise ValueError(f"it has the key {short(twice)} twice")
+    return table
 
 
 def short(value: object) -> str:
@@ -90,7 +107,9 @@ def _check(manifest: Manifest) -> None:
     right = 2 <= len(levels) <= len(DIGITS) and levels[0] == 0.0
     _must(right, f"its levels are not 0 and up to {len(DIGITS) - 1} more")
     _must(levels == sorted(set(levels)), "its levels do not rise")
-    _must(manifest.seed >= 0, "its seed is below 0")
+    most = 1.0 if kind.by_share else levels[-1]
+    _must(levels[-1] <= most, f"its level {levels[-1]:g} is a share above 1")
+    _must(0 <= manifest.seed <= MOST_SEED, "its seed is below 0 or above 2^64 - 1")
     for what, names in (("modalities", manifest.modalities), ("samples", manifest.samples)):
         _must(0 < len(names) == len(set(names)), f"its {what} are not there, or not all different")
     _must(manifest.recipe == (RECIPE if manifest.protocol == "noise" else ""), "its recipe is not known here")
@@ -104,7 +123,7 @@ def _check(manifest: Manifest) -> None:
         _must(set(table) == set(manifest.modalities if used else ()), f"its {name} are not of its modalities")
         for modality, values in table.items():
             fits = name == "deviation" or len(values) == count
-            _must(fits, f"its {name} of {short(modality)} are not one a sample")
+            _must(fits, f"'{name}' of {short(modality)} has {len(values)} entries for {count} samples")
     for values in manifest.deviation.values():
         _must(all(0.0 <= value <= 1e30 for value in values), "a deviation is below 0 or beyond all measure")
     for modality, steps in manifest.steps.items():
@@ -114,7 +133,9 @@ def _check(manifest: Manifest) -> None:
         for sample, text, length in zip(manifest.samples, texts, manifest.steps[modality], strict=True):
             due = length if kind.by_step else 1
             fits = len(text) == due and allowed.issuperset(text)
-            _must(fits, f"'since' of {short(modality)} of {short(sample)} is not {due} of the levels or '{NEVER}'")
+            many = f"{due} characters, each" if due > 1 else "one character,"
+            what = f"must be {many} the number of a level from 1 or '{NEVER}'" if due else "must be empty"
+            _must(fits, f"'since' of {short(modality)} of {short(sample)} {what}")
     _CHECKS.get(manifest.protocol, lambda _: None)(manifest)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from emotiwave_core.report.curves import Curve, Protocol
+from emotiwave_core.report.curves import Protocol
 from emotiwave_core.report.facts import Epoch
 from emotiwave_core.report.numbers import MINUS, score
 from emotiwave_core.report.reading import Interval
@@ -146,13 +146,15 @@ def reliability_chart(calibration: Calibration) -> Chart:
     )
 
 
-def protocol_chart(protocol: Protocol) -> Chart:
-    """Macro-F1 over the level of the damage: a line for each curve, and a thin one for the model held against it."""
+def protocol_chart(protocol: Protocol, guess: float | None = None) -> Chart:
+    """Macro-F1 over the level of the damage: a line for each curve, and a thin one for the model held against it.
+
+    The scale is from 0 to 1 whatever was lost; `guess` is what is reached without the input.
+    """
     curves = list(protocol.curves.items())
     others = protocol.against.curves if protocol.against else {}
     x = axis_of(min(curve.levels[0] for _, curve in curves), max(curve.levels[-1] for _, curve in curves), most=10)
-    values = [value for _, curve in curves for value in [*curve.macro_f1, *_ends(curve)]]
-    y = axis_around([*values, *(value for name, _ in curves if name in others for value in others[name].macro_f1)])
+    y = axis_of(0.0, 1.0)
     lines = []
     for place, (name, curve) in enumerate(curves):
         stroke = STROKES[place % len(STROKES)]
@@ -161,10 +163,9 @@ def protocol_chart(protocol: Protocol) -> Chart:
         if protocol.against and name in others:
             thin = path_of(curve.levels, others[name].macro_f1, x, y)
             lines.append(Line(f"{name} ({protocol.against.run})", f"{stroke} thin", thin))
+    if guess is not None:
+        flat = f"M0 {1000 - y.at(guess) * 1000:.1f}H1000"
+        lines.append(Line(f"a guess without the input: {score(guess)}", "guess", flat))
     ends = "; ".join(f"{name} from {score(one.macro_f1[0])} to {score(one.macro_f1[-1])}" for name, one in curves)
     title = "Macro-F1 of the complete configuration, by level"
     return Chart(title, f"{title}: {ends}.", lines, x.labels(), y.labels())
-
-
-def _ends(curve: Curve) -> list[float]:
-    return [end for interval in curve.intervals or [] if interval for end in interval]

@@ -6,7 +6,7 @@ from pathlib import Path
 from attrs import frozen
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.report.reading import Fraction, Interval, damaged, file_bytes, parse
+from emotiwave_core.report.reading import Fraction, Interval, anew, damaged, file_bytes, parse
 
 
 @frozen
@@ -21,6 +21,11 @@ class Curve:
     intervals: list[Interval | None] | None = None
     relative_robustness: float | None = None
     effective_robustness: float | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was damaged at any level: then the scores say nothing about robustness."""
+        return self.reached is not None and not any(self.reached)
 
 
 @frozen
@@ -65,17 +70,18 @@ def read_protocols(run: Path) -> list[Protocol]:
 
 
 def _read(run: Path, file: Path) -> Protocol:
-    found = parse(file_bytes(run, f"protocols/{file.name}"), Protocol, str(file))
+    way_out = f"{anew(run, '--protocol', file.stem)}, or delete it"
+    found = parse(file_bytes(run, f"protocols/{file.name}"), Protocol, str(file), way_out)
     if found.protocol != file.stem:
-        raise damaged(file, "it holds another protocol")
+        raise damaged(file, "it holds another protocol", way_out)
     for name, curve in found.curves.items():
         other = found.against.curves.get(name) if found.against else None
         lists = (curve.reached, curve.accuracy, curve.intervals, other.macro_f1 if other else None)
         sizes = {len(curve.macro_f1), *(len(values) for values in lists if values is not None)}
         if not curve.levels or sizes != {len(curve.levels)}:
-            raise damaged(file, f"the curve {name} has not as many scores as levels")
+            raise damaged(file, f"the curve {name} has not as many scores as levels", way_out)
         if curve.levels != sorted(curve.levels):
-            raise damaged(file, f"the levels of {name} are out of order")
+            raise damaged(file, f"the levels of {name} are out of order", way_out)
     if not found.curves:
-        raise damaged(file, "it has no curve")
+        raise damaged(file, "it has no curve", way_out)
     return found

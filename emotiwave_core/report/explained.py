@@ -7,7 +7,7 @@ from attrs import field, frozen
 from cattrs.gen import make_dict_structure_fn, override
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.report.reading import Fraction, converter, file_bytes, parse
+from emotiwave_core.report.reading import Fraction, anew, converter, file_bytes, parse
 from emotiwave_core.report.scored import Scores
 
 EXPLANATION = "explanation.json"
@@ -58,9 +58,15 @@ class Chosen:
     empty: float
     complete: float
     shapley: dict[str, float]
+    present: list[str] | None = None  # the modalities it has; None where the file does not say
     changed_by: str | None = None
     interaction: dict[str, float] = field(factory=dict)
     moments: dict[str, list[Moment]] = field(factory=dict)
+
+    @property
+    def absent(self) -> list[str]:
+        """The modalities that were not recorded of it."""
+        return [] if self.present is None else [name for name in self.shapley if name not in self.present]
 
 
 converter.register_structure_hook(Chosen, make_dict_structure_fn(Chosen, converter, explained=override(rename="class")))
@@ -81,13 +87,14 @@ class Explanation:
     share: dict[str, Fraction | None]
     by_class: dict[str, ClassExplanation]
     chosen: list[Chosen]
+    absent: dict[str, list[str]] = field(factory=dict)  # {id: the modalities that this sample lacks}
 
 
 def read_explanation(run: Path, scores: Scores) -> Explanation | None:
     """The explanation of a run, None where it was not asked for; DataError where it does not fit the scores."""
     if not (run / EXPLANATION).exists():
         return None
-    found = parse(file_bytes(run, EXPLANATION), Explanation, str(run / EXPLANATION))
+    found = parse(file_bytes(run, EXPLANATION), Explanation, str(run / EXPLANATION), anew(run))
     modalities = set(found.modalities)
     pairs = {"+".join(pair) for pair in combinations(found.modalities, 2)}
     fold = found.macro_f1
@@ -100,9 +107,9 @@ def read_explanation(run: Path, scores: Scores) -> Explanation | None:
         and all(set(one.shapley) == modalities for one in found.chosen)
         and all(set(one.moments) <= modalities for one in found.chosen)
         and all(one.why in ("right", "wrong", "changed") for one in found.chosen)
+        and all(set(one.present or ()) <= modalities for one in found.chosen)
+        and all(set(absent) < modalities for absent in found.absent.values())
     )
     if not fits:
-        raise DataError(
-            f"{run / EXPLANATION} does not fit the scores beside it: `emotiwave evaluate {run}` writes both anew."
-        )
+        raise DataError(f"{run / EXPLANATION} does not fit the scores beside it; {anew(run)}.")
     return found

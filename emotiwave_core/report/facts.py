@@ -1,11 +1,12 @@
 """The folder of a run as one object: its files read, checked and cleaned for the page and the pictures."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
 
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.report.curves import Protocol, read_protocols
 from emotiwave_core.report.explained import Explanation, read_explanation
 from emotiwave_core.report.predicted import Predicted, read_predicted
@@ -84,6 +85,7 @@ class Data:
     left_out: dict[str, int]
     modalities: dict[str, Modality]
     folds: dict[str, Fold]
+    trained: bool = False
     notes: list[str] = field(factory=list)
 
 
@@ -122,22 +124,44 @@ class Run:
     predicted: Predicted | None
     protocols: list[Protocol]
 
+    def guess(self, protocol: Protocol) -> float | None:
+        """The macro-F1 that is reached without the input of a protocol, where it was scored on the same samples."""
+        same = (protocol.fold, protocol.samples) == (self.scores.fold, self.scores.samples)
+        return self.scores.constant.floor if same else None
+
 
 def read_run(run: Path) -> Run:
-    """Read the folder of a run. DataError for a missing or damaged file; a torn last line of the history is ignored."""
+    """Read the folder of a run; a torn last line of the history is ignored.
+
+    SettingsError where the training has not ended, DataError for a missing or damaged file.
+    """
+    data = _read_data(run)
     scores = read_scores(run)
     explanation = read_explanation(run, scores)
     return Run(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
         model=parse(file_bytes(run, "model.json"), Model, str(run / "model.json")),
-        data=parse(file_bytes(run, "data.json"), Data, str(run / "data.json")),
+        data=data,
         history=_history(run),
         scores=scores,
         explanation=explanation,
         predicted=read_predicted(run, scores, [one.id for one in explanation.chosen] if explanation else []),
         protocols=read_protocols(run),
     )
+
+
+def _read_data(run: Path) -> Data:
+    """`data.json` of a run that has ended."""
+    has_model = (run / "model.json").exists()
+    if has_model or (run / "data.json").exists():
+        data = parse(file_bytes(run, "data.json"), Data, str(run / "data.json"))
+        if not data.trained:
+            resume = shlex.join(("emotiwave", "run", "--resume", str(run)))
+            raise SettingsError(f"The training in {run} has not ended: {resume}.")
+        if has_model:
+            return data
+    raise DataError(f"{run} holds no trained model (model.json); give the folder of a run that has ended.")
 
 
 def _history(run: Path) -> list[Epoch]:

@@ -27,6 +27,7 @@ def write_picture(path: Path, about: dict[str, Any]) -> None:
 def moments(about: dict[str, Any]) -> Figure:
     """How far the log-odds fall when a stretch is missing, as bars; attention as a line; words on top."""
     strips = {m: some for m, some in about["moments"].items() if some}
+    without = "".join(f", no {short(m, 16)}" for m in about["moments"] if m not in strips)
     figure = Figure(figsize=(TWO_COLUMNS, 0.9 + 1.1 * len(strips)), layout="constrained")
     grid = figure.subplots(len(strips), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (m, some) in zip(grid, strips.items(), strict=True):
@@ -36,7 +37,7 @@ def moments(about: dict[str, Any]) -> Figure:
     grid[-1].set_xlim(min(one["start"] for one in every), max(one["end"] for one in every))
     grid[-1].set_xlabel("Seconds of the video")
     predicted, truth = (short(about[key] or "nothing", 30) for key in ("predicted", "truth"))
-    figure.suptitle(f"{short(about['id'], 40)}: predicted {predicted}, true {truth}", fontsize=8)
+    figure.suptitle(f"{short(about['id'], 40)}: predicted {predicted}, true {truth}{without}", fontsize=8)
     figure.supylabel(f"Drop of the log-odds of {short(about['class'], 16)}", fontsize=8)
     return figure
 

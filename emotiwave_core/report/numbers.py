@@ -15,6 +15,11 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}".replace("-", MINUS).replace(f"{MINUS}0.000", "+0.000")
 
 
+def side(value: float) -> str:
+    """For or against, as `signed` prints it: what is next to nothing is not against."""
+    return "against" if round(value, 3) < 0 else "for"
+
+
 def percent(value: float | None) -> str:
     """A fraction as per cent with one decimal."""
     return "–" if value is None else f"{value * 100:.1f}%".replace("-", MINUS)
@@ -41,4 +46,4 @@ def series(names: Iterable[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-FILTERS = {one.__name__: one for one in (score, signed, percent, count, share, interval, series)}
+FILTERS = {one.__name__: one for one in (score, signed, side, percent, count, share, interval, series)}

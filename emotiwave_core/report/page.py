@@ -19,7 +19,7 @@ from markupsafe import Markup
 from emotiwave_core.files import write_text
 from emotiwave_core.report.charts import learning_charts, protocol_chart, reliability_chart
 from emotiwave_core.report.facts import Model, Run, read_run
-from emotiwave_core.report.numbers import FILTERS, count, series
+from emotiwave_core.report.numbers import FILTERS, count, score, series
 from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.predicted import embedded
 from emotiwave_core.report.reading import Matrix
@@ -44,6 +44,7 @@ def render(run: Run, pictures: list[str]) -> str:
     scores, explained = run.scores, run.explanation
     fold = explained.macro_f1 if explained else None
     found = stories(explained) if explained else {}
+    absent = explained.absent if explained else {}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("emotiwave_core.report", "templates"),
         autoescape=True,
@@ -57,6 +58,7 @@ def render(run: Run, pictures: list[str]) -> str:
     return environment.get_template("report.html.j2").render(
         run=run,
         scores=scores,
+        synthetic=scores.synthetic and "synthetic" not in scores.dataset.lower(),  # to be said beside the name
         data=run.data,
         model=run.model,
         pictures=pictures,
@@ -72,12 +74,13 @@ def render(run: Run, pictures: list[str]) -> str:
         by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
         stories=found,
         attentive=any(strip.attention for one in found.values() for story in one for strip in story.strips),
+        worded=any(strip.words for one in found.values() for story in one for strip in story.strips),
         charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
-        protocols=[(protocol, protocol_chart(protocol)) for protocol in run.protocols],
+        protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
         predicted=run.predicted,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        embedded=Markup(embedded(run.predicted, scores.modalities)) if run.predicted else "",
+        embedded=Markup(embedded(run.predicted, scores.modalities, absent)) if run.predicted else "",
         view=view,
         seed=seed_of(run.model.recipe),
         folder=shlex.quote(str(run.folder)),
@@ -108,9 +111,10 @@ def view(sample: str, off: str | None = None) -> str:
 def metrics(scores: Scores, one: ConfigurationScores) -> list[tuple[str, float | None, float | None, str]]:
     """Name, score of a configuration, the best constant guess and how the metric is defined."""
     best, multi = scores.constant, scores.objective == "multi"
+    drawn = "" if best.drawn_macro_f1 is None else f"; classes drawn at random reach {score(best.drawn_macro_f1)}"
     every = "every emotion of every sample counted together" if multi else "with one class a sample it is the accuracy"
     found: list[tuple[str, float | None, float | None, str]] = [
-        ("Macro-F1", one.macro_f1, best.macro_f1, "mean of the F1 of all classes"),
+        ("Macro-F1", one.macro_f1, best.macro_f1, f"mean of the F1 of all classes{drawn}"),
         ("Micro-F1", one.micro_f1, best.micro_f1, every),
         (
             "Weighted F1",

@@ -43,7 +43,7 @@ def write_pictures(run: Run) -> list[str]:
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         figures = {name: draw(run) for name, draw in drawn.items()}
-        figures |= {f"protocol_{one.protocol}.png": protocol_curves(one) for one in run.protocols}
+        figures |= {f"protocol_{one.protocol}.png": protocol_curves(one, run.guess(one)) for one in run.protocols}
         for name, figure in figures.items():
             picture = io.BytesIO()
             figure.savefig(picture, format="png", dpi=300, metadata={"Software": None})
@@ -152,8 +152,11 @@ def reliability(run: Run) -> Figure:
     return figure
 
 
-def protocol_curves(protocol: Protocol) -> Figure:
-    """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals."""
+def protocol_curves(protocol: Protocol, guess: float | None = None) -> Figure:
+    """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals.
+
+    `guess` is what is reached without the input, a dashed line.
+    """
     figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
     axes = figure.subplots()
     others = protocol.against.curves if protocol.against else {}
@@ -168,7 +171,10 @@ def protocol_curves(protocol: Protocol) -> Figure:
         if protocol.against and name in others:
             label = f"{short(name, 24)} ({short(protocol.against.run, 16)})"
             axes.plot(curve.levels, others[name].macro_f1, linewidth=0.6, label=label, **look)
+    if guess is not None:
+        axes.axhline(guess, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), label="guess without the input")
     axes.set(xlabel=f"Level ({short(protocol.protocol, 20)})", ylabel=f"Macro-F1 ({short(protocol.fold, 20)} fold)")
+    axes.set_ylim(0, 1)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=2.2)
     return figure
 

@@ -2,14 +2,14 @@
 
 import csv
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
 
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.errors import DataError
-from emotiwave_core.report.reading import DAMAGED, damaged, name
+from emotiwave_core.report.reading import DAMAGED, anew, damaged, name
 from emotiwave_core.report.scored import Scores
 
 PREDICTIONS = "predictions.csv"
@@ -49,7 +49,8 @@ def read_predicted(run: Path, scores: Scores, wanted: Collection[str]) -> Predic
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
     except (*DAMAGED, csv.Error) as error:
-        raise damaged(path, f"{error} (`emotiwave evaluate {run}` writes it anew)") from error
+        damage = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise damaged(path, damage, anew(run)) from error
 
 
 def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) -> Predicted:
@@ -93,6 +94,8 @@ def _indices(words: str, scores: Scores) -> tuple[int, ...]:
     """Which classes `happy+fear` names; a name may hold a plus itself."""
     words = name(words)
     if scores.objective == "single":
+        if words not in scores.classes:
+            raise ValueError(f"{words} is not one of the classes in scores.json")
         return (scores.classes.index(words),)
     rests: dict[str, tuple[int, ...]] = {words: ()}  # what is left to read -> what was read
     for index, emotion in enumerate(scores.classes):
@@ -106,12 +109,18 @@ def _indices(words: str, scores: Scores) -> tuple[int, ...]:
     return ()
 
 
-def embedded(predicted: Predicted, modalities: Sequence[str]) -> str:
-    """The predictions as JSON that may stand in a script element: nothing in it can end the element or a line."""
+def embedded(predicted: Predicted, modalities: Sequence[str], absent: Mapping[str, Sequence[str]]) -> str:
+    """The predictions as JSON that may stand in a script element: nothing in it can end the element or a line.
+
+    absent: the modalities that a sample lacks, by its id, where it lacks any.
+    """
     places = {modality: 1 << index for index, modality in enumerate(modalities)}
     value = {
         "configurations": [sum(places[modality] for modality in kept) for kept in configurations(modalities)],
-        "samples": [[one.id, one.truth, one.decided, one.permille] for one in predicted.samples],
+        "samples": [
+            [one.id, one.truth, one.decided, one.permille, sum(places[name] for name in set(absent.get(one.id, ())))]
+            for one in predicted.samples
+        ],
     }
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":

@@ -7,6 +7,7 @@ that does not hold what it should is a DataError, never a traceback.
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any, NewType, TypeVar
 
@@ -49,25 +50,50 @@ def file_bytes(run: Path, file: str) -> bytes:
     try:
         return (run / file).read_bytes()
     except FileNotFoundError:
-        way_out = f"run `emotiwave evaluate {run}` first" if file == "scores.json" else "is it the folder of a run?"
+        evaluate = shlex.join(("emotiwave", "evaluate", str(run)))
+        way_out = f"run `{evaluate}` first." if file == "scores.json" else "is it the folder of a run?"
         raise DataError(f"{run} has no {file}: {way_out}") from None
     except OSError as error:
         raise DataError(f"Cannot read {run / file}: {error.strerror}.") from error
 
 
-def parse(data: bytes, kind: type[Part], place: str) -> Part:
-    """JSON as an object of `kind`. DataError names the place and what is wrong there."""
+def parse(data: bytes, kind: type[Part], place: str, way_out: str = "") -> Part:
+    """JSON as an object of `kind`. DataError names the place, what is wrong there, and the way out where one is."""
     try:
         # JSON has no NaN: what Python would read as one becomes null, which only optional numbers accept.
-        return converter.structure(json.loads(data.decode("utf-8"), parse_constant=lambda _: None), kind)
+        value = json.loads(data.decode("utf-8"), parse_constant=lambda _: None)
+        if not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
+        return converter.structure(value, kind)
     except DAMAGED as error:
-        damage = cattrs.transform_error(error)[0] if isinstance(error, cattrs.BaseValidationError) else str(error)
-        raise damaged(place, damage) from error
+        raise damaged(place, _damage(error), way_out) from error
 
 
-def damaged(place: Path | str, damage: str) -> DataError:
+def _damage(error: BaseException) -> str:
+    """What is wrong, and with which key."""
+    if isinstance(error, cattrs.BaseValidationError):
+        what, _, where = cattrs.transform_error(error, format_exception=_words)[0].rpartition(" @ ")
+        key = where.removeprefix("$").removeprefix(".")
+        return f"'{key}' {what}" if key else f"it {what}"
+    return "it is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+
+
+def _words(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    own = isinstance(error, ValueError) and str(error).endswith("expected")
+    return f"is wrong: {error}" if own else "is not what it should be"
+
+
+def damaged(place: Path | str, damage: str, way_out: str = "") -> DataError:
     """The sentence about a file that does not hold what it should."""
-    return DataError(f"{place} is damaged or not what this version of Emotiwave writes: {name(damage)[:300]}.")
+    end = f"; {way_out}." if way_out else "."
+    return DataError(f"{place} is damaged or not what this version of Emotiwave writes: {name(damage)[:300]}{end}")
+
+
+def anew(run: Path, *options: str) -> str:
+    """The way out for a file that `emotiwave evaluate` writes."""
+    return f"`{shlex.join(('emotiwave', 'evaluate', str(run), *options))}` writes it anew"
 
 
 def _text(value: Any, _: type) -> str:
@@ -82,7 +108,7 @@ def _number(value: Any, kind: type) -> Any:
     if not right or not math.isfinite(value):
         raise ValueError(f"{kind.__name__} expected")
     if abs(value) > LARGEST:
-        raise ValueError("number out of range")
+        raise ValueError("a number below 1e30 expected")
     return kind(value)
 
 

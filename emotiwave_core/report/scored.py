@@ -5,7 +5,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.report.reading import Confusion, Fraction, Interval, file_bytes, parse
+from emotiwave_core.report.reading import Confusion, Fraction, Interval, anew, file_bytes, parse
 
 
 @frozen
@@ -73,7 +73,7 @@ class Bootstrap:
 
 @frozen
 class ConstantClass:
-    """What a guess that ignores the input can reach on one class."""
+    """The best that one answer for every sample can reach on one class."""
 
     f1: Fraction | None
     weighted_f1: Fraction | None
@@ -83,7 +83,10 @@ class ConstantClass:
 
 @frozen
 class Constant:
-    """What a guess that ignores the input can reach on this fold, metric by metric."""
+    """The best that one answer for every sample can reach on this fold, metric by metric.
+
+    `drawn_macro_f1` is what answers drawn at random by the class frequencies have on average, where that may be more.
+    """
 
     macro_f1: Fraction
     micro_f1: Fraction | None
@@ -92,6 +95,12 @@ class Constant:
     accuracy: Fraction | None
     average_precision: Fraction | None
     classes: dict[str, ConstantClass]
+    drawn_macro_f1: Fraction | None = None
+
+    @property
+    def floor(self) -> float:
+        """The macro-F1 that is reached without the input, by the better of both guesses."""
+        return max(self.macro_f1, self.drawn_macro_f1 or 0.0)
 
 
 @frozen
@@ -129,18 +138,16 @@ def read_scores(run: Path) -> Scores:
     """`scores.json` of a run; DataError where it is missing, damaged, of an earlier version or does not agree."""
     data, path = file_bytes(run, "scores.json"), run / "scores.json"
     try:
-        scores = parse(data, Scores, str(path))
+        scores = parse(data, Scores, str(path), anew(run))
     except DataError as error:
         if data.lstrip().startswith(b"{") and b'"configurations"' in data and b'"macro_f1_interval"' not in data:
-            raise DataError(
-                f"{path} has no intervals: an earlier version wrote it; run `emotiwave evaluate {run}` to score anew."
-            ) from error
+            raise DataError(f"{path} has no intervals: an earlier version wrote it; {anew(run)}.") from error
         raise
-    _check(scores, path)
+    _check(scores, path, anew(run))
     return scores
 
 
-def _check(scores: Scores, path: Path) -> None:
+def _check(scores: Scores, path: Path, way_out: str) -> None:
     """What the types cannot say: every name used as a key is one, and matrices have the size of the classes."""
     square = [len(scores.classes)] * len(scores.classes)
 
@@ -160,4 +167,6 @@ def _check(scores: Scores, path: Path) -> None:
         or set(scores.constant.classes) != set(scores.classes)
         or not set(scores.classes) <= set(scores.classes if scores.thresholds is None else scores.thresholds)
     ):
-        raise DataError(f"{path} is damaged: its configurations, classes and confusion matrices do not agree.")
+        raise DataError(
+            f"{path} is damaged: its configurations, classes and confusion matrices do not agree; {way_out}."
+        )

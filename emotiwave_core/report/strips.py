@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from emotiwave_core.report.charts import Axis, axis_of
 from emotiwave_core.report.explained import Chosen, Explanation, Moment
-from emotiwave_core.report.numbers import signed
+from emotiwave_core.report.numbers import side, signed
 
 
 class Step(NamedTuple):
@@ -76,7 +76,7 @@ def waterfall(empty: float, complete: float, shapley: Mapping[str, float], ends:
     return [
         bar("no modality", empty, "level", origin, empty),
         *(
-            bar(name, value, "up" if value >= 0 else "down", before, before + value)
+            bar(name, value, "up" if side(value) == "for" else "down", before, before + value)
             for (name, value), before in zip(shapley.items(), levels, strict=False)
         ),
         bar("all modalities", complete, "level", origin, complete),
@@ -91,7 +91,8 @@ def stories(explanation: Explanation) -> dict[str, list[Story]]:
         axis = axis_of(one.start, max(one.end, one.start + 1e-3), most=6)
         worded = _worded(one.moments)
         strips = [_strip(name, each, axis, words=name == worded) for name, each in one.moments.items() if each]
-        steps = waterfall(one.empty, one.complete, one.shapley, ends)
+        labelled = {f"{name} (absent)" if name in one.absent else name: phi for name, phi in one.shapley.items()}
+        steps = waterfall(one.empty, one.complete, labelled, ends)
         found.setdefault(WHY[one.why], []).append(Story(one, steps, strips, axis.labels()))
     return {title: found[title] for title in WHY.values() if title in found}
 
@@ -133,7 +134,7 @@ def _strip(modality: str, moments: list[Moment], axis: Axis, *, words: bool) -> 
         below="".join(bar(one) for one in moments if one.occlusion < 0),
         attention=f"M{'L'.join(dots)}" if len(seen) > 1 else "",
         words=[
-            Token(one.word, "for" if one.occlusion >= 0 else "against", abs(one.occlusion) / largest, _about(one))
+            Token(one.word, side(one.occlusion), abs(one.occlusion) / largest, _about(one))
             for one in moments
             if words and one.word
         ],

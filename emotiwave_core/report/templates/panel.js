@@ -12,7 +12,7 @@
   const classes = rows.map((row) => row.querySelector(".name").textContent);
   const all = 2 ** toggles.length - 1;
   let sample = 0; // index in data.samples
-  let on = all; // bit m: modality m is on
+  let on = all; // bit m: modality m is on, recorded or not
 
   const series = (words) =>
     words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
@@ -21,10 +21,20 @@
   const percent = (permille) => `${(permille / 10).toFixed(1)}%`;
   const change = (permille) => (permille > 0 ? "+" : permille < 0 ? "\u2212" : "") + (Math.abs(permille) / 10).toFixed(1);
 
+  const recorded = () => all & ~data.samples[sample][4] || all; // the last entry has a bit for each it lacks
+
   function show(note) {
     const [, truth, decided, permille] = data.samples[sample];
-    const k = place.get(on);
-    const whole = place.get(all);
+    const has = recorded();
+    const without = names.filter((_, m) => !(has & (1 << m)));
+    if (!(on & has)) {
+      const left = names.filter((_, m) => on & (1 << m));
+      note = `${series(left)} ${left.length < 2 ? "was" : "were"} not recorded here; everything that was is on again.`;
+      on = all;
+    }
+    const heard = on & has; // what the model answers from
+    const k = place.get(heard);
+    const whole = place.get(has);
     rows.forEach((row, c) => {
       const value = permille[k][c];
       const tags = [truth.includes(c) && "true", decided[k].includes(c) && "decided"].filter(Boolean);
@@ -32,21 +42,24 @@
       row.querySelector(".value").textContent = percent(value);
       row.querySelector("i").style.setProperty("--v", value / 1000);
       row.querySelector("b").style.setProperty("--v", permille[whole][c] / 1000);
-      row.querySelector(".change").textContent = on === all ? "\u2013" : change(value - permille[whole][c]);
+      row.querySelector(".change").textContent = heard === has ? "\u2013" : change(value - permille[whole][c]);
       row.querySelector(".tags").textContent = tags.length ? `\u00b7 ${tags.join(", ")}` : "";
     });
     toggles.forEach((button, m) => {
-      button.setAttribute("aria-pressed", String(Boolean(on & (1 << m))));
-      button.setAttribute("aria-disabled", String(on === 1 << m));
+      button.disabled = !(has & (1 << m));
+      button.textContent = button.disabled ? `${names[m]}: not recorded` : names[m];
+      button.setAttribute("aria-pressed", String(Boolean(heard & (1 << m))));
+      button.setAttribute("aria-disabled", String(button.disabled || heard === 1 << m));
     });
-    const off = names.filter((_, m) => !(on & (1 << m)));
+    const off = names.filter((_, m) => has & ~on & (1 << m));
+    const rest = without.length ? `With all there is (no ${series(without)})` : "With everything on";
     const right = same(decided[k], truth) ? "right" : "wrong";
     at("panel-truth").textContent = named(truth);
     at("panel-decided").textContent = `${named(decided[k])} (${right})`;
     at("panel-changed").textContent =
-      on === all ? "nothing is off" : same(decided[k], decided[whole]) ? "no" : `yes, it was ${named(decided[whole])}`;
+      heard === has ? "nothing is off" : same(decided[k], decided[whole]) ? "no" : `yes, it was ${named(decided[whole])}`;
     at("panel-says").textContent =
-      note || `${off.length ? `Without ${series(off)}` : "With everything on"}: ${named(decided[k])}, ${right}.`;
+      note || `${off.length ? `Without ${series(off)}` : rest}: ${named(decided[k])}, ${right}.`;
     list.value = String(sample);
     const shown = [...list.options].findIndex((option) => option.value === list.value);
     at("panel-previous").disabled = shown <= 0;
@@ -59,38 +72,45 @@
     history.replaceState(null, "", hash);
   }
 
+  function plain(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text; // a link that was cut
+    }
+  }
+
+  // Shows what the address asks for; false where it asks for no sample.
   function recall() {
     const found = /^#sample=([^&]*)(?:&off=([^&]*))?$/.exec(location.hash);
     if (!found) return false;
-    try {
-      const id = decodeURIComponent(found[1]);
-      const off = (found[2] || "").split(",").map(decodeURIComponent);
-      const index = data.samples.findIndex((one) => one[0] === id);
-      if (index < 0) return false;
+    const id = plain(found[1]);
+    const off = (found[2] || "").split(",").map(plain);
+    const index = data.samples.findIndex((one) => one[0] === id);
+    if (index >= 0) {
       sample = index;
       on = names.reduce((mask, name, m) => (off.includes(name) ? mask & ~(1 << m) : mask), all) || all;
-    } catch {
-      return false; // a link that was cut
+      find.value = "";
+      fill();
     }
-    find.value = "";
-    fill();
-    show();
+    show(index < 0 ? `There is no sample ${id} on this page.` : "");
     return true;
   }
 
   function fill() {
-    const wanted = find.value.trim().toLowerCase();
+    const wanted = find.value.toLowerCase().split(/\s+/);
     const options = data.samples.flatMap(([id, truth, decided], index) => {
       const last = decided[decided.length - 1];
       const words = `${id}: ${named(truth)}${same(truth, last) ? ", right" : `, wrong: ${named(last)}`}`;
-      if (wanted && !words.toLowerCase().includes(wanted)) return [];
+      if (!wanted.every((word) => words.toLowerCase().includes(word))) return [];
       const option = document.createElement("option");
       option.value = String(index);
       option.textContent = words;
       return [option];
     });
     list.replaceChildren(...options);
-    at("panel-found").textContent = `${options.length} of ${data.samples.length}`;
+    const counted = at("panel-found");
+    counted.textContent = options.length ? `${options.length} of ${data.samples.length}` : counted.dataset.none;
   }
 
   function pick(index) {
@@ -101,7 +121,7 @@
 
   toggles.forEach((button, m) => {
     button.addEventListener("click", () => {
-      const last = on === 1 << m;
+      const last = (on & recorded()) === 1 << m;
       if (!last) on ^= 1 << m;
       show(last ? `${names[m]} is the last one on: at least one modality stays on.` : "");
       remember();
@@ -124,5 +144,5 @@
   at("panel-on").hidden = false;
   fill();
   if (recall()) panel.scrollIntoView();
-  else show(location.hash.startsWith("#sample=") ? "The sample of this link is not on this page." : "");
+  else show();
 })();
