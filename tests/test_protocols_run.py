@@ -44,8 +44,9 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runs(finished: Path, tmp_path: Path) -> Path:
+def runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, to be written into."""
+    monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda *_: None)
     return Path(shutil.copytree(finished, tmp_path / "runs"))
 
 
