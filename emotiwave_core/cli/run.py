@@ -169,10 +169,10 @@ def sample_folder() -> Path:
 
     from emotiwave_core import __version__
     from emotiwave_core.cli.console import Console
-    from emotiwave_core.data.sample import write_sample
+    from emotiwave_core.data.sample import EDITION, write_sample
     from emotiwave_core.data.store import default_folder
 
-    folder = default_folder().parent / f"sample-{__version__}"
+    folder = default_folder().parent / f"sample-{__version__}-{EDITION}"
     console = Console()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):

@@ -34,6 +34,7 @@ CHANNELS = np.array(  # [modality, cue, class]: the probability of a cue given t
     [[[RIGHT[m] if c in pair else (1 - RIGHT[m]) / 2 for c in CLASSES] for pair in PAIRS[m]] for m in MODALITIES]
 )
 NO_EMOTION = 0.15
+EDITION = 2  # of the files that are written: a cached sample of another edition is not taken
 FEWEST_VIDEOS = 15  # five in a fold, of two segments or more: every class is there
 
 DATASET_TOML = """\
