@@ -352,3 +352,14 @@ def test_nothing_to_drop_from_is_not_a_division_by_zero() -> None:
     scores = score_all(objective, ("text",), torch.tensor([0, 1]), wrong[None], None, ["a", "b"])
     assert scores["configurations"]["text"]["relative_drop"] is None
     assert scores["configurations"]["text"]["absolute_drop"] == 0.0
+
+
+def test_a_run_whose_data_have_gone_says_so(run: Path) -> None:
+    """The sentence names where they were, or the file that is missing, and the way out."""
+    known = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps(known | {"folder": str(run / "gone")}))
+    with pytest.raises(DataError, match=r"were in .*gone, which is not there: give their folder by --data\.$"):
+        evaluate(run)
+    (run / "data.json").unlink()
+    with pytest.raises(DataError, match=r"data\.json is missing: give the folder of a run, or --data\.$"):
+        evaluate(run)

@@ -66,7 +66,7 @@ def open_trained(
     """
     model, objective, recipe, about = load_model(run, registry)
     if corpus is None:
-        corpus = open_corpus(data or Path(read_data(run)["folder"]), recipe.data, monitor)
+        corpus = open_corpus(data or _own_folder(run), recipe.data, monitor)
         if data is None:
             check_unchanged(run, corpus)
             if fold in ("test", "all") and not read_data(run).get("trained"):
@@ -80,6 +80,14 @@ def open_trained(
     chosen = corpus.fold(fold, objective)
     notes = _remembered(run, about, corpus, chosen)
     return Trained(run, model, objective, recipe, corpus, chosen, thresholds, notes)
+
+
+def _own_folder(run: Path) -> Path:
+    """Where a run's own data were; DataError where they are no longer."""
+    folder = Path(read_data(run)["folder"])
+    if not folder.is_dir():
+        raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")
+    return folder
 
 
 def check_unchanged(run: Path, corpus: Corpus) -> None:
@@ -124,6 +132,8 @@ def read_data(run: Path) -> dict[str, Any]:
         facts = json.loads((run / DATA).read_text(encoding="utf-8"))
         facts["folder"]
         return dict(facts)
+    except FileNotFoundError as error:
+        raise DataError(f"{run / DATA} is missing: give the folder of a run, or --data.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{run / DATA} is missing or damaged ({error}); give the folder of a run, or --data."
