@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test slow docs format clean
+.PHONY: run test slow bench docs format clean
 
 run: $(READY)
 	$(BIN)/emotiwave run --encoder bilstm --fusion concat
@@ -18,6 +18,11 @@ test: $(READY)
 # What takes minutes: the built wheel in a fresh environment, and the whole check of a real package.
 slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# A table and a JSON of how fast all of it is, against named baselines in the same run:
+# make bench ARGS="--videos 3292 --device cuda --only epoch". `--help` says what else.
+bench: $(READY)
+	PYTHONPATH=benchmarks $(BIN)/python -m speed $(ARGS)
 
 # docs/reference.md, from the commands and parts themselves. The tests hold it against them.
 docs: $(READY)

@@ -23,8 +23,9 @@ from emotiwave_core.cli.run import override
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.engine.checkpoint import describe, read_about
 from emotiwave_core.engine.device import seed_everything
+from emotiwave_core.engine.history import read_history
 from emotiwave_core.engine.run import build, complete
-from emotiwave_core.engine.train import read_history, train
+from emotiwave_core.engine.train import train
 from emotiwave_core.files import write_json
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.objective import make_objective

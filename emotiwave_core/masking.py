@@ -1,5 +1,7 @@
 """Masks of a batch: which modalities are present, drawing what is kept of them, and clearing the others."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,34 @@ MOST_MODALITIES = 10  # of a policy that keeps a number for each configuration: 
 def present_in(masks: Tensors) -> Tensor:
     """masks {modality: [B, T] bool} -> [B, M] bool, one column a modality in the order of the dict."""
     return torch.stack([mask.any(dim=1) for mask in masks.values()], dim=1)
+
+
+def whole_modalities(masks: Tensors, left: Tensors) -> bool:
+    """Whether every sample has lost its modalities whole, if at all: none of its masks is only partly left."""
+    return all(bool(((left[m] == mask).all(dim=1) | ~left[m].any(dim=1)).all()) for m, mask in masks.items())
+
+
+class Rows(NamedTuple):
+    """Which samples of a batch are encoded, and where each sample is among them."""
+
+    encoded: Tensor  # [b]
+    back: Tensor  # [B]
+
+
+def rows_to_encode(mask: Tensor) -> Rows | None:
+    """The samples of mask [B, T] that have the modality, and one that stands for all that have not; None for all.
+
+    On a GPU it is always all: to know the rows the CPU would have to wait, and a recurrence takes as long for fewer.
+    """
+    if mask.is_cuda or torch.compiler.is_compiling():
+        return None
+    here = mask.any(dim=1)
+    first = here.int().argmin()  # of those without, where there is one
+    chosen = here.index_fill(0, first, True)
+    if bool(chosen.all()):
+        return None
+    place = chosen.cumsum(0) - 1
+    return Rows(chosen.nonzero().squeeze(1), torch.where(here, place, place[first]))
 
 
 def keep(masks: Tensors, kept: Tensor) -> Tensors:

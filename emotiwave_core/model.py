@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fused, Fusion, Output, Tensors
-from emotiwave_core.masking import present_in
+from emotiwave_core.masking import present_in, rows_to_encode
 from emotiwave_core.recipe import ModelSettings, Recipe
 from emotiwave_core.registry import Registry
 
@@ -35,6 +35,7 @@ class FusionModel(nn.Module):
 
     Missing and dropped are one thing, a mask with no step set. With `absent = "zeros"` the masks end here instead:
     steps without data become zeros, every sequence has `steps` of them, and the parts take all of it for present.
+    With `present_only` all samples of a batch that lack a modality pass its encoder as one (on a CPU).
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FusionModel(nn.Module):
         features: dict[str, int],
         steps: dict[str, int] | None = None,
         unimodal: bool = False,
+        present_only: bool = True,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -64,6 +66,7 @@ class FusionModel(nn.Module):
         alone = encoders if unimodal else {}
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
+        self.present_only = present_only
         self.features = dict(features)
         self.steps = steps or {}
         self.register_buffer("progress", torch.zeros(()), persistent=False)
@@ -79,28 +82,37 @@ class FusionModel(nn.Module):
         masks = {m: masks[m] for m in self.encoders}
         if self.training:
             masks = self.policy(masks, self.progress)
+        return self.answer(inputs, masks)
+
+    def answer(self, inputs: Tensors, masks: Tensors) -> Output:
+        """What it says of what the masks leave; nothing more is dropped."""
+        masks = {m: masks[m] for m in self.encoders}
         return self.fuse(self.encode(inputs, masks), present_in(masks))
 
-    def forward_both(self, inputs: Tensors, masks: Tensors) -> tuple[Output, Output]:
-        """In training: what it says of what the policy left, as `forward`, and of all that there was."""
-        masks = {m: masks[m] for m in self.encoders}
-        left = self.policy(masks, self.progress)
+    def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
+        """In training: what it says of what the policy left of the masks, and of all that there was.
+
+        `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
+        """
+        masks, left = ({m: some[m] for m in self.encoders} for some in (masks, left))
         encoded = self.encode(inputs, masks)
         complete = self.fuse(encoded, present_in(masks))
-        whole = torch.stack([((left[m] == masks[m]).all(dim=1) | ~left[m].any(dim=1)).all() for m in masks])
-        # Where whole modalities were dropped nothing is encoded twice.
-        rest = self._without(encoded, left, inputs) if bool(whole.all()) else self.encode(inputs, left)
+        rest = self._without(encoded, left, inputs) if whole else self.encode(inputs, left)
         return self.fuse(rest, present_in(left)), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
         """Every modality in `masks` through its encoder, none knowing of the others."""
-        encoded = {}
-        for m in (m for m in self.encoders if m in masks):
-            encoder = self.encoders[m]
-            encoded[m] = encoder(*self.prepare(m, inputs[m], masks[m]))
-            if not isinstance(encoded[m], Encoded):
-                _wrong_type(encoder, encoded[m], "Encoded(states, pooled, mask)")
-        return encoded
+        return {m: self._encode(m, inputs[m], masks[m]) for m in self.encoders if m in masks}
+
+    def _encode(self, modality: str, x: Tensor, mask: Tensor) -> Encoded:
+        """x [B, T, F], mask [B, T] -> what the encoder makes of them."""
+        encoder, rows = self.encoders[modality], rows_to_encode(mask) if self.present_only else None
+        if rows is not None:
+            x, mask = x[rows.encoded], mask[rows.encoded]
+        one = encoder(*self.prepare(modality, x, mask))
+        if not isinstance(one, Encoded):
+            _wrong_type(encoder, one, "Encoded(states, pooled, mask)")
+        return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
 
     def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What an encoder is given: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
@@ -127,16 +139,20 @@ class FusionModel(nn.Module):
 
         `absent` is `encode_absent(…)`, what each encoder makes of an absent sequence.
         """
-        return {m: one if m in kept else _spread(absent[m], one) for m, one in encoded.items()}
+        return {m: one if m in kept else _spread(absent[m], len(one.mask)) for m, one in encoded.items()}
 
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
-        """What the encoders make of one sample in which every modality is absent, as long as those of `inputs`."""
-        first = {m: torch.zeros_like(inputs[m][:1]) for m in self.encoders}
+        """What the encoders make of one sample in which every modality is absent.
+
+        Its states have a single step, for padding never matters; with `absent = "zeros"` as many as those of `inputs`.
+        """
+        steps = 1 if self.absent == "mask" else None
+        first = {m: torch.zeros_like(inputs[m][:1, :steps]) for m in self.encoders}
         return self.encode(first, {m: x.new_zeros(x.shape[:2], dtype=torch.bool) for m, x in first.items()})
 
     def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings with every modality of a sample that has no step left replaced by an absent one."""
-        absent = {m: _spread(one, encoded[m]) for m, one in self.encode_absent(inputs).items()}
+        absent = {m: _spread(_as_long(one, encoded[m]), len(left[m])) for m, one in self.encode_absent(inputs).items()}
         rows = {m: mask.any(dim=1) for m, mask in left.items()}
         return {
             m: Encoded(*(_choose(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
@@ -152,11 +168,16 @@ def _wrong_type(part: nn.Module, given: object, due: str) -> None:
     raise PluginError(f"{type(part).__name__} returns {type(given).__name__} where {due} is due.")
 
 
-def _spread(one: Encoded, like: Encoded) -> Encoded:
-    """The encoding of one sample, for every sample of a batch; an encoder may cut T' to the longest of a batch."""
+def _spread(one: Encoded, count: int) -> Encoded:
+    """The encoding of one sample, for each of `count` samples."""
+    return Encoded(*(piece.expand(count, *piece.shape[1:]) for piece in one))
+
+
+def _as_long(one: Encoded, like: Encoded) -> Encoded:
+    """An encoding that is not longer than another, padded to its steps."""
     missing = like.mask.shape[1] - one.mask.shape[1]
-    states, mask = nn.functional.pad(one.states, (0, 0, 0, missing)), nn.functional.pad(one.mask, (0, missing))
-    return Encoded(states.expand_as(like.states), one.pooled.expand_as(like.pooled), mask.expand_as(like.mask))
+    pad = nn.functional.pad
+    return Encoded(pad(one.states, (0, 0, 0, missing)), one.pooled, pad(one.mask, (0, missing)))
 
 
 def _choose(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -185,4 +206,5 @@ def assemble(
     )
     policy: DropoutPolicy = registry.make("dropout", recipe.dropout)
     unimodal = recipe.objective.unimodal > 0
-    return FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal)
+    present_only = recipe.computing.present_only
+    return FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal, present_only)

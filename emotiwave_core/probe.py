@@ -2,15 +2,18 @@
 
 import inspect
 import json
+import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from emotiwave_core.errors import EmotiwaveError, PluginError
 from emotiwave_core.options import signature_options
+from emotiwave_core.probed import Memory, Task
 from emotiwave_core.providers import WATCH, same_distribution
-from emotiwave_core.registry import POSITIONAL, Registry, load_registry
+from emotiwave_core.registry import POSITIONAL, Registry, layers, load_registry
 
 SECONDS = 30.0  # for all that a child is asked
 MARK = "emotiwave-probe:"  # before each answer, for a plugin may print when it is imported
@@ -18,8 +21,11 @@ MARK = "emotiwave-probe:"  # before each answer, for a plugin may print when it 
 Row = dict[str, Any]
 
 
-def survey(registry: Registry, registry_file: Path | None) -> list[Row]:
-    """A row for each part; its state is installed, local, shadowed, disabled, missing or broken."""
+def survey(registry: Registry, registry_file: Path | None, again: bool = False) -> list[Row]:
+    """A row for each part; its state is installed, local, shadowed, disabled, missing or broken.
+
+    `again` loads every part, also one of which is known how it loads and that nothing has changed since.
+    """
     rows: list[Row] = []
     for provider in registry.providers:
         owner = registry.names[provider.kind].get(provider.name)
@@ -35,7 +41,7 @@ def survey(registry: Registry, registry_file: Path | None) -> list[Row]:
         absent = [name for name in names if (kind, name) not in have]
         rows += [_row(kind, name, f"pip install {names[name]}", "missing") for name in absent]
     asked = [(row["kind"], row["name"]) for row in rows if row["state"] == "installed"]
-    answers = ask([*asked, *(("file", label) for label in registry.files)], registry_file)
+    answers = ask([*asked, *(("file", label) for label in registry.files)], registry_file, again)
     for row in rows:
         if row["state"] == "installed":
             row |= answers[row["kind"], row["name"]][0]
@@ -45,13 +51,17 @@ def survey(registry: Registry, registry_file: Path | None) -> list[Row]:
     return sorted(rows, key=lambda row: (order.index(row["kind"]), row["name"]))
 
 
-def ask(tasks: list[tuple[str, str]], registry_file: Path | None) -> dict[tuple[str, str], list[Row]]:
+def ask(tasks: list[Task], registry_file: Path | None, again: bool = False) -> dict[Task, list[Row]]:
     """What a child process answers for each task; one that kills or stalls the child is broken, the rest goes on."""
-    answers: dict[tuple[str, str], list[Row]] = {}
+    memory = Memory(layers(registry_file))
+    answers: dict[Task, list[Row]] = {} if again else memory.recall(tasks)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # modules are what they are in this process
     while waiting := [task for task in tasks if task not in answers]:
-        command = [sys.executable, "-m", "emotiwave_core.probe", str(registry_file or ""), json.dumps(waiting)]
+        command = [sys.executable, "-P", "-m", "emotiwave_core.probe", str(registry_file or ""), json.dumps(waiting)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
+            )
             output, failure = done.stdout, f"the process ended with exit code {done.returncode}"
         except subprocess.TimeoutExpired as expired:
             partial = expired.stdout or b""
@@ -59,32 +69,44 @@ def ask(tasks: list[tuple[str, str]], registry_file: Path | None) -> dict[tuple[
             failure = f"no answer within {SECONDS:.0f} s"
         lines = [line for line in output.splitlines() if line.startswith(MARK)]
         for task, line in zip(waiting, lines, strict=False):
-            answers[task] = json.loads(line.removeprefix(MARK))
+            said = json.loads(line.removeprefix(MARK))
+            answers[task] = said["rows"]
+            memory.learn(task, said["rows"], said["files"])
         if len(lines) < len(waiting):
             kind, name = waiting[len(lines)]
             broken = {"state": "broken", "summary": f"When it is loaded, {failure}."}
             answers[kind, name] = [{**_row("file", name, name, "broken"), **broken} if kind == "file" else broken]
+    memory.keep()
     return answers
 
 
-def answer(registry: Registry, kind: str, name: str) -> list[Row]:
-    """What one task finds, in the child."""
-    from emotiwave_core.providers import load_file, offers, watches, what_is_missing
-
+def answer(registry: Registry, kind: str, name: str) -> tuple[list[Row], set[str]]:
+    """What one task finds, in the child, and the files that it took: those of every module and of what raised."""
     try:
-        if kind == WATCH:
-            return [{"summary": (inspect.getdoc(registry.watcher(name)) or "").partition("\n")[0]}]
-        if kind != "file":
-            return [{"state": "installed", **_about(kind, registry.find_installed(kind, name)[0])}]
-        path = registry.files[name]
-        module = load_file(name, path)
-        if not (offered := offers(module, str(path))) and not watches(module):
-            raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
-        return [{**_row(*key, str(path), "local"), **_about(key[0], part)} for key, part in offered.items()]
+        rows, raised = _look(registry, kind, name), set()
     except EmotiwaveError as error:
         lacks = "pip install" in str(error) and isinstance(error.__cause__, ModuleNotFoundError)
         broken = {"state": "missing" if lacks else "broken", "summary": str(error)}
-        return [{**_row("file", name, str(registry.files[name]), "broken"), **broken} if kind == "file" else broken]
+        rows = [{**_row("file", name, str(registry.files[name]), "broken"), **broken} if kind == "file" else broken]
+        trace = traceback.extract_tb(error.__cause__.__traceback__) if error.__cause__ else []
+        raised = {frame.filename for frame in trace if Path(frame.filename).is_file()}
+    # Of a module from its own names: a lazy one would be imported by `getattr`.
+    modules = {file for module in list(sys.modules.values()) if (file := vars(module).get("__file__"))}
+    return rows, modules | raised
+
+
+def _look(registry: Registry, kind: str, name: str) -> list[Row]:
+    from emotiwave_core.providers import load_file, offers, watches, what_is_missing
+
+    if kind == WATCH:
+        return [{"summary": (inspect.getdoc(registry.watcher(name)) or "").partition("\n")[0]}]
+    if kind != "file":
+        return [{"state": "installed", **_about(kind, registry.find_installed(kind, name)[0])}]
+    path = registry.files[name]
+    module = load_file(name, path)
+    if not (offered := offers(module, str(path))) and not watches(module):
+        raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
+    return [{**_row(*key, str(path), "local"), **_about(key[0], part)} for key, part in offered.items()]
 
 
 def _about(kind: str, part: type) -> Row:
@@ -106,5 +128,8 @@ def _row(kind: str, name: str, provider: str, state: str, summary: str = "") -> 
 
 if __name__ == "__main__":
     known = load_registry(Path(sys.argv[1]) if sys.argv[1] else None)
+    reported: set[str] = set()
     for task in json.loads(sys.argv[2]):
-        print(MARK + json.dumps(answer(known, *task), default=str), flush=True)
+        rows, files = answer(known, *task)
+        print(MARK + json.dumps({"rows": rows, "files": sorted(files - reported)}, default=str), flush=True)
+        reported |= files

@@ -132,6 +132,7 @@ class TrainingSettings:
 
     epochs: int = _setting(40, "Epochs at most.", _at_least(1))
     batch_size: int = _setting(16, "Samples in a step.", _at_least(1))
+    buckets: int = _setting(1, "Sort the samples of so many batches by length; 1: no sorting.", _at_least(1))
     learning_rate: float = _setting(1e-3, "Of AdamW; the highest of a schedule.", validators.gt(0.0))
     schedule: Literal["constant", "one-cycle"] = _setting("constant", "Of the learning rate.")
     weight_decay: float = _setting(1e-2, "Of AdamW.", _at_least(0.0))
@@ -144,6 +145,15 @@ class TrainingSettings:
         0.0, "Decay of the moving average of the weights; 0: no average.", _at_least(0.0), validators.lt(1.0)
     )
     precision: Literal["fp32", "bf16"] = _setting("fp32", "Of the arithmetic in the model.")
+
+
+@attrs.frozen
+class ComputingSettings:
+    """How it is computed. What is learned is the same but for rounding; each can be turned off to see that it is."""
+
+    present_only: bool = _setting(True, "Samples that lack a modality pass its encoder as one (on a CPU).")
+    keep_on_device: bool = _setting(True, "Keep the data in the GPU's memory where half of what is free holds them.")
+    deterministic: bool = _setting(False, "Only algorithms that give the same bits every time; slower on a GPU.")
 
 
 @attrs.frozen
@@ -160,6 +170,7 @@ class Recipe:
     model: ModelSettings = attrs.Factory(ModelSettings)
     objective: ObjectiveSettings = attrs.Factory(ObjectiveSettings)
     training: TrainingSettings = attrs.Factory(TrainingSettings)
+    computing: ComputingSettings = attrs.Factory(ComputingSettings)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], source: str) -> "Recipe":

@@ -51,30 +51,30 @@ class Bidirectional(Encoder):
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F], mask [B, T] bool of any pattern -> Encoded."""
-        order = front_order(mask)
-        tight = self._run(take_steps(zero_masked(x, mask), order), mask.sum(dim=1))
-        states = zero_masked(take_steps(tight, inverse_order(order)), mask)
-        pooled = self._last(states, mask, first=tight[:, 0]) if self.pool is None else self.pool(states, mask)
-        return Encoded(states, pooled, mask)
+        # In both directions the padding comes after the sequence, so it cannot touch the states before it.
+        front, reverse = front_order(mask), reverse_order(mask.sum(dim=1), mask.shape[1])
+        back = front.gather(1, reverse)
+        x = zero_masked(x, mask)
+        ahead, behind = self._run(take_steps(x, front), take_steps(x, back), reverse)
+        pairs = ((ahead, front), (behind, back))
+        states = torch.cat([take_steps(tight, inverse_order(order)) for tight, order in pairs], dim=-1)
+        states = zero_masked(states, mask)
+        if self.pool is not None:
+            return Encoded(states, self.pool(states, mask), mask)
+        set_first = mask.gather(1, front)
+        return Encoded(states, torch.cat([last_step(ahead, set_first), last_step(behind, set_first)], dim=-1), mask)
 
     def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
         """The weights of the pooling "attention", [B, T]; None with another."""
         return None if self.pool is None else self.pool.weights(self(x, mask).states, mask)
 
-    def _run(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """steps [B, T, F], of which the first lengths[b] count -> states [B, T, 2H]; the rest means nothing."""
-        # In both directions the padding comes after the sequence, so it cannot touch the states before it.
-        backward_order = reverse_order(lengths, steps.shape[1])
-        for layer, (ahead, back) in enumerate(zip(self.forward_layers, self.backward_layers, strict=True)):
+    def _run(self, ahead: Tensor, behind: Tensor, reverse: Tensor) -> tuple[Tensor, Tensor]:
+        """The steps in sequence and in reverse, each [B, T, F] -> the states [B, T, H] of each, in the same orders."""
+        for layer, (forward_cell, backward_cell) in enumerate(
+            zip(self.forward_layers, self.backward_layers, strict=True)
+        ):
             if layer > 0:
-                steps = self.dropout(steps)
-            forward_states, _ = ahead(steps)
-            backward_states, _ = back(take_steps(steps, backward_order))
-            steps = torch.cat([forward_states, take_steps(backward_states, backward_order)], dim=-1)
-        return steps
-
-    def _last(self, states: Tensor, mask: Tensor, first: Tensor) -> Tensor:
-        """The last state of each direction: states [B, T, 2H], `first` [B, 2H] of the first step -> [B, 2H]."""
-        H = self.hidden_size
-        backward_state = torch.where(mask.any(dim=1, keepdim=True), first[:, H:], first.new_zeros(()))
-        return torch.cat([last_step(states[..., :H], mask), backward_state], dim=-1)
+                steps = self.dropout(torch.cat([ahead, take_steps(behind, reverse)], dim=-1))
+                ahead, behind = steps, take_steps(steps, reverse)
+            ahead, behind = forward_cell(ahead)[0], backward_cell(behind)[0]
+        return ahead, behind

@@ -191,7 +191,7 @@ def load_registry(extra: Path | None = None) -> Registry:
     disabled: dict[str, Path] = {}
     recipes: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
-    for path in _layers(extra):
+    for path in layers(extra):
         table = _read(path)
         for kind, owners in names.items():
             owners |= table.get(kind, {})
@@ -201,7 +201,8 @@ def load_registry(extra: Path | None = None) -> Registry:
     return Registry(tuple(installed()), names, recipes, files, disabled)
 
 
-def _layers(extra: Path | None) -> list[Path]:
+def layers(extra: Path | None) -> list[Path]:
+    """The registry.toml files that count, the first is the base."""
     package = Path(__file__).resolve().parent
     base = next(path for path in (package / OVERLAY, package.parent / OVERLAY) if path.is_file())
     here = Path.cwd() / OVERLAY

@@ -11,7 +11,9 @@ def zero_masked(x: Tensor, mask: Tensor) -> Tensor:
 
 def take_steps(x: Tensor, order: Tensor) -> Tensor:
     """x [B, T, D] with its steps rearranged: step t of the result is step order[b, t] of x."""
-    return x.gather(1, order.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    # Whole rows of a flat [B · T, D] are copied several times faster than `gather` picks single numbers.
+    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    return x.flatten(0, 1).index_select(0, (order + first).flatten()).view(*order.shape, x.shape[-1])
 
 
 def front_order(mask: Tensor) -> Tensor:

@@ -9,6 +9,14 @@ from datasets import write_dataset
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A law that starts a process for each part is kept for `make slow`: test_catalogue.py imports all parts in one."""
+    for item in items:
+        if item.name == "test_import_draws_nothing":
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # on few cores, several workers with several threads each are slower

@@ -23,8 +23,8 @@ from emotiwave_core.data import align
 from emotiwave_core.data.align import average, grid, overlapping
 from emotiwave_core.data.batch import feature_statistics, gather
 from emotiwave_core.data.dataset import Dataset, load_dataset
-from emotiwave_core.data.packing import Options
 from emotiwave_core.data.segments import cut
+from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import Store, open_store
 from emotiwave_core.engine.trained import open_trained
 from emotiwave_core.errors import DataError, SettingsError

@@ -111,11 +111,11 @@ def test_what_is_printed_fits_80_columns(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("forward", "message"),
-    [("os._exit(9)", "the process ended with exit code 9"), ("time.sleep(600)", "there was no answer within 15 s")],
+    [("os._exit(9)", "the process ended with exit code 9"), ("time.sleep(600)", "there was no answer within 7 s")],
 )
 def test_a_part_that_kills_or_stalls_the_check_is_named_by_its_law(cli: Cli, forward: str, message: str) -> None:
     """The law that was running is broken, with what happened."""
-    *_, last = check(write(forward=forward), None, {}, None, seconds=15)
+    *_, last = check(write(forward=forward), None, {}, None, seconds=7)
     assert (last["event"], last["law"]) == ("lost", "returns_shapes_and_types")
     assert message in last["message"]
 

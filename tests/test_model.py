@@ -266,7 +266,8 @@ def test_standardisation_is_held_in_the_model_or_absent() -> None:
 @pytest.mark.parametrize("absent", ["mask", "zeros"])
 def test_standardised_absence_is_still_zero(absent: str) -> None:
     """An encoder is given zeros where nothing is, though the mean of the features is not zero."""
-    model, (inputs, masks) = some_model(model={"absent": absent}), some_batch(3.0)
+    every = {"present_only": False}
+    model, (inputs, masks) = some_model(model={"absent": absent}, computing=every), some_batch(3.0)
     given: dict[str, Tensor] = {}
     for m, encoder in model.encoders.items():
         encoder.register_forward_pre_hook(lambda _, arguments, m=m: given.update({m: arguments[0]}))
@@ -276,3 +277,27 @@ def test_standardised_absence_is_still_zero(absent: str) -> None:
         assert not given[m][:, :steps][~mask].any()
         assert not given[m][:, steps:].any()
         assert given[m].shape[1] == (12 if absent == "zeros" else steps)
+
+
+@pytest.mark.parametrize("absent", ["mask", "zeros"])
+@pytest.mark.parametrize("lacking", [[], [1], [0, 2, 4], [0, 1, 2, 3, 4]], ids=str)
+def test_absent_samples_as_one_change_nothing(absent: str, lacking: list[int]) -> None:
+    """Encoding all samples without a modality as one gives the predictions and gradients of encoding each of them."""
+    found = []
+    for present_only in (True, False):
+        model = some_model(fusion=CROSSMODAL, model={"absent": absent}, computing={"present_only": present_only})
+        inputs, masks = some_batch()
+        masks["audio"][lacking] = False
+        given: list[int] = []
+        model.encoders["audio"].register_forward_pre_hook(lambda _, x, given=given: given.append(len(x[0])))
+        model.eval()
+        logits = model.answer(inputs, masks).logits
+        logits.square().sum().backward()
+        found.append((logits, [weight.grad for weight in model.parameters() if weight.grad is not None]))
+        whole = len(masks["audio"])
+        once = int((~masks["audio"].any(dim=1)).any())
+        assert given == [int(masks["audio"].any(dim=1).sum()) + once if present_only else whole]
+    (logits, gradients), (plain, due) = found
+    torch.testing.assert_close(logits, plain, atol=1e-6, rtol=1e-5)
+    for gradient, other in zip(gradients, due, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-4)

@@ -14,11 +14,12 @@ from training import CPU, REGISTRY, edit_csd
 
 from emotiwave_core.data.batch import epoch_order
 from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.data.feed import open_feed
 from emotiwave_core.engine.device import seed_everything
 from emotiwave_core.engine.run import build
+from emotiwave_core.engine.step import Setup
 from emotiwave_core.engine.train import train_epoch
 from emotiwave_core.model import FusionModel, assemble
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.objective import make_objective
 from emotiwave_core.recipe import Recipe
 
@@ -146,7 +147,7 @@ def test_an_epoch_of_training_is_that_of_a_plain_loop(tmp_path: Path) -> None:
     training = corpus.fold("train", objective)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
     seed_everything(0, 1)
-    loss = train_epoch(model, objective, corpus, training, optimiser, 1, NOTEBOOK, CPU, SILENT)
+    loss = train_epoch(Setup(model, objective, NOTEBOOK, open_feed(corpus.store, CPU)), training, optimiser, 1)
 
     inputs, labels = plain_data(folder, "train")
     assert len(labels) == 21  # three of the 24 videos lack a modality

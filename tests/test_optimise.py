@@ -7,8 +7,8 @@ import torch
 from torch.optim.lr_scheduler import OneCycleLR
 from training import small, start
 
+from emotiwave_core.engine.history import read_history
 from emotiwave_core.engine.optimise import learning_rate
-from emotiwave_core.engine.train import read_history
 from emotiwave_core.recipe import TrainingSettings
 
 

@@ -14,8 +14,8 @@ from emotiwave_core.data.dataset import EMOTIONS, load_dataset
 from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.data.inspect import inspect_file, inspect_folder
 from emotiwave_core.data.labels import MOSEI_COLUMNS, label_columns
-from emotiwave_core.data.packing import Options
 from emotiwave_core.data.segments import Samples, Unit, read_samples
+from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import open_store
 from emotiwave_core.errors import DataError
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from training import edit_csd, resume, small, start
 
 from emotiwave_core.engine.checkpoint import ABOUT, LAST, WEIGHTS
+from emotiwave_core.engine.history import HISTORY, read_history
 from emotiwave_core.engine.run import PREDICTIONS, RECIPE, SCORES, alone_in
-from emotiwave_core.engine.train import HISTORY, read_history
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.masking import keep
@@ -95,7 +95,7 @@ POINTS = {
     "in the first epoch": ("emotiwave_dropout.uniform.Uniform.forward", 2, False),
     "in the middle of an epoch": ("emotiwave_dropout.uniform.Uniform.forward", 5, False),
     "in a step": ("torch.optim.AdamW.step", 6, False),
-    "in validation": ("emotiwave_core.engine.train.tune_thresholds", 2, False),
+    "in validation": ("emotiwave_core.engine.validate.tune_thresholds", 2, False),
     "before the first model": ("emotiwave_core.engine.train.save_model", 1, False),
     "between weights and description": ("emotiwave_core.engine.checkpoint.write_json", 2, False),
     "between model and history": ("emotiwave_core.engine.train.append_history", 2, False),

@@ -19,7 +19,7 @@ from emotiwave_core.engine.optimise import moving_average
 from emotiwave_core.engine.run import RECIPE
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
-from emotiwave_core.masking import present_in
+from emotiwave_core.masking import present_in, whole_modalities
 from emotiwave_core.objective import MultiLabel, Objective, make_objective, training_loss, unimodal_loss
 from emotiwave_core.recipe import Asymmetric, ObjectiveSettings, Recipe, read_recipe
 
@@ -219,7 +219,9 @@ def test_both_passes_are_the_two_that_they_stand_for(fusion: Any, absent: str, s
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = 0.0
     model.policy = Halves(steps=steps)
-    output, complete = model.forward_both(inputs, masks)
+    left = model.policy(masks, model.progress)
+    assert whole_modalities(masks, left) is not steps
+    output, complete = model.forward_both(inputs, masks, left, not steps)
     plain = model(inputs, masks)
     torch.testing.assert_close(output.logits, plain.logits, atol=1e-6, rtol=1e-5)
     assert torch.equal(output.present, plain.present)

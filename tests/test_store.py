@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 
 from emotiwave_core.data.align import average, grouped
 from emotiwave_core.data.dataset import Dataset, load_dataset
-from emotiwave_core.data.packing import Options, fingerprint
+from emotiwave_core.data.source import Options, fingerprint
 from emotiwave_core.data.store import Store, default_folder, open_store
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.monitor import Monitor
@@ -446,7 +446,7 @@ BUILD = """
 import os, signal, sys, time
 from pathlib import Path
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.packing import Options
+from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import open_store
 from emotiwave_core.monitor import Monitor
 

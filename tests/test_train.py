@@ -22,8 +22,9 @@ from emotiwave_core.engine import run as run_module
 from emotiwave_core.engine import train as train_module
 from emotiwave_core.engine.checkpoint import LAST, WEIGHTS, read_about, read_tensors
 from emotiwave_core.engine.device import find_device, seed_everything
+from emotiwave_core.engine.history import read_history
 from emotiwave_core.engine.run import RECIPE
-from emotiwave_core.engine.train import read_history, train
+from emotiwave_core.engine.train import train
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.masking import present_in
@@ -71,7 +72,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     weights: list[Tensors] = []
     scores = iter(zip(mean, complete, strict=True))
 
-    def validate(model: nn.Module, *_: Any) -> tuple[dict[str, Any], None]:
+    def validate(_: Any, model: nn.Module, __: Any) -> tuple[dict[str, Any], None]:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         one, other = next(scores)
         return {
@@ -161,16 +162,17 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     """Until training has ended, no sample of the test fold is gathered, measured or asked for; then all are."""
     touched: set[int] = set()
     asked: list[str] = []
-    gather, sequence, rows, evaluate = batch_module.gather, Store.sequence, Corpus.rows, run_module.evaluate
+    padded, statistics = batch_module.padded, train_module.feature_statistics
+    rows, evaluate = Corpus.rows, run_module.evaluate
     at_end: dict[str, Any] = {}
 
-    def gathered(store: Store, modality: str, some: Any) -> Any:
+    def gathered(store: Store, modality: str, some: Any, *rest: Any) -> Any:
         touched.update(some.tolist())
-        return gather(store, modality, some)
+        return padded(store, modality, some, *rest)
 
-    def measured(store: Store, modality: str, sample: int) -> Tensor:
-        touched.add(sample)
-        return sequence(store, modality, sample)
+    def measured(store: Store, modality: str, some: Any) -> Any:
+        touched.update(some.tolist())
+        return statistics(store, modality, some)
 
     def asked_for(corpus: Corpus, fold: str) -> Any:
         asked.append(fold)
@@ -180,8 +182,8 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
         at_end.update(touched=set(touched), asked=set(asked))
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(batch_module, "gather", gathered)
-    monkeypatch.setattr(Store, "sequence", measured)
+    monkeypatch.setattr(batch_module, "padded", gathered)
+    monkeypatch.setattr(train_module, "feature_statistics", measured)
     monkeypatch.setattr(Corpus, "rows", asked_for)
     monkeypatch.setattr(run_module, "evaluate", evaluated)
     start(small(), tiny, tmp_path / "run")

@@ -10,9 +10,9 @@ import pytest
 from datasets import EMOTIONS, Entry, write_csd
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
-from emotiwave_core.data.packing import Options
 from emotiwave_core.data.sample import write_sample
 from emotiwave_core.data.segments import cut
+from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import Store, open_store
 from emotiwave_core.data.words import words_of
 from emotiwave_core.errors import DataError

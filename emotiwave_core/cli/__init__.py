@@ -1,26 +1,35 @@
-"""The command line: thin commands that parse, call and print. Heavy imports happen inside them."""
+"""The command line: thin commands that parse, call and print. Each is imported when it is asked for."""
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import warnings
+from collections import UserDict
 from types import FrameType
 from typing import Any, TextIO
 
 import click
 
 from emotiwave_core import __version__
-from emotiwave_core.cli.data import data
-from emotiwave_core.cli.evaluate import evaluate
-from emotiwave_core.cli.explain import explain
-from emotiwave_core.cli.parts import plugins, recipes
-from emotiwave_core.cli.report import report
-from emotiwave_core.cli.run import run
 from emotiwave_core.errors import EmotiwaveError, PassedOver
-from emotiwave_core.files import NO_SPACE
 
-SECTIONS = {"Train and score": (run, evaluate, explain, report), "Look at data": (data,), "Parts": (recipes, plugins)}
+# Every command with the first sentence of its help, which stands here so that `--help` need not import any of them.
+SECTIONS = {
+    "Train and score": {
+        "run": "Train a model, score it on every configuration and write a report.",
+        "evaluate": "Score a trained run on every configuration, or under a protocol.",
+        "explain": "Show which modality decided, and at which moments.",
+        "report": "Write a run's report.html and pictures anew, and print where.",
+    },
+    "Look at data": {"data": "Inspect a data set, write the synthetic sample, prepare a store."},
+    "Parts": {
+        "recipes": "List the recipes, or show one.",
+        "plugins": "List all parts: who provides each, and whether it works.",
+    },
+}
+FILES = {"recipes": "parts", "plugins": "parts"}  # a command that is not named here has a file of its name
 
 
 class Terminated(BaseException):
@@ -29,6 +38,15 @@ class Terminated(BaseException):
 
 class ReaderLeft(BaseException):
     """Whoever read stdout has enough, as `head` has: no error. (click and rich alone would leave with exit code 1.)"""
+
+
+class Commands(UserDict[str, Any]):
+    """Commands by name. One is imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        """The command of this name; KeyError where there is none."""
+        command: click.Command = getattr(importlib.import_module(self.data[name]), name)
+        return command
 
 
 class Sections(click.Group):
@@ -49,11 +67,14 @@ class Sections(click.Group):
         """Write the commands, section by section."""
         for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(80)) for command in commands])
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(
     cls=Sections,
+    commands=Commands(
+        {name: f"emotiwave_core.cli.{FILES.get(name, name)}" for commands in SECTIONS.values() for name in commands}
+    ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples:\n  emotiwave run                              train on the embedded synthetic sample\n"
     "  emotiwave run notebook --data DIR          a named recipe on your data\n"
@@ -63,11 +84,6 @@ class Sections(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def emotiwave(debug: bool) -> None:
     """Multimodal emotion recognition that keeps working when a modality is missing."""
-
-
-for _commands in SECTIONS.values():
-    for _command in _commands:
-        emotiwave.add_command(_command)
 
 
 def main() -> None:
@@ -98,6 +114,8 @@ def _exit_code(arguments: list[str]) -> int:
         _close_stdout()
         return 0
     except Exception as error:
+        from emotiwave_core.files import NO_SPACE
+
         if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
             _close_stdout()  # for what is written to a file goes through `files.out_of_space`
             return _failed(f"Error: Cannot write to stdout: {error.strerror}.", 5, debug)

@@ -7,7 +7,7 @@ import click
 
 from emotiwave_core.cli.check import check
 from emotiwave_core.cli.check import show as show_part
-from emotiwave_core.cli.common import json_option, print_json, registry_option
+from emotiwave_core.cli.common import json_option, option, print_json, registry_option
 from emotiwave_core.cli.new import new
 
 
@@ -55,16 +55,17 @@ def show(name: str, registry_file: Path | None) -> None:
 
 @click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave plugins --json")
 @json_option
+@option("--again", is_flag=True, help="Load every part, also those known to load and unchanged since.")
 @registry_option
 @click.pass_context
-def plugins(context: click.Context, as_json: bool, registry_file: Path | None) -> None:
+def plugins(context: click.Context, as_json: bool, again: bool, registry_file: Path | None) -> None:
     """List all parts: who provides each, and whether it works."""
     if context.invoked_subcommand is not None:
         return
     from emotiwave_core.probe import survey
     from emotiwave_core.registry import load_registry
 
-    rows = survey(load_registry(registry_file), registry_file)
+    rows = survey(load_registry(registry_file), registry_file, again)
     if as_json:
         print_json(rows)
         return

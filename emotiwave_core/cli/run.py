@@ -17,6 +17,7 @@ from emotiwave_core.cli.common import (
     print_json,
     registry_option,
 )
+from emotiwave_core.cli.processes import Processes, advice, joined, restarts
 
 EXAMPLES = """\b
 Examples:
@@ -43,6 +44,7 @@ Examples:
 @option(
     "--precision", type=click.Choice(["fp32", "bf16"]), section="Computing", help="Short for --set training.precision."
 )
+@option("--deterministic", is_flag=True, section="Computing", help="Short for --set computing.deterministic=true.")
 @option("--out", type=FOLDER, section="Result", help="The run's folder.  [default: runs/RECIPE-N]")
 @option("--resume", type=EXISTING, section="Result", help="Continue the run in this folder.")
 @json_option
@@ -57,6 +59,7 @@ def run(
     settings: tuple[str, ...],
     device: str,
     precision: str | None,
+    deterministic: bool,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -64,44 +67,59 @@ def run(
 ) -> None:
     """Train a model, score it on every configuration and write a report.
 
-    RECIPE is a name that `emotiwave recipes` lists, or a recipe's .toml file; flags override it.
+    RECIPE is a name that `emotiwave recipes` lists, or a recipe's .toml file; flags override it. Under torchrun the
+    processes train together (docs/scaling.md).
     """
     from emotiwave_core.recipe import Recipe
     from emotiwave_core.registry import load_registry
 
-    registry = load_registry(registry_file)
-    if resume is not None:
-        if recipe or data or encoder or fusion or dropout or watch or settings or precision or out:
-            raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
-        return _carry_out(resume, as_json, lambda engine, *rest: engine.resume(resume, *rest), registry, device)
-    table, source = recipe_table(recipe or "default", registry)
-    table = override(table, encoder, fusion, dropout, settings, precision)
-    if watch:
-        table["watch"] = [*table.get("watch", []), *watch]
-    chosen = Recipe.from_table(table, source)
-    folder = data or sample_folder()
-    out = out or next_folder(chosen.name)
-    return _carry_out(out, as_json, lambda engine, *rest: engine.start(chosen, folder, out, *rest), registry, device)
+    with joined(device) as processes:
+        registry = load_registry(registry_file)
+        if resume is not None:
+            if any((recipe, data, encoder, fusion, dropout, watch, settings, precision, deterministic, out)):
+                raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
+            work = lambda engine, *rest: engine.resume(resume, registry, *rest)  # noqa: E731
+            return _carry_out(resume, as_json, work, device, processes)
+        table, source = recipe_table(recipe or "default", registry)
+        if deterministic:
+            settings = (*settings, "computing.deterministic=true")
+        table = override(table, encoder, fusion, dropout, settings, precision)
+        if watch:
+            table["watch"] = [*table.get("watch", []), *watch]
+        chosen = Recipe.from_table(table, source)
+        if out is None and processes.world is not None:
+            raise click.UsageError("Under torchrun give the run's folder by --out: a restart must find it.")
+        folder = data or processes.first(sample_folder)
+        out = out or next_folder(chosen.name)
+        work = lambda engine, *rest: engine.start(chosen, folder, out, registry, *rest, again=restarts() > 0)  # noqa: E731
+        return _carry_out(out, as_json, work, device, processes)
 
 
-def _carry_out(out: Path, as_json: bool, work: Any, registry: Any, device: str) -> None:
+def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Processes) -> None:
     """Run, print the scores, and say how to go on where it is stopped."""
     from emotiwave_core.cli import Terminated
     from emotiwave_core.cli.console import Console, print_scores
     from emotiwave_core.engine import run as engine
     from emotiwave_core.engine.device import find_device
+    from emotiwave_core.engine.parallel import ALONE
+    from emotiwave_core.monitor import SILENT
 
-    console = Console()
+    console = Console() if processes.speaks else SILENT
+    if processes.world is not None and (note := advice()):
+        console.say(note)
     try:
-        scores = work(engine, registry, find_device(device), console)
+        scores = work(engine, processes.device or find_device(device), console, processes.world or ALONE)
     except (KeyboardInterrupt, Terminated):
         if (out / engine.RECIPE).exists():
-            again = f"emotiwave run --resume {shlex.quote(str(out))}"
+            program = "emotiwave" if processes.world is None else "torchrun … -m emotiwave_core.cli"
+            again = f"{program} run --resume {shlex.quote(str(out))}"
             console.say(f"Nothing is lost before the last whole epoch. Continue with: {again}")
         raise
     finally:
         with contextlib.suppress(OSError):
             out.rmdir()  # only where nothing has been written
+    if not processes.speaks:
+        return
     if as_json:
         print_json(scores)
     else:

@@ -18,13 +18,13 @@ from torch.nn.functional import embedding_bag
 from emotiwave_core.data.csd import CsdFile
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.segments import (
+    InTimeOrder,
     Samples,
     Unit,
     bounds,
     cut_samples,
     end_to_end,
     entries_by_video,
-    in_time_order,
     overlap,
     places,
 )
@@ -51,54 +51,63 @@ def grouped(intervals: NDArray[np.float64], rows: NDArray[np.intp], k: int) -> S
     return Steps(rows, last + 1 - first, np.stack([times[first, 0], times[last, 1]], axis=1))
 
 
-def overlapping(intervals: NDArray[np.float64], times: NDArray[np.float64]) -> Steps:
+def rounded(intervals: NDArray[np.float64]) -> InTimeOrder:
+    """Rows [S, 2] for `overlapping`: put right, to the microsecond, for 0.1 + 0.2 s is not 0.3 s, and sorted."""
+    return InTimeOrder(np.round(bounds(intervals), 6))
+
+
+def overlapping(rows: InTimeOrder | NDArray[np.float64], times: NDArray[np.float64]) -> Steps:
     """The rows, by their intervals [S, 2], that overlap each of some times [T, 2]: the rule is that of `cut`.
 
-    Bounds are compared to the microsecond, for 0.1 + 0.2 s is not 0.3 s. Rows may be in any order, overlap, lie in one
-    another or be instants. A row is tried for a step where it starts before the step's end, and it or one that started
-    earlier ends after the step's start: where no row lies in another, these are the ones sought and a few that touch.
+    Bounds are compared to the microsecond. Rows may be in any order, overlap, lie in one another or be instants; sort
+    them once with `rounded` where they are asked for more than once.
     """
-    whole, spans = np.round(bounds(times), 6), np.round(bounds(intervals), 6)
-    order = in_time_order(spans)
-    low, high = spans[order].T
-    first = np.searchsorted(np.maximum.accumulate(high), whole[:, 0], side="left")
-    counts = np.maximum(np.searchsorted(low, whole[:, 1], side="right") - first, 0)
+    rows = rows if isinstance(rows, InTimeOrder) else rounded(rows)
+    whole = np.round(bounds(times), 6)
+    first, last = rows.near(*whole.T)
+    counts = np.maximum(last - first, 0)
     part = np.cumsum(counts) // MOST_PAIRS
     found = [
-        _overlapping(low, high, whole[some], first[some], counts[some])
+        _overlapping(rows, whole[some], first[some], counts[some])
         for some in np.split(np.arange(len(times)), np.flatnonzero(np.diff(part)) + 1)
     ]
     return Steps(
-        order[np.concatenate([rows for rows, _ in found])], np.concatenate([n for _, n in found]), bounds(times)
+        rows.order[np.concatenate([own for own, _ in found])], np.concatenate([n for _, n in found]), bounds(times)
     )
 
 
 def _overlapping(
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    times: NDArray[np.float64],
-    first: NDArray[np.intp],
-    counts: NDArray[np.intp],
+    rows: InTimeOrder, times: NDArray[np.float64], first: NDArray[np.intp], counts: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Of `counts` rows from `first` on for each step: those that overlap it, and how many they are."""
     step = np.repeat(np.arange(len(times)), counts)
     row = np.arange(len(step)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    kept = overlap(low[row], high[row], times[step, 0], times[step, 1])
+    kept = overlap(rows.low[row], rows.high[row], times[step, 0], times[step, 1])
     return row[kept], np.bincount(step[kept], minlength=len(times))
 
 
-def average(features: NDArray[np.float32], steps: Steps) -> NDArray[np.float32]:
-    """The mean of the rows of each step, features [S, F] -> [T, F]; of finite values, and 0 where there is none."""
+def span_of(rows: NDArray[np.intp]) -> slice:
+    """From the first to the last of some rows."""
+    return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(0, 0)
+
+
+def average(features: NDArray[np.float32], steps: Steps, all_finite: bool = False) -> NDArray[np.float32]:
+    """The mean of the rows of each step, features [S, F] -> [T, F]; of finite values, and 0 where there is none.
+
+    Where it is known that all features are finite, they are not looked through again. Where nothing is averaged or
+    replaced, the result can be a view of the features.
+    """
     if not len(steps.rows):
         return np.zeros((len(steps.counts), features.shape[1]), dtype=np.float32)
-    start = steps.rows.min()
-    near = features[start : steps.rows.max() + 1]  # a video can be long, and a segment of it is short
-    steps = steps._replace(rows=steps.rows - start)
-    finite = np.isfinite(near)
+    span = span_of(steps.rows)
+    near = features[span]  # a video can be long, and a segment of it is short
+    finite = np.isfinite(near) if not all_finite else np.ones(0, dtype=bool)
     whole = bool(finite.all())
     clean = near if whole else np.where(finite, near, np.float32(0))
     if (steps.counts == 1).all():
-        return clean[steps.rows]
+        # Rows that follow one another are taken as they stand, without a copy.
+        return clean if (np.diff(steps.rows) == 1).all() else clean[steps.rows - span.start]
+    steps = steps._replace(rows=steps.rows - span.start)
     counts = steps.counts[:, None] if whole else _sums(finite, steps)
     return np.asarray(_sums(clean, steps) / np.maximum(counts, 1), dtype=np.float32)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
-from emotiwave_core.data.packing import Options
+from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.monitor import SILENT, Monitor

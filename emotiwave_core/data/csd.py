@@ -1,11 +1,11 @@
 """One `.csd` file (computational sequence, CMU-MultimodalSDK): an HDF5 file read lazily and without trust.
 
-Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] seconds}`. HDF5 on its own follows
-external links, external storage and virtual data sets into other files; all of these are refused here.
+Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] seconds}`.
 """
 
 import json
 import re
+import zlib
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +15,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from emotiwave_core.data.table import check, child, form, hard_link
 from emotiwave_core.errors import DataError
 
-MAX_BYTES = 8 << 30  # of one id's features: 8 GiB is days of any known feature
-MAX_EXPANSION = 1100  # deflate cannot pack tighter than 1032 to 1
 MAX_TEXT = 1 << 20  # bytes of one metadata value
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
-_FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError)  # what h5py raises on a damaged file
+_FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
 
 
 class Sequence(NamedTuple):
@@ -44,6 +42,7 @@ class CsdFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
+        self._opened: tuple[str | None, dict[str, Any]] = (None, {})  # the last entry and its data sets, by name
         try:
             self.root = self._first_group()
             self._data = self._child(self._file[self.root], "data")
@@ -101,56 +100,68 @@ class CsdFile:
     def _intervals(self, key: str, steps: int) -> NDArray[np.float64]:
         dataset = self._dataset(key, "intervals")
         if dataset.shape[1] != 2 or dataset.dtype.kind not in "fiu":
-            raise DataError(f"{self.path}: intervals of {key!r} are {_form(dataset)}, not [steps, 2] numbers.")
+            raise DataError(f"{self.path}: intervals of {key!r} are {form(dataset)}, not [steps, 2] numbers.")
         if dataset.shape[0] != steps:
             raise DataError(f"{self.path}: {key!r} has {steps} rows of features but {dataset.shape[0]} intervals.")
-        return np.asarray(self._content(dataset, key), dtype=np.float64)
+        return np.asarray(self._content(dataset, key, slice(None)), dtype=np.float64)
 
     def read(self, key: str) -> Sequence:
         """The features and intervals of an entry, as they stand (-inf and NaN included)."""
+        values = self.features(key)
+        return Sequence(values, self._intervals(key, len(values)))
+
+    def features(self, key: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """The features of an entry, or some rows of them: what is not asked for is not unpacked."""
         dataset = self._dataset(key, "features")
         if dataset.shape[1] != self.width or (dataset.dtype.kind == "S") != self.is_words:
             expected = f"{self.width} columns of {'words' if self.is_words else 'numbers'}"
             raise DataError(
-                f"{self.path}: features of {key!r} are {_form(dataset)}; the file's first id has {expected}."
+                f"{self.path}: features of {key!r} are {form(dataset)}; the file's first id has {expected}."
             )
-        values = self._content(dataset, key)
+        values = self._content(dataset, key, rows)
         if not self.is_words:
             with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
                 values = np.asarray(values, dtype=np.float32)
-        return Sequence(values, self._intervals(key, len(values)))
+        return values
 
     def _first_group(self) -> str:
         for name in self._file:
-            _hard_link(self.path, self._file, name)
+            hard_link(self.path, self._file, name)
             if isinstance(self._file[name], h5py.Group) and "data" in self._file[name]:
                 return str(name)
         raise DataError(f"{self.path}: no group with a 'data' group in it, so this is HDF5 but not a .csd file.")
 
     def _child(self, group: h5py.Group, name: str) -> h5py.Group:
-        _hard_link(self.path, group, name)
-        child = group[name]
-        if not isinstance(child, h5py.Group):
-            raise DataError(f"{self.path}: '{child.name}' is not a group, so this is not a .csd file.")
-        return child
+        found = child(self.path, group, name)
+        if not isinstance(found, h5py.Group):
+            raise DataError(f"{self.path}: '{group.name}/{name}' is not a group, so this is not a .csd file.")
+        return found
 
     def _dataset(self, key: str, name: str) -> h5py.Dataset:
+        if self._opened[0] != key:
+            self._opened = (key, {})
+        opened = self._opened[1]  # opening takes longer than reading where clips are short
         try:
-            entry = self._child(self._data, key)
-            if name not in entry:
-                raise DataError(f"{self.path}: {key!r} has no '{name}'.")
-            _hard_link(self.path, entry, name)
-            dataset = entry[name]
-            if not isinstance(dataset, h5py.Dataset):
-                raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
-            _check(self.path, key, dataset)
+            if "" not in opened:
+                opened[""] = self._child(self._data, key)
+            if name not in opened:
+                opened[name] = self._checked(key, opened[""], name)
         except _FAILURES as error:
             raise _damaged(self.path, repr(key), error) from error
+        return opened[name]
+
+    def _checked(self, key: str, entry: h5py.Group, name: str) -> h5py.Dataset:
+        if not entry.id.links.exists(name.encode()):
+            raise DataError(f"{self.path}: {key!r} has no '{name}'.")
+        dataset = child(self.path, entry, name)
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
+        check(self.path, key, dataset)
         return dataset
 
-    def _content(self, dataset: h5py.Dataset, key: str) -> NDArray[Any]:
+    def _content(self, dataset: h5py.Dataset, key: str, rows: slice) -> NDArray[Any]:
         try:
-            return np.asarray(dataset[()])
+            return np.asarray(dataset[rows])
         except _FAILURES as error:
             raise _damaged(self.path, repr(key), error) from error
 
@@ -174,38 +185,11 @@ def _damaged(path: Path, what: str, error: Exception) -> DataError:
     return DataError(f"{path}: {what} cannot be read, the file is damaged ({error}): fetch it again.")
 
 
-def _hard_link(path: Path, group: h5py.Group, name: str) -> None:
-    """Soft and external links are refused: they can lead to another file or in a circle."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise DataError(f"{path}: {name!r} in '{group.name}' is a link to elsewhere; only plain entries are read.")
-
-
-def _form(dataset: h5py.Dataset) -> str:
-    return f"{list(dataset.shape)} of {dataset.dtype}"
-
-
-def _check(path: Path, key: str, dataset: h5py.Dataset) -> None:
-    """Refuse what could read another file, run other code or unpack without bound."""
-    where = f"{path}: {key!r}"
-    if dataset.shape is None or len(dataset.shape) != 2:
-        raise DataError(f"{where} has data of shape {dataset.shape}, not [steps, columns].")
-    if dataset.dtype.kind not in "fiuS":
-        raise DataError(f"{where} has data of type {dataset.dtype}; only numbers and byte strings are read.")
-    if dataset.is_virtual or dataset.external:
-        raise DataError(f"{where} keeps its data in another file; only data inside the file is read.")
-    plist = dataset.id.get_create_plist()
-    if any(plist.get_filter(index)[0] not in _FILTERS for index in range(plist.get_nfilters())):
-        raise DataError(f"{where} is compressed with a filter other than gzip, shuffle and fletcher32.")
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > MAX_BYTES or dataset.nbytes > MAX_EXPANSION * max(stored, 64):
-        raise DataError(f"{where} declares {dataset.nbytes} bytes of data but {stored} are stored; it is not read.")
-
-
 def _metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
     """Metadata values are `(1,)` byte strings that hold JSON or plain text; what is neither is left out."""
     found: dict[str, Any] = {}
     for name in group:
-        _hard_link(path, group, name)
+        hard_link(path, group, name)
         dataset = group[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             continue

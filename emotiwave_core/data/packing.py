@@ -1,73 +1,43 @@
-"""From `.csd` files to the flat arrays of a store, one video in memory at a time."""
+"""From `.csd` files to the flat arrays of a store, one video in memory at a time and the next one on its way."""
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.data.align import Reference, Steps, average, grouped, overlapping, words_source
+from emotiwave_core.data.ahead import ahead
+from emotiwave_core.data.align import Reference, Steps, average, grouped, overlapping, rounded, span_of
 from emotiwave_core.data.csd import CsdFile
 from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.follower import Follower
 from emotiwave_core.data.segments import (
+    InTimeOrder,
     Samples,
-    Unit,
     cut_samples,
     end_to_end,
     entries_by_video,
     places,
     read_samples,
 )
+from emotiwave_core.data.source import Options, check_features, sources_of
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.files import sha256_of
 from emotiwave_core.monitor import Monitor
-from emotiwave_core.recipe import Align
+
+LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
 
 
-@attrs.frozen
-class Options:
-    """How a data set is cut. `max_steps` and `downsample` are for each modality, by name.
+class _Video(NamedTuple):
+    """What the samples of one video read in a modality."""
 
-    With `align` nothing is averaged by `downsample`, and all modalities are cut to the smallest of `max_steps`.
-    """
-
-    unit: Unit = "segment"
-    complete_only: bool = False
-    max_steps: dict[str, int] = attrs.Factory(dict)
-    downsample: dict[str, int] = attrs.Factory(dict)
-    align: Align = "none"
-
-
-def fingerprint(dataset: Dataset, options: Options) -> str:
-    """A key of the sources (name, size, time of change) and the options; cheap, for it is asked at every start."""
-    sources = []
-    for role, path in _sources(dataset, options).items():  # their order is the store's
-        status = path.stat()
-        sources.append([role, str(path.resolve()), status.st_size, status.st_mtime_ns])
-    about = [sources, dataset.name, dataset.synthetic, dataset.targets, dataset.columns, attrs.asdict(options), 3]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def check_features(name: str, file: CsdFile) -> None:
-    """DataError where a modality's file cannot be used as features."""
-    if file.is_words:
-        raise DataError(
-            f"{file.path} holds words, and the modality '{name}' needs numbers: use the data set's word vectors "
-            "(CMU-MOSEI: CMU_MOSEI_TimestampedWordVectors.csd), or make a .csd of the same layout with one vector "
-            "a word (GloVe, BERT), and name it under [modalities] in dataset.toml."
-        )
-
-
-def _sources(dataset: Dataset, options: Options) -> dict[str, Path]:
-    """The files that a store is made from, by what they are for."""
-    words = {" words": words_source(dataset)} if options.align == "words" else {}
-    return {**dataset.modalities, " labels": dataset.labels, **words}
+    features: NDArray[np.float32]  # [S, F]
+    all_finite: bool
+    samples: list[tuple[Steps, bool]]  # the steps of each, from these features, and whether it has more of them
 
 
 class Packer:
@@ -82,12 +52,14 @@ class Packer:
         for name in {**options.max_steps, **options.downsample}:
             if name not in dataset.modalities:
                 raise SettingsError(f"'{name}' is not a modality of {dataset.name}.{choices(name, dataset.modalities)}")
+        self.newest = max(path.stat().st_mtime_ns for path in sources_of(dataset, options).values())
         samples = read_samples(dataset, options.unit)
         self.aligned = options.align != "none"
         self.most = min(options.max_steps.values(), default=None)  # of aligned steps, which all modalities share
         self.widths: dict[str, int] = {}
         self.notes = list(samples.notes)
         self.wordless = 0
+        self.hashes: dict[Path, str] = {}  # of the sources that were hashed while they were read
         self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0, "unread_rows": 0} for name in dataset.modalities}
         counts = {name: self._count(name, samples) for name in dataset.modalities}
         kept = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
@@ -106,17 +78,19 @@ class Packer:
         shapes |= {"labels": ("float32", self.samples.labels.shape)}
         return shapes | ({f"{name}.present": ("bool", (steps[name],)) for name in steps} if self.aligned else {})
 
-    def pieces(self) -> Iterator[tuple[str, NDArray[Any]]]:
+    def pieces(self) -> Generator[tuple[str, NDArray[Any]], None, None]:
         """The content of the arrays, in pieces: those of one array in order, but arrays in turn."""
         yield "intervals", self.samples.intervals
         yield "labels", self.samples.labels
         for name, lengths in self.lengths.items():
             yield f"{name}.offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        for name in self.lengths:
             yield from self._pack(name)
 
     def facts(self) -> dict[str, Any]:
         """What `store.json` tells, once every piece has been taken."""
-        sources = dict.fromkeys(_sources(self.dataset, self.options).values())
+        for path in sources_of(self.dataset, self.options).values():
+            self.hashes[path] = self.hashes.get(path) or sha256_of(path)
         return {
             "dataset": self.dataset.name,
             "synthetic": self.dataset.synthetic,
@@ -128,7 +102,7 @@ class Packer:
             "videos": list(self.samples.videos),
             "left_out": self.left_out,
             "notes": [*self.notes, *self._alignment()],
-            "sources": {os.path.relpath(path, self.dataset.folder): sha256_of(path) for path in sources},
+            "sources": {os.path.relpath(path, self.dataset.folder): digest for path, digest in self.hashes.items()},
             "modalities": {name: self._modality_facts(name) for name in self.lengths},
         }
 
@@ -179,14 +153,17 @@ class Packer:
             unlabelled = len(set(entries) - set(samples.videos))
             if unlabelled:
                 self.notes.append(f"{unlabelled} videos of the modality '{name}' have no labels and are not used.")
-            for video, rows in self._videos(samples, f"Counting {name}"):
-                intervals = {key: file.intervals(key) for key in entries.get(video, [])}
-                times = reference.times(video, samples, rows) if reference else None
-                found = list(self._steps(name, intervals, samples, rows, times))
-                for row, steps, _ in found:
-                    counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
-                if reference:
-                    reference.count(intervals, samples, rows, found)
+            videos = self._videos(samples)
+            with self.monitor.progress(f"Counting {name}", len(videos)) as step:
+                for video, rows in videos:
+                    intervals = {key: file.intervals(key) for key in entries.get(video, [])}
+                    times = reference.times(video, samples, rows) if reference else None
+                    found = list(self._steps(name, intervals, samples, rows, times))
+                    for row, steps, _ in found:
+                        counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
+                    if reference:
+                        reference.count(intervals, samples, rows, found)
+                    step()
             if reference:
                 self.counts[name]["unread_rows"] = reference.unread
                 self.notes += reference.notes(name)
@@ -194,24 +171,54 @@ class Packer:
 
     def _pack(self, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
         """The values, the times and, where aligned, the presence of the steps of every sample in turn."""
-        counts = self.counts[name]
-        with CsdFile(self.dataset.modalities[name]) as file, self._reference() as reference:
-            entries = entries_by_video(file.keys)
-            for video, rows in self._videos(self.samples, f"Packing {name}"):
-                read = {key: file.read(key) for key in entries.get(video, [])}
-                parts = [np.empty((0, file.width), dtype=np.float32), *(one.features for one in read.values())]
-                features, intervals = np.concatenate(parts), {key: one.intervals for key, one in read.items()}
-                times = reference.times(video, self.samples, rows) if reference else None
-                for _, steps, truncated in self._steps(name, intervals, self.samples, rows, times):
-                    used = features[np.unique(steps.rows)]
-                    counts["nan"] += int(np.isnan(used).sum())
-                    counts["inf"] += int(np.isinf(used).sum())
+        counts, path = self.counts[name], self.dataset.modalities[name]
+        size, videos = path.stat().st_size, self._videos(self.samples)
+        with (
+            CsdFile(path) as file,
+            self._reference() as reference,
+            Follower(path) as follower,
+            self._reading(file, name, reference, size // len(videos)) as read,
+            self.monitor.progress(f"Packing {name}", len(videos)) as step,
+        ):
+            for done, (features, all_finite, found) in enumerate(read, 1):
+                for steps, truncated in found:
                     counts["truncated"] += truncated
-                    yield f"{name}.values", average(features, steps)
-                    yield f"{name}.times", steps.times.astype(np.float32)
-                    if self.aligned:
-                        yield f"{name}.present", steps.counts > 0
+                    if not all_finite:
+                        _count_replaced(counts, features, steps)
+                    yield f"{name}.values", average(features, steps, all_finite)
+                if found:
+                    yield f"{name}.times", np.concatenate([steps.times for steps, _ in found]).astype(np.float32)
+                if found and self.aligned:
+                    yield f"{name}.present", np.concatenate([steps.counts for steps, _ in found]) > 0
+                follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory
+                step()
+            self.hashes[path] = follower.finish(size)
             self.wordless = reference.wordless if reference else 0
+
+    def _reading(
+        self, file: CsdFile, name: str, reference: Reference | None, size: int
+    ) -> AbstractContextManager[Iterator[_Video]]:
+        """The videos in turn; where they are large (about `size` bytes each), the next one is read in a thread."""
+        read = self._read(file, name, reference)
+        return closing(cast("Generator[_Video, None, None]", ahead(read, 1) if size >= LARGE else read))
+
+    def _read(self, file: CsdFile, name: str, reference: Reference | None) -> Iterator[_Video]:
+        """The videos in turn. What lies before the first row that is read, and after the last one, is not unpacked."""
+        entries = entries_by_video(file.keys)
+        for video, rows in self._videos(self.samples):
+            intervals = {key: file.intervals(key) for key in entries.get(video, [])}
+            times = reference.times(video, self.samples, rows) if reference else None
+            found = list(self._steps(name, intervals, self.samples, rows, times))
+            span = span_of(np.concatenate([np.empty(0, np.intp), *(steps.rows for _, steps, _ in found)]))
+            parts, first = [np.empty((0, file.width), dtype=np.float32)], 0
+            for key, own in intervals.items():
+                wanted = slice(max(span.start - first, 0), min(max(span.stop - first, 0), len(own)))
+                if wanted.start < wanted.stop:
+                    parts.append(file.features(key, wanted))
+                first += len(own)
+            features = parts[-1] if len(parts) <= 2 else np.concatenate(parts)
+            moved = [(steps._replace(rows=steps.rows - span.start), more) for _, steps, more in found]
+            yield _Video(features, bool(np.isfinite(features).all()), moved)
 
     def _steps(
         self,
@@ -230,19 +237,28 @@ class Packer:
                 yield row, grouped(every, taken, k), len(taken) < len(own)
             return
         held = {row: place for row, place, _ in places(entries, samples, rows, unit)}
+        ordered: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
         for row, whole in times:
             place, kept = held.get(row, slice(0, 0)), whole[: self.most]
-            steps = overlapping(every[place], kept)
+            span = (place.start, place.stop)
+            if span not in ordered:
+                ordered[span] = rounded(every[place])
+            steps = overlapping(ordered[span], kept)
             yield row, steps._replace(rows=steps.rows + place.start), len(kept) < len(whole)
 
     def _reference(self) -> AbstractContextManager[Reference | None]:
         align = self.options.align
         return nullcontext() if align == "none" else Reference(self.dataset, align, self.options.unit, self.most)
 
-    def _videos(self, samples: Samples, title: str) -> Iterator[tuple[str, range]]:
-        """The videos and the rows of each among the samples, with progress."""
+    def _videos(self, samples: Samples) -> list[tuple[str, range]]:
+        """The videos, and the rows of each among the samples."""
         starts = [row for row, video in enumerate(samples.videos) if row == 0 or samples.videos[row - 1] != video]
-        with self.monitor.progress(title, len(starts)) as step:
-            for start, end in zip(starts, [*starts[1:], len(samples.videos)], strict=True):
-                yield samples.videos[start], range(start, end)
-                step()
+        ends = [*starts[1:], len(samples.videos)]
+        return [(samples.videos[start], range(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _count_replaced(counts: dict[str, int], features: NDArray[np.float32], steps: Steps) -> None:
+    """Count what is not finite in the rows of some steps, each row once."""
+    used = features[np.unique(steps.rows)]
+    counts["nan"] += int(np.count_nonzero(np.isnan(used)))
+    counts["inf"] += int(np.count_nonzero(np.isinf(used)))

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import attrs
 import numpy as np
@@ -101,15 +101,36 @@ def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
     return finite[np.argsort(intervals[finite, 0], kind="stable")]
 
 
+class InTimeOrder:
+    """Steps [T, 2] sorted once, to be cut by many segments. `order` are the finite ones, by their start."""
+
+    def __init__(self, intervals: NDArray[np.float64]) -> None:
+        self.order = in_time_order(intervals)
+        self.low, self.high = bounds(intervals[self.order]).T
+        # Both only grow, whatever the steps: the latest end so far, and the earliest bound from here on.
+        self._reach = np.maximum.accumulate(self.high)
+        self._ahead = np.minimum.accumulate(self.low[::-1])[::-1]
+
+    def near(self, start: Times, end: Times) -> tuple[Any, Any]:
+        """First and last + 1 of the places in `order` where a step can belong to [start, end); some do not.
+
+        What comes before ends before `start`, and what comes after starts after `end`.
+        """
+        return np.searchsorted(self._reach, start, side="left"), np.searchsorted(self._ahead, end, side="right")
+
+    def cut(self, start: float, end: float) -> NDArray[np.intp]:
+        """As the function `cut`."""
+        near = slice(*self.near(start, end))
+        return np.asarray(self.order[near][overlap(self.low[near], self.high[near], start, end)])
+
+
 def cut(intervals: NDArray[np.float64], start: float, end: float) -> NDArray[np.intp]:
     """The steps that belong to [start, end), in time order.
 
     A step belongs when it overlaps the segment for some time, as in the CMU-MultimodalSDK's align. A step or segment
     of zero length is an instant: it belongs when it lies in the other's [start, end), or both are the same instant.
     """
-    order = in_time_order(intervals)
-    low, high = bounds(intervals[order]).T
-    return np.asarray(order[overlap(low, high, start, end)])
+    return InTimeOrder(intervals).cut(start, end)
 
 
 def bounds(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -160,9 +181,13 @@ def cut_samples(
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """The steps of each sample of one video that has an entry, as rows of all entries put end to end."""
     every = end_to_end(entries)
+    sorted_steps: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
     for row, place, whole in places(entries, samples, rows, unit):
-        own = every[place]
-        yield row, place.start + (in_time_order(own) if whole else cut(own, *samples.intervals[row]))
+        span = (place.start, place.stop)
+        if span not in sorted_steps:
+            sorted_steps[span] = InTimeOrder(every[place])
+        found = sorted_steps[span]
+        yield row, place.start + (found.order if whole else found.cut(*samples.intervals[row]))
 
 
 def end_to_end(entries: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:

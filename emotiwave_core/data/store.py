@@ -4,13 +4,21 @@ A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each 
 `NAME.offsets` [N + 1], `NAME.times` [steps, 2] seconds of the video, in an aligned store also `NAME.present` [steps];
 `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of the arrays and of
 itself). It is built beside and renamed, under a lock, so that two runs that start together build it once.
+
+Opening trusts an arrays file of the size and time of change that it was given (the time of the newest source, so that a
+store built again is the same to the byte): of it only the labels, the offsets and the intervals are hashed, and
+a few blocks of each of the other arrays. Where size or time differ (copied, touched, written to), the whole file is
+hashed. So a value that changes while size and time stay, as on a failing disk, can pass unnoticed; with
+EMOTIWAVE_VERIFY=1 every store is hashed whole.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +29,15 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emotiwave_core.data.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.packing import Options, Packer, fingerprint
+from emotiwave_core.data.packing import Packer
+from emotiwave_core.data.source import Options, fingerprint
 from emotiwave_core.errors import DataError, ResourceError
 from emotiwave_core.files import out_of_space, sha256_of, sync_folder, write_json
 from emotiwave_core.monitor import SILENT, Monitor
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS = "arrays.safetensors"
 
 
@@ -128,21 +138,21 @@ def open_store(dataset: Dataset, options: Options, folder: Path | None = None, m
 
 
 def _open(path: Path, key: str) -> Store:
-    """Open and verify: FileNotFoundError where there is none, DataError where it is not what it says."""
-    from safetensors import SafetensorError, safe_open
-
+    """Open, and verify what must be: FileNotFoundError where there is none, DataError where it is not what it says."""
     facts = json.loads((path / "store.json").read_text(encoding="utf-8"))
     if facts.pop("facts_sha256") != _sha256_of_facts(facts):
         raise DataError("its store.json is not the one that was written")
     if facts["format"] != FORMAT or facts["fingerprint"] != key:
         raise DataError("it is of another format or another data set")
-    if sha256_of(path / ARRAYS) != facts["sha256"]:
+    whole = _as_written(path / ARRAYS, facts)
+    if not whole and sha256_of(path / ARRAYS) != facts["sha256"]:
         raise DataError("its arrays are not the ones that were written")
-    try:
-        with safe_open(path / ARRAYS, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise DataError(str(error)) from error
+    tensors = map_arrays(path / ARRAYS)
+    if sampled(tensors) != facts["sampled_sha256"]:
+        raise DataError("its arrays are not the ones that were written")
+    if not whole:  # a copy: it is known from now on
+        with contextlib.suppress(OSError):
+            os.utime(path / ARRAYS, ns=(time.time_ns(), facts["modified_ns"]))
     modalities, aligned = facts["modalities"], facts["options"]["align"] != "none"
     return Store(
         path=path,
@@ -158,13 +168,29 @@ def _open(path: Path, key: str) -> Store:
     )
 
 
+def _as_written(arrays: Path, facts: dict[str, Any]) -> bool:
+    """Whether the arrays file can be trusted without reading it."""
+    status = arrays.stat()
+    known = (status.st_size, status.st_mtime_ns) == (facts["size"], facts["modified_ns"])
+    return known and os.environ.get("EMOTIWAVE_VERIFY", "0") in ("", "0")
+
+
 def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Monitor) -> None:
     packer = Packer(dataset, options, monitor)
     with out_of_space(path):
         building = Path(tempfile.mkdtemp(prefix=f"{key}.building-", dir=path.parent))
     try:
-        _write_arrays(building / ARRAYS, packer)
-        facts = packer.facts() | {"format": FORMAT, "fingerprint": key, "sha256": sha256_of(building / ARRAYS)}
+        digest = write_arrays(building / ARRAYS, packer)
+        os.utime(building / ARRAYS, ns=(time.time_ns(), packer.newest))
+        status = (building / ARRAYS).stat()  # a file system may round the time
+        facts = packer.facts() | {
+            "format": FORMAT,
+            "fingerprint": key,
+            "size": status.st_size,
+            "modified_ns": status.st_mtime_ns,
+            "sha256": digest,
+            "sampled_sha256": sampled(map_arrays(building / ARRAYS)),
+        }
         write_json(building / "store.json", facts | {"facts_sha256": _sha256_of_facts(facts)})
         with out_of_space(path):
             building.chmod(0o755)
@@ -176,31 +202,6 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
 
 def _sha256_of_facts(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _write_arrays(path: Path, packer: Packer) -> None:
-    """Write the safetensors file piece by piece, so that no more than one video is in memory."""
-    arrays = packer.shapes()
-    header: dict[str, Any] = {}
-    position = 0
-    for name, (kind, shape) in arrays.items():
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
-        code = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}[kind]
-        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, position + size]}
-        position += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    start = 8 + len(text)
-    with out_of_space(path), path.open("wb") as file:
-        if hasattr(os, "posix_fallocate") and position:
-            os.posix_fallocate(file.fileno(), 0, start + position)  # a full disk is noticed now, not after an hour
-        file.write(len(text).to_bytes(8, "little") + text)
-        places = {name: start + header[name]["data_offsets"][0] for name in arrays}
-        for name, piece in packer.pieces():
-            file.seek(places[name])
-            places[name] += file.write(piece.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _clear(path: Path) -> None:

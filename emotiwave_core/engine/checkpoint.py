@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from emotiwave_core.engine.parallel import ALONE, World
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.files import sha256_of, write_bytes, write_json
 from emotiwave_core.interfaces import Tensors
@@ -96,13 +97,17 @@ def save_last(
 
 
 def load_last(
-    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None
+    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None, world: World = ALONE
 ) -> dict[str, Any] | None:
-    """Put model, optimiser and average back to the last whole epoch; its `state`, or None where there is none."""
+    """Put model, optimiser and average back to the last whole epoch; its `state`, or None where there is none.
+
+    Of several processes only rank 0 reads the file.
+    """
     path = run / LAST
-    if not path.exists():
+    found = world.first(lambda: read_tensors(path) if path.exists() else None)
+    if found is None:
         return None
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = found
     try:
         state: dict[str, Any] = json.loads(metadata["state"])
         moments: dict[int, Tensors] = {}

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotiwave_core.data.batch import Batch, batches, gather
+from emotiwave_core.data.batch import Batch, gather
+from emotiwave_core.data.feed import open_feed
 from emotiwave_core.engine.device import autocast
 from emotiwave_core.engine.trained import Trained
 from emotiwave_core.errors import PluginError
@@ -39,7 +40,7 @@ def ask(trained: Trained, manifest: Manifest, device: torch.device, monitor: Mon
     found: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
     total = -(-len(fold.rows) // training.batch_size) * len(levels)
     with monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
-        for batch in batches(trained.corpus.store, fold.rows, fold.targets, training.batch_size, device):
+        for batch in open_feed(trained.corpus.store, device).batches(fold.rows, fold.targets, training.batch_size):
             damages = damages_of(batch)
             with autocast(device, training.precision):
                 clean = model.encode(batch.inputs, batch.masks)

@@ -1,18 +1,31 @@
 """Where and how exactly to compute, and the seeds."""
 
+import os
 import random
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
 
 from emotiwave_core.errors import ResourceError, SettingsError
 
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
-def find_device(name: str) -> torch.device:
-    """`auto` is CUDA when there is one, else the CPU. ResourceError for a device that is not there."""
+
+def find_device(name: str, local_rank: int | None = None) -> torch.device:
+    """`auto` is CUDA when there is one, else the CPU. ResourceError for a device that is not there.
+
+    `local_rank` is the number of this process among those that train together on this machine: each has its own GPU.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if local_rank is None or not torch.cuda.is_available():
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda"
+    if local_rank is not None and name.startswith("cuda:"):
+        raise SettingsError(f"--device {name} is one GPU for all processes: --device cuda gives each its own.")
+    if local_rank is not None and name == "cuda":
+        name = f"cuda:{local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -38,3 +51,41 @@ def seed_everything(seed: int, epoch: int = 0) -> None:
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002 (plugins may use the legacy one)
     torch.manual_seed(number)
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Only algorithms that give the same bits every time run within it. SettingsError for an operation without one."""
+    if not on:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace, benchmark = os.environ.get(CUBLAS), torch.backends.cudnn.benchmark
+    os.environ.setdefault(CUBLAS, ":4096:8")  # else cuBLAS refuses to multiply
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False  # it may choose another algorithm every time
+    try:
+        yield
+    except RuntimeError as error:
+        if "use_deterministic_algorithms" not in str(error):
+            raise
+        which = str(error).split(", but")[0]
+        raise SettingsError(
+            f"An operation of this recipe has no deterministic version ({which}): choose another part, or leave out "
+            "--deterministic (computing.deterministic)."
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(CUBLAS, None)
+
+
+def cost_of_determinism(device: torch.device) -> str:
+    """What the deterministic mode costs on a device, as a sentence."""
+    if device.type == "cpu":
+        return "Deterministic: on a CPU training gives the same bits anyway, and this costs nothing."
+    return (
+        "Deterministic: only algorithms that give the same bits every time on this kind of GPU. They are slower; "
+        "by how much depends on the parts."
+    )

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from emotiwave_core.calibration import calibration
 from emotiwave_core.configurations import Configuration, configurations, name_of
 from emotiwave_core.constant import best_constant
-from emotiwave_core.data.batch import batches
 from emotiwave_core.data.corpus import Corpus, Fold
-from emotiwave_core.data.store import Store
+from emotiwave_core.data.feed import Feed
 from emotiwave_core.engine.device import autocast
 from emotiwave_core.errors import PluginError
 from emotiwave_core.files import write_text
@@ -42,11 +41,10 @@ class Predictions(NamedTuple):
 def predict(
     model: FusionModel,
     objective: Objective,
-    store: Store,
+    feed: Feed,
     fold: Fold,
     *,
     batch_size: int,
-    device: torch.device,
     precision: str = "fp32",
     monitor: Monitor = SILENT,
 ) -> Predictions:
@@ -56,13 +54,13 @@ def predict(
     found: list[torch.Tensor] = []
     nothing: torch.Tensor | None = None
     with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
-        for batch in batches(store, fold.rows, fold.targets, batch_size, device):
-            with autocast(device, precision):
+        for batch in feed.batches(fold.rows, fold.targets, batch_size):
+            with autocast(feed.device, precision):
                 encoded = model.encode(batch.inputs, batch.masks)
                 absent = model.encode_absent(batch.inputs)
                 present = present_in({m: batch.masks[m] for m in model.modalities})
                 logits = [
-                    model.fuse(model.only(some, encoded, absent), present & _columns(model, some, device)).logits
+                    model.fuse(model.only(some, encoded, absent), present & _columns(model, some, feed.device)).logits
                     for some in kept
                 ]
                 if nothing is None:

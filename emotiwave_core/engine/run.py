@@ -15,10 +15,12 @@ from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.engine.blame import blamed
 from emotiwave_core.engine.checkpoint import LAST, describe
-from emotiwave_core.engine.device import seed_everything
+from emotiwave_core.engine.device import cost_of_determinism, deterministic, seed_everything
 from emotiwave_core.engine.evaluate import score_all, write_predictions
 from emotiwave_core.engine.explained import write_explanation
-from emotiwave_core.engine.train import HISTORY, train
+from emotiwave_core.engine.history import HISTORY
+from emotiwave_core.engine.parallel import ALONE, World
+from emotiwave_core.engine.train import train
 from emotiwave_core.engine.trained import DATA, check_unchanged, open_trained, read_data
 from emotiwave_core.errors import DataError, DivergedError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.files import out_of_space, write_json, write_text
@@ -27,46 +29,83 @@ from emotiwave_core.monitor import Monitor
 from emotiwave_core.objective import Objective, make_objective
 from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_core.registry import Registry
-from emotiwave_core.watchers import Watchers
+from emotiwave_core.watchers import NOBODY, Watchers
 
 RECIPE, SCORES, PREDICTIONS = "recipe.toml", "scores.json", "predictions.csv"
 
 
 def start(
-    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor,
+    world: World = ALONE,
+    again: bool = False,
 ) -> dict[str, Any]:
-    """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already."""
+    """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
+
+    With `again` a run that was started in it with the same recipe and data is resumed.
+    """
     recipe = complete(recipe, registry)
     load_dataset(data)  # so that a wrong folder leaves no run behind
-    with out_of_space(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with alone_in(out):
-        if (out / RECIPE).exists():
-            raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
-        if any(path.name != ".lock" for path in out.iterdir()):
-            (out / ".lock").unlink()
-            raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
-        write_json(out / DATA, {"folder": str(data.resolve())})
-        write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
-        recipe = Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))  # as `resume` will read it
+    with contextlib.ExitStack() as held:
+        recipe = world.first(lambda: _take(recipe, data, out, held, again))
         try:
-            return _walk(recipe, data, out, registry, device, monitor)
+            return _walk(recipe, data, out, registry, device, monitor, world)
         except (SettingsError, DataError, PluginError, DivergedError):
-            if not (out / LAST).exists():  # nothing was learned: the folder is free for a corrected try
+            if world.rank == 0 and not (out / LAST).exists():  # nothing was learned: it is free for a corrected try
                 for name in (RECIPE, DATA, HISTORY, ".lock"):
                     (out / name).unlink(missing_ok=True)
             raise
 
 
-def resume(out: Path, registry: Registry, device: torch.device, monitor: Monitor) -> dict[str, Any]:
+def _take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, again: bool) -> Recipe:
+    """Make the run's folder, as long as `held` is. The recipe as `resume` will read it."""
+    text, folder = tomli_w.dumps(recipe.to_table()), str(data.resolve())
+    with out_of_space(out):
+        out.mkdir(parents=True, exist_ok=True)
+    held.enter_context(alone_in(out))
+    if again:
+        _sweep(out)
+        same = not (out / RECIPE).exists() or (out / RECIPE).read_text(encoding="utf-8") == text
+        if same and (out / DATA).exists() and read_data(out)["folder"] == folder:
+            write_text(out / RECIPE, text)  # a kill may have come between the two
+            return Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
+    if (out / RECIPE).exists():
+        raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
+    if any(path.name != ".lock" for path in out.iterdir()):
+        (out / ".lock").unlink()
+        raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
+    write_json(out / DATA, {"folder": folder})
+    write_text(out / RECIPE, text)
+    return Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
+
+
+def resume(
+    out: Path, registry: Registry, device: torch.device, monitor: Monitor, world: World = ALONE
+) -> dict[str, Any]:
     """Continue a run that was stopped at any point: it ends as if it had not been."""
+    with contextlib.ExitStack() as held:
+        recipe, data = world.first(lambda: _take_up(out, held))
+        return _walk(recipe, data, out, registry, device, monitor, world)
+
+
+def _take_up(out: Path, held: contextlib.ExitStack) -> tuple[Recipe, Path]:
+    """The recipe and the data of a run, whose folder is kept as long as `held` is."""
     if not (out / RECIPE).exists() or not (out / DATA).exists():
         raise SettingsError(f"{out} holds no run to resume; start one without --resume.")
     recipe = Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
-    with alone_in(out):
-        for torn in out.glob(".*.part"):  # of a file that a kill cut short
-            torn.unlink()
-        return _walk(recipe, Path(read_data(out)["folder"]), out, registry, device, monitor)
+    held.enter_context(alone_in(out))
+    _sweep(out)
+    return recipe, Path(read_data(out)["folder"])
+
+
+def _sweep(out: Path) -> None:
+    """Take away what a kill has left of a file that it cut short."""
+    for torn in out.glob(".*.part"):
+        torn.unlink()
 
 
 def complete(recipe: Recipe, registry: Registry) -> Recipe:
@@ -92,12 +131,13 @@ def find_watchers(recipe: Recipe, registry: Registry, monitor: Monitor) -> Watch
 
 
 def _walk(
-    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor
+    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor, world: World
 ) -> dict[str, Any]:
     seed_everything(recipe.seed)
-    corpus = open_corpus(data, recipe.data, monitor)
-    check_unchanged(out, corpus)
-    write_json(out / DATA, corpus.facts() | {"trained": read_data(out).get("trained", False)})
+    corpus = world.in_turn(lambda: open_corpus(data, recipe.data, monitor))
+    world.first(lambda: check_unchanged(out, corpus))
+    _check_same_data(corpus, world)
+    world.first(lambda: _write_data(out, corpus, {"trained": read_data(out).get("trained", False)}))
     for note in [*corpus.notes(), *strangers(recipe, registry, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
@@ -106,13 +146,35 @@ def _walk(
         "targets": list(corpus.store.targets),
         "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
     }
-    watchers = find_watchers(recipe, registry, monitor)
-    with blamed(recipe, registry):
-        train(out, model, objective, corpus, recipe, about, device, monitor, watchers)
-    write_json(out / DATA, corpus.facts() | {"trained": True})
-    scores = evaluate(out, registry, device, monitor, corpus=corpus, write=True)
-    watchers.run_end(out, scores)
-    return scores
+    watchers = find_watchers(recipe, registry, monitor) if world.rank == 0 else NOBODY
+    if recipe.computing.deterministic:
+        monitor.say(cost_of_determinism(device))
+    with blamed(recipe, registry), deterministic(recipe.computing.deterministic):
+        train(out, model, objective, corpus, recipe, about, device, monitor, watchers, world)
+
+    def finish() -> dict[str, Any]:
+        _write_data(out, corpus, {"trained": True})
+        with deterministic(recipe.computing.deterministic):
+            scores = evaluate(out, registry, device, monitor, corpus=corpus, write=True)
+        watchers.run_end(out, scores)
+        return scores
+
+    return world.first(finish)
+
+
+def _write_data(out: Path, corpus: Corpus, more: dict[str, Any]) -> None:
+    write_json(out / DATA, corpus.facts() | more)
+
+
+def _check_same_data(corpus: Corpus, world: World) -> None:
+    """DataError where another process has found other files, or other folds, under the same name."""
+    found = world.everyone((corpus.store.facts["fingerprint"], corpus.folds.sha256))
+    others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
+    if others:
+        raise DataError(
+            f"{corpus.dataset.folder} is not the same data set for rank {', '.join(others)} as for rank 0: give all "
+            "machines the same files and folds."
+        )
 
 
 def strangers(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:

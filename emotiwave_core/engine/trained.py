@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
+from emotiwave_core.data.feed import open_feed
 from emotiwave_core.engine.checkpoint import load_model
 from emotiwave_core.engine.evaluate import Predictions, predict
 from emotiwave_core.errors import DataError, SettingsError
@@ -41,10 +42,9 @@ class Trained:
         return predict(
             self.model.to(device),
             self.objective,
-            self.corpus.store,
+            open_feed(self.corpus.store, device),
             self.fold,
             batch_size=training.batch_size,
-            device=device,
             precision=training.precision,
             monitor=monitor,
         )

@@ -1,0 +1,152 @@
+"""Building a store against merely reading the same bytes through h5py; opening it; and how both grow with the data.
+
+A build on one core is held against one process that reads, a build on two cores against two that read half of the
+videos each. Files are in the system's cache: from a slower disk, reading and hashing go on side by side.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from emotiwave_core.data.dataset import load_dataset
+from emotiwave_core.data.source import Options
+from emotiwave_core.data.store import open_store
+from speed.corpus import FILES, LABELS, write_corpus
+from speed.table import Row, medians
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def read_all(folder: Path, part: int = 0, parts: int = 1) -> int:
+    """Every feature of every video (or of each `parts`-th one), through h5py; their bytes."""
+    total = 0
+    for name in FILES.values():
+        with h5py.File(folder / name, "r") as file:
+            for group in list(file[name]["data"].values())[part::parts]:
+                total += group["features"][:].nbytes
+    return total
+
+
+def read_steadily(folder: Path) -> int:
+    """As a build must: every byte of every file is read once, and hashed. The floor of a build on one core."""
+    for name in [*FILES.values(), LABELS]:
+        with (folder / name).open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+    return read_all(folder)
+
+
+def build(folder: Path) -> None:
+    """A store of everything, thrown away."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
+        open_store(load_dataset(folder), Options(), Path(cache))
+
+
+def gzipped(folder: Path) -> Path:
+    """The same data with gzip, beside it, as h5py packs by default."""
+    other = folder.with_name(f"{folder.name}-gzip")
+    if (other / "folds.json").is_file():
+        return other
+    other.mkdir(exist_ok=True)
+    shutil.copy(folder / LABELS, other)
+    for name in FILES.values():
+        with h5py.File(folder / name, "r") as source, h5py.File(other / name, "w") as file:
+            for video, group in source[name]["data"].items():
+                entry = file.create_group(f"{name}/data/{video}")
+                for key in ("features", "intervals"):
+                    entry.create_dataset(key, data=group[key][:], compression="gzip")
+    shutil.copy(folder / "folds.json", other)
+    return other
+
+
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """This process on so many cores at most, where the system lets it choose."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def measure(folder: Path) -> list[Row]:
+    """Ratios of speed (1 is as fast as reading), the floor of a build, and the opening of a store that is there."""
+    rows = []
+    for kind, some in (("contiguous", folder), ("gzip", gzipped(folder))):
+        size = read_all(some) / 1e6
+        for count in (1, 2):
+            with cores(count), ProcessPoolExecutor(count, mp_context=SPAWN) as pool:
+                works: dict[str, Callable[[], object]] = {
+                    "build": lambda some=some: build(some),
+                    "read": lambda pool=pool, some=some, count=count: list(
+                        pool.map(read_all, [some] * count, range(count), [count] * count)
+                    ),
+                }
+                if count == 1:
+                    works["floor"] = lambda some=some: read_steadily(some)
+                found = medians(works, runs=3)
+            what = f"{kind}, {count} core{'s' * (count > 1)}"
+            rows.append(
+                Row("store", f"build, {what}", size / found["build"], "MB/s", "reading through h5py",
+                    size / found["read"], ">= 0.8")
+            )  # fmt: skip
+            if count == 1:
+                rows.append(
+                    Row("store", f"build, {what}", size / found["build"], "MB/s", "reading and SHA-256 of the sources",
+                        size / found["floor"])
+                )  # fmt: skip
+    return [*rows, opening(folder)]
+
+
+def opening(folder: Path) -> Row:
+    """A store that is there, opened as at the start of every run, against hashing it whole."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
+        dataset = load_dataset(folder)
+        arrays = open_store(dataset, Options(), Path(cache)).path / "arrays.safetensors"
+
+        def whole() -> None:
+            with arrays.open("rb") as file:
+                hashlib.file_digest(file, "sha256")
+
+        found = medians({"open": lambda: open_store(dataset, Options(), Path(cache)), "hash": whole})
+    return Row("store", "opening", found["open"], "s", "SHA-256 of it", found["hash"])
+
+
+def growth(folder: Path, videos: tuple[int, ...] = (8, 16, 32, 64)) -> list[Row]:
+    """Time and peak memory of a build at 1, 2, 4 and 8 times the videos, and the slope of each in log-log.
+
+    A slope of 1 is linear, 0 is flat. Each size is built in a process of its own.
+    """
+    seconds, peaks = [], []
+    for count in videos:
+        some = write_corpus(folder / f"videos-{count}", count)
+        with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+            duration, peak = pool.submit(_build_measured, some).result()
+        seconds.append(duration)
+        peaks.append(peak)
+    rows = []
+    for what, unit, values in (("time of a build", "s", seconds), ("peak memory of a build", "MiB", peaks)):
+        for count, value in zip(videos, values, strict=True):
+            rows.append(Row("growth", f"{what}, {count} videos", value, unit))
+        slope = float(np.polyfit(np.log(videos), np.log(values), 1)[0])
+        rows.append(Row("growth", f"{what}, slope", slope, "log-log", goal="<= 1.1" if unit == "s" else "<= 0.1"))
+    return rows
+
+
+def _build_measured(folder: Path) -> tuple[float, float]:
+    """The median seconds of three builds, and the peak memory in MiB."""
+    seconds = medians({"build": lambda: build(folder)}, runs=3)["build"]
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

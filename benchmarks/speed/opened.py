@@ -1,0 +1,30 @@
+"""A fold of the data and a model that has learned nothing, which takes as long as one that has."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.engine.device import seed_everything
+from emotiwave_core.engine.run import build
+from emotiwave_core.engine.train import fit_statistics
+from emotiwave_core.engine.trained import DATA, Trained
+from emotiwave_core.files import write_json
+from emotiwave_core.objective import make_objective
+from emotiwave_core.recipe import Recipe
+from emotiwave_core.registry import load_registry
+
+
+def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.device, fold: str = "test") -> Trained:
+    """As if a run of this recipe had ended with its first weights, on one fold of the data."""
+    recipe = Recipe.from_table(table, "The benchmark")
+    corpus = open_corpus(folder, recipe.data)
+    objective = make_objective(recipe.objective, corpus.store.targets)
+    seed_everything(recipe.seed)
+    model = build(recipe, load_registry(), corpus, objective)
+    fit_statistics(model, corpus, corpus.fold("train", objective))
+    write_json(run / DATA, {"folder": str(folder.resolve())})
+    return Trained(
+        run, model.to(device).eval(), objective.to(device), recipe, corpus, corpus.fold(fold, objective), None, []
+    )

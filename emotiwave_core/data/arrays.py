@@ -1,0 +1,98 @@
+"""The arrays file of a store: safetensors, written piece by piece and read by memory map."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from emotiwave_core.data.follower import Follower
+from emotiwave_core.data.packing import Packer
+from emotiwave_core.errors import DataError
+from emotiwave_core.files import out_of_space
+
+LONG = (".values", ".times", ".present")  # arrays of steps; the others are of samples
+BLOCKS, BLOCK = 8, 4096  # of each array of steps, how many blocks are looked at and their bytes
+
+
+def map_arrays(arrays: Path) -> dict[str, Tensor]:
+    """The arrays, as views of the file's memory map: nothing is read yet."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(arrays, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise DataError(str(error)) from error
+
+
+def sampled(tensors: dict[str, Tensor]) -> str:
+    """A SHA-256 of what is short, and of a few blocks of what is long, from the first bytes to the last."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        content = tensor.numpy().reshape(-1).view(np.uint8)
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        if name.endswith(LONG) and len(content) > BLOCKS * BLOCK:
+            for start in np.linspace(0, len(content) - BLOCK, BLOCKS).astype(int):
+                digest.update(content[start : start + BLOCK].data)
+        else:
+            digest.update(content.data)
+    return digest.hexdigest()
+
+
+def write_arrays(path: Path, packer: Packer) -> str:
+    """Write the safetensors file piece by piece, so that no more than two videos are in memory; its SHA-256."""
+    head, spans = _layout(packer.shapes())
+    size = max(end for _, end in spans.values())
+    with (
+        out_of_space(path),
+        path.open("wb", buffering=0) as file,
+        Follower(path) as follower,
+        contextlib.closing(packer.pieces()) as pieces,
+    ):
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is noticed now, not after an hour
+        places, waiting = {name: start for name, (start, _) in spans.items()}, list(spans)
+        _write(file, 0, head)
+        for name, piece in pieces:
+            places[name] = _write(file, places[name], piece.reshape(-1).view(np.uint8).data)
+            while waiting and places[waiting[0]] == spans[waiting[0]][1]:
+                del waiting[0]
+            if waiting and name == waiting[0]:
+                follower.reach(places[name])
+        digest = follower.finish(size)
+        os.fsync(file.fileno())
+        return digest
+
+
+def _write(file: io.FileIO, place: int, content: bytes | memoryview) -> int:
+    """Write all of it at a place in a file, and say where it ends."""
+    file.seek(place)
+    done = 0
+    while done < len(content):
+        done += file.write(content[done:])
+    return place + done
+
+
+def _layout(arrays: dict[str, tuple[str, tuple[int, ...]]]) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """The head of a safetensors file, and from which byte of the file to which each array stands."""
+    header: dict[str, Any] = {}
+    position = 0
+    for name, (kind, shape) in arrays.items():
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+        code = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}[kind]
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, position + size]}
+        position += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    head = len(text).to_bytes(8, "little") + text
+    spans = {
+        name: (len(head) + about["data_offsets"][0], len(head) + about["data_offsets"][1])
+        for name, about in header.items()
+    }
+    return head, spans
