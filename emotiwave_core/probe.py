@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from emotiwave_core.errors import EmotiwaveError, PluginError
@@ -90,8 +91,9 @@ def answer(registry: Registry, kind: str, name: str) -> tuple[list[Row], set[str
         rows = [{**_row("file", name, str(registry.files[name]), "broken"), **broken} if kind == "file" else broken]
         trace = traceback.extract_tb(error.__cause__.__traceback__) if error.__cause__ else []
         raised = {frame.filename for frame in trace if Path(frame.filename).is_file()}
-    # Of a module from its own names: a lazy one would be imported by `getattr`.
-    modules = {file for module in list(sys.modules.values()) if (file := vars(module).get("__file__"))}
+    # Of a module from its own names: a lazy one would be imported by `getattr`. None stands where importing is barred.
+    loaded = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    modules = {file for module in loaded if (file := module.__dict__.get("__file__"))}
     return rows, modules | raised
 
 

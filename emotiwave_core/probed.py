@@ -39,6 +39,8 @@ class Memory:
             stamps, answers = dict(known["stamps"]), dict(known["answers"])
         except (OSError, ValueError, LookupError, TypeError):
             return {}
+        if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in answers.values()):
+            return {}
         if any(stamp != _stamp(path) for path, stamp in stamps.items()):
             return {}
         self.stamps, self.answers = stamps, answers

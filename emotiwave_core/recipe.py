@@ -149,7 +149,7 @@ class TrainingSettings:
 
 @attrs.frozen
 class ComputingSettings:
-    """How it is computed. What is learned is the same but for rounding; each can be turned off to see that it is."""
+    """How it is computed. What is learned is the same but for rounding, and for the noise that encoders draw."""
 
     present_only: bool = _setting(True, "Samples that lack a modality pass its encoder as one (on a CPU).")
     keep_on_device: bool = _setting(True, "Keep the data in the GPU's memory where half of what is free holds them.")

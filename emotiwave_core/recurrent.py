@@ -1,5 +1,7 @@
 """A recurrence in both directions over masked sequences: what the encoders `bilstm` and `bigru` share."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -76,5 +78,13 @@ class Bidirectional(Encoder):
             if layer > 0:
                 steps = self.dropout(torch.cat([ahead, take_steps(behind, reverse)], dim=-1))
                 ahead, behind = steps, take_steps(steps, reverse)
-            ahead, behind = forward_cell(ahead)[0], backward_cell(behind)[0]
+            ahead, behind = _states(forward_cell, ahead), _states(backward_cell, behind)
         return ahead, behind
+
+
+def _states(cell: nn.Module, steps: Tensor) -> Tensor:
+    """The states of one direction; on a GPU in float32, for there autocast gives cuDNN float16 whatever it is asked."""
+    if not steps.is_cuda:
+        return cast(Tensor, cell(steps)[0])
+    with torch.autocast("cuda", enabled=False):
+        return cast(Tensor, cell(steps.float())[0])

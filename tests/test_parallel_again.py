@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from test_resume import killed_at, outcome
-from training import CPU, REGISTRY, small, start
+from training import CPU, REGISTRY, small
 
 from emotiwave_core.cli import emotiwave, processes
 from emotiwave_core.cli.processes import advice
@@ -28,14 +28,14 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start_again(tiny: Path, out: Path, **tables: Any) -> dict[str, Any]:
-    """What torchrun does after it has lost a process."""
-    return run.start(small(**tables), tiny, out, REGISTRY, CPU, SILENT, again=True)
+    """What torchrun does, and does again after it has lost a process."""
+    return run.start(small(**tables), tiny, out, REGISTRY, CPU, SILENT, job="one")
 
 
 @pytest.mark.parametrize(
     "point",
     [
-        ("emotiwave_core.engine.run.write_text", 1, False),
+        ("emotiwave_core.engine.run.write_text", 2, False),
         ("emotiwave_core.engine.train.save_last", 2, True),
         ("emotiwave_core.engine.run.write_predictions", 1, False),
     ],
@@ -45,16 +45,16 @@ def test_the_same_command_takes_a_run_up_again(tiny: Path, tmp_path: Path, point
     """Wherever it was killed it ends as one that was not; a first start goes through as well."""
     start_again(tiny, tmp_path / "whole")
     with killed_at(*point):
-        start(small(), tiny, tmp_path / "killed")
+        start_again(tiny, tmp_path / "killed")
     (tmp_path / "killed" / ".model.json.x1.part").write_text("torn")
     start_again(tiny, tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
 def test_another_run_is_not_taken_up(tiny: Path, tmp_path: Path) -> None:
-    """A folder that holds a run of another recipe or other data, or other files, is refused and left as it is."""
+    """A run of another recipe, other data or another job, and other files, are refused and left as they are."""
     with killed_at("emotiwave_core.engine.train.save_last", 1, after=True):
-        start(small(), tiny, tmp_path / "run")
+        start_again(tiny, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(SettingsError, match="holds a run already"):
         start_again(tiny, tmp_path / "run", seed=1)
@@ -63,6 +63,9 @@ def test_another_run_is_not_taken_up(tiny: Path, tmp_path: Path) -> None:
         (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(SettingsError, match="holds a run already"):
         start_again(tmp_path / "copy", tmp_path / "run")
+    for job in (None, "another"):
+        with pytest.raises(SettingsError, match="holds a run already"):
+            run.start(small(), tiny, tmp_path / "run", REGISTRY, CPU, SILENT, job=job)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -77,7 +80,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         taken.bind(("localhost", 0))
         port = str(taken.getsockname()[1])
     meeting = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    for name, value in (meeting | {"TORCHELASTIC_RESTART_COUNT": "0"}).items():
+    for name, value in (meeting | {"TORCHELASTIC_RUN_ID": "first"}).items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
@@ -92,8 +95,9 @@ def test_one_process_of_torchrun(tiny: Path, tmp_path: Path, torchrun: pytest.Mo
     command += ["--out", str(tmp_path / "run")]
     assert CliRunner().invoke(emotiwave, command).exit_code == 0
     assert "deterministic = true" in (tmp_path / "run" / RECIPE).read_text()
+    torchrun.setenv("TORCHELASTIC_RUN_ID", "second")
     assert isinstance(CliRunner().invoke(emotiwave, command).exception, SettingsError)
-    torchrun.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    torchrun.setenv("TORCHELASTIC_RUN_ID", "first")
     again = CliRunner().invoke(emotiwave, command)
     assert json.loads(again.stdout)["samples"] == 12
     assert len(read_history(tmp_path / "run")) == 1
@@ -119,7 +123,12 @@ def test_of_several_processes_one_says_why_they_fail(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(parallel, "join", lambda *_: parallel.World(int(os.environ["RANK"]), 2))
 
     def fail(rank: int, error: BaseException) -> BaseException:
-        for name, value in {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        for name, value in {
+            "RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": "1",
+        }.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(BaseException) as caught, processes.joined("cpu"):
             raise error
@@ -145,3 +154,11 @@ def test_of_several_processes_one_says_why_they_fail(monkeypatch: pytest.MonkeyP
     assert not hushed
     failures((0, KeyboardInterrupt()), (1, KeyboardInterrupt()))
     assert hushed == ["1"]
+    monkeypatch.setattr(processes.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))  # while it waits
+    assert "torchrun says which" in str(failures((1, gone))[0])
+    assert not hushed
+    assert failures((1, wrong)) == [wrong]
+    assert hushed == ["1"]
+    monkeypatch.setenv("RANK", "x")
+    with pytest.raises(SettingsError, match="RANK is 'x'"), processes.joined("cpu"):
+        pass

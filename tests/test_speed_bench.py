@@ -248,9 +248,17 @@ def test_a_disk_without_room_is_named_before_anything_is_written(
 ) -> None:
     """One sentence says how much is needed, how much there is and what to do; no data are written."""
     monkeypatch.setattr(bench.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
-    done = program("--only", "epoch")
+    done = program("--only", "epoch", epoch=lambda _: [])
     assert done.code == 5
-    assert f"need {(1 + bench.STORES) * corpus.bytes_of(30) / 1e9:.1f} GB" in done.out
+    assert f"need {(1 + bench.STORES['epoch']) * corpus.bytes_of(30) / 1e9:.1f} GB" in done.out
     assert "has 0.0 GB free: take fewer --videos" in done.out
     assert list(tmp_path.iterdir()) == []
     assert math.isclose(corpus.bytes_of(corpus.FULL) / 1e9, 26, rel_tol=0.1)
+
+
+def test_what_needs_no_data_makes_none(program: Callable[..., Shown], tmp_path: Path) -> None:
+    """For groups that read no videos none are written; a JSON that cannot be written is refused before the work."""
+    done = program("--only", "startup", startup=lambda _: [Row("a", "b", 1.0, "s")])
+    assert (done.code, [path.name for path in tmp_path.iterdir()]) == (0, ["found.json"])
+    refused = program("--only", "startup", "--json", str(tmp_path / "nowhere" / "x.json"), startup=lambda _: [])
+    assert (refused.code, "choose another --json" in refused.out) == (5, True)

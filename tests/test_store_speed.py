@@ -5,7 +5,9 @@ import json
 import math
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,3 +244,34 @@ def test_an_average_of_finite_rows_needs_no_second_look() -> None:
         np.testing.assert_array_equal(average(features, steps, all_finite=True), average(features, steps))
         if k == 1:
             np.testing.assert_array_equal(average(features, steps), features[rows])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems promise no memory for a map")
+def test_a_store_may_be_larger_than_memory(tmp_path: Path) -> None:
+    """An arrays file of a terabyte, nearly all of it a hole, is mapped; its last numbers are read."""
+    path, steps = tmp_path / "arrays.safetensors", 1 << 37
+    about = {"a.values": {"dtype": "F32", "shape": [steps, 2], "data_offsets": [0, steps * 8]}}
+    text = json.dumps(about).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.seek(8 + len(text) + steps * 8 - 4)
+        file.write(np.float32(2.5).tobytes())
+    assert arrays_file.map_arrays(path)["a.values"][-1].tolist() == [0.0, 2.5]
+
+
+def test_a_source_that_changes_while_it_is_packed_is_noticed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where fewer or more steps come than were counted no store is left."""
+    pack = packing.Packer.pieces
+    for change in (lambda piece: piece[:-1], lambda piece: np.concatenate([piece, piece[:1]])):
+
+        def pieces(packer: packing.Packer, change: Any = change) -> Any:
+            for name, piece in pack(packer):
+                yield name, change(piece) if name == "visual.values" and len(piece) else piece
+
+        monkeypatch.setattr(packing.Packer, "pieces", pieces)
+        with pytest.raises(DataError, match="changed while it was packed"):
+            open_store(load_dataset(tiny), Options(), tmp_path)
+        assert not [path for path in tmp_path.iterdir() if path.is_dir()]

@@ -4,7 +4,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,10 @@ from speed.growth import sizes
 from speed.machine import about
 from speed.table import Row, markdown
 
-STORES = 3.0  # bytes of what is made of the data, a copy with gzip included, for each byte of them
-EPOCH_STORE = 0.2  # of the one for an epoch alone
+STORES = {"epoch": 0.7, "build": 2.0, "batches": 1.5, "scoring": 0.8, "explaining": 0.8, "latency": 1.0}  # bytes of
+# what is made of the data (stores, and for "build" a copy with gzip) for each byte of them, in each group
+GROWTH_STORE = 0.2  # of the one for an epoch alone
+WITHOUT_DATA = {"recurrence", "startup"}
 
 
 class Setting(NamedTuple):
@@ -106,13 +108,18 @@ def _measure(
 
     with out_of_space(data):
         data.mkdir(parents=True, exist_ok=True)
-        check_space(data, videos, not only or "growth" in only)
-        say(f"{videos} videos in {data} …")
-        folder = write_corpus(data / f"videos-{videos}", videos)
+        chosen = {name: works for name, works in GROUPS.items() if not only or name in only}
+        file = file or data / "speed.json"
+        if not os.access(file.parent, os.W_OK):
+            raise ResourceError(f"Cannot write {file}: choose another --json.")
+        folder = data / f"videos-{videos}"
+        if chosen.keys() - WITHOUT_DATA:
+            check_space(data, videos, chosen)
+            say(f"{videos} videos in {data} …")
+            folder = write_corpus(folder, videos)
     setting = Setting(data, folder, videos, found)
-    rows = measured({name: works for name, works in GROUPS.items() if not only or name in only}, setting, say)
+    rows = measured(chosen, setting, say)
     click.echo(markdown(rows))
-    file = file or data / "speed.json"
     write_json(file, result(rows, about(found, folder, videos)))
     say(f"{file}")
     return rows
@@ -123,10 +130,11 @@ def result(rows: list[Row], machine: dict[str, Any]) -> dict[str, Any]:
     return {"format": 1, **machine, "rows": [row.table() for row in rows]}
 
 
-def check_space(data: Path, videos: int, growth: bool) -> None:
-    """ResourceError where the disk has no room for what is not there yet."""
-    others = set(sizes(videos)) - {videos} if growth else set()
-    needed = STORES * bytes_of(videos) + EPOCH_STORE * sum(map(bytes_of, others))
+def check_space(data: Path, videos: int, groups: Collection[str]) -> None:
+    """ResourceError where the disk has no room for what these groups make and is not there yet."""
+    others = set(sizes(videos)) - {videos} if "growth" in groups else set()
+    needed = sum(STORES.get(name, 0.0) for name in groups) * bytes_of(videos)
+    needed += GROWTH_STORE * sum(map(bytes_of, others))
     needed += sum(bytes_of(count) for count in {videos, *others} if not (data / f"videos-{count}").is_dir())
     free = shutil.disk_usage(data).free
     if needed > free:

@@ -1,5 +1,6 @@
 """Data of the size of CMU-MOSEI, without its content: the same files, widths, rates and lengths, random numbers."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -32,8 +33,20 @@ def write_corpus(folder: Path, videos: int, seconds: float = SECONDS, seed: int 
     if folder.is_dir():
         return folder
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of one that was stopped
+    shutil.rmtree(part, ignore_errors=True)  # of one that was killed
     part.mkdir(parents=True)
+    try:
+        _write(part, videos, seconds, seed)
+    except RuntimeError as error:  # h5py's own, where the disk is full
+        shutil.rmtree(part, ignore_errors=True)
+        raise OSError(errno.ENOSPC, "the disk is full, or a file may not be as large") from error
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return part.rename(folder)
+
+
+def _write(part: Path, videos: int, seconds: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     lengths = rng.gamma(6.0, seconds / 6.0, videos).clip(seconds / 8.5, seconds * 6.0)
     ids = [f"video{number:05d}" for number in range(videos)]
@@ -56,7 +69,6 @@ def write_corpus(folder: Path, videos: int, seconds: float = SECONDS, seed: int 
     tenth = max(videos // 10, 1)
     folds = {"train": ids[2 * tenth :], "valid": ids[:tenth], "test": ids[tenth : 2 * tenth]}
     (part / "folds.json").write_text(json.dumps(folds))
-    return part.rename(folder)
 
 
 def _entry(data: h5py.Group, video: str, features: NDArray[np.float32], bounds: NDArray[np.float64]) -> None:

@@ -30,7 +30,7 @@ def about(device: torch.device, folder: Path, videos: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "videos": videos,
-        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        "bytes": sum(path.stat().st_size for path in folder.glob("*")),
     }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from emotiwave_core.errors import PassedOver
+from emotiwave_core.errors import PassedOver, SettingsError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and is not needed to read a command line
     import torch
@@ -40,9 +41,12 @@ class Processes:
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """The processes that torchrun has started, as one: rank 0 speaks, and of a failure one of those that know of it."""
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         yield Processes()
         return
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        if not os.environ[name].isdigit():
+            raise SettingsError(f"{name} is '{os.environ[name]}' and not a number: unset it, or let torchrun set it.")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns of every model that uses all its parameters
     from emotiwave_core.engine import parallel
     from emotiwave_core.engine.device import find_device
@@ -58,7 +62,11 @@ def joined(device: str) -> Iterator[Processes]:
         parallel.leave(world)
     except Exception as error:
         lost = parallel.is_lost(error)
-        if not _may_speak(store, lost):
+        try:
+            speaks = _may_speak(store, lost)
+        except BaseException:  # torchrun stops this one while it waits: of a loss it can still be the one that speaks
+            speaks = lost and _first_of(store)
+        if not speaks:
             _hush()
         if not lost:
             raise
@@ -72,9 +80,10 @@ def joined(device: str) -> Iterator[Processes]:
         raise
 
 
-def restarts() -> int:
-    """How often torchrun has started these processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+def job() -> str | None:
+    """Which job of torchrun's this process is of: the same when torchrun starts it again. None without torchrun."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name  # "none": nobody has given one
 
 
 def advice() -> str | None:
@@ -87,14 +96,19 @@ def advice() -> str | None:
 
 def _may_speak(store: Any, lost: bool) -> bool:
     """Whether nobody has spoken of this failure. `lost` is that of a process that has only lost another."""
-    from emotiwave_core.engine import parallel
-
     if os.environ["RANK"] != "0":
         time.sleep(GRACE)
+    return _first_of(store, unknown=os.environ["RANK"] == "0" and not lost)
+
+
+def _first_of(store: Any, unknown: bool = False) -> bool:
+    """Whether no other process has spoken before; `unknown` where rank 0 held the store, and has gone."""
+    from emotiwave_core.engine import parallel
+
     try:
         return parallel.speaks_first(store)
     except parallel.LostError:
-        return not lost
+        return unknown
 
 
 def _hush() -> None:

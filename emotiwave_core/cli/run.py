@@ -17,7 +17,7 @@ from emotiwave_core.cli.common import (
     print_json,
     registry_option,
 )
-from emotiwave_core.cli.processes import Processes, advice, joined, restarts
+from emotiwave_core.cli.processes import Processes, advice, job, joined
 
 EXAMPLES = """\b
 Examples:
@@ -91,7 +91,7 @@ def run(
             raise click.UsageError("Under torchrun give the run's folder by --out: a restart must find it.")
         folder = data or processes.first(sample_folder)
         out = out or next_folder(chosen.name)
-        work = lambda engine, *rest: engine.start(chosen, folder, out, registry, *rest, again=restarts() > 0)  # noqa: E731
+        work = lambda engine, *rest: engine.start(chosen, folder, out, registry, *rest, job=job())  # noqa: E731
         return _carry_out(out, as_json, work, device, processes)
 
 
@@ -189,10 +189,12 @@ def sample_folder() -> Path:
     from emotiwave_core.cli.console import Console
     from emotiwave_core.data.sample import EDITION, write_sample
     from emotiwave_core.data.store import default_folder
+    from emotiwave_core.files import out_of_space
 
     folder = default_folder().parent / f"sample-{__version__}-{EDITION}"
     console = Console()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with out_of_space(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "dataset.toml").exists():
             console.say("Writing the synthetic sample data set…")

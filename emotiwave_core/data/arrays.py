@@ -4,11 +4,14 @@ import contextlib
 import hashlib
 import io
 import json
+import mmap
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from emotiwave_core.data.follower import Follower
@@ -16,19 +19,34 @@ from emotiwave_core.data.packing import Packer
 from emotiwave_core.errors import DataError
 from emotiwave_core.files import out_of_space
 
+CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
+NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 LONG = (".values", ".times", ".present")  # arrays of steps; the others are of samples
 BLOCKS, BLOCK = 8, 4096  # of each array of steps, how many blocks are looked at and their bytes
 
 
 def map_arrays(arrays: Path) -> dict[str, Tensor]:
-    """The arrays, as views of the file's memory map: nothing is read yet."""
+    """The arrays, as views of the file's memory map: nothing is read yet. DataError where the file is not sound."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(arrays, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        with safe_open(arrays, framework="numpy") as file:  # which checks that the head fits the file
+            names = list(file.keys())
     except SafetensorError as error:
         raise DataError(str(error)) from error
+    with arrays.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        # A private map is promised as much memory as it is long, but for NORESERVE: a store may be larger than that.
+        flags = {"flags": mmap.MAP_PRIVATE | NORESERVE} if sys.platform == "linux" else {"access": mmap.ACCESS_COPY}
+        content = np.frombuffer(mmap.mmap(opened.fileno(), 0, **flags), dtype=np.uint8)[8 + size :]
+    found = {}
+    for name in names:
+        about = header[name]
+        start, end = about["data_offsets"]
+        kind = next(kind for kind, code in CODES.items() if code == about["dtype"])
+        found[name] = torch.from_numpy(content[start:end].view(kind).reshape(about["shape"]))
+    return found
 
 
 def sampled(tensors: dict[str, Tensor]) -> str:
@@ -65,6 +83,8 @@ def write_arrays(path: Path, packer: Packer) -> str:
                 del waiting[0]
             if waiting and name == waiting[0]:
                 follower.reach(places[name])
+        if any(places[name] != end for name, (_, end) in spans.items()):
+            raise DataError("A file of the data set has changed while it was packed; start again.")
         digest = follower.finish(size)
         os.fsync(file.fileno())
         return digest
@@ -85,8 +105,7 @@ def _layout(arrays: dict[str, tuple[str, tuple[int, ...]]]) -> tuple[bytes, dict
     position = 0
     for name, (kind, shape) in arrays.items():
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
-        code = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}[kind]
-        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, position + size]}
+        header[name] = {"dtype": CODES[kind], "shape": list(shape), "data_offsets": [position, position + size]}
         position += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

@@ -112,7 +112,11 @@ def _stacked(
     pieces = [nothing[:0]]  # there is one also where there is no sample
     for start, length in zip(offsets[rows].tolist(), lengths.tolist(), strict=True):
         pieces += [source[start : start + length], nothing[: steps - length]]
-    x = torch.empty(len(rows), steps, *flat.shape[1:], dtype=flat.dtype, pin_memory=pinned)
+    shape = (len(rows), steps, *flat.shape[1:])
+    if pinned:
+        x = torch.empty(*shape, dtype=flat.dtype, pin_memory=True)
+    else:  # NumPy asks for huge pages, which the system hands out several times faster
+        x = torch.from_numpy(np.empty(shape, source.dtype))
     np.concatenate(pieces, out=x.flatten(0, 1).numpy())
     return x
 

@@ -38,7 +38,7 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """bf16 where it is safe (torch's list), or float32 throughout."""
+    """bf16 where it is safe (torch's list), or float32 throughout (in which cuDNN may use TF32, torch's default)."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.calibration import calibration
-from emotiwave_core.configurations import Configuration, configurations, name_of
+from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.constant import best_constant
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.feed import Feed
@@ -51,6 +51,7 @@ def predict(
     """Every configuration of every sample of a fold. Each modality is encoded once and fused 2^M - 1 times."""
     model.eval()
     kept = configurations(model.modalities)
+    columns = torch.tensor([[m in some for m in model.modalities] for some in kept], device=feed.device)  # [K, M]
     found: list[torch.Tensor] = []
     nothing: torch.Tensor | None = None
     with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
@@ -60,8 +61,8 @@ def predict(
                 absent = model.encode_absent(batch.inputs)
                 present = present_in({m: batch.masks[m] for m in model.modalities})
                 logits = [
-                    model.fuse(model.only(some, encoded, absent), present & _columns(model, some, feed.device)).logits
-                    for some in kept
+                    model.fuse(model.only(some, encoded, absent), present & column).logits
+                    for some, column in zip(kept, columns, strict=True)
                 ]
                 if nothing is None:
                     nothing = model.fuse(absent, torch.zeros_like(present[:1])).logits[0].float()
@@ -146,10 +147,6 @@ def write_predictions(
             shown = [f"{value:.6f}" for value in probabilities[k, place]]
             writer.writerow([*about, truth[place], _words(decided[place], objective.classes), *shown])
     write_text(path, text.getvalue())
-
-
-def _columns(model: FusionModel, kept: Configuration, device: torch.device) -> torch.Tensor:
-    return torch.tensor([m in kept for m in model.modalities], device=device)
 
 
 def _words(decision: Any, classes: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emotiwave_core.model import FusionModel
@@ -31,4 +32,8 @@ def _anneal(start: float, end: float, way: float) -> float:
 
 def moving_average(model: FusionModel, decay: float) -> AveragedModel:
     """A copy whose weights follow those of the model: average ← decay · average + (1 - decay) · weights."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    for part in average.modules():
+        if isinstance(part, nn.RNNBase):
+            part.flatten_parameters()  # copied one by one, which cuDNN would mend at every call
+    return average

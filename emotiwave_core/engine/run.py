@@ -32,6 +32,7 @@ from emotiwave_core.registry import Registry
 from emotiwave_core.watchers import NOBODY, Watchers
 
 RECIPE, SCORES, PREDICTIONS = "recipe.toml", "scores.json", "predictions.csv"
+JOB = ".job"  # which job of a launcher has begun the run
 
 
 def start(
@@ -42,32 +43,32 @@ def start(
     device: torch.device,
     monitor: Monitor,
     world: World = ALONE,
-    again: bool = False,
+    job: str | None = None,
 ) -> dict[str, Any]:
     """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
 
-    With `again` a run that was started in it with the same recipe and data is resumed.
+    A run that the same `job` has begun in it, with the same recipe and data, is resumed: a launcher starts it again.
     """
     recipe = complete(recipe, registry)
     load_dataset(data)  # so that a wrong folder leaves no run behind
     with contextlib.ExitStack() as held:
-        recipe = world.first(lambda: _take(recipe, data, out, held, again))
+        recipe = world.first(lambda: _take(recipe, data, out, held, job))
         try:
             return _walk(recipe, data, out, registry, device, monitor, world)
         except (SettingsError, DataError, PluginError, DivergedError):
             if world.rank == 0 and not (out / LAST).exists():  # nothing was learned: it is free for a corrected try
-                for name in (RECIPE, DATA, HISTORY, ".lock"):
+                for name in (RECIPE, DATA, HISTORY, JOB, ".lock"):
                     (out / name).unlink(missing_ok=True)
             raise
 
 
-def _take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, again: bool) -> Recipe:
+def _take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job: str | None) -> Recipe:
     """Make the run's folder, as long as `held` is. The recipe as `resume` will read it."""
     text, folder = tomli_w.dumps(recipe.to_table()), str(data.resolve())
     with out_of_space(out):
         out.mkdir(parents=True, exist_ok=True)
     held.enter_context(alone_in(out))
-    if again:
+    if job is not None and (out / JOB).exists() and (out / JOB).read_text(encoding="utf-8") == job:
         _sweep(out)
         same = not (out / RECIPE).exists() or (out / RECIPE).read_text(encoding="utf-8") == text
         if same and (out / DATA).exists() and read_data(out)["folder"] == folder:
@@ -75,9 +76,11 @@ def _take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, aga
             return Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
     if (out / RECIPE).exists():
         raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
-    if any(path.name != ".lock" for path in out.iterdir()):
+    if any(path.name not in (".lock", JOB) for path in out.iterdir()):
         (out / ".lock").unlink()
         raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
+    if job is not None:
+        write_text(out / JOB, job)
     write_json(out / DATA, {"folder": folder})
     write_text(out / RECIPE, text)
     return Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
@@ -168,7 +171,7 @@ def _write_data(out: Path, corpus: Corpus, more: dict[str, Any]) -> None:
 
 def _check_same_data(corpus: Corpus, world: World) -> None:
     """DataError where another process has found other files, or other folds, under the same name."""
-    found = world.everyone((corpus.store.facts["fingerprint"], corpus.folds.sha256))
+    found = world.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
     others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
     if others:
         raise DataError(

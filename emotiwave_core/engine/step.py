@@ -1,6 +1,7 @@
 """One step of training: what it is made with, its forward pass as a module, and a watch over its loss."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -105,23 +106,40 @@ class LossWatch:
 
     def __init__(self, epoch: int, ids: Sequence[str]) -> None:
         self.epoch, self.ids = epoch, ids
-        self.unseen: tuple[Tensor, Tensor, NDArray[np.int64]] | None = None
+        self.unseen: _Seen | None = None
 
     def step(self, loss: Tensor, norm: Tensor, rows: NDArray[np.int64]) -> None:
         """The loss [] and the gradient's norm [] of a step over these samples of the store."""
         self.check()
-        self.unseen = loss.detach(), norm, rows
-        if not loss.is_cuda:
+        finite, ready = torch.isfinite(loss.detach()) & torch.isfinite(norm), None
+        if finite.is_cuda:  # brought over while the next step is on its way
+            finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            ready.record()
+        self.unseen = _Seen(loss.detach(), norm, finite, ready, rows)
+        if ready is None:
             self.check()
 
     def check(self) -> None:
         """DivergedError where a step that was not looked at was not finite."""
         if self.unseen is None:
             return
-        (loss, norm, rows), self.unseen = self.unseen, None
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        (loss, norm, finite, ready, rows), self.unseen = self.unseen, None
+        if ready is not None:
+            ready.synchronize()
+        if not bool(finite):
             ids = ", ".join(repr(self.ids[row]) for row in rows)
             raise DivergedError(
                 f"In epoch {self.epoch} the loss is {loss.item()} and its gradient's norm {norm.item()}, for the "
                 f"samples {ids}. Lower training.learning_rate, or look at these samples with `emotiwave data inspect`."
             )
+
+
+class _Seen(NamedTuple):
+    """A step that was not looked at yet."""
+
+    loss: Tensor
+    norm: Tensor
+    finite: Tensor  # [] bool, on the CPU once `ready`
+    ready: torch.cuda.Event | None
+    rows: NDArray[np.int64]

@@ -57,7 +57,10 @@ def train(
     model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
     objective.to(device)
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=all(weight.is_floating_point() for weight in model.parameters()),  # complex ones it does not take
     )
     average = moving_average(model, settings.ema) if settings.ema else None
     scored = model if average is None else cast(FusionModel, average.module)
