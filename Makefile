@@ -15,7 +15,7 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
-# What takes minutes: the built wheel in a fresh environment, and the whole check of a real package.
+# What takes minutes: the built wheel in a fresh environment, the whole check of a real package, processes that are killed.
 slow: $(READY)
 	$(BIN)/pytest -m slow
 

@@ -64,6 +64,7 @@ def wait_for(run: Path, epochs: int, process: "subprocess.Popen[bytes]") -> None
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_started_again(tiny: Path, tmp_path: Path) -> None:
     """SIGKILL of a rank costs what came after the last whole epoch; torchrun ends well, and one process speaks."""
     epochs = 40
