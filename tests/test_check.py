@@ -120,6 +120,7 @@ def test_a_part_that_kills_or_stalls_the_check_is_named_by_its_law(cli: Cli, for
     assert message in last["message"]
 
 
+@pytest.mark.slow
 def test_a_part_inside_a_part_is_made_for_the_check(cli: Cli) -> None:
     """A policy that holds another is checked with it, made anew each time, and keeps its laws."""
     answer = cli("check", 'scheduled:policy={name="bernoulli",p=0.5},end=1.0')
