@@ -61,6 +61,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """Where everything is kept that can be made again: EMOTIWAVE_CACHE, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("EMOTIWAVE_CACHE") or platformdirs.user_cache_dir("emotiwave"))
+
+
 @contextlib.contextmanager
 def out_of_space(path: Path) -> Iterator[None]:
     """Turn an OSError while writing `path` into a ResourceError that names it and the way out."""

@@ -69,8 +69,6 @@ class FusionModel(nn.Module):
         self.present_only = present_only
         self.features = dict(features)
         self.steps = steps or {}
-        self.register_buffer("progress", torch.zeros(()), persistent=False)
-        self.progress: Tensor
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -78,10 +76,13 @@ class FusionModel(nn.Module):
         return tuple(self.encoders)
 
     def forward(self, inputs: Tensors, masks: Tensors) -> Output:
-        """inputs {m: [B, T, F]}, masks {m: [B, T] bool} -> Output(logits [B, C], …). In training the policy drops."""
+        """inputs {m: [B, T, F]}, masks {m: [B, T] bool} -> Output(logits [B, C], …).
+
+        In training the policy drops, as it does in the first step; the engine lets it draw itself, and uses `answer`.
+        """
         masks = {m: masks[m] for m in self.encoders}
         if self.training:
-            masks = self.policy(masks, self.progress)
+            masks = self.policy(masks, torch.zeros(()))
         return self.answer(inputs, masks)
 
     def answer(self, inputs: Tensors, masks: Tensors) -> Output:

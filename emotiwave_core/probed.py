@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emotiwave_core.errors import ResourceError
-from emotiwave_core.files import write_json
+from emotiwave_core.files import cache_folder, write_json
 
 Task = tuple[str, str]  # kind (or "file") and name
 Stamp = list[int] | str | None  # size and time of change of a file, what is in a folder; None where nothing is
@@ -26,7 +26,7 @@ class Memory:
     def __init__(self, registries: list[Path]) -> None:
         where = [sys.version, sys.executable, *sys.path, *(str(path.resolve()) for path in registries)]
         name = hashlib.sha256(json.dumps(where).encode()).hexdigest()[:32]
-        self.path = _folder() / f"{name}.json"
+        self.path = cache_folder() / "parts" / f"{name}.json"
         self.watched = [*(path or "." for path in sys.path), *(str(path.resolve()) for path in registries)]
         self.answers: dict[str, list[dict[str, Any]]] = {}
         self.stamps: dict[str, Stamp] = {path: _stamp(path) for path in self.watched}
@@ -77,9 +77,3 @@ def _inside(folder: str) -> str:
             if not entry.name.startswith((".", "__pycache__")):
                 found.append((entry.name, entry.stat().st_mtime_ns if entry.name.endswith("-info") else 0))
     return hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()
-
-
-def _folder() -> Path:
-    import platformdirs
-
-    return Path(os.environ.get("EMOTIWAVE_CACHE") or platformdirs.user_cache_dir("emotiwave")) / "parts"

@@ -219,7 +219,7 @@ def test_both_passes_are_the_two_that_they_stand_for(fusion: Any, absent: str, s
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = 0.0
     model.policy = Halves(steps=steps)
-    left = model.policy(masks, model.progress)
+    left = model.policy(masks, torch.zeros(()))
     assert whole_modalities(masks, left) is not steps
     output, complete = model.forward_both(inputs, masks, left, not steps)
     plain = model(inputs, masks)

@@ -24,7 +24,7 @@ from hypothesis.extra import numpy as hnp
 from emotiwave_core.data.align import average, grouped
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.source import Options, fingerprint
-from emotiwave_core.data.store import Store, default_folder, open_store
+from emotiwave_core.data.store import Store, open_store
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.monitor import Monitor
 
@@ -269,7 +269,7 @@ def test_it_is_built_once_with_progress(dirty: Dataset) -> None:
     """The first opening counts and packs every video, the second does nothing; EMOTIWAVE_CACHE says where."""
     first, second = Recorder(), Recorder()
     store = open_store(dirty, Options(), monitor=first)
-    assert store.path.parent == default_folder() == Path(os.environ["EMOTIWAVE_CACHE"]) / "stores"
+    assert store.path.parent == Path(os.environ["EMOTIWAVE_CACHE"]) / "stores"
     assert {title: bar[1] == bar[0] > 0 for title, bar in first.bars.items()} == {
         f"{work} {name}": True for name in dirty.modalities for work in ("Counting", "Packing")
     }

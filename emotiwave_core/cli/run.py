@@ -188,10 +188,9 @@ def sample_folder() -> Path:
     from emotiwave_core import __version__
     from emotiwave_core.cli.console import Console
     from emotiwave_core.data.sample import EDITION, write_sample
-    from emotiwave_core.data.store import default_folder
-    from emotiwave_core.files import out_of_space
+    from emotiwave_core.files import cache_folder, out_of_space
 
-    folder = default_folder().parent / f"sample-{__version__}-{EDITION}"
+    folder = cache_folder() / f"sample-{__version__}-{EDITION}"
     console = Console()
     with out_of_space(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.packing import Packer
 from emotiwave_core.data.source import Options, fingerprint
 from emotiwave_core.errors import DataError, ResourceError
-from emotiwave_core.files import out_of_space, sha256_of, sync_folder, write_json
+from emotiwave_core.files import cache_folder, out_of_space, sha256_of, sync_folder, write_json
 from emotiwave_core.monitor import SILENT, Monitor
 
 FORMAT = 3
@@ -108,20 +108,13 @@ class Store:
         return slice(start, end)
 
 
-def default_folder() -> Path:
-    """Where stores are kept: EMOTIWAVE_CACHE, else the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("EMOTIWAVE_CACHE") or platformdirs.user_cache_dir("emotiwave")) / "stores"
-
-
 def open_store(dataset: Dataset, options: Options, folder: Path | None = None, monitor: Monitor = SILENT) -> Store:
     """The store of a data set with these options: opened where it is whole, else built.
 
     Raises DataError for a bad source, ResourceError where the cache folder cannot be written.
     """
     key = fingerprint(dataset, options)
-    folder = folder or default_folder()
+    folder = folder or cache_folder() / "stores"
     with out_of_space(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / key
