@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test slow bench docs format clean
+.PHONY: run test slow stress bench docs audit format clean
 
 run: $(READY)
 	$(BIN)/emotiwave run --encoder bilstm --fusion concat
@@ -19,14 +19,25 @@ test: $(READY)
 slow: $(READY)
 	$(BIN)/pytest -m slow
 
+# The long half of the battery of docs/reliability.md: kills, full disks, damaged files, two processes in one place.
+stress: $(READY)
+	$(BIN)/pytest -n auto -m stress
+
 # A table and a JSON of how fast all of it is, against named baselines in the same run:
 # make bench ARGS="--videos 3292 --device cuda --only epoch". `--help` says what else.
 bench: $(READY)
 	PYTHONPATH=benchmarks $(BIN)/python -m speed $(ARGS)
 
-# docs/reference.md, from the commands and parts themselves. The tests hold it against them.
+# docs/reference.md from the commands and parts themselves, docs/licences.md from the packages. The tests hold them to it.
 docs: $(READY)
 	$(BIN)/python docs/reference.py > docs/reference.md.part && mv docs/reference.md.part docs/reference.md
+	$(BIN)/python docs/licences.py > docs/licences.md.part && mv docs/licences.md.part docs/licences.md
+
+# Known holes in the pinned packages. It asks PyPI's advisories, so it is no part of the tests.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,13 +1,29 @@
 """What can go wrong, by exit code: each error is one sentence that names the place and the way out."""
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable
+
+LONGEST = 2000  # characters of a sentence: what a stranger's file holds may stand in it, and can be a megabyte
+MOST_CHOICES = 50
+
+_BREAK = re.compile(r"[ \t]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029][\s]*")
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
 
 
 class EmotiwaveError(Exception):
     """Base of all errors that a user can mend; `exit_code` is what the command line leaves with."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = _BREAK.sub(" ", super().__str__())  # so that no name in a file can say more than one line
+        third = LONGEST // 3
+        return text if len(text) <= LONGEST else f"{text[: 2 * third]} … {text[-third:]}"  # the way out is at the end
 
 
 class SettingsError(EmotiwaveError):
@@ -44,9 +60,23 @@ class PassedOver(UserWarning):
     """A plugin that the user named does not load, and everything else goes on without it."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory has run out: Python's, a GPU's, or that of torch on a CPU, which has no class for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return "DefaultCPUAllocator" in said or "ALLOC_FAILED" in said
+
+
 def choices(wrong: str, right: Iterable[str]) -> str:
     """The tail of an error about a wrong name: the nearest one, if any is near, and all of them."""
     names = sorted(right)
-    near = difflib.get_close_matches(wrong, names, n=1)
+    near = difflib.get_close_matches(wrong[:200], names, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Choose from: {', '.join(names) or 'nothing (none is there)'}."
+    more = ", …" if len(names) > MOST_CHOICES else ""
+    return f"{hint} Choose from: {', '.join(names[:MOST_CHOICES]) or 'nothing (none is there)'}{more}."
+
+
+def short(value: object) -> str:
+    """A value of a file or a flag in quotes, for an error: as long as a line or two, however long or deep it is."""
+    return _SHORT.repr(value)

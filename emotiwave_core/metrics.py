@@ -129,10 +129,11 @@ def weighted_accuracy(truth: NDArray[np.int64], found: NDArray[np.int64]) -> flo
 
 def confusion(truth: Decisions, decided: Decisions, classes: tuple[str, ...]) -> Any:
     """Single-label: [C, C] counts, a row for each true class. Multi-label: {emotion: [[TN, FP], [FN, TP]]}."""
-    from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
+    from sklearn.metrics import multilabel_confusion_matrix
 
-    if truth.ndim == 1:
-        return confusion_matrix(truth, decided, labels=list(range(len(classes)))).tolist()
+    if truth.ndim == 1:  # scikit-learn's warns of a single class
+        C = len(classes)
+        return np.bincount(truth * C + decided, minlength=C * C).reshape(C, C).tolist()
     matrices = multilabel_confusion_matrix(_indicator(truth), _indicator(decided))
     return {name: matrices[c].tolist() for c, name in enumerate(classes)}
 

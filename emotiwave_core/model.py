@@ -1,14 +1,16 @@
 """The model: standardised features -> encoders -> fusion -> head. The parts come from the registry."""
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core import returned
 from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fused, Fusion, Output, Tensors
-from emotiwave_core.masking import present_in, rows_to_encode
-from emotiwave_core.recipe import ModelSettings, Recipe
+from emotiwave_core.guard import check_glance, glance, staying, undisturbed
+from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
+from emotiwave_core.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.recipe import ModelSettings, Part, Recipe
 from emotiwave_core.registry import Registry
 
 CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
@@ -24,6 +26,11 @@ class Standardise(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_features))
         self.register_buffer("scale", torch.ones(in_features))
+
+    def fit(self, mean: Tensor, scale: Tensor) -> None:
+        """Take the statistics [F]. A constant feature has no mean: x - mean may be infinite, and NaN times its 0."""
+        self.mean.copy_(torch.where(scale > 0, mean, 0.0))
+        self.scale.copy_(scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., F] -> [..., F]."""
@@ -69,6 +76,8 @@ class FusionModel(nn.Module):
         self.present_only = present_only
         self.features = dict(features)
         self.steps = steps or {}
+        self.names: dict[nn.Module, str] = {}  # of the parts, in errors
+        self.plugins: list[tuple[str, str, type]] = []  # kind, name and class of the parts and of those inside them
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -90,6 +99,17 @@ class FusionModel(nn.Module):
         masks = {m: masks[m] for m in self.encoders}
         return self.fuse(self.encode(inputs, masks), present_in(masks))
 
+    def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
+        """What the policy leaves of masks {m: [B, T] bool}, and whether that is whole modalities only."""
+        who, before, written = self._who(self.policy), glance(), returned.versions(masks.values())
+        left = returned.check_left(who, masks, self.policy(masks, progress))
+        check_glance(before, who)
+        returned.check_unwritten(who, masks.values(), written)
+        whole = whole_modalities(masks, left)
+        if not whole:  # else each mask has been found to be empty or as it was
+            returned.check_only_clears(who, masks, left)
+        return left, whole
+
     def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
         """In training: what it says of what the policy left of the masks, and of all that there was.
 
@@ -110,9 +130,11 @@ class FusionModel(nn.Module):
         encoder, rows = self.encoders[modality], rows_to_encode(mask) if self.present_only else None
         if rows is not None:
             x, mask = x[rows.encoded], mask[rows.encoded]
-        one = encoder(*self.prepare(modality, x, mask))
-        if not isinstance(one, Encoded):
-            _wrong_type(encoder, one, "Encoded(states, pooled, mask)")
+        x, mask = self.prepare(modality, x, mask)
+        who, before, written = self._who(encoder), glance(), returned.versions([mask])
+        one = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
+        check_glance(before, who)
+        returned.check_unwritten(who, [mask], written)
         return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
 
     def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,9 +147,10 @@ class FusionModel(nn.Module):
     def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
         """encoded {m: Encoded}, present [B, M] bool -> Output."""
         seen = torch.ones_like(present) if self.absent == "zeros" else present
-        fused = self.fusion(encoded, seen)
-        if not isinstance(fused, Fused):
-            _wrong_type(self.fusion, fused, "Fused(vector)")
+        who, before = self._who(self.fusion), glance()
+        like = next(iter(encoded.values())).pooled
+        fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen), like, seen.shape[1])
+        check_glance(before, who)
         alone = None
         if self.training and self.unimodal:
             alone = torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
@@ -151,6 +174,9 @@ class FusionModel(nn.Module):
         first = {m: torch.zeros_like(inputs[m][:1, :steps]) for m in self.encoders}
         return self.encode(first, {m: x.new_zeros(x.shape[:2], dtype=torch.bool) for m, x in first.items()})
 
+    def _who(self, part: nn.Module) -> str:
+        return self.names.get(part) or f"The part {type(part).__name__}"
+
     def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings with every modality of a sample that has no step left replaced by an absent one."""
         absent = {m: _spread(_as_long(one, encoded[m]), len(left[m])) for m, one in self.encode_absent(inputs).items()}
@@ -163,10 +189,6 @@ class FusionModel(nn.Module):
         """x [B, T, F] with zeros up to the fixed number of steps, and a mask that says all of it is there."""
         x = nn.functional.pad(x, (0, 0, 0, max(self.steps.get(modality, 0) - x.shape[1], 0)))
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-
-
-def _wrong_type(part: nn.Module, given: object, due: str) -> None:
-    raise PluginError(f"{type(part).__name__} returns {type(given).__name__} where {due} is due.")
 
 
 def _spread(one: Encoded, count: int) -> Encoded:
@@ -197,15 +219,30 @@ def assemble(
         if "." in m or hasattr(nn.ModuleDict(), m):
             raise DataError(f"torch has no part of a model by the name '{m}'; name the modality otherwise.")
     encoders: dict[str, Encoder] = {
-        m: registry.make("encoder", recipe.encoder_of(m), width) for m, width in features.items()
+        m: _make(registry, "encoder", recipe.encoder_of(m), width) for m, width in features.items()
     }
-    for encoder in encoders.values():
-        if not isinstance(getattr(encoder, "out_features", None), int):
-            raise PluginError(f"{type(encoder).__name__} does not set self.out_features, the width of what it returns.")
-    fusion: Fusion = registry.make(
-        "fusion", recipe.fusion, {m: encoder.out_features for m, encoder in encoders.items()}
-    )
-    policy: DropoutPolicy = registry.make("dropout", recipe.dropout)
-    unimodal = recipe.objective.unimodal > 0
-    present_only = recipe.computing.present_only
-    return FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal, present_only)
+    widths = {m: _width(encoder) for m, encoder in encoders.items()}
+    fusion: Fusion = _make(registry, "fusion", recipe.fusion, widths)
+    _width(fusion)
+    policy: DropoutPolicy = _make(registry, "dropout", recipe.dropout)
+    unimodal, present_only = recipe.objective.unimodal > 0, recipe.computing.present_only
+    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal, present_only)
+    model.names = {encoder: f"The encoder '{recipe.encoder_of(m).name}'" for m, encoder in encoders.items()}
+    model.names |= {fusion: f"The fusion '{recipe.fusion.name}'", policy: f"The dropout '{recipe.dropout.name}'"}
+    known = [*(("encoder", recipe.encoder_of(m).name) for m in features), ("fusion", recipe.fusion.name)]
+    known += registry.names_in("dropout", recipe.dropout)
+    model.plugins = [(kind, name, registry.part(kind, name)) for kind, name in known]
+    return model
+
+
+def _make(registry: Registry, kind: str, part: Part, *arguments: Any) -> Any:
+    """A part, made without a trace in what all parts share: it draws its weights and no more."""
+    who = f"The {kind} '{part.name}'"
+    with staying(f"{who} fails at construction"), undisturbed(who, "when it is constructed", drawing="weights"):
+        return registry.make(kind, part, *arguments)
+
+
+def _width(part: Encoder | Fusion) -> int:
+    if not isinstance(getattr(part, "out_features", None), int):
+        raise PluginError(f"{type(part).__name__} does not set self.out_features, the width of what it returns.")
+    return part.out_features

@@ -16,39 +16,43 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_union_passthrough
 
-from emotiwave_core.errors import PluginError, SettingsError, choices
+from emotiwave_core.errors import PluginError, SettingsError, choices, short
 
 T = TypeVar("T")
 
 _FIELD = re.compile(r"^'(\w+)'")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+MOST = 1 << 20  # of a width, or a number of layers
+_LARGEST = 2**64 - 1  # the seed of a protocol; a larger number is nothing but damage
 
 
 def _strict(value: Any, kind: Any) -> Any:
     """Plain cattrs turns "no" into True and 3.9 into 3; here a value is of its type or refused."""
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST + 1:
+        raise ValueError(f"{short(value)} is too large a number")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise ValueError(f"{value!r} is not {_WORDS[kind]}")
+        raise ValueError(f"{short(value)} is not {_WORDS[kind]}")
     return value
 
 
 def _literal(value: Any, kind: Any) -> Any:
     allowed = get_args(kind)
     if not any(type(value) is type(choice) and value == choice for choice in allowed):
-        raise ValueError(f"{value!r} is not one of {', '.join(map(str, allowed))}")
+        raise ValueError(f"{short(value)} is not one of {', '.join(map(str, allowed))}")
     return value
 
 
 def _list(value: Any, kind: Any) -> Any:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{value!r} is not a list")
+        raise ValueError(f"{short(value)} is not a list")
     return [CONVERTER.structure(item, get_args(kind)[0]) for item in value]
 
 
 def _dict(value: Any, kind: Any) -> Any:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is not a table")
+        raise ValueError(f"{short(value)} is not a table")
     of = get_args(kind)[1]
     return {str(key): CONVERTER.structure(item, of) for key, item in value.items()}
 
@@ -83,7 +87,7 @@ def _settings(kind: Any) -> Any:
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{value!r} is not a table")
+            raise ValueError(f"{short(value)} is not a table")
         return read(value, kind)
 
     return hook
@@ -175,10 +179,15 @@ def check_options(given: Mapping[str, Any], options: Mapping[str, Option], sourc
 
 
 def positive(part: str, **values: float) -> None:
-    """SettingsError where one of the options of a part is below 1: `positive("bilstm", layers=layers)`."""
+    """SettingsError where one of the options of a part is not from 1 to a million: `positive("bilstm", layers=layers)`.
+
+    A model of a billion layers would take all memory before anyone could say that it is too large.
+    """
     for name, value in values.items():
         if not value >= 1:
             raise SettingsError(f"The option {name} of {part} must be at least 1, not {value}.")
+        if value > MOST:
+            raise SettingsError(f"The option {name} of {part} must be at most {MOST}, not {value}.")
 
 
 def fraction(part: str, **values: float) -> None:

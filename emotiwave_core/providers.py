@@ -16,6 +16,8 @@ import pluggy
 
 from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError, choices
+from emotiwave_core.files import is_file
+from emotiwave_core.guard import asked_to_end, in_words, loading, staying, undisturbed
 
 GROUP = "emotiwave"
 KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}
@@ -58,15 +60,16 @@ def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
     _check_hooks(module, origin)
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
+    failed = f"The hooks of {origin} fail"
     try:
-        manager.register(module)
-        for kind, hook in KINDS.items():
-            getattr(manager.hook, hook)(register=functools.partial(register, kind))
+        with staying(failed), undisturbed(f"The plugin {origin}", "in its hooks"):
+            manager.register(module)
+            for kind, hook in KINDS.items():
+                getattr(manager.hook, hook)(register=functools.partial(register, kind))
     except PluginError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"The hooks of {origin} fail: {reason}.") from error
+        raise PluginError(f"{failed}: {in_words(error)}.") from error
     return offered
 
 
@@ -118,13 +121,23 @@ def installed() -> Iterator[Provider]:
 
 
 def _loader(point: EntryPoint) -> Callable[[], ModuleType]:
-    return lambda: importlib.import_module(point.module)
+    def load() -> ModuleType:
+        owner = point.dist.name if point.dist else "unknown"
+        with loading(f"the plugin '{point.name}' of {owner}", point.module):
+            try:
+                return importlib.import_module(point.module)
+            except BaseException as error:
+                if asked_to_end(error) or isinstance(error, Exception | SystemExit):
+                    raise
+                raise ImportError(in_words(error)) from error  # whatever it is: it is the plugin's, and not our end
+
+    return load
 
 
 @functools.cache
 def load_file(label: str, path: Path) -> ModuleType:
     """The module in a file that the user named."""
-    if not path.is_file():
+    if not is_file(path):
         raise PluginError(f"The plugin '{label}' names {path}, which is not there.")
     spec = importlib.util.spec_from_file_location(f"emotiwave_local_{label}", path)
     if spec is None or spec.loader is None:
@@ -132,8 +145,11 @@ def load_file(label: str, path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        raise PluginError(f"{path} does not load: {type(error).__name__}: {error}.") from error
+        with loading(f"the plugin '{label}' ({path})", spec.name):
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        sys.modules.pop(spec.name, None)
+        if asked_to_end(error):
+            raise
+        raise PluginError(f"{path} does not load: {in_words(error)}.") from error
     return module

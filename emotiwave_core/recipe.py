@@ -2,7 +2,6 @@
 
 # ruff: noqa: RUF009  (`_setting` is a field, not a value that all recipes would share)
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,9 +9,11 @@ from typing import Any, Literal, cast
 import attrs
 from attrs import validators
 
-from emotiwave_core.errors import SettingsError
+from emotiwave_core.errors import SettingsError, short
+from emotiwave_core.files import read_toml, why
 from emotiwave_core.options import CONVERTER, is_policy, structure
 
+MOST = 10**9  # of anything that is counted: a product of two still fits 64 bits
 ALL = "*"  # the key of the encoder that every modality takes which is not named
 PerModality = int | dict[str, int]
 Align = Literal["none", "words"] | float
@@ -31,8 +32,11 @@ def _at_least(limit: float) -> Any:
 def _each_at_least_one(_: Any, field: Any, value: Any) -> None:
     """1 or more"""
     for number in value.values() if isinstance(value, dict) else [value]:
-        if number < 1:
-            raise ValueError(f"'{field.name}' must be 1 or more, not {number}")
+        if not 1 <= number <= MOST:
+            raise ValueError(f"'{field.name}' must be 1 or more, and at most {MOST}, not {number}")
+
+
+_counted = validators.and_(_at_least(1), validators.le(MOST))
 
 
 @attrs.frozen
@@ -57,7 +61,7 @@ class DataSettings:
     )
     rotation: int | None = _setting(None, "Which fold of a file with fold0, fold1, … is the test fold.")
     ratios: list[float] = _setting(lambda: [0.8, 0.1, 0.1], "Shares of train, valid and test of random folds.")
-    split_seed: int = _setting(42, "What random folds are drawn from.", _at_least(0))
+    split_seed: int = _setting(42, "What random folds are drawn from.", _at_least(0), validators.lt(2**32))
 
     @align.validator
     def _align(self, _: Any, value: Align) -> None:
@@ -76,7 +80,7 @@ class DataSettings:
     def _ratios(self, _: Any, value: list[float]) -> None:
         """three above 0 that sum to 1"""
         if len(value) != 3 or min(value) <= 0 or abs(sum(value) - 1) > 1e-6:
-            raise ValueError(f"'ratios' must be three positive numbers that sum to 1, not {value}")
+            raise ValueError(f"'ratios' must be three positive numbers that sum to 1, not {short(value)}")
 
 
 @attrs.frozen
@@ -87,7 +91,7 @@ class ModelSettings:
     absent: Literal["mask", "zeros"] = _setting(
         "mask", '"zeros": an absent modality is fed as zeros and taken for present, as most published code does.'
     )
-    head: int = _setting(128, "Hidden width of the head.", _at_least(1))
+    head: int = _setting(128, "Hidden width of the head.", _at_least(1), validators.le(2**20))
     head_dropout: float = _setting(0.3, "Dropout inside the head.", _at_least(0.0), validators.lt(1.0))
 
 
@@ -130,14 +134,14 @@ class ObjectiveSettings:
 class TrainingSettings:
     """How it is trained."""
 
-    epochs: int = _setting(40, "Epochs at most.", _at_least(1))
-    batch_size: int = _setting(16, "Samples in a step.", _at_least(1))
-    buckets: int = _setting(1, "Sort the samples of so many batches by length; 1: no sorting.", _at_least(1))
+    epochs: int = _setting(40, "Epochs at most.", _counted)
+    batch_size: int = _setting(16, "Samples in a step.", _counted)
+    buckets: int = _setting(1, "Sort the samples of so many batches by length; 1: no sorting.", _counted)
     learning_rate: float = _setting(1e-3, "Of AdamW; the highest of a schedule.", validators.gt(0.0))
     schedule: Literal["constant", "one-cycle"] = _setting("constant", "Of the learning rate.")
     weight_decay: float = _setting(1e-2, "Of AdamW.", _at_least(0.0))
     clip: float = _setting(1.0, "The largest norm of the gradient.", validators.gt(0.0))
-    patience: int = _setting(10, "Epochs without a better one after which it stops.", _at_least(1))
+    patience: int = _setting(10, "Epochs without a better one after which it stops.", _counted)
     select: str = _setting(
         "mean", 'The validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration.'
     )
@@ -153,6 +157,7 @@ class ComputingSettings:
 
     present_only: bool = _setting(True, "Samples that lack a modality pass its encoder as one (on a CPU).")
     keep_on_device: bool = _setting(True, "Keep the data in the GPU's memory where half of what is free holds them.")
+    auto_batch: bool = _setting(False, "Where memory runs out, compute a batch in smaller pieces; it stays a batch.")
     deterministic: bool = _setting(False, "Only algorithms that give the same bits every time; slower on a GPU.")
 
 
@@ -200,9 +205,9 @@ class Recipe:
 def read_recipe(path: Path) -> dict[str, Any]:
     """The table of a recipe file. SettingsError where it is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path} is not a readable TOML file: {error}.") from error
+        return read_toml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {why(error)}.") from error
 
 
 def part_table(part: Part) -> dict[str, Any]:
@@ -214,7 +219,7 @@ def as_part(value: Any) -> Part:
     """A part from its name or its table; ValueError where it is neither."""
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-        raise ValueError(f"{value!r} is not the name of a part, nor a table with a 'name'")
+        raise ValueError(f"{short(value)} is not the name of a part, nor a table with a 'name'")
     return Part(table["name"], {key: option for key, option in table.items() if key != "name"})
 
 
@@ -222,15 +227,15 @@ def _encoders(value: Any, _: Any) -> dict[str, Part]:
     if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
         return {ALL: as_part(value)}
     if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"{value!r} is neither an encoder's name nor a table of one for each modality")
+        raise ValueError(f"{short(value)} is neither an encoder's name nor a table of one for each modality")
     return {name: as_part(part) for name, part in value.items()}
 
 
 def _align(value: Any, _: Any) -> Align:
-    if value in ("none", "words"):
+    if isinstance(value, str) and value in ("none", "words"):
         return cast(Align, value)
     if isinstance(value, str | bool):
-        raise ValueError(f"{value!r} is neither none, words nor a number of steps a second")
+        raise ValueError(f"{short(value)} is neither none, words nor a number of steps a second")
     return CONVERTER.structure(value, float)
 
 

@@ -1,7 +1,8 @@
 """(kind, name) -> part. Entry points say what is installed, hooks offer it, registry.toml says what a name means."""
 
 import copy
-import tomllib
+import os
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
+from emotiwave_core.errors import EmotiwaveError, PassedOver, PluginError, ResourceError, SettingsError, choices, short
+from emotiwave_core.files import read_toml, why
 from emotiwave_core.options import check_options, holds_policies, signature_options
 from emotiwave_core.providers import (
     KINDS,
@@ -158,9 +160,13 @@ class Registry:
         options = self.arguments(kind, of, made.options)
         try:
             return of(*arguments, **options)
-        except SettingsError:
+        except EmotiwaveError:
             raise
         except Exception as error:
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # as torch says it
+                raise ResourceError(
+                    f"There is not the memory for the {kind} '{part.name}' with {short(made.options)}; make it smaller."
+                ) from error
             raise PluginError(
                 f"The {kind} '{part.name}' fails at construction with {made.options}: {type(error).__name__}: {error}"
             ) from error
@@ -207,18 +213,37 @@ def layers(extra: Path | None) -> list[Path]:
     base = next(path for path in (package / OVERLAY, package.parent / OVERLAY) if path.is_file())
     here = Path.cwd() / OVERLAY
     layers = [base]
-    if here.is_file() and here.resolve() != base:
-        layers.append(here)
+    named = extra is not None and extra.absolute() == here
+    if here.is_file() and here.resolve() != base and not named:
+        if run := _run_around(here):
+            warnings.warn(
+                f"{here} is passed over: {run} is the folder of a run, which may be a stranger's, and plugins are code."
+                f" To use it all the same: --registry {shlex.quote(str(here))}.",
+                PassedOver,
+                stacklevel=1,  # it is said once, whoever asks
+            )
+        else:
+            layers.append(here)
     if extra is not None:
         layers.append(extra)
     return layers
 
 
+def _run_around(file: Path) -> Path | None:
+    """The run's folder that a file lies in, at whatever depth; None where it lies in none."""
+
+    def is_run(folder: Path) -> bool:
+        have = {name for name in ("model.json", "recipe.toml", "data.json") if os.path.lexists(folder / name)}
+        return "model.json" in have or have == {"recipe.toml", "data.json"}
+
+    return next((folder for folder in file.parents if is_run(folder)), None)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} is not a readable TOML file: {error}.") from error
+        table = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {why(error)}.") from error
     known = [*KINDS, WATCH, "recipe", "plugins", "disabled"]
     for key, value in table.items():
         if key not in known:

@@ -1,5 +1,6 @@
 """Plugins that watch a run rather than take part: a failing one is reported and costs nothing."""
 
+import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError
+from emotiwave_core.guard import PLUGINS, asked_to_end, in_words, undisturbed
 from emotiwave_core.monitor import SILENT, Monitor
 
 HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
@@ -45,27 +47,53 @@ class Watchers:
             "extra_metrics", truth=truth, decided=decided, probabilities=probabilities, classes=classes
         )
         for name, metrics in answers:
-            for metric, value in metrics.items() if isinstance(metrics, dict) else [("extra_metrics", metrics)]:
-                if isinstance(value, int | float | np.number) and math.isfinite(value):
-                    found[f"{name}.{metric}"] = float(value)
+            given = dict(metrics) if isinstance(metrics, dict) else {"extra_metrics": metrics}
+            for metric, value in given.items():
+                if (number := _number(value)) is not None:
+                    found[f"{name}.{metric}"] = number
                 else:
-                    self.monitor.say(f"The watcher '{name}' gives {value!r} for {metric}, not a finite number.")
+                    self.monitor.say(f"The watcher '{name}' gives {_shown(value)} for {metric}, not a finite number.")
         return found
 
     def _call(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """What each watcher answers. It is given copies, and leaves what all share as it is."""
         answers = []
         for name, manager in self.managers.items():
+            who = f"The watcher '{name}'"
             try:
-                answers += [(name, answer) for answer in getattr(manager.hook, hook)(**arguments)]
-            except Exception as error:  # a watcher may raise anything, and the run goes on
-                self.monitor.say(f"The watcher '{name}' failed in {hook}: {type(error).__name__}: {error}")
+                with undisturbed(who, f"in {hook}", drawing="anything"):
+                    answers += [(name, answer) for answer in getattr(manager.hook, hook)(**copy.deepcopy(arguments))]
+            except BaseException as error:  # a watcher may raise anything, and the run goes on
+                if asked_to_end(error):
+                    raise
+                self.monitor.say(f"{who} failed in {hook}: {in_words(error)}")
         return answers
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, as Python has it; None for all else."""
+    if not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an int may be of any size
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    """The beginning of what a watcher gave, on one line."""
+    try:
+        return " ".join(repr(value).split())[:80]
+    except Exception:  # its repr is the watcher's own code
+        return f"a {type(value).__name__}"
 
 
 NOBODY = Watchers({})
 
 
 def _manager(name: str, module: ModuleType) -> pluggy.PluginManager:
+    PLUGINS.add(module.__name__.partition(".")[0])
     manager = pluggy.PluginManager("emotiwave")
     manager.add_hookspecs(hookspecs)
     try:

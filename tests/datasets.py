@@ -34,8 +34,11 @@ def write_csd(
     return path
 
 
-def write_dataset(folder: Path, videos: int = 24, seed: int = 0, missing: bool = True) -> Path:
-    """A learnable data set: two segments a video, six emotions, each modality shows the emotion with noise."""
+def write_dataset(folder: Path, videos: int = 24, seed: int = 0, missing: bool = True, dense: int = 1) -> Path:
+    """A learnable data set: two segments a video, six emotions, each modality shows the emotion with noise.
+
+    A segment has 4, 10 and 6 steps, times `dense`.
+    """
     random = np.random.default_rng(seed)
     shown = {name: random.normal(size=(6, width)) for name, width in WIDTHS.items()}
     entries: dict[str, dict[str, Entry]] = {name: {} for name in [*WIDTHS, "labels"]}
@@ -45,7 +48,7 @@ def write_dataset(folder: Path, videos: int = 24, seed: int = 0, missing: bool =
         labels = np.zeros((2, 7), dtype=np.float32)
         labels[[0, 1], [1 + emotions[0], 1 + emotions[1]]] = [1.0, 2.0]
         entries["labels"][video] = (labels, [[0.0, 2.0], [2.0, 4.0]])
-        for rate, (name, width) in zip((2, 5, 3), WIDTHS.items(), strict=True):
+        for rate, (name, width) in zip((2 * dense, 5 * dense, 3 * dense), WIDTHS.items(), strict=True):
             if missing and number % 8 == 3 and name == list(WIDTHS)[number // 8 % 3]:
                 continue
             start = np.arange(0, 4, 1 / rate)

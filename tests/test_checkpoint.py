@@ -15,7 +15,7 @@ from training import REGISTRY, evaluate, resume, small, start
 from emotiwave_core.data.batch import batches
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.engine.checkpoint import ABOUT, LAST, WEIGHTS, load_model, read_about, save_model
-from emotiwave_core.engine.run import RECIPE
+from emotiwave_core.engine.folder import RECIPE
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.files import sha256_of
 from emotiwave_core.interfaces import Tensors
@@ -42,7 +42,7 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
             save_model(run, model, about)
 
         patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        patch.setattr("emotiwave_core.engine.train.save_model", keep_model)
+        patch.setattr("emotiwave_core.engine.keeper.save_model", keep_model)
         start(RECIPE_OF_TEST, tiny, folder / "run")
     return folder / "run", models[-1]
 

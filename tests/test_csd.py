@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from datasets import write_csd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from emotiwave_core.data.chunks import rows_of
 from emotiwave_core.data.csd import CsdFile, split_key
 from emotiwave_core.errors import DataError
 
@@ -65,6 +67,26 @@ def test_float64_beyond_float32_is_infinite(tmp_path: Path) -> None:
     path = one_video(tmp_path, lambda group, name: group.create_dataset(name, data=np.full((5, 3), -1e300)))
     with CsdFile(path) as file:
         assert (file.read("v").features == -np.inf).all()
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 3), slice(16, 17), slice(15, 33), slice(40, 41), slice(9, 9)])
+@pytest.mark.parametrize("kind", ["f4", ">f8", "i2", "S5"])
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"shuffle": True}, {"fletcher32": True}])
+def test_chunks_are_unpacked_as_h5py_unpacks_them(tmp_path: Path, rows: slice, kind: str, options: Any) -> None:
+    """Some rows of what is kept in chunks, which do not divide the shape, are what h5py reads."""
+    table = np.random.default_rng(0).integers(0, 99, size=(41, 7)).astype(kind)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=table, chunks=(16, 3), **options)
+        np.testing.assert_array_equal(rows_of(file["x"], rows), file["x"][rows])
+
+
+def test_an_entry_may_stand_under_two_names(tmp_path: Path) -> None:
+    """One entry that is linked twice within the file is two ids: its data are no others' data."""
+    path = write_csd(tmp_path / "a.csd", {"v": (FEATURES, INTERVALS)})
+    with h5py.File(path, "a") as file:
+        file["anything/data/w"] = file["anything/data/v"]
+    with CsdFile(path) as file:
+        np.testing.assert_array_equal(file.read("w").features, file.read("v").features)
 
 
 @pytest.mark.parametrize("width", [2, 5, 31])
@@ -127,6 +149,23 @@ def test_metadata_are_json_or_plain(tmp_path: Path, stored: object, expected: ob
         json.dumps(file.metadata, ensure_ascii=False, allow_nan=False).encode()
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_metadata_of_a_repacked_file_are_read(tmp_path: Path, fixed: bool) -> None:
+    """Metadata that `h5repack` has packed are read as others are."""
+    path = write_csd(tmp_path / "a.csd", {"v": (FEATURES, INTERVALS)})
+    text, kind = b'["x", "y", "z"]', "S15" if fixed else h5py.string_dtype("ascii")
+    with h5py.File(path, "a") as file:
+        file["anything/metadata"].create_dataset(
+            "dimension names",
+            data=np.array([text], dtype="S15" if fixed else object),
+            dtype=kind,
+            chunks=(1,),
+            compression="gzip",
+        )
+    with CsdFile(path) as file:
+        assert file.dimension_names == ["x", "y", "z"]
+
+
 def test_odd_metadata_are_left_out(tmp_path: Path) -> None:
     """Groups, numbers, references, lists and texts beyond a megabyte are no metadata."""
     path = write_csd(tmp_path / "a.csd", {"v": (FEATURES, INTERVALS)}, ["x", "y", "z"])
@@ -179,14 +218,14 @@ def _text(group: h5py.Group, name: str) -> None:
         (lambda g, n: g.create_dataset(n, data=1.0), r"shape \(\)"),
         (lambda g, n: g.create_dataset(n, data=h5py.Empty("f4")), "shape None"),
         (lambda g, n: g.create_dataset(n, data=FEATURES[:, :0]), "no column"),
-        (lambda g, n: g.create_dataset(n, data=FEATURES > 1), "type bool"),
-        (lambda g, n: g.create_dataset(n, data=FEATURES + 1j), "type complex"),
+        (lambda g, n: g.create_dataset(n, data=FEATURES > 1), "type names or truth values"),
+        (lambda g, n: g.create_dataset(n, data=FEATURES + 1j), "type comp"),
         (lambda g, n: g.create_dataset(n, (5, 3), dtype=[("a", "f4")]), "only numbers and byte strings"),
-        (lambda g, n: g.create_dataset(n, (5, 3), dtype=h5py.ref_dtype), "type object"),
-        (lambda g, n: g.create_dataset(n, (5, 3), dtype=h5py.vlen_dtype("f4")), "type object"),
+        (lambda g, n: g.create_dataset(n, (5, 3), dtype=h5py.ref_dtype), "type references"),
+        (lambda g, n: g.create_dataset(n, (5, 3), dtype=h5py.vlen_dtype("f4")), "type lists"),
         (_text, "type object"),
         (_opaque, "only numbers and byte strings"),
-        (_time, "TypeTimeID"),
+        (_time, "type times"),
         (lambda g, n: g.create_group(n), "not a data set"),
         (lambda g, n: None, "has no"),
         (lambda g, n: g.create_dataset(n, data=FEATURES, compression="lzf"), "filter other than gzip"),

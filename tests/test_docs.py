@@ -63,7 +63,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     Path("registry.toml").write_text("\n".join(lines))
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
     assert _exit_code(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
-    assert "epoch 2: loss" in capfd.readouterr().out
+    assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
     scores = json.loads(Path("run/scores.json").read_text())
     assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
 
@@ -130,3 +130,13 @@ def test_the_reference_is_up_to_date() -> None:
     command = [sys.executable, str(ROOT / "docs" / "reference.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == text_of("docs/reference.md"), "run `make docs`"
+
+
+def test_the_licences_are_those_of_the_packages() -> None:
+    """docs/licences.md is what `make docs` writes, knows every licence, and none that its users must pass on."""
+    command = [sys.executable, str(ROOT / "docs" / "licences.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == text_of("docs/licences.md"), "run `make docs`"
+    licences = [line.split(" | ")[2] for line in done.stdout.splitlines()[10:]]
+    assert len(licences) > 50
+    assert not [one for one in licences if "GPL" in one or one == "unknown"]

@@ -20,7 +20,8 @@ from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.feed import open_feed
 from emotiwave_core.engine.checkpoint import ABOUT, load_model
 from emotiwave_core.engine.evaluate import predict, score_all
-from emotiwave_core.engine.run import DATA, PREDICTIONS, SCORES
+from emotiwave_core.engine.folder import DATA
+from emotiwave_core.engine.run import PREDICTIONS, SCORES
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.intervals import macro_f1_interval
 from emotiwave_core.masking import keep
@@ -325,7 +326,7 @@ def test_data_of_other_emotions_is_refused(run: Path, tmp_path: Path, old: str, 
 def test_a_run_whose_data_is_not_known_is_one_sentence(run: Path, damage: str) -> None:
     """Where data.json is damaged, the error names it and the way out."""
     (run / DATA).write_text(damage)
-    with pytest.raises(DataError, match=r"data\.json is missing or damaged.*--data"):
+    with pytest.raises(DataError, match=r"data\.json is damaged.*--data"):
         evaluate(run)
 
 

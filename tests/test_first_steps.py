@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emotiwave_core.cli import _exit_code
-from emotiwave_core.engine import train
+from emotiwave_core.engine import keeper
 
 ENCODER = """
 from torch import Tensor, nn
@@ -102,7 +102,7 @@ def test_the_test_fold_of_an_unfinished_run_is_not_read(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "append_history", stopped)
+        patch.setattr(keeper, "append_history", stopped)
         assert run(ENCODER)[0] == 130
     assert _exit_code(["evaluate", "there"]) == 2
     assert "emotiwave run --resume there" in capfd.readouterr().err

@@ -112,11 +112,11 @@ def test_two_processes_are_one(
 
 
 def test_only_the_first_process_writes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
-    """Rank 0 writes the run, and builds the store once; of both rank 1 opens nothing to write but the store's lock."""
+    """Rank 0 writes the run, and builds the store once; rank 1 opens nothing to write, not even the store's lock."""
     folder, found = pair
     for name in [*RECIPES, "noisy"]:
         written = {Path(path).suffix for path in found[1][name]["written"] if Path(path).is_relative_to(folder)}
-        assert written == {".lock", ""}  # and asks for the folder of the stores
+        assert not written
         assert {path.name for path in (folder / name).iterdir()} > {"model.json", "last.safetensors", "scores.json"}
         assert found[1][name]["mean"] == found[0][name]["mean"]
     arrays = [path for job in found[0].values() if "written" in job for path in job["written"] if "arrays." in path]

@@ -15,8 +15,8 @@ from training import CPU, REGISTRY, small
 from emotiwave_core.cli import emotiwave, processes
 from emotiwave_core.cli.processes import advice
 from emotiwave_core.engine import parallel, run
+from emotiwave_core.engine.folder import RECIPE
 from emotiwave_core.engine.history import read_history
-from emotiwave_core.engine.run import RECIPE
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.monitor import SILENT
 
@@ -35,8 +35,8 @@ def start_again(tiny: Path, out: Path, **tables: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "point",
     [
-        ("emotiwave_core.engine.run.write_text", 2, False),
-        ("emotiwave_core.engine.train.save_last", 2, True),
+        ("emotiwave_core.engine.folder.write_text", 2, False),
+        ("emotiwave_core.engine.keeper.save_last", 2, True),
         ("emotiwave_core.engine.run.write_predictions", 1, False),
     ],
     ids=["before the recipe", "after an epoch", "while scoring"],
@@ -46,14 +46,14 @@ def test_the_same_command_takes_a_run_up_again(tiny: Path, tmp_path: Path, point
     start_again(tiny, tmp_path / "whole")
     with killed_at(*point):
         start_again(tiny, tmp_path / "killed")
-    (tmp_path / "killed" / ".model.json.x1.part").write_text("torn")
+    (tmp_path / "killed" / ".recipe.toml.x1y2z3_4.part").write_text("torn")
     start_again(tiny, tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
 def test_another_run_is_not_taken_up(tiny: Path, tmp_path: Path) -> None:
     """A run of another recipe, other data or another job, and other files, are refused and left as they are."""
-    with killed_at("emotiwave_core.engine.train.save_last", 1, after=True):
+    with killed_at("emotiwave_core.engine.keeper.save_last", 1, after=True):
         start_again(tiny, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(SettingsError, match="holds a run already"):

@@ -392,10 +392,10 @@ def put(*path: Any, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("protocol", "change", "message"),
     [
-        ("noise", lambda _: "{", "cannot be used: it is not JSON."),
-        ("noise", lambda _: "", "cannot be used: it is not JSON."),
-        ("noise", lambda _: b"P\x00\x01\xff\x00", "cannot be used: it is not JSON."),
-        ("noise", lambda _: b"\x89HDF\r\n", "cannot be used: it is not JSON."),
+        ("noise", lambda _: "{", "cannot be used: it is not JSON: "),
+        ("noise", lambda _: "", "cannot be used: it is not JSON: "),
+        ("noise", lambda _: b"P\x00\x01\xff\x00", "cannot be used: it is not UTF-8 text."),
+        ("noise", lambda _: b"\x89HDF\r\n", "cannot be used: it is not UTF-8 text."),
         ("noise", lambda _: '{"format": 1, "a": {"b": 1, "c": 2, "b": 3}}', "it has the key 'b' twice"),
         ("noise", lambda _: "[" * 100_000, "nested too deeply"),
         ("noise", lambda _: "[1]", "is not a table"),
@@ -413,7 +413,7 @@ def put(*path: Any, value: Any) -> Any:
         ("noise", put("levels", value=[0.0]), "its levels are not 0 and up to 35 more"),
         ("noise", put("levels", value=[0.5, 1.0]), "its levels are not 0"),
         ("noise", put("levels", value=[0.0, 2.0, 1.0]), "its levels do not rise"),
-        ("noise", put("levels", value=[0.0, float("nan")]), "nan is not a number"),
+        ("noise", put("levels", value=[0.0, float("nan")]), "it holds NaN, which is no number of JSON"),
         ("noise", put("levels", value=[0.0, 10**400]), "too large"),
         ("noise", put("deviation", "text", 0, value=-1.0), "a deviation is below 0"),
         ("noise", put("deviation", "text", value=[1.0]), "knows 1 features of text, and the data have 5"),

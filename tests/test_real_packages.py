@@ -87,6 +87,7 @@ def crowd(environment: Environment, tmp_path_factory: pytest.TempPathFactory) ->
     return environment
 
 
+@pytest.mark.slow
 def test_from_an_idea_to_an_installed_plugin_and_back(environment: Environment, tmp_path: Path, tiny: Path) -> None:
     """The commands that `plugins new` prints work as printed; an uninstalled name is answered with what to do."""
     written = environment.command("emotiwave plugins new encoder convnet", tmp_path)

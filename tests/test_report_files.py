@@ -108,7 +108,7 @@ def test_damaged_file_is_one_sentence(tmp_path: Path, name: str, change: Callabl
     """A file that is not what a run writes is a DataError that names it and says that it is no JSON object."""
     run = write_run(tmp_path, each=2)
     (run / name).write_text(change((run / name).read_text()))
-    with pytest.raises(DataError, match=f"{name}.*(it is not JSON|it is no JSON object|recursion)"):
+    with pytest.raises(DataError, match=f"{name}.*(it is not JSON|it is no JSON object|nested too deeply)"):
         write_report(run)
 
 

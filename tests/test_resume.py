@@ -6,10 +6,6 @@ import json
 import os
 import pkgutil
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +18,12 @@ from torch import Tensor
 from training import edit_csd, resume, small, start
 
 from emotiwave_core.engine.checkpoint import ABOUT, LAST, WEIGHTS
+from emotiwave_core.engine.folder import RECIPE, alone_in
 from emotiwave_core.engine.history import HISTORY, read_history
-from emotiwave_core.engine.run import PREDICTIONS, RECIPE, SCORES, alone_in
+from emotiwave_core.engine.run import PREDICTIONS, SCORES
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.masking import keep
-from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_dropout.uniform import Uniform
 
 EPOCHS = 3
@@ -96,12 +92,12 @@ POINTS = {
     "in the middle of an epoch": ("emotiwave_dropout.uniform.Uniform.forward", 5, False),
     "in a step": ("torch.optim.AdamW.step", 6, False),
     "in validation": ("emotiwave_core.engine.validate.tune_thresholds", 2, False),
-    "before the first model": ("emotiwave_core.engine.train.save_model", 1, False),
+    "before the first model": ("emotiwave_core.engine.keeper.save_model", 1, False),
     "between weights and description": ("emotiwave_core.engine.checkpoint.write_json", 2, False),
-    "between model and history": ("emotiwave_core.engine.train.append_history", 2, False),
-    "between history and last": ("emotiwave_core.engine.train.save_last", 2, False),
-    "after an epoch": ("emotiwave_core.engine.train.save_last", 2, True),
-    "after the last epoch": ("emotiwave_core.engine.train.save_last", EPOCHS, True),
+    "between model and history": ("emotiwave_core.engine.keeper.append_history", 2, False),
+    "between history and last": ("emotiwave_core.engine.keeper.save_last", 2, False),
+    "after an epoch": ("emotiwave_core.engine.keeper.save_last", 2, True),
+    "after the last epoch": ("emotiwave_core.engine.keeper.save_last", EPOCHS, True),
     "while scoring": ("emotiwave_core.engine.run.score_all", 1, False),
     "before the predictions": ("emotiwave_core.engine.run.write_predictions", 1, False),
     "after the predictions": ("emotiwave_core.engine.run.write_predictions", 1, True),
@@ -124,9 +120,9 @@ def test_a_killed_run_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole
 def test_a_run_killed_many_times_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     """Also when the resumed run is killed, and resumed, and killed."""
     run = tmp_path / "run"
-    with killed_at("emotiwave_core.engine.train.append_history", 1, after=True):
+    with killed_at("emotiwave_core.engine.keeper.append_history", 1, after=True):
         start(MULTI, tiny, run)
-    for name, call in (("emotiwave_core.engine.train.save_last", 2), ("emotiwave_core.engine.train.validate", 1)):
+    for name, call in (("emotiwave_core.engine.keeper.save_last", 2), ("emotiwave_core.engine.train.validate", 1)):
         with killed_at(name, call):
             resume(run)
     resume(run)
@@ -136,7 +132,7 @@ def test_a_run_killed_many_times_ends_as_one_that_was_not(tiny: Path, tmp_path: 
 def test_a_run_that_has_ended_can_be_resumed(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     """It is scored again and nothing else; what a kill left behind is taken away."""
     start(MULTI, tiny, tmp_path / "run")
-    (tmp_path / "run" / ".last.safetensors.x1.part").write_bytes(b"torn")
+    (tmp_path / "run" / ".last.safetensors.x1y2z3_4.part").write_bytes(b"torn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", None)
         resume(tmp_path / "run")
@@ -149,7 +145,7 @@ def test_early_stopping_survives_a_kill(tiny: Path, tmp_path: Path) -> None:
     start(recipe, tiny, tmp_path / "whole")
     epochs = len(read_history(tmp_path / "whole"))
     assert epochs < 40
-    with killed_at("emotiwave_core.engine.train.save_last", epochs, after=True):
+    with killed_at("emotiwave_core.engine.keeper.save_last", epochs, after=True):
         start(recipe, tiny, tmp_path / "killed")
     resume(tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
@@ -164,49 +160,16 @@ def test_a_part_may_draw_from_any_generator(tiny: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Uniform, "forward", forward)
     start(MULTI, tiny, tmp_path / "whole")
-    with killed_at("emotiwave_core.engine.train.save_last", 1, after=True):
+    with killed_at("emotiwave_core.engine.keeper.save_last", 1, after=True):
         start(MULTI, tiny, tmp_path / "killed")
     resume(tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
-def wait_for_epochs(run: Path, epochs: int, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the history has this many lines."""
-    history, end = run / HISTORY, time.monotonic() + 120
-    while not history.exists() or history.read_bytes().count(b"\n") < epochs:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < end, "the run does not come on"
-        time.sleep(0.01)
-
-
-def test_real_kills(tiny: Path, tmp_path: Path) -> None:
-    """A process killed with SIGKILL, resumed, and killed again ends with the same bits as one run of its recipe."""
-    run, command = tmp_path / "run", [sys.executable, "-m", "emotiwave_core.cli", "run", "--device", "cpu"]
-    settings = ["training.epochs=15", "training.patience=15", "encoder.hidden_size=4", "training.batch_size=8"]
-    first = ["--data", str(tiny), "--out", str(run), *(f"--set={setting}" for setting in settings)]
-    for arguments, epochs in ((first, 2), (["--resume", str(run)], 5)):
-        with subprocess.Popen(
-            [*command, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            try:
-                wait_for_epochs(run, epochs, process)
-            finally:
-                process.kill()
-        assert process.returncode == -signal.SIGKILL
-        assert not (run / SCORES).exists()
-    resume(run)
-    start(Recipe.from_table(read_recipe(run / RECIPE), "again"), tiny, tmp_path / "whole")
-    assert outcome(run) == outcome(tmp_path / "whole")
-
-
 def test_a_torn_line_of_history_is_trained_again(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     """A history cut in the middle of a line is as if that line were not there."""
     run = tmp_path / "run"
-    with killed_at("emotiwave_core.engine.train.save_last", 2):
+    with killed_at("emotiwave_core.engine.keeper.save_last", 2):
         start(MULTI, tiny, run)
     (run / HISTORY).write_bytes((run / HISTORY).read_bytes()[:-20])
     resume(run)
@@ -216,18 +179,20 @@ def test_a_torn_line_of_history_is_trained_again(tiny: Path, tmp_path: Path, who
 def test_a_full_disk_loses_no_epoch(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
 ) -> None:
-    """A disk that is full when the history grows is one sentence, and the run goes on from there when it is not."""
-    run, opened = tmp_path / "run", Path.open
+    """A disk that is full when the history grows is one sentence, no line is torn, and the run goes on from there."""
+    run, fsync = tmp_path / "run", os.fsync
 
-    def full(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if path.name == HISTORY and mode == "a" and path.read_bytes().count(b"\n") == 1:
+    def full(handle: int) -> None:
+        if (run / HISTORY).exists() and (run / HISTORY).read_bytes().count(b"\n") == 2:
             raise OSError(28, "No space left on device")
-        return opened(path, mode, *arguments, **options)
+        fsync(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
+        patch.setattr("emotiwave_core.engine.history.os.fsync", full)
         with pytest.raises(ResourceError, match="No space left"):
             start(MULTI, tiny, run)
+    assert (run / HISTORY).read_bytes().count(b"\n") == 1
+    assert (run / HISTORY).read_bytes().endswith(b"}\n")
     resume(run)
     assert outcome(run) == whole
 
@@ -236,7 +201,7 @@ def test_data_that_changed_is_refused(tmp_path: Path) -> None:
     """A run does not go on with other data than it was started with."""
     (tmp_path / "data").mkdir()
     write_dataset(tmp_path / "data")
-    with killed_at("emotiwave_core.engine.train.save_last", 1, after=True):
+    with killed_at("emotiwave_core.engine.keeper.save_last", 1, after=True):
         start(MULTI, tmp_path / "data", tmp_path / "run")
     edit_csd(tmp_path / "data" / "text.csd", lambda _, features: features + 1)
     with pytest.raises(DataError, match="have changed"):
@@ -245,7 +210,7 @@ def test_data_that_changed_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_last_is_one_sentence(tiny: Path, tmp_path: Path) -> None:
     """A last epoch that cannot be read is named with its file."""
-    with killed_at("emotiwave_core.engine.train.save_last", 1, after=True):
+    with killed_at("emotiwave_core.engine.keeper.save_last", 1, after=True):
         start(MULTI, tiny, tmp_path / "run")
     whole = (tmp_path / "run" / LAST).read_bytes()
     for damaged in (whole[:-7], whole[: len(whole) // 2], b"", whole.replace(b'"state"', b'"STATE"')):
@@ -262,7 +227,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_is_not_started_over(tiny: Path, tmp_path: Path) -> None:
     """A folder that holds a run, or in which one is at work, is refused and left as it is."""
-    with killed_at("emotiwave_core.engine.train.save_last", 1, after=True):
+    with killed_at("emotiwave_core.engine.keeper.save_last", 1, after=True):
         start(MULTI, tiny, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(SettingsError, match="holds a run already"):

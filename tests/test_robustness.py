@@ -15,8 +15,8 @@ from torch.nn import functional
 from training import small, start
 
 from emotiwave_core.engine.checkpoint import LAST, WEIGHTS, read_about, read_tensors
+from emotiwave_core.engine.folder import RECIPE
 from emotiwave_core.engine.optimise import moving_average
-from emotiwave_core.engine.run import RECIPE
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
 from emotiwave_core.masking import present_in, whole_modalities

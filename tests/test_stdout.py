@@ -57,8 +57,8 @@ def test_a_full_disk_behind_stdout_is_said(command: str, unbuffered: bool) -> No
     [
         (errno.ENOSPC, "free some space or choose another folder.", "writable"),
         (errno.EDQUOT, "free some space or choose another folder.", "writable"),
-        (errno.EACCES, "make the folder writable, or use a copy of it or another folder.", "space"),
-        (errno.EROFS, "make the folder writable, or use a copy of it or another folder.", "space"),
+        (errno.EACCES, "make the folder writable, use a copy of it, or choose another folder.", "space"),
+        (errno.EROFS, "make the folder writable, use a copy of it, or choose another folder.", "space"),
         (errno.ENOENT, "lost; choose another folder.", "space"),
     ],
 )

@@ -17,6 +17,7 @@ import pytest
 import safetensors.numpy
 import torch
 from datasets import EMOTIONS, Entry, write_csd, write_dataset
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -359,6 +360,31 @@ def test_a_flipped_byte_is_noticed(dirty: Dataset, tmp_path: Path, name: str) ->
         assert path.read_bytes() == whole
 
 
+def test_a_source_that_changed_behind_its_size_and_time_is_found_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EMOTIWAVE_VERIFY=1 compares the SHA-256 of the sources: one that changed is named, and the store built anew."""
+    dataset, recorder = load_dataset(write_dataset(tmp_path)), Recorder()
+    before = open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"]
+    path = dataset.modalities["audio"]
+    with h5py.File(path) as file:
+        place = file["anything/data/v00/features"].id.get_offset()
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[place + 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    monkeypatch.setenv("EMOTIWAVE_VERIFY", "0")
+    assert open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"] == before
+    assert recorder.lines == []
+    monkeypatch.setenv("EMOTIWAVE_VERIFY", "1")
+    after = open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"]
+    assert {name for name in before if before[name] != after[name]} == {"audio.csd"}
+    assert len(recorder.lines) == 1
+    assert "audio.csd changed, though size and time did not: it is built anew" in recorder.lines[0]
+    assert open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"] == after
+    assert len(recorder.lines) == 1
+
+
 def _foreign(path: Path) -> None:
     facts = json.loads((path / "store.json").read_text())
     (path / "store.json").write_text(json.dumps(facts | {"fingerprint": "0" * 32}))
@@ -399,6 +425,16 @@ def test_a_store_of_other_data_under_this_name_is_not_taken(dirty: Dataset, tiny
     for file in mine.path.iterdir():
         file.write_bytes((other.path / file.name).read_bytes())
     assert open_store(dirty, Options(), tmp_path).ids == mine.ids
+
+
+def test_what_killed_builds_have_left_is_taken_away(dirty: Dataset, tmp_path: Path) -> None:
+    """Also of other stores, but not of one that somebody is building."""
+    for key in ("dead", "alive"):
+        (tmp_path / f"{key}.building-x").mkdir()
+        (tmp_path / f"{key}.building-x" / "arrays.safetensors").write_bytes(b"half")
+    with FileLock(tmp_path / "alive.lock"):
+        open_store(dirty, Options(), tmp_path)
+    assert [path.name for path in tmp_path.glob("*.building-*")] == ["alive.building-x"]
 
 
 def test_a_file_in_the_place_of_a_store_is_named(dirty: Dataset, tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from emotiwave_core.data import batch as batch_module
 from emotiwave_core.data.batch import epoch_order
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.store import Store
+from emotiwave_core.engine import keeper
 from emotiwave_core.engine import run as run_module
 from emotiwave_core.engine import train as train_module
 from emotiwave_core.engine.checkpoint import LAST, WEIGHTS, read_about, read_tensors
 from emotiwave_core.engine.device import find_device, seed_everything
+from emotiwave_core.engine.folder import RECIPE
 from emotiwave_core.engine.history import read_history
-from emotiwave_core.engine.run import RECIPE
 from emotiwave_core.engine.train import train
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
@@ -124,7 +125,7 @@ def test_the_optimiser_is_the_recipe_s(tiny: Path, tmp_path: Path, monkeypatch: 
     """AdamW over every parameter of the model, with the recipe's learning rate and weight decay."""
     kept: list[tuple[nn.Module, torch.optim.Optimizer]] = []
     monkeypatch.setattr(
-        train_module, "save_last", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
+        keeper, "save_last", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
     )
     start(small(training={"epochs": 1, "learning_rate": 0.02, "weight_decay": 0.3}), tiny, tmp_path / "run")
     [(model, optimiser)] = kept
@@ -163,7 +164,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     touched: set[int] = set()
     asked: list[str] = []
     padded, statistics = batch_module.padded, train_module.feature_statistics
-    rows, evaluate = Corpus.rows, run_module.evaluate
+    rows, opened = Corpus.rows, run_module.open_trained
     at_end: dict[str, Any] = {}
 
     def gathered(store: Store, modality: str, some: Any, *rest: Any) -> Any:
@@ -180,12 +181,12 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
 
     def evaluated(*arguments: Any, **options: Any) -> Any:
         at_end.update(touched=set(touched), asked=set(asked))
-        return evaluate(*arguments, **options)
+        return opened(*arguments, **options)
 
     monkeypatch.setattr(batch_module, "padded", gathered)
     monkeypatch.setattr(train_module, "feature_statistics", measured)
     monkeypatch.setattr(Corpus, "rows", asked_for)
-    monkeypatch.setattr(run_module, "evaluate", evaluated)
+    monkeypatch.setattr(run_module, "open_trained", evaluated)
     start(small(), tiny, tmp_path / "run")
     corpus = open_corpus(tiny, small().data)
     test = set(rows(corpus, "test").tolist())

@@ -7,9 +7,10 @@ import torch
 
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.engine.device import seed_everything
+from emotiwave_core.engine.folder import DATA
 from emotiwave_core.engine.run import build
 from emotiwave_core.engine.train import fit_statistics
-from emotiwave_core.engine.trained import DATA, Trained
+from emotiwave_core.engine.trained import Trained
 from emotiwave_core.files import write_json
 from emotiwave_core.objective import make_objective
 from emotiwave_core.recipe import Recipe

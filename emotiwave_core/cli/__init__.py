@@ -1,7 +1,9 @@
 """The command line: thin commands that parse, call and print. Each is imported when it is asked for."""
 
 import contextlib
+import faulthandler
 import importlib
+import io
 import os
 import signal
 import sys
@@ -13,7 +15,7 @@ from typing import Any, TextIO
 import click
 
 from emotiwave_core import __version__
-from emotiwave_core.errors import EmotiwaveError, PassedOver
+from emotiwave_core.errors import EmotiwaveError, PassedOver, is_out_of_memory
 
 # Every command with the first sentence of its help, which stands here so that `--help` need not import any of them.
 SECTIONS = {
@@ -29,6 +31,10 @@ SECTIONS = {
         "plugins": "List all parts: who provides each, and whether it works.",
     },
 }
+LESS = (
+    "Lower training.batch_size, data.max_steps or the width of the encoders; or let batches be computed in pieces by "
+    "--auto-batch (computing.auto_batch)."
+)
 FILES = {"recipes": "parts", "plugins": "parts"}  # a command that is not named here has a file of its name
 
 
@@ -88,13 +94,38 @@ def emotiwave(debug: bool) -> None:
 
 def main() -> None:
     """The program `emotiwave`: exit codes 0 ok, 1 internal, 2 usage, 3 data, 4 plugin, 5 resources, 6 diverged."""
+    _open_streams()
+    faulthandler.enable()  # should a library or a plugin crash the process, stderr says where
     sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _open_streams() -> None:
+    """See that there are the three streams, and that the last two take any text.
+
+    Where one is closed, the next file that is opened would get its number, and what a library prints with it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone
 
 
 def _exit_code(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     warnings.showwarning = _warn
     signal.signal(signal.SIGTERM, _terminate)
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return _failed("Error: The working folder has been removed: change to one that is there.", 2, debug)
     try:
         code = emotiwave(args=[argument for argument in arguments if argument != "--debug"], standalone_mode=False)
         sys.stdout.flush()
@@ -108,8 +139,6 @@ def _exit_code(arguments: list[str]) -> int:
         return 2
     except EmotiwaveError as error:
         return _failed(f"Error: {error}", error.exit_code, debug)
-    except MemoryError as error:
-        return _failed(f"Error: out of memory {error}; lower training.batch_size or data.max_steps.", 5, debug)
     except (ReaderLeft, BrokenPipeError):
         _close_stdout()
         return 0
@@ -119,9 +148,13 @@ def _exit_code(arguments: list[str]) -> int:
         if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
             _close_stdout()  # for what is written to a file goes through `files.out_of_space`
             return _failed(f"Error: Cannot write to stdout: {error.strerror}.", 5, debug)
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-            return _failed("Error: the device is out of memory; lower training.batch_size.", 5, debug)
+        if is_out_of_memory(error):
+            return _failed(f"Error: Out of memory ({_first_line(error)}). {LESS}", 5, debug)
         return _failed(f"Internal error: {type(error).__name__}: {error} (--debug shows where).", 1, debug)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _close_stdout() -> None:

@@ -1,6 +1,7 @@
 """What commands share: options under headings, folders as arguments, and JSON on stdout."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,5 +52,6 @@ json_option = option("--json", "as_json", is_flag=True, section="Other", help="J
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON on stdout, in ASCII where stdout knows no more."""
+    ascii_alone = "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
+    click.echo(json.dumps(value, indent=2, ensure_ascii=ascii_alone))

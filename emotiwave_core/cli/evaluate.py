@@ -70,26 +70,28 @@ def evaluate(
     from emotiwave_core.engine import run as engine
     from emotiwave_core.engine.device import find_device
     from emotiwave_core.engine.protocol import evaluate_protocol
+    from emotiwave_core.quiet import quiet
     from emotiwave_core.registry import load_registry
 
     own = data is None and fold == "test"
     registry, place, console = load_registry(registry_file), find_device(device), Console()
-    if protocol == CONFIGURATIONS:
-        found = engine.evaluate(run, registry, place, console, data=data, fold=fold, write=own)
-    else:
-        found = evaluate_protocol(
-            run,
-            protocol,
-            registry,
-            place,
-            console,
-            seed=seed or 0,
-            manifest=manifest,
-            against=against,
-            data=data,
-            fold=fold,
-            write=own,
-        )
+    with quiet():
+        if protocol == CONFIGURATIONS:
+            found = engine.evaluate(run, registry, place, console, data=data, fold=fold, write=own)
+        else:
+            found = evaluate_protocol(
+                run,
+                protocol,
+                registry,
+                place,
+                console,
+                seed=seed or 0,
+                manifest=manifest,
+                against=against,
+                data=data,
+                fold=fold,
+                write=own,
+            )
     if as_json:
         print_json(found)
     elif protocol == CONFIGURATIONS:

@@ -84,10 +84,12 @@ def explain(
     from emotiwave_core.engine.explain import explain as explain_run
     from emotiwave_core.engine.trained import open_trained
     from emotiwave_core.files import out_of_space
+    from emotiwave_core.quiet import quiet
     from emotiwave_core.registry import load_registry
 
     monitor, place = Console(), find_device(device)
-    trained = open_trained(run, load_registry(registry_file), monitor, data=data, fold=fold)
+    with quiet():
+        trained = open_trained(run, load_registry(registry_file), monitor, data=data, fold=fold)
     for note in trained.notes:
         monitor.say(f"Note: {note}")
     if sample is not None:
@@ -95,12 +97,16 @@ def explain(
     if picture is not None:
         with out_of_space(picture.parent):
             picture.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that it is not lost
-    explanation = explain_run(trained, trained.predict(place, monitor), value=value, empty=empty)
+    with quiet():
+        explanation = explain_run(trained, trained.predict(place, monitor), value=value, empty=empty)
+        about: dict[str, Any] = (
+            engine.about_fold(explanation, trained, place, monitor)
+            if sample is None
+            else engine.in_full(explanation, trained, 0, place, monitor)
+        )
     if sample is None:
-        about: dict[str, Any] = engine.about_fold(explanation, trained, place, monitor)
         print_json(about) if as_json else print_fold(about, shlex.join(_asked(run)))
         return
-    about = engine.in_full(explanation, trained, 0, place, monitor)
     if picture is not None:
         from emotiwave_core.report.moments import write_picture
 

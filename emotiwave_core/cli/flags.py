@@ -1,13 +1,14 @@
 """What a person types in a flag, as tables: `NAME:option=value,…` of a part, and a value as TOML has it."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-from emotiwave_core.errors import SettingsError
+from emotiwave_core.errors import SettingsError, short
+from emotiwave_core.files import parse_toml
 
-QUOTED = re.compile(r""" "[^"]*" | '[^']*' """, re.VERBOSE)
+SIGN = re.compile(r""" "[^"]*" | '[^']*' | . """, re.VERBOSE | re.DOTALL)
+BRACKETS = {"[": ("[]", 1), "]": ("[]", -1), "{": ("{}", 1), "}": ("{}", -1)}
 
 
 def parse_part(text: str) -> dict[str, Any]:
@@ -17,32 +18,37 @@ def parse_part(text: str) -> dict[str, Any]:
     for pair in filter(None, _pairs(rest)):
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"'{text}': options are written NAME:option=value,option=value.")
+            raise SettingsError(f"{short(text)}: options are written NAME:option=value,option=value.")
         table[key.strip()] = parse_value(value.strip())
     return table
 
 
 def _pairs(text: str) -> Iterator[str]:
     """The pieces between commas that stand in no bracket."""
-    pair = ""
-    for piece in text.split(","):
-        pair = f"{pair},{piece}" if pair else piece
-        bare = QUOTED.sub("", pair)  # brackets and commas in quotes are part of a text
-        whole = not ('"' in bare or "'" in bare)
-        if whole and all(bare.count(opened) == bare.count(closed) for opened, closed in ("[]", "{}")):
-            yield pair
-            pair = ""
-    yield pair
+    start, lone, open_ = 0, False, {"[]": 0, "{}": 0}
+    for found in SIGN.finditer(text):  # brackets and commas in quotes are part of a text
+        sign = found.group()
+        lone = lone or sign in ('"', "'")
+        if sign in BRACKETS:
+            kind, more = BRACKETS[sign]
+            open_[kind] += more
+        elif sign == "," and not lone and not any(open_.values()):
+            yield text[start : found.start()]
+            start = found.end()
+    yield text[start:]
 
 
 def parse_value(text: str) -> Any:
     """A value as TOML has it (5, 0.1, true, [1, 2]), else a text. SettingsError for a torn list or table."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+        table = parse_toml(f"value = {text}")
+        if len(table) > 1:
+            raise ValueError("it is more than a value")
+        return table["value"]
+    except ValueError as error:
         if text.startswith(("[", "{")):
             due = '["a", "b"] or {name = "a"}'
             raise SettingsError(
-                f"{text}: brackets must be closed, and texts inside them stand in quotes, as in {due}."
+                f"{short(text)}: brackets must be closed, and texts inside them stand in quotes, as in {due}."
             ) from error
         return text

@@ -45,12 +45,15 @@ def show(name: str, registry_file: Path | None) -> None:
 
     from emotiwave_core.cli.run import recipe_table
     from emotiwave_core.engine.run import complete
+    from emotiwave_core.quiet import quiet
     from emotiwave_core.recipe import Recipe
     from emotiwave_core.registry import load_registry
 
-    registry = load_registry(registry_file)
-    table, source = recipe_table(name, registry)
-    click.echo(tomli_w.dumps(complete(Recipe.from_table(table, source), registry).to_table()), nl=False)
+    with quiet():
+        registry = load_registry(registry_file)
+        table, source = recipe_table(name, registry)
+        recipe = complete(Recipe.from_table(table, source), registry)
+    click.echo(tomli_w.dumps(recipe.to_table()), nl=False)
 
 
 @click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave plugins --json")

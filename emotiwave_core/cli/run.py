@@ -45,6 +45,7 @@ Examples:
     "--precision", type=click.Choice(["fp32", "bf16"]), section="Computing", help="Short for --set training.precision."
 )
 @option("--deterministic", is_flag=True, section="Computing", help="Short for --set computing.deterministic=true.")
+@option("--auto-batch", is_flag=True, section="Computing", help="Short for --set computing.auto_batch=true.")
 @option("--out", type=FOLDER, section="Result", help="The run's folder.  [default: runs/RECIPE-N]")
 @option("--resume", type=EXISTING, section="Result", help="Continue the run in this folder.")
 @json_option
@@ -60,6 +61,7 @@ def run(
     device: str,
     precision: str | None,
     deterministic: bool,
+    auto_batch: bool,
     out: Path | None,
     resume: Path | None,
     as_json: bool,
@@ -76,13 +78,15 @@ def run(
     with joined(device) as processes:
         registry = load_registry(registry_file)
         if resume is not None:
-            if any((recipe, data, encoder, fusion, dropout, watch, settings, precision, deterministic, out)):
+            if any(
+                (recipe, data, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)
+            ):
                 raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
             work = lambda engine, *rest: engine.resume(resume, registry, *rest)  # noqa: E731
             return _carry_out(resume, as_json, work, device, processes)
         table, source = recipe_table(recipe or "default", registry)
-        if deterministic:
-            settings = (*settings, "computing.deterministic=true")
+        for name, given in {"deterministic": deterministic, "auto_batch": auto_batch}.items():
+            settings = (*settings, f"computing.{name}=true") if given else settings
         table = override(table, encoder, fusion, dropout, settings, precision)
         if watch:
             table["watch"] = [*table.get("watch", []), *watch]
@@ -101,19 +105,22 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
     from emotiwave_core.cli.console import Console, print_scores
     from emotiwave_core.engine import run as engine
     from emotiwave_core.engine.device import find_device
+    from emotiwave_core.engine.folder import RECIPE
     from emotiwave_core.engine.parallel import ALONE
     from emotiwave_core.monitor import SILENT
+    from emotiwave_core.quiet import quiet
 
     console = Console() if processes.speaks else SILENT
     if processes.world is not None and (note := advice()):
         console.say(note)
     try:
-        scores = work(engine, processes.device or find_device(device), console, processes.world or ALONE)
+        with quiet():
+            scores = work(engine, processes.device or find_device(device), console, processes.world or ALONE)
     except (KeyboardInterrupt, Terminated):
-        if (out / engine.RECIPE).exists():
+        if (out / RECIPE).exists():
             program = "emotiwave" if processes.world is None else "torchrun … -m emotiwave_core.cli"
             again = f"{program} run --resume {shlex.quote(str(out))}"
-            console.say(f"Nothing is lost before the last whole epoch. Continue with: {again}")
+            console.say(f"Continue with: {again}")
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -148,6 +155,8 @@ def override(
 ) -> dict[str, Any]:
     """Lay the flags over a recipe's table."""
     from emotiwave_core.cli.flags import parse_part, parse_value
+    from emotiwave_core.errors import short
+    from emotiwave_core.files import MOST_DEPTH
     from emotiwave_core.recipe import ALL
 
     if encoder:
@@ -157,7 +166,7 @@ def override(
             named = bool(equals) and ":" not in modality
             key = modality.strip() if named else ALL
             if key in encoders:
-                which = f"for {key}" if named else "for all other modalities"
+                which = f"for {short(key)}" if named else "for all other modalities"
                 raise click.UsageError(f"--encoder is given twice {which}; one modality's own is --encoder text=NAME.")
             encoders[key] = parse_part(part if named else text)
         table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
@@ -168,14 +177,16 @@ def override(
     for setting in (*settings, *([f"training.precision={precision}"] if precision else [])):
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise click.UsageError(f"--set takes KEY=VALUE, such as training.epochs=5, not '{setting}'.")
+            raise click.UsageError(f"--set takes KEY=VALUE, such as training.epochs=5, not {short(setting)}.")
         *path, last = key.strip().split(".")
+        if len(path) > MOST_DEPTH:
+            raise click.UsageError(f"--set: there is no value of the recipe by the name {short(key)}.")
         place = table
         for step in path:
             inner = place.get(step, {})
             place[step] = {"name": inner} if isinstance(inner, str) else inner
             if not isinstance(place[step], dict):
-                raise click.UsageError(f"--set {key}: '{step}' is a value, not a table.")
+                raise click.UsageError(f"--set {short(key)[1:-1]}: {short(step)} is a value, not a table.")
             place = place[step]
         place[last] = parse_value(value.strip())
     return table

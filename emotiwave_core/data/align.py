@@ -51,9 +51,14 @@ def grouped(intervals: NDArray[np.float64], rows: NDArray[np.intp], k: int) -> S
     return Steps(rows, last + 1 - first, np.stack([times[first, 0], times[last, 1]], axis=1))
 
 
+def _to_the_microsecond(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # what lies 1e302 s away is infinitely far
+        return np.round(times, 6)
+
+
 def rounded(intervals: NDArray[np.float64]) -> InTimeOrder:
     """Rows [S, 2] for `overlapping`: put right, to the microsecond, for 0.1 + 0.2 s is not 0.3 s, and sorted."""
-    return InTimeOrder(np.round(bounds(intervals), 6))
+    return InTimeOrder(_to_the_microsecond(bounds(intervals)))
 
 
 def overlapping(rows: InTimeOrder | NDArray[np.float64], times: NDArray[np.float64]) -> Steps:
@@ -63,7 +68,7 @@ def overlapping(rows: InTimeOrder | NDArray[np.float64], times: NDArray[np.float
     them once with `rounded` where they are asked for more than once.
     """
     rows = rows if isinstance(rows, InTimeOrder) else rounded(rows)
-    whole = np.round(bounds(times), 6)
+    whole = _to_the_microsecond(bounds(times))
     first, last = rows.near(*whole.T)
     counts = np.maximum(last - first, 0)
     part = np.cumsum(counts) // MOST_PAIRS
@@ -122,7 +127,7 @@ def _sums(values: NDArray[np.float32] | NDArray[np.bool_], steps: Steps) -> NDAr
 
 def grid(start: float, end: float, rate: float, most: int | None = None) -> NDArray[np.float64]:
     """Steps [T, 2] of 1 / rate seconds from start to end, `most` of them at most; the last one may be shorter."""
-    count = np.ceil(round((end - start) * rate, 6))  # 2 s at 10 a second are 20 steps, whatever the rounding
+    count = np.ceil(round((float(end) - float(start)) * rate, 6))  # 2 s at 10 a second are 20 steps, however rounded
     edges = start + np.arange(int(count if most is None else min(count, most)) + 1) / rate
     return np.stack([edges[:-1], np.minimum(edges[1:], end)], axis=1)
 
@@ -188,7 +193,7 @@ class Reference:
         entries {key: intervals [S, 2]}; found: each sample's number, its steps, and whether it has more of them, which
         were cut off: then what lies after the last one counts as neither.
         """
-        spans = np.round(bounds(end_to_end(entries)), 6)
+        spans = _to_the_microsecond(bounds(end_to_end(entries)))
         own, read = np.zeros((2, len(spans)), dtype=bool)
         steps_of = {row: (steps, more) for row, steps, more in found}
         for row, place, whole in places(entries, samples, rows, self.unit):
@@ -196,7 +201,7 @@ class Reference:
             self.own_entries |= whole
             start, end = (-np.inf, np.inf) if whole else samples.intervals[row]
             last = steps.times[:, 1].max() if more else np.inf
-            own[place] |= overlap(*spans[place].T, *np.round([start, min(end, last)], 6))
+            own[place] |= overlap(*spans[place].T, *_to_the_microsecond(np.array([start, min(end, last)])))
             read[steps.rows] = True
         own &= np.isfinite(spans).all(axis=1)
         self.rows += int(own.sum())

@@ -44,7 +44,7 @@ def map_arrays(arrays: Path) -> dict[str, Tensor]:
     for name in names:
         about = header[name]
         start, end = about["data_offsets"]
-        kind = next(kind for kind, code in CODES.items() if code == about["dtype"])
+        kind = {code: kind for kind, code in CODES.items()}[about["dtype"]]
         found[name] = torch.from_numpy(content[start:end].view(kind).reshape(about["shape"]))
     return found
 

@@ -13,7 +13,8 @@ from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
 from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import Store, open_store
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.files import is_file
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objective import Objective
 from emotiwave_core.recipe import DataSettings, PerModality
@@ -47,6 +48,11 @@ class Corpus:
         rows = self.rows(name)
         labels = self.store.labels[torch.from_numpy(rows)]
         used = objective.used(labels)
+        if len(rows) and not bool(used.any()):
+            raise DataError(
+                f"The fold '{name}' of {self.dataset.name} has {len(rows)} samples, and none has an emotion above 0: "
+                "objective.no_emotion=drop leaves such samples out; first and class take them."
+            )
         rows = rows[used.numpy()]
         if not len(rows):
             raise DataError(
@@ -117,8 +123,10 @@ def find_folds(dataset: Dataset, settings: DataSettings, videos: tuple[str, ...]
         path = dataset.folds
     elif settings.folds != "random":
         path = dataset.folder / settings.folds
-        if not path.is_file():
-            raise SettingsError(f"data.folds is '{settings.folds}', but {path} is not there; or use auto or random.")
+        if not is_file(path):
+            raise SettingsError(
+                f"data.folds is {short(settings.folds)}, but {path} is not there; or use auto or random."
+            )
     if path is not None:
         return read_folds(path, settings.rotation)
     if settings.rotation is not None:

@@ -3,7 +3,6 @@
 Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] seconds}`.
 """
 
-import json
 import re
 import zlib
 from functools import cached_property
@@ -15,10 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.data.table import check, child, form, hard_link
+from emotiwave_core.data.chunks import rows_of
+from emotiwave_core.data.metadata import read_metadata
+from emotiwave_core.data.table import Spans, check, child, form, hard_link, has
 from emotiwave_core.errors import DataError
 
-MAX_TEXT = 1 << 20  # bytes of one metadata value
 _ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
 _FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
 
@@ -42,6 +42,7 @@ class CsdFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
+        self._spans = Spans()
         self._opened: tuple[str | None, dict[str, Any]] = (None, {})  # the last entry and its data sets, by name
         try:
             self.root = self._first_group()
@@ -49,6 +50,12 @@ class CsdFile:
             self.keys: tuple[str, ...] = tuple(self._data)
             if not self.keys:
                 raise DataError(f"{path}: '{self.root}/data' holds no ids; the file is empty.")
+            if not all(isinstance(key, str) for key in self.keys):  # h5py gives bytes
+                raise DataError(f"{path}: an id in '{self.root}/data' is not UTF-8: it is damaged, fetch it again.")
+            if len(set(self.keys)) < len(self.keys):
+                raise DataError(
+                    f"{path}: '{self.root}/data' holds an id twice, so the file is damaged: fetch it again."
+                )
             first = self._dataset(self.keys[0], "features")
             self.width: int = first.shape[1]
             self.is_words: bool = first.dtype.kind == "S"
@@ -77,7 +84,7 @@ class CsdFile:
         """What the file says of itself, by name."""
         try:
             group = self._file[self.root]
-            return _metadata(self.path, self._child(group, "metadata")) if "metadata" in group else {}
+            return read_metadata(self.path, self._child(group, "metadata")) if has(group, "metadata") else {}
         except _FAILURES as error:
             raise _damaged(self.path, "its metadata", error) from error
 
@@ -127,7 +134,8 @@ class CsdFile:
     def _first_group(self) -> str:
         for name in self._file:
             hard_link(self.path, self._file, name)
-            if isinstance(self._file[name], h5py.Group) and "data" in self._file[name]:
+            found = self._file[name]
+            if isinstance(found, h5py.Group) and has(found, "data"):
                 return str(name)
         raise DataError(f"{self.path}: no group with a 'data' group in it, so this is HDF5 but not a .csd file.")
 
@@ -151,17 +159,18 @@ class CsdFile:
         return opened[name]
 
     def _checked(self, key: str, entry: h5py.Group, name: str) -> h5py.Dataset:
-        if not entry.id.links.exists(name.encode()):
+        if not has(entry, name):
             raise DataError(f"{self.path}: {key!r} has no '{name}'.")
         dataset = child(self.path, entry, name)
         if not isinstance(dataset, h5py.Dataset):
             raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
         check(self.path, key, dataset)
+        self._spans.take(self.path, key, dataset)
         return dataset
 
     def _content(self, dataset: h5py.Dataset, key: str, rows: slice) -> NDArray[Any]:
         try:
-            return np.asarray(dataset[rows])
+            return rows_of(dataset, rows) if dataset.chunks else np.asarray(dataset[rows])
         except _FAILURES as error:
             raise _damaged(self.path, repr(key), error) from error
 
@@ -183,49 +192,3 @@ def _open(path: Path) -> h5py.File:
 
 def _damaged(path: Path, what: str, error: Exception) -> DataError:
     return DataError(f"{path}: {what} cannot be read, the file is damaged ({error}): fetch it again.")
-
-
-def _metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
-    """Metadata values are `(1,)` byte strings that hold JSON or plain text; what is neither is left out."""
-    found: dict[str, Any] = {}
-    for name in group:
-        hard_link(path, group, name)
-        dataset = group[name]
-        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-            continue
-        text_type, place = h5py.check_string_dtype(dataset.dtype), dataset.id.get_offset()
-        if text_type is None or dataset.size != 1 or dataset.nbytes > MAX_TEXT:
-            continue
-        if text_type.length is None and (place is None or not _heap_is_sound(path, place, dataset.file.userblock_size)):
-            raise DataError(f"{path}: the metadata '{name}' cannot be read, the file is damaged: fetch it again.")
-        value = np.asarray(dataset[()]).reshape(-1)[0]
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        try:
-            found[name] = json.loads(text)
-            json.dumps(found[name], ensure_ascii=False, allow_nan=False).encode()
-        except (ValueError, RecursionError):  # not JSON, or not to be written again (NaN, half a surrogate)
-            found[name] = text
-    return found
-
-
-def _heap_is_sound(path: Path, place: int, base: int) -> bool:
-    """Whether the heap of a string of variable length, stored at `place`, is whole: HDF5 hangs in a damaged one.
-
-    There stand its length (4 bytes), the heap's address (8) and its number (4). A heap is `GCOL`, 4 bytes, its size
-    (8), then objects: number (2), 6 bytes, size (8), content padded to 8. Number 0 is the free rest.
-    """
-    with path.open("rb") as file:
-        file.seek(place)
-        length, address = int.from_bytes(file.read(4), "little"), int.from_bytes(file.read(8), "little")
-        file.seek(min(base + address, path.stat().st_size))
-        head = file.read(16)
-        end = int.from_bytes(head[8:], "little") - 16
-        heap = file.read(end) if head[:4] == b"GCOL" and 0 < end <= 4 * MAX_TEXT else b""
-    position = 0
-    while position + 16 <= len(heap):
-        number = int.from_bytes(heap[position : position + 2], "little")
-        size = int.from_bytes(heap[position + 8 : position + 16], "little")
-        if number == 0:
-            return position + size == end
-        position += 16 + (size + 7) // 8 * 8
-    return length == 0 or (len(heap) == end and 0 <= end - position < 16)

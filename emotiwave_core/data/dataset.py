@@ -1,13 +1,13 @@
 """A data set is a folder: its `dataset.toml`, or the standard file names of CMU-MOSEI, say which file is what."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from emotiwave_core.errors import DataError, choices
+from emotiwave_core.errors import DataError, choices, short
+from emotiwave_core.files import is_file, is_folder, read_toml, why
 
 # The files of CMU-MOSEI as its SDK names them; the first one that is there is taken.
 STANDARD = {
@@ -18,6 +18,7 @@ STANDARD = {
 STANDARD_LABELS = "CMU_MOSEI_Labels.csd"
 STANDARD_WORDS = "CMU_MOSEI_TimestampedWords.csd"
 STANDARD_FOLDS = ("folds.json", "cmu_mosei_std_folds.py")
+MOST_MODALITIES = 10  # 1023 configurations
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
 
@@ -38,7 +39,7 @@ class Dataset:
 
 def load_dataset(folder: Path) -> Dataset:
     """The data set of a folder. DataError where the folder or its `dataset.toml` is not right."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{folder}: there is no such folder; give the folder that holds the data set's .csd files.")
     if (folder / "dataset.toml").is_file():
         return _described(folder)
@@ -69,9 +70,9 @@ def load_dataset(folder: Path) -> Dataset:
 def _described(folder: Path) -> Dataset:
     path = folder / "dataset.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid TOML: {error}.") from error
+        table = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not valid TOML: {why(error)}.") from error
     _known(path, "", table, {"name", "synthetic", "words", "modalities", "labels", "folds"})
     labels = _table(path, table, "labels")
     _known(path, "labels.", labels, {"file", "targets", "columns"})
@@ -80,9 +81,13 @@ def _described(folder: Path) -> Dataset:
     modalities = _table(path, table, "modalities")
     if not modalities or any("+" in name or not name for name in modalities):
         raise DataError(f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+'.")
+    if len(modalities) > MOST_MODALITIES:
+        raise DataError(
+            f"{path}: [modalities] has {len(modalities)}; at most {MOST_MODALITIES} can be scored in every combination."
+        )
     synthetic = table.get("synthetic", False)
     if not isinstance(synthetic, bool):
-        raise DataError(f"{path}: 'synthetic' is {synthetic!r}, not true or false.")
+        raise DataError(f"{path}: 'synthetic' is {short(synthetic)}, not true or false.")
     return Dataset(
         name=_text(path, "name", table.get("name", folder.resolve().name)),
         folder=folder,
@@ -115,13 +120,13 @@ def _table(path: Path, table: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise DataError(f"{path}: '{key}' is {value!r}, not a text.")
+        raise DataError(f"{path}: '{key}' is {short(value)}, not a text.")
     return value
 
 
 def _file(path: Path, key: str, value: object) -> Path:
     file = path.parent / _text(path, key, value)
-    if not file.is_file():
+    if not is_file(file):
         raise DataError(f"{path}: '{key}' names {file}, which is not there.")
     return file
 
@@ -130,7 +135,7 @@ def _names(path: Path, key: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
-        raise DataError(f"{path}: '{key}' is {value!r}, not a list of names.")
+        raise DataError(f"{path}: '{key}' is {short(value)}, not a list of names.")
     if len(set(value)) != len(value):
-        raise DataError(f"{path}: '{key}' names a column twice: {value}.")
+        raise DataError(f"{path}: '{key}' names a column twice: {short(value)}.")
     return tuple(value)

@@ -3,16 +3,19 @@
 import ast
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
 
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.files import read_json, read_text, why
 
 FOLDS = ("train", "valid", "test")
 SPLIT_SEED = 42
+MOST_PYTHON = 1 << 20  # bytes; a tree of Python is some 300 times as large as its text
 
 
 @attrs.frozen
@@ -30,7 +33,9 @@ class Folds:
             for video in self[fold]:
                 if video in seen:
                     where = f"twice in '{fold}'" if seen[video] == fold else f"in both '{seen[video]}' and '{fold}'"
-                    raise DataError(f"{self.source} has the video {video!r} {where}; each must be in one fold, once.")
+                    raise DataError(
+                        f"{self.source} has the video {short(video)} {where}; each must be in one fold, once."
+                    )
                 seen[video] = fold
 
     def __getitem__(self, fold: str) -> tuple[str, ...]:
@@ -61,8 +66,7 @@ def read_folds(path: Path, rotation: int | None = None) -> Folds:
     numbered = [lists[f"fold{number}"] for number in range(len(lists)) if f"fold{number}" in lists]
     if len(numbered) != len(lists) or len(numbered) < 3:
         raise DataError(
-            f"{path} has the lists {', '.join(sorted(lists)) or 'none'}; "
-            "needed are train, valid and test, or fold0, fold1, fold2, …"
+            f"{path} has the lists {_names(lists)}; needed are train, valid and test, or fold0, fold1, fold2, …"
         )
     if rotation is None or not 0 <= rotation < len(numbered):
         raise SettingsError(
@@ -100,9 +104,9 @@ def random_folds(videos: Sequence[str], ratios: tuple[float, float, float], seed
 
 def _json_lists(path: Path) -> dict[str, tuple[str, ...]]:
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not readable JSON: {error}.") from error
+        table = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not readable JSON: {why(error)}.") from error
     if not isinstance(table, dict):
         raise DataError(f'{path} must be a JSON object of lists of video ids, such as {{"train": [...]}}.')
     return {name: _ids(path, name, value) for name, value in table.items()}
@@ -111,9 +115,13 @@ def _json_lists(path: Path) -> dict[str, tuple[str, ...]]:
 def _sdk_lists(path: Path) -> dict[str, tuple[str, ...]]:
     """`standard_train_fold = ['id', …]` and its sisters, as literals."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = read_text(path, MOST_PYTHON)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about what it would do if it were run
+            tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise DataError(f"{path} is not readable Python: {error}.") from error
+        reason = "it is nested too deeply" if isinstance(error, RecursionError | MemoryError) else why(error)
+        raise DataError(f"{path} is not readable Python: {reason}.") from error
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -121,7 +129,7 @@ def _sdk_lists(path: Path) -> dict[str, tuple[str, ...]]:
                 if node.targets[0].id == f"standard_{fold}_fold":
                     try:
                         found[fold] = _ids(path, fold, ast.literal_eval(node.value))
-                    except (ValueError, TypeError) as error:
+                    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
                         raise DataError(f"{path}: standard_{fold}_fold is not a plain list of ids.") from error
     return found
 
@@ -130,3 +138,9 @@ def _ids(path: Path, name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(video, str) for video in value):
         raise DataError(f"{path}: '{name}' is not a list of video ids.")
     return tuple(value)
+
+
+def _names(lists: Iterable[str]) -> str:
+    """The names of some lists, of which a file may have very many."""
+    names = sorted(lists)
+    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "") or "none"

@@ -88,7 +88,8 @@ def _content(file: CsdFile, monitor: Monitor) -> dict[str, Any]:
                 inf += np.isinf(features).sum(axis=0)
                 zero_only += int(len(features) > 0 and not features.any())
             start, end = intervals[:, 0], intervals[:, 1]
-            length = end - start
+            with np.errstate(over="ignore", invalid="ignore"):  # of bounds that are not finite, or nearly
+                length = end - start
             durations.append(length[np.isfinite(length) & (length > 0)])
             dirt["below 0"] += int((start < 0).sum())
             dirt["of zero length"] += int((length == 0).sum())
@@ -105,7 +106,7 @@ def _content(file: CsdFile, monitor: Monitor) -> dict[str, Any]:
         "steps": int(np.sum(steps)),
         "steps_of_an_id": {"shortest": min(steps), "median": float(np.median(steps)), "longest": max(steps)},
         "seconds_of_a_step": round(typical, 6),
-        "hertz": round(1 / typical, 3) if typical else None,
+        "hertz": round(1 / typical, 3) if typical > 1e-9 else None,
         "lowest_start": round(lowest, 6) if np.isfinite(lowest) else None,
         "last_end": round(longest, 6) if np.isfinite(longest) else None,
         "intervals": dict(dirt),

@@ -187,7 +187,9 @@ class Packer:
                         _count_replaced(counts, features, steps)
                     yield f"{name}.values", average(features, steps, all_finite)
                 if found:
-                    yield f"{name}.times", np.concatenate([steps.times for steps, _ in found]).astype(np.float32)
+                    with np.errstate(over="ignore"):  # as for the features: what float32 cannot hold is infinite
+                        times = np.concatenate([steps.times for steps, _ in found]).astype(np.float32)
+                    yield f"{name}.times", times
                 if found and self.aligned:
                     yield f"{name}.present", np.concatenate([steps.counts for steps, _ in found]) > 0
                 follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory

@@ -13,6 +13,8 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.labels import LabelColumns, label_columns
 from emotiwave_core.errors import DataError
 
+LATEST = 1e9  # seconds, which are 31 years: what a file has beyond it is damage, and float32 would not hold it
+
 Unit = Literal["segment", "video"]
 Times = float | NDArray[np.float64]
 
@@ -49,25 +51,33 @@ class Samples:
 def read_samples(dataset: Dataset, unit: Unit) -> Samples:
     """All labelled samples. A row with a label or a bound that is not a number is left out, and said in `notes`."""
     by_video: dict[str, list[_Row]] = defaultdict(list)
-    left_out = 0
+    left_out = far = 0
     with CsdFile(dataset.labels) as file:
         columns = label_columns(dataset, file)
         for video, keys in entries_by_video(file.keys).items():
+            if video in keys and len(keys) > 1:
+                raise DataError(f"{file.path} labels a segment twice: it holds {video!r} whole and as {keys[-1]!r}.")
             for key in keys:
                 features, intervals = file.read(key)
                 row_labels = features[:, columns.indices]
-                usable = np.isfinite(row_labels).all(axis=1) & np.isfinite(intervals).all(axis=1)
-                left_out += int((~usable).sum())
+                finite = np.isfinite(row_labels).all(axis=1) & np.isfinite(intervals).all(axis=1)
+                usable = finite & _are_times(intervals)
+                left_out += int((~finite).sum())
+                far += int((finite & ~usable).sum())
                 number = split_key(key)[1]
                 for row in np.flatnonzero(usable):
                     name = key if number is not None and len(usable) == 1 else f"{key}[{row}]"
                     by_video[video].append(_Row(name, video, np.sort(intervals[row]), row_labels[row]))
-    notes = (f"{left_out} label rows hold a NaN or an infinity and are left out.",) if left_out else ()
+    notes: tuple[str, ...] = ()
+    if left_out:
+        notes += (f"{left_out} label rows hold a NaN or an infinity and are left out.",)
+    if far:
+        notes += (f"{far} label rows have times beyond {LATEST:.0e} s and are left out.",)
     rows = [row for video in sorted(by_video) for row in by_video[video]]
     if unit == "video":
         rows = [_whole(by_video[video]) for video in sorted(by_video)]
     if not rows:
-        raise DataError(f"{dataset.labels} holds no label row.")
+        raise DataError(" ".join([f"{dataset.labels} holds no label row that can be used.", *notes]))
     if len({row.id for row in rows}) != len(rows):
         raise DataError(f"{dataset.labels} labels a segment twice: it holds an id both whole and as `id[0]`.")
     return Samples(
@@ -96,9 +106,14 @@ def entries_by_video(keys: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The steps that have finite bounds, by their start (stable)."""
-    finite = np.flatnonzero(np.isfinite(intervals[:, 0]) & np.isfinite(intervals[:, 1]))
+    """The steps whose bounds are times, by their start (stable)."""
+    finite = np.flatnonzero(_are_times(intervals))
     return finite[np.argsort(intervals[finite, 0], kind="stable")]
+
+
+def _are_times(intervals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which intervals [T, 2] have bounds that can be seconds of a video."""
+    return np.asarray((np.abs(intervals) <= LATEST).all(axis=1))  # of NaN, nothing is so
 
 
 class InTimeOrder:

@@ -8,8 +8,9 @@ itself). It is built beside and renamed, under a lock, so that two runs that sta
 Opening trusts an arrays file of the size and time of change that it was given (the time of the newest source, so that a
 store built again is the same to the byte): of it only the labels, the offsets and the intervals are hashed, and
 a few blocks of each of the other arrays. Where size or time differ (copied, touched, written to), the whole file is
-hashed. So a value that changes while size and time stay, as on a failing disk, can pass unnoticed; with
-EMOTIWAVE_VERIFY=1 every store is hashed whole.
+hashed. So a value that changes while size and time stay, as on a failing disk, can pass unnoticed, in the arrays and in
+the sources alike (a source of another size or time has another store). With EMOTIWAVE_VERIFY=1 both are hashed whole;
+a store whose sources have changed is built anew, and a run that was trained on them is then refused.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -25,20 +27,22 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.data.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.packing import Packer
-from emotiwave_core.data.source import Options, fingerprint
+from emotiwave_core.data.source import Options, fingerprint, sources_of
 from emotiwave_core.errors import DataError, ResourceError
-from emotiwave_core.files import cache_folder, out_of_space, sha256_of, sync_folder, write_json
+from emotiwave_core.files import cache_folder, out_of_space, read_json, sha256_of, sync_folder, why, write_json
 from emotiwave_core.monitor import SILENT, Monitor
 
 FORMAT = 3
 ARRAYS = "arrays.safetensors"
+DAMAGED = (DataError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+MOST_FACTS = 1 << 29  # bytes of store.json: some 40 for each sample
 
 
 @attrs.frozen(eq=False)
@@ -115,24 +119,41 @@ def open_store(dataset: Dataset, options: Options, folder: Path | None = None, m
     """
     key = fingerprint(dataset, options)
     folder = folder or cache_folder() / "stores"
+    path = folder / key
+    if (found := _whole(dataset, options, path, SILENT)) is not None:  # without a lock: the cache may be read-only
+        return found
     with out_of_space(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    path = folder / key
     with out_of_space(folder), FileLock(folder / f"{key}.lock"):
-        try:
-            return _open(path, key)
-        except FileNotFoundError:
-            pass
-        except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            monitor.say(f"The store {path} is damaged ({error}) and is built anew.")
+        if (found := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
+            return found
         _clear(path)
         _build(dataset, options, path, key, monitor)
         return _open(path, key)
 
 
+def _whole(dataset: Dataset, options: Options, path: Path, monitor: Monitor) -> Store | None:
+    """The store in a folder; None, and a word why, where it is damaged or of other sources."""
+    try:
+        store = _open(path, path.name)
+        changed = _changed(dataset, options, store.facts["sources"]) if _verifies() else []
+    except FileNotFoundError:
+        return None
+    except DAMAGED as error:
+        monitor.say(f"The store {path} is damaged ({why(error)}) and is built anew.")
+        return None
+    if changed:
+        monitor.say(
+            f"Since the store {path} was built, {', '.join(changed)} changed, though size and time did not: "
+            "it is built anew."
+        )
+        return None
+    return store
+
+
 def _open(path: Path, key: str) -> Store:
     """Open, and verify what must be: FileNotFoundError where there is none, DataError where it is not what it says."""
-    facts = json.loads((path / "store.json").read_text(encoding="utf-8"))
+    facts = read_json(path / "store.json", MOST_FACTS)
     if facts.pop("facts_sha256") != _sha256_of_facts(facts):
         raise DataError("its store.json is not the one that was written")
     if facts["format"] != FORMAT or facts["fingerprint"] != key:
@@ -164,8 +185,20 @@ def _open(path: Path, key: str) -> Store:
 def _as_written(arrays: Path, facts: dict[str, Any]) -> bool:
     """Whether the arrays file can be trusted without reading it."""
     status = arrays.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError("its arrays are not a file")
     known = (status.st_size, status.st_mtime_ns) == (facts["size"], facts["modified_ns"])
-    return known and os.environ.get("EMOTIWAVE_VERIFY", "0") in ("", "0")
+    return known and not _verifies()
+
+
+def _verifies() -> bool:
+    return os.environ.get("EMOTIWAVE_VERIFY", "0") not in ("", "0")
+
+
+def _changed(dataset: Dataset, options: Options, built_from: dict[str, str]) -> list[str]:
+    """The sources that are not what a store was built from, by their SHA-256."""
+    now = {os.path.relpath(path, dataset.folder): path for path in sources_of(dataset, options).values()}
+    return [name for name, path in now.items() if sha256_of(path) != built_from.get(name)]
 
 
 def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Monitor) -> None:
@@ -198,8 +231,11 @@ def _sha256_of_facts(facts: dict[str, Any]) -> str:
 
 
 def _clear(path: Path) -> None:
-    """Take away a damaged store and what a killed build of it left (the lock is held: no one else is building it)."""
-    for leftover in [path, *path.parent.glob(f"{path.name}.building-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Take away a damaged store, and what killed builds have left, of this store or another that nobody is building."""
+    for leftover in [path, *path.parent.glob("*.building-*")]:
+        with contextlib.suppress(Timeout), contextlib.ExitStack() as held:
+            if not leftover.name.startswith(path.name):  # whose lock is held
+                held.enter_context(FileLock(path.parent / f"{leftover.name.partition('.')[0]}.lock", timeout=0))
+            shutil.rmtree(leftover, ignore_errors=True)
     if path.exists():
         raise ResourceError(f"The damaged store {path} cannot be removed; remove it by hand or set EMOTIWAVE_CACHE.")

@@ -5,28 +5,45 @@ import inspect
 import traceback
 from collections.abc import Iterator
 
-from emotiwave_core.errors import EmotiwaveError, PluginError
-from emotiwave_core.recipe import Recipe
-from emotiwave_core.registry import Registry
+from emotiwave_core.errors import EmotiwaveError, PluginError, is_out_of_memory
+from emotiwave_core.guard import asked_to_end, in_words, undisturbed
+from emotiwave_core.model import FusionModel
 
 
 @contextlib.contextmanager
-def blamed(recipe: Recipe, registry: Registry) -> Iterator[None]:
-    """Turn an exception that passes through the file of one of the recipe's parts into a PluginError that names it."""
+def blamed(model: FusionModel) -> Iterator[None]:
+    """Turn what is raised in the file of one of the model's parts into a PluginError that names it.
+
+    So too SystemExit, which would end the program as if all were well. What a part has changed meanwhile of what all
+    share is put back.
+    """
     try:
-        yield
-    except (EmotiwaveError, MemoryError):
+        with undisturbed(f"One of {_listed(model)}", "while the model is at work", drawing="anything"):
+            yield
+    except EmotiwaveError:
         raise
-    except Exception as error:
-        parts = [("encoder", part.name) for part in recipe.encoder.values()]
-        parts += [("fusion", recipe.fusion.name), *registry.names_in("dropout", recipe.dropout)]
-        files = {inspect.getfile(registry.part(kind, name)): (kind, name) for kind, name in parts}
+    except BaseException as error:
+        if asked_to_end(error) or is_out_of_memory(error):
+            raise
+        files = _files(model)
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-        if not frames or type(error).__name__ == "OutOfMemoryError":
+        if not frames:
             raise
         kind, name = files[frames[-1].filename]
-        what = " ".join(f"{type(error).__name__}: {error}".split())
         raise PluginError(
-            f"The {kind} '{name}' fails in {frames[-1].filename}, line {frames[-1].lineno}: {what}. "
+            f"The {kind} '{name}' fails in {frames[-1].filename}, line {frames[-1].lineno}: {in_words(error)}. "
             f"`emotiwave plugins check {name}` says more."
         ) from error
+
+
+def _files(model: FusionModel) -> dict[str, tuple[str, str]]:
+    """The file of every part, with its kind and name."""
+    found = {}
+    for kind, name, part in model.plugins:
+        with contextlib.suppress(OSError, TypeError):  # a class that was not written in a file
+            found[inspect.getfile(part)] = (kind, name)
+    return found
+
+
+def _listed(model: FusionModel) -> str:
+    return ", ".join(dict.fromkeys(f"the {kind} '{name}'" for kind, name, _ in model.plugins)) or "the parts"

@@ -3,7 +3,9 @@
 Only safetensors and JSON are read: a checkpoint cannot run code. Every file is written beside and renamed.
 """
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,17 @@ import torch
 from torch import nn
 
 from emotiwave_core.engine.parallel import ALONE, World
-from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.files import sha256_of, write_bytes, write_json
+from emotiwave_core.engine.rebuilt import check_classes, checked, checked_moments, checked_state, in_words, rebuild
+from emotiwave_core.errors import DataError, PluginError, short
+from emotiwave_core.files import open_file, parse_json, read_json, sha256_of, why, write_bytes, write_json
 from emotiwave_core.interfaces import Tensors
-from emotiwave_core.model import FusionModel, assemble
+from emotiwave_core.model import FusionModel
 from emotiwave_core.objective import Objective, make_objective
 from emotiwave_core.recipe import Recipe
 from emotiwave_core.registry import Registry
 
 FORMAT = 1
 WEIGHTS, ABOUT, LAST = "model.safetensors", "model.json", "last.safetensors"
-NEEDED = {"recipe": dict, "features": dict, "steps": dict, "targets": list, "thresholds": dict | None}
 
 
 def save_model(run: Path, model: FusionModel, about: dict[str, Any]) -> None:
@@ -57,17 +59,14 @@ def describe(recipe: Recipe, registry: Registry, model: FusionModel, objective: 
 def read_about(run: Path) -> dict[str, Any]:
     """`model.json` of a run; DataError where it is missing or damaged."""
     try:
-        about: dict[str, Any] = json.loads((run / ABOUT).read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise DataError(f"{run / ABOUT} has format {about['format']}, and this version reads {FORMAT}.")
-        for key, kind in NEEDED.items():
-            if not isinstance(about[key], kind):
-                raise TypeError(f"'{key}' is {about[key]!r}")
-        return about
+        about: Any = read_json(run / ABOUT)
+        if isinstance(about, dict) and about.get("format", FORMAT) != FORMAT:
+            raise DataError(f"{run / ABOUT} has format {short(about['format'])}, and this version reads {FORMAT}.")
+        return checked(about)
     except FileNotFoundError as error:
         raise DataError(f"{run} holds no trained model ({ABOUT}); give the folder of a run that has ended.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{run / ABOUT} is damaged ({error}); train again.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run / ABOUT} is damaged ({why(error)}); train again.") from error
 
 
 def load_model(run: Path, registry: Registry) -> tuple[FusionModel, Objective, Recipe, dict[str, Any]]:
@@ -77,8 +76,14 @@ def load_model(run: Path, registry: Registry) -> tuple[FusionModel, Objective, R
     if not (run / WEIGHTS).is_file() or sha256_of(run / WEIGHTS) != about.get("weights_sha256"):
         raise DataError(f"{run / WEIGHTS} is missing or damaged, or does not belong to {ABOUT}; train again.")
     objective = make_objective(recipe.objective, tuple(about["targets"]))
-    model = assemble(recipe, registry, about["features"], len(objective.classes), about["steps"])
+    try:
+        check_classes(about, objective)
+    except ValueError as error:
+        raise DataError(f"{run / ABOUT} is damaged ({error}); train again.") from error
+    model = rebuild(recipe, registry, about, len(objective.classes), run / WEIGHTS)
     _restore(model, read_tensors(run / WEIGHTS)[0], run / WEIGHTS)
+    if not all(tensor.isfinite().all() for tensor in model.parameters()):
+        raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")
     return model.eval(), objective, recipe, about
 
 
@@ -93,7 +98,10 @@ def save_last(
         tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-    write_bytes(run / LAST, save(_plain(tensors), metadata={"state": json.dumps(state)}))
+    tensors = _plain(tensors)
+    # One entry alone: of several, safetensors writes another first each time.
+    about = json.dumps(state | {"sha256": _sha256_of(tensors, json.dumps(state))})
+    write_bytes(run / LAST, save(tensors, metadata={"state": about}))
 
 
 def load_last(
@@ -104,17 +112,17 @@ def load_last(
     Of several processes only rank 0 reads the file.
     """
     path = run / LAST
-    found = world.first(lambda: read_tensors(path) if path.exists() else None)
+    found = world.first(lambda: read_tensors(path) if os.path.lexists(path) else None)
     if found is None:
         return None
     tensors, metadata = found
     try:
-        state: dict[str, Any] = json.loads(metadata["state"])
-        moments: dict[int, Tensors] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, number, key = name.split(".", 2)
-                moments.setdefault(int(number), {})[key] = tensor
+        about = parse_json(metadata["state"].encode())
+        digest = about.pop("sha256", None) if isinstance(about, dict) else None
+        if digest != _sha256_of(tensors, json.dumps(about)):
+            raise ValueError("it is not what was written")
+        state = checked_state(about)
+        moments = checked_moments(tensors, optimiser)
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); remove it to train from the start.") from error
     _restore(model, _of("model.", tensors), path)
@@ -129,10 +137,12 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with open_file(path):  # so that it is a file
+            pass
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is missing or damaged ({error}).") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or damaged ({in_words(error)}).") from error
 
 
 def _restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
@@ -140,8 +150,17 @@ def _restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise PluginError(
-            f"The weights in {path} do not fit the model that its recipe assembles now (was a plugin changed?): {error}"
+            f"The weights in {path} do not fit the model that its recipe assembles now (was a plugin changed?): "
+            f"{' '.join(str(error).split())}"
         ) from error
+
+
+def _sha256_of(tensors: Tensors, state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _of(prefix: str, tensors: Tensors) -> Tensors:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from emotiwave_core.data.batch import Batch, gather
 from emotiwave_core.data.feed import open_feed
+from emotiwave_core.engine.blame import blamed
 from emotiwave_core.engine.device import autocast
+from emotiwave_core.engine.memory import halving
 from emotiwave_core.engine.trained import Trained
 from emotiwave_core.errors import PluginError
 from emotiwave_core.masking import present_in
@@ -30,17 +32,22 @@ class Answers(NamedTuple):
     reached: dict[str, list[float]]  # {curve: [K]}, the measured share of what is damaged
 
 
-@torch.inference_mode()
 def ask(trained: Trained, manifest: Manifest, device: torch.device, monitor: Monitor = SILENT) -> Answers:
     """What a run says at each level of each curve. At level 0 it is what it says of the complete configuration."""
+    work, size = partial(_ask, trained, manifest, device, monitor), trained.recipe.training.batch_size
+    return halving(work, size, trained.recipe, "scoring", monitor)
+
+
+@torch.inference_mode()
+def _ask(trained: Trained, manifest: Manifest, device: torch.device, monitor: Monitor, size: int) -> Answers:
     model, fold, training = trained.model.to(device).eval(), trained.fold, trained.recipe.training
     levels, curves = range(len(manifest.levels)), curves_of(manifest.protocol, model.modalities)
     damages_of = _damager(trained, manifest, device)
     counts = {m: np.zeros((len(levels), 2), dtype=np.int64) for m in model.modalities}
     found: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
-    total = -(-len(fold.rows) // training.batch_size) * len(levels)
-    with monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
-        for batch in open_feed(trained.corpus.store, device).batches(fold.rows, fold.targets, training.batch_size):
+    total = -(-len(fold.rows) // size) * len(levels)
+    with blamed(model), monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
+        for batch in open_feed(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
             damages = damages_of(batch)
             with autocast(device, training.precision):
                 clean = model.encode(batch.inputs, batch.masks)

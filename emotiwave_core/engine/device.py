@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,34 @@ def seed_everything(seed: int, epoch: int = 0) -> None:
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002 (plugins may use the legacy one)
     torch.manual_seed(number)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Where every generator is that a part may draw from, as JSON can tell it."""
+    version, numbers, left = random.getstate()
+    name, keys, *place = np.random.get_state()  # noqa: NPY002
+    state: dict[str, Any] = {
+        "python": [version, list(numbers), left],
+        "numpy": [name, np.asarray(keys).tolist(), *place],
+    }
+    state["torch"] = torch.get_rng_state().numpy().tobytes().hex()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device).numpy().tobytes().hex()
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put every generator back to where it was; that of a GPU where the state was taken on one."""
+
+    def from_hex(text: str) -> torch.Tensor:
+        return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
+
+    version, numbers, left = state["python"]
+    random.setstate((version, tuple(numbers), left))
+    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
+    torch.set_rng_state(from_hex(state["torch"]))
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(from_hex(state["cuda"]), device)
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Scores of every configuration: each modality is encoded once, then fused 2^M - 1 times."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.feed import Feed
 from emotiwave_core.engine.device import autocast
 from emotiwave_core.errors import PluginError
-from emotiwave_core.files import write_text
+from emotiwave_core.files import csv_line, write_text
 from emotiwave_core.intervals import about_intervals, percentiles, resampled_f1
 from emotiwave_core.masking import present_in
 from emotiwave_core.metrics import score
@@ -133,11 +131,8 @@ def write_predictions(
 
     Several emotions of one sample stand together as `happy+fear`; none is empty.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({c})" for c in objective.classes)]
-    )
+    head = ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({c})" for c in objective.classes)]
+    lines = [csv_line(head)]
     truth = [_words(row, objective.classes) for row in fold.targets.numpy()]
     for k, configuration in enumerate(configurations(modalities)):
         decided = objective.decide(probabilities[k], thresholds)
@@ -145,8 +140,8 @@ def write_predictions(
             start, end = corpus.store.intervals[row].tolist()
             about = [corpus.store.ids[row], f"{start:.3f}", f"{end:.3f}", name_of(configuration)]
             shown = [f"{value:.6f}" for value in probabilities[k, place]]
-            writer.writerow([*about, truth[place], _words(decided[place], objective.classes), *shown])
-    write_text(path, text.getvalue())
+            lines.append(csv_line([*about, truth[place], _words(decided[place], objective.classes), *shown]))
+    write_text(path, "".join(lines))
 
 
 def _words(decision: Any, classes: tuple[str, ...]) -> str:
@@ -159,8 +154,8 @@ def _check_finite(probabilities: Array, name: str) -> None:
     bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if bad:
         raise PluginError(
-            f"With {name} the model says NaN of {bad} of {len(probabilities)} samples; one of its parts does not hold "
-            "its interface: `emotiwave plugins check` finds which."
+            f"With {name} the model says NaN of {bad} of {len(probabilities)} samples: their features are too large "
+            "for it (`emotiwave data inspect`), or a part does not hold its interface (`emotiwave plugins check`)."
         )
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.engine.evaluate import Predictions
-from emotiwave_core.engine.trained import DATA, Trained, read_data
+from emotiwave_core.engine.folder import DATA, read_data
+from emotiwave_core.engine.trained import Trained
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.explain.games import (
     Array,

@@ -1,8 +1,6 @@
 """What an explanation leaves in the folder of a run: the fold, a few samples worth a look, all samples as rows."""
 
-import csv
 import difflib
-import io
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,12 +15,13 @@ from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.words import Word, words_of
 from emotiwave_core.engine.evaluate import Predictions
 from emotiwave_core.engine.explain import Explanation, explain, values_of
+from emotiwave_core.engine.folder import read_data
 from emotiwave_core.engine.moments import Moment, moments
-from emotiwave_core.engine.trained import Trained, read_data
+from emotiwave_core.engine.trained import Trained
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.explain.games import Array, Value
 from emotiwave_core.explain.shapley import share
-from emotiwave_core.files import write_json, write_text
+from emotiwave_core.files import csv_line, write_json, write_text
 from emotiwave_core.monitor import SILENT, Monitor
 
 EXPLANATION, TABLE = "explanation.json", "explanations.csv"
@@ -188,12 +187,9 @@ def change_without(explanation: Explanation) -> Array:
 
 def table(explanation: Explanation, trained: Trained) -> str:
     """`explanations.csv`: a row for each sample and class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = [f"shapley({m})" for m in explanation.modalities] + [f"interaction({pair})" for pair in explanation.pairs]
-    writer.writerow(["id", "class", "truth", "predicted", "empty", "complete", *columns])
-    writer.writerows(_rows(explanation, trained))
-    return text.getvalue()
+    head = ["id", "class", "truth", "predicted", "empty", "complete", *columns]
+    return "".join(map(csv_line, [head, *_rows(explanation, trained)]))
 
 
 def _rows(explanation: Explanation, trained: Trained) -> Iterator[list[str]]:

@@ -1,6 +1,7 @@
 """Which moments of one sample mattered: what a prediction loses when a stretch of one modality is masked out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -10,13 +11,16 @@ from torch import Tensor
 
 from emotiwave_core.data.batch import gather
 from emotiwave_core.data.words import Word
+from emotiwave_core.engine.blame import blamed
 from emotiwave_core.engine.device import autocast
+from emotiwave_core.engine.memory import halving
 from emotiwave_core.engine.trained import Trained
 from emotiwave_core.interfaces import Encoded, Encoder, Tensors
 from emotiwave_core.masking import present_in
 from emotiwave_core.model import FusionModel
 
 WINDOWS = 40  # at most, of one modality
+CERTAIN = 1e6  # log-odds that no one tells from more: features of 1e37 give as much, not standardised
 
 Array = NDArray[np.float64]
 
@@ -46,8 +50,9 @@ def moments(
     inputs = {m: x.to(device) for m, (x, _) in pairs.items()}
     masks = {m: mask.to(device) for m, (_, mask) in pairs.items()}
     windows = {m: windows_of(mask) for m, mask in masks.items()}
-    with autocast(device, trained.recipe.training.precision):
-        values, attention = _occlude(model, inputs, masks, windows, of)
+    with blamed(model), autocast(device, trained.recipe.training.precision):
+        work = partial(_occlude, model, inputs, masks, windows, of)
+        values, attention = halving(work, 1 + max(map(len, windows.values())), trained.recipe, "an explanation")
     found: dict[str, list[Moment]] = {m: [] for m in windows}
     for m, some in windows.items():
         times = store.times(m, row)  # [T, 2]
@@ -75,9 +80,17 @@ def word_at(words: list[Word], start: float, end: float) -> str | None:
 
 
 def _occlude(
-    model: FusionModel, inputs: Tensors, masks: Tensors, windows: dict[str, list[slice]], of: Callable[[Array], Array]
+    model: FusionModel,
+    inputs: Tensors,
+    masks: Tensors,
+    windows: dict[str, list[slice]],
+    of: Callable[[Array], Array],
+    size: int,
 ) -> tuple[dict[str, Array], Tensors]:
-    """What each window of each modality takes from the value, and the attention over the steps where there is one."""
+    """What each window of each modality takes from the value, and the attention over the steps where there is one.
+
+    So many windows are encoded at a time.
+    """
     count = 1 + max(map(len, windows.values()))
     # Row 0 is the whole sample, row w misses window w - 1 of every modality: as no encoder knows of the others, one
     # pass over these rows encodes all that the fusions below combine.
@@ -85,7 +98,11 @@ def _occlude(
     for m, some in windows.items():
         for place, window in enumerate(some, start=1):
             left[m][place, window] = False
-    encoded = model.encode({m: x.expand(count, -1, -1) for m, x in inputs.items()}, left)
+    pieces = []
+    for start in range(0, count, size):
+        rest = {m: mask[start : start + size] for m, mask in left.items()}
+        pieces.append(model.encode({m: x.expand(len(rest[m]), -1, -1) for m, x in inputs.items()}, rest))
+    encoded = {m: Encoded(*map(torch.cat, zip(*(one[m] for one in pieces), strict=True))) for m in left}
     whole = {m: Encoded(*(piece[:1] for piece in one)) for m, one in encoded.items()}
     present = present_in({m: left[m] for m in model.modalities})
     complete = of(_logits(model, whole, present[:1]))
@@ -96,7 +113,9 @@ def _occlude(
         mixed[m] = Encoded(*(piece[rows] for piece in encoded[m]))
         kept = present[:1].repeat(len(some), 1)
         kept[:, column] = present[rows, column]
-        drops[m] = complete - of(_logits(model, mixed, kept)) if some else np.zeros(0)
+        drops[m] = np.zeros(0)
+        if some:
+            drops[m] = (complete - of(_logits(model, mixed, kept))).clip(-CERTAIN, CERTAIN)
     return drops, _attention(model, inputs, masks)
 
 

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from emotiwave_core.data.batch import feature_statistics
 from emotiwave_core.data.store import Store
 from emotiwave_core.engine.damaged import Answers, ask, numbered
+from emotiwave_core.engine.folder import adding_to
 from emotiwave_core.engine.trained import Trained, open_trained
-from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.files import out_of_space, write_bytes, write_json
+from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.files import own_folder, write_bytes, write_json
 from emotiwave_core.intervals import macro_f1_interval
 from emotiwave_core.metrics import macro_f1
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.protocols import PROTOCOLS
 from emotiwave_core.protocols.curves import auilc, effective_robustness, relative_robustness
 from emotiwave_core.protocols.draw import Samples, draw
-from emotiwave_core.protocols.manifest import MOST_SEED, Manifest, parse, read_manifest, short
+from emotiwave_core.protocols.manifest import MOST_SEED, Manifest, parse, read_manifest
 from emotiwave_core.registry import Registry
 
 FOLDER = "protocols"
@@ -89,11 +90,10 @@ def _keep(run: Path, name: str, manifest: bytes, result: dict[str, Any]) -> None
     """Put a manifest of this name and the scores into the run's folder, and draw its report anew."""
     from emotiwave_core.report.page import write_report
 
-    with out_of_space(run / FOLDER):
-        (run / FOLDER).mkdir(exist_ok=True)
-    write_bytes(run / FOLDER / name, manifest)
-    write_json(run / FOLDER / f"{result['protocol']}.json", result)
-    write_report(run)
+    with adding_to(run):
+        write_bytes(own_folder(run / FOLDER) / name, manifest)
+        write_json(run / FOLDER / f"{result['protocol']}.json", result)
+        write_report(run)
 
 
 def samples_of(trained: Trained) -> Samples:

@@ -40,6 +40,13 @@ class Learner(nn.Module):
         return self.model.answer(inputs, left)._replace(weights=None), None
 
 
+@attrs.define
+class Pieces:
+    """How many pieces a batch is computed in. It grows where memory runs out (pieces.py)."""
+
+    count: int = 1
+
+
 @attrs.frozen(eq=False)
 class Setup:
     """What every step of a training is made with."""
@@ -50,6 +57,7 @@ class Setup:
     feed: Feed
     monitor: Monitor = SILENT
     world: World = ALONE
+    pieces: Pieces = attrs.Factory(Pieces)
     learner: nn.Module = attrs.field()  # the model, as the processes share it
 
     @learner.default
@@ -78,6 +86,15 @@ def of_all(
         own_loss = rows["loss"].mean() if "loss" in rows else None
         found.append(Output(rows["logits"], None, own_loss, present, rows.get("unimodal")))
     return found[0], found[1] if complete is not None else None
+
+
+def joined(outputs: Sequence[Output]) -> Output:
+    """What the model says of a batch, from what it says of its pieces; a fusion's own loss is the mean over samples."""
+    each = [_rows(output) for output in outputs]
+    rows = {name: torch.cat([one[name] for one in each]) for name in each[0]}
+    present = torch.cat([output.present for output in outputs])
+    own_loss = rows["loss"].mean() if "loss" in rows else None
+    return Output(rows["logits"], None, own_loss, present, rows.get("unimodal"))
 
 
 def _rows(output: Output) -> Tensors:
@@ -131,7 +148,8 @@ class LossWatch:
             ids = ", ".join(repr(self.ids[row]) for row in rows)
             raise DivergedError(
                 f"In epoch {self.epoch} the loss is {loss.item()} and its gradient's norm {norm.item()}, for the "
-                f"samples {ids}. Lower training.learning_rate, or look at these samples with `emotiwave data inspect`."
+                f"samples {ids}. Lower training.learning_rate; where features are huge set model.standardise=true; "
+                "`emotiwave data inspect` shows the data."
             )
 
 

@@ -1,6 +1,5 @@
 """A trained run, opened to be asked: its model, and the fold of the data set that it is asked about."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,18 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.feed import open_feed
+from emotiwave_core.engine.blame import blamed
 from emotiwave_core.engine.checkpoint import load_model
 from emotiwave_core.engine.evaluate import Predictions, predict
+from emotiwave_core.engine.folder import read_data
+from emotiwave_core.engine.memory import halving
 from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.files import is_folder
 from emotiwave_core.model import FusionModel
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objective import Objective
 from emotiwave_core.recipe import Recipe
 from emotiwave_core.registry import Registry
-
-DATA = "data.json"
 
 
 @attrs.frozen(eq=False)
@@ -38,16 +39,14 @@ class Trained:
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
         """What it says of every sample of the fold in every configuration."""
-        training = self.recipe.training
-        return predict(
-            self.model.to(device),
-            self.objective,
-            open_feed(self.corpus.store, device),
-            self.fold,
-            batch_size=training.batch_size,
-            precision=training.precision,
-            monitor=monitor,
-        )
+        training, model, feed = self.recipe.training, self.model.to(device), open_feed(self.corpus.store, device)
+
+        def ask(size: int) -> Predictions:
+            given = (model, self.objective, feed, self.fold)
+            return predict(*given, batch_size=size, precision=training.precision, monitor=monitor)
+
+        with blamed(self.model):
+            return halving(ask, training.batch_size, self.recipe, "scoring", monitor)
 
 
 def open_trained(
@@ -85,7 +84,7 @@ def open_trained(
 def _own_folder(run: Path) -> Path:
     """Where a run's own data were; DataError where they are no longer."""
     folder = Path(read_data(run)["folder"])
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")
     return folder
 
@@ -124,17 +123,3 @@ def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> No
             f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
             f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
         )
-
-
-def read_data(run: Path) -> dict[str, Any]:
-    """`data.json` of a run; DataError where it is missing or damaged."""
-    try:
-        facts = json.loads((run / DATA).read_text(encoding="utf-8"))
-        facts["folder"]
-        return dict(facts)
-    except FileNotFoundError as error:
-        raise DataError(f"{run / DATA} is missing: give the folder of a run, or --data.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{run / DATA} is missing or damaged ({error}); give the folder of a run, or --data."
-        ) from error

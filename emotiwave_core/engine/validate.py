@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.data.corpus import Fold
-from emotiwave_core.engine.evaluate import predict
+from emotiwave_core.engine.evaluate import Predictions, predict
+from emotiwave_core.engine.memory import halving
 from emotiwave_core.engine.step import Setup
-from emotiwave_core.errors import SettingsError, choices
+from emotiwave_core.errors import DivergedError, SettingsError, choices
 from emotiwave_core.metrics import macro_f1, tune_thresholds
 from emotiwave_core.model import FusionModel
 from emotiwave_core.objective import Objective
@@ -21,12 +22,16 @@ def validate(setup: Setup, model: FusionModel, validation: Fold) -> tuple[dict[s
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
     and rank 0 judges.
     """
-    settings, world = setup.recipe.training, setup.world
+    world = setup.world
     own = world.own(len(validation.rows))
     share, found = Fold(validation.name, validation.rows[own], validation.targets[own]), None
     if len(share.rows):
-        size, precision = settings.batch_size, settings.precision
-        found = predict(model, setup.objective, setup.feed, share, batch_size=size, precision=precision).probabilities
+        training, size = setup.recipe.training, -(-setup.recipe.training.batch_size // setup.pieces.count)
+
+        def ask(size: int) -> Predictions:
+            return predict(model, setup.objective, setup.feed, share, batch_size=size, precision=training.precision)
+
+        found = halving(ask, size, setup.recipe, "validation", setup.monitor).probabilities
     probabilities = np.concatenate([one for one in world.everyone(found) if one is not None], axis=1)
     return world.first(lambda: _judge(model, setup.objective, validation, probabilities))
 
@@ -34,7 +39,13 @@ def validate(setup: Setup, model: FusionModel, validation: Fold) -> tuple[dict[s
 def _judge(
     model: FusionModel, objective: Objective, validation: Fold, probabilities: NDArray[np.float64]
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
-    """The scores and thresholds from probabilities [K, N, C]."""
+    """The scores and thresholds from probabilities [K, N, C]. DivergedError where one is not a finite number."""
+    if not np.isfinite(probabilities).all():
+        bad = int((~np.isfinite(probabilities)).any(axis=(0, 2)).sum())
+        raise DivergedError(
+            f"The model says NaN of {bad} of {len(validation.rows)} samples of the fold '{validation.name}', which no "
+            "score can be made of. Lower training.learning_rate, or where features are huge set model.standardise=true."
+        )
     truth = validation.targets.numpy().astype(np.int64)
     tuned = tune_thresholds(truth, probabilities) if objective.multi else None
     names = [name_of(configuration) for configuration in configurations(model.modalities)]

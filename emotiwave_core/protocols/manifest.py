@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.files import parse_json, read_bytes
 from emotiwave_core.options import structure
 from emotiwave_core.protocols import PROTOCOLS
 
@@ -53,51 +54,28 @@ class Manifest:
 def read_manifest(path: Path, protocol: str) -> tuple[Manifest, bytes]:
     """A manifest of this protocol and the bytes of its file. DataError where it is not one."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path} is no manifest: it has more than {MOST_BYTES >> 20} MiB.")
-        data = path.read_bytes()
+        data = read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise DataError(f"Cannot read the manifest {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no manifest: {error}.") from error
     return parse(data, protocol, str(path)), data
 
 
 def parse(data: bytes, protocol: str, source: str) -> Manifest:
     """The manifest in some bytes. DataError with one sentence where it is damaged or of another protocol."""
     try:
-        table: Any = _read(data)
+        table: Any = parse_json(data)
         if isinstance(table, dict) and table.get("format") != FORMAT:
             raise ValueError(f"its format is {short(table.get('format'))}, and this Emotiwave reads {FORMAT}")
         if isinstance(table, dict) and isinstance(table.get("protocol"), str) and table["protocol"] != protocol:
             raise ValueError(f"it is of the protocol {short(table['protocol'])}, not {protocol}")
         manifest = structure(table, Manifest, "it")
         _check(manifest)
-    except (ValueError, SettingsError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        reason = " ".join(reason.removeprefix("it: ").split())[:200].rstrip(".")  # values and keys are a stranger's
+    except (ValueError, SettingsError) as error:
+        reason = " ".join(str(error).removeprefix("it: ").split())[:200].rstrip(".")  # values and keys are a stranger's
         raise DataError(f"The manifest {source} cannot be used: {reason}.") from error
     return manifest
-
-
-def _read(data: bytes) -> Any:
-    """The JSON in some bytes; ValueError where it is none, or a table says a thing twice."""
-    try:
-        return json.loads(data, object_pairs_hook=_table)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError("it is not JSON") from error
-
-
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        twice = next(key for place, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:place]))
-        raise ValueError(f"it has the key {short(twice)} twice")
-    return table
-
-
-def short(value: object) -> str:
-    """A value from a file, for an error: in quotes and not longer than a line."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _check(manifest: Manifest) -> None:

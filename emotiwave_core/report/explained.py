@@ -1,5 +1,6 @@
 """`explanation.json` as objects: who decided, over the fold and in chosen samples, and which moments mattered."""
 
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class Explanation:
 
 def read_explanation(run: Path, scores: Scores) -> Explanation | None:
     """The explanation of a run, None where it was not asked for; DataError where it does not fit the scores."""
-    if not (run / EXPLANATION).exists():
+    if not os.path.lexists(run / EXPLANATION):
         return None
     found = parse(file_bytes(run, EXPLANATION), Explanation, str(run / EXPLANATION), anew(run))
     modalities = set(found.modalities)

@@ -1,20 +1,24 @@
 """`predictions.csv` for the interactive panel: what every configuration says of every sample, in per mille."""
 
 import csv
+import io
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
 
 from emotiwave_core.configurations import configurations, name_of
+from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError
+from emotiwave_core.files import open_file
 from emotiwave_core.report.reading import DAMAGED, anew, damaged, name
 from emotiwave_core.report.scored import Scores
 
 PREDICTIONS = "predictions.csv"
 MOST_SAMPLES, MOST_NUMBERS = 5_000, 1_500_000  # what a page can hold and still open at once
-MOST_MODALITIES = 10
+MOST_LINE = 1 << 20  # characters
 
 
 @frozen
@@ -41,11 +45,12 @@ def read_predicted(run: Path, scores: Scores, wanted: Collection[str]) -> Predic
     Of a fold that is too large for a page an even selection is kept.
     """
     path = run / PREDICTIONS
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return _collect(csv.reader(file, strict=True), scores, frozenset(wanted))
+        with open_file(path) as opened, io.TextIOWrapper(opened, encoding="utf-8", newline="") as file:
+            lines = iter(lambda: file.readline(MOST_LINE), "")  # a field that is longer is an error of csv's
+            return _collect(csv.reader(lines, strict=True), scores, frozenset(wanted))
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
     except (*DAMAGED, csv.Error) as error:

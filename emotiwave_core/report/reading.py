@@ -4,7 +4,6 @@ Numbers must be finite and of a size that can be printed, names lose what could 
 that does not hold what it should is a DataError, never a traceback.
 """
 
-import json
 import math
 import re
 import shlex
@@ -14,6 +13,7 @@ from typing import Any, NewType, TypeVar
 import cattrs
 
 from emotiwave_core.errors import DataError
+from emotiwave_core.files import parse_json, read_bytes, why
 
 Part = TypeVar("Part")
 Matrix = list[list[int]]
@@ -48,20 +48,20 @@ def name(text: str) -> str:
 def file_bytes(run: Path, file: str) -> bytes:
     """The content of a file of a run; DataError with a way out where it is missing or cannot be read."""
     try:
-        return (run / file).read_bytes()
+        return read_bytes(run / file)
     except FileNotFoundError:
         evaluate = shlex.join(("emotiwave", "evaluate", str(run)))
         way_out = f"run `{evaluate}` first." if file == "scores.json" else "is it the folder of a run?"
         raise DataError(f"{run} has no {file}: {way_out}") from None
-    except OSError as error:
-        raise DataError(f"Cannot read {run / file}: {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {run / file}: {why(error)}.") from error
 
 
 def parse(data: bytes, kind: type[Part], place: str, way_out: str = "") -> Part:
     """JSON as an object of `kind`. DataError names the place, what is wrong there, and the way out where one is."""
     try:
         # JSON has no NaN: what Python would read as one becomes null, which only optional numbers accept.
-        value = json.loads(data.decode("utf-8"), parse_constant=lambda _: None)
+        value = parse_json(data, lenient=True)
         if not isinstance(value, dict):
             raise ValueError("it is no JSON object")
         return converter.structure(value, kind)
@@ -75,7 +75,7 @@ def _damage(error: BaseException) -> str:
         what, _, where = cattrs.transform_error(error, format_exception=_words)[0].rpartition(" @ ")
         key = where.removeprefix("$").removeprefix(".")
         return f"'{key}' {what}" if key else f"it {what}"
-    return "it is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+    return str(error)
 
 
 def _words(error: BaseException, kind: type | None) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from emotiwave_core.files import own_folder
 from emotiwave_core.hookspecs import hookimpl
 
 try:
@@ -14,7 +15,7 @@ except ModuleNotFoundError as error:
 @hookimpl
 def on_epoch_end(run: Path, line: dict[str, Any]) -> None:
     """The training loss, the learning rate and the validation macro-F1 of every configuration."""
-    with SummaryWriter(run / "tensorboard", purge_step=line["epoch"]) as writer:
+    with SummaryWriter(own_folder(run / "tensorboard"), purge_step=line["epoch"]) as writer:
         valid, epoch = line["valid"], line["epoch"]
         scalars = {"loss/train": line["train_loss"], "learning_rate": line["learning_rate"]}
         scalars |= {f"macro_f1/{name}": valid[f"{name}_macro_f1"] for name in ("mean", "complete", "worst")}
@@ -27,5 +28,5 @@ def on_epoch_end(run: Path, line: dict[str, Any]) -> None:
 def on_run_end(run: Path, scores: dict[str, Any]) -> None:
     """The test scores, as text beside the curves."""
     rows = [f"| {name} | {entry['macro_f1']:.3f} |" for name, entry in scores["configurations"].items()]
-    with SummaryWriter(run / "tensorboard") as writer:
+    with SummaryWriter(own_folder(run / "tensorboard")) as writer:
         writer.add_text("test", "\n".join(["| configuration | macro-F1 |", "| --- | --- |", *rows]))

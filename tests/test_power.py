@@ -1,0 +1,65 @@
+"""A power cut: what has a real name was synced before it got it, and the name was synced after."""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from forked import emotiwave, forked
+from test_kills import Whole, command, whole
+
+__all__ = ["whole"]  # a fixture
+
+
+def traced(folder: str, *arguments: object) -> int:
+    """The program; on stderr stands each rename in `folder`, each file that was synced and each that was written."""
+    inner = os.fsync
+    lines: list[str] = []
+
+    def fsync(handle: Any) -> None:
+        inner(handle)
+        number = handle if isinstance(handle, int) else handle.fileno()
+        lines.append(f"synced {Path(f'/proc/self/fd/{number}').readlink()}")
+
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        if event == "os.rename" and str(given[0]).startswith(folder):
+            lines.append(f"renamed {given[0]} {given[1]}")
+
+    os.fsync = fsync
+    sys.addaudithook(hook)
+    code = emotiwave(*arguments)
+    print("\n".join(lines), file=sys.stderr)
+    return code
+
+
+def test_a_file_is_synced_before_its_name_and_the_name_after(whole: Whole, tmp_path: Path) -> None:
+    """Each rename of a run follows a sync of that file, or of all files in it, and is followed by one of its folder."""
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    work = partial(traced, str(tmp_path), *command(whole.data, run))
+    ended = forked(work, folder=tmp_path, environment={"EMOTIWAVE_CACHE": str(cache)})
+    assert ended.code == 0, ended
+    lines = [line.split(" ") for line in ended.err.splitlines() if line.startswith(("synced ", "renamed "))]
+    renames = [(place, line[1], line[2]) for place, line in enumerate(lines) if line[0] == "renamed"]
+    files = {Path(target).name for _, _, target in renames}
+    assert {"model.safetensors", "model.json", "last.safetensors", "scores.json", "recipe.toml", "report.html"} <= files
+    for place, source, target in renames:
+        synced = [name for kind, name, *_ in lines[:place] if kind == "synced"]
+        if Path(target).is_dir():
+            assert f"{source}/arrays.safetensors" in synced
+            assert f"{source}/store.json" in [found for _, _, found in renames]  # which is checked by itself
+        else:
+            assert source in synced, target
+        assert ["synced", str(Path(target).parent)] in lines[place:], target
+
+
+def test_an_epoch_is_in_the_history_before_its_weights_are_kept(whole: Whole, tmp_path: Path) -> None:
+    """history.jsonl, which is added to, is synced after each epoch and before last.safetensors gets its name."""
+    run = tmp_path / "run"
+    work = partial(traced, str(tmp_path), *command(whole.data, run))
+    ended = forked(work, folder=tmp_path, environment={"EMOTIWAVE_CACHE": str(tmp_path / "cache")})
+    lines = ended.err.splitlines()
+    last = [place for place, line in enumerate(lines) if line.endswith(f" {run}/last.safetensors")]
+    history = [place for place, line in enumerate(lines) if line == f"synced {run}/history.jsonl"]
+    assert len(last) == len(history) == 4
+    assert all(before < after for before, after in zip(history, last, strict=True))
