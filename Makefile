@@ -13,15 +13,17 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # What takes minutes: the built wheel in a fresh environment, the whole check of a real package, processes that are killed.
 slow: $(READY)
 	$(BIN)/pytest -m slow
 
-# The long half of the battery of docs/reliability.md: kills, full disks, damaged files, two processes in one place.
+# The long half of the battery of docs/reliability.md: kills, full disks, damaged files, two processes in one place. It
+# needs the fuzzer atheris where that has a wheel, and half an hour.
 stress: $(READY)
-	$(BIN)/pytest -n auto -m stress
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,stress]"
+	$(BIN)/pytest -n auto --dist worksteal -m stress
 
 # A table and a JSON of how fast all of it is, against named baselines in the same run:
 # make bench ARGS="--videos 3292 --device cuda --only epoch". `--help` says what else.

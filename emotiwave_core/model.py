@@ -5,9 +5,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core import returned
 from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.guard import check_glance, glance, staying, undisturbed
+from emotiwave_core.guard import returned
+from emotiwave_core.guard.around import check_glance, glance, staying, undisturbed
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.recipe import ModelSettings, Part, Recipe

@@ -16,8 +16,8 @@ import pluggy
 
 from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError, choices
-from emotiwave_core.files import is_file
-from emotiwave_core.guard import asked_to_end, in_words, loading, staying, undisturbed
+from emotiwave_core.guard.around import asked_to_end, in_words, loading, staying, undisturbed
+from emotiwave_core.untrusted import is_file
 
 GROUP = "emotiwave"
 KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}

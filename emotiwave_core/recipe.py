@@ -10,8 +10,8 @@ import attrs
 from attrs import validators
 
 from emotiwave_core.errors import SettingsError, short
-from emotiwave_core.files import read_toml, why
 from emotiwave_core.options import CONVERTER, is_policy, structure
+from emotiwave_core.untrusted import read_toml, why
 
 MOST = 10**9  # of anything that is counted: a product of two still fits 64 bits
 ALL = "*"  # the key of the encoder that every modality takes which is not named

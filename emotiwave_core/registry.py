@@ -12,7 +12,6 @@ from typing import Any
 import attrs
 
 from emotiwave_core.errors import EmotiwaveError, PassedOver, PluginError, ResourceError, SettingsError, choices, short
-from emotiwave_core.files import read_toml, why
 from emotiwave_core.options import check_options, holds_policies, signature_options
 from emotiwave_core.providers import (
     KINDS,
@@ -26,6 +25,7 @@ from emotiwave_core.providers import (
     what_is_missing,
 )
 from emotiwave_core.recipe import Part, as_part, part_table
+from emotiwave_core.untrusted import read_toml, why
 
 POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
 OVERLAY = "registry.toml"

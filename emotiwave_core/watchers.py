@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError
-from emotiwave_core.guard import PLUGINS, asked_to_end, in_words, undisturbed
+from emotiwave_core.guard.around import PLUGINS, asked_to_end, in_words, undisturbed
 from emotiwave_core.monitor import SILENT, Monitor
 
 HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")

@@ -26,12 +26,13 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.engine.history import read_history
     from emotiwave_core.engine.rebuilt import check_classes, checked
     from emotiwave_core.engine.run import complete
-    from emotiwave_core.files import parse_json, write_json
+    from emotiwave_core.files import write_json
     from emotiwave_core.objective import make_objective
     from emotiwave_core.protocols.manifest import parse
     from emotiwave_core.recipe import Recipe, read_recipe
     from emotiwave_core.registry import load_registry
     from emotiwave_core.report.facts import read_run
+    from emotiwave_core.untrusted import parse_json
 
 from damaging import one_sentence, to_json, to_toml
 from datasets import write_dataset

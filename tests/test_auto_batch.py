@@ -25,7 +25,7 @@ from emotiwave_core.objective import make_objective, training_loss
 from emotiwave_core.recipe import Recipe, read_recipe
 
 B = 6
-SIZES = [1, 2, 3, 4, 6, 50]
+SIZES = [1, 2, 4, 50]
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "single": {"unimodal": 0.3, "complete": 0.5, "distillation": 1.0},
     "multi": {"kind": "multi", "asymmetric": {}, "logit_adjustment": 1.0},
@@ -54,7 +54,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("fusion", ["concat", CROSSMODAL, {"name": "gated", "width": 8}], ids=lambda one: str(one)[:20])
-@pytest.mark.parametrize("absent", ["mask", "zeros"])
+@pytest.mark.parametrize("absent", ["mask", pytest.param("zeros", marks=pytest.mark.stress)])
 def test_the_gradient_is_that_of_the_whole_batch(kind: str, fusion: Any, absent: str) -> None:
     """In any number of pieces: loss, gradient of every parameter and presence, with weighted and further losses."""
     recipe = small(fusion=fusion, model={"absent": absent}, objective=OBJECTIVES[kind])

@@ -57,13 +57,28 @@ def test_every_file_is_a_part_and_every_part_a_file() -> None:
     assert all(module.endswith(entry.partition(".")[2]) for entry, module in ENTRIES.items())
 
 
-@pytest.mark.parametrize(("encoder", "fusion"), list(product(SHIPPED["encoder"], SHIPPED["fusion"])))
-def test_any_parts_go_together(encoder: str, fusion: str) -> None:
-    """With every dropout policy they assemble as they come, train a step, and score every configuration."""
+PAIRS = list(product(SHIPPED["encoder"], SHIPPED["fusion"]))
+
+
+@pytest.mark.parametrize(("number", "encoder", "fusion"), [(number, *pair) for number, pair in enumerate(PAIRS)])
+def test_any_parts_go_together(number: int, encoder: str, fusion: str) -> None:
+    """With a dropout policy, another for each pair, they assemble, train a step, and score every configuration."""
+    go_together(encoder, fusion, [SHIPPED["dropout"][number % len(SHIPPED["dropout"])]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("encoder", "fusion"), PAIRS)
+def test_all_parts_go_together(encoder: str, fusion: str) -> None:
+    """The same, with every dropout policy."""
+    go_together(encoder, fusion, SHIPPED["dropout"])
+
+
+def go_together(encoder: str, fusion: str, policies: list[str]) -> None:
+    """Assemble these parts as they come, train a step, and score every configuration."""
     inputs, masks = some_batch()
     objective = make_objective(Recipe().objective, ("happy", "sad"))
     targets = torch.tensor([0, 1, 0, 1, 0, 1])
-    for dropout in SHIPPED["dropout"]:
+    for dropout in policies:
         recipe = Recipe(encoder={"*": Part(encoder)}, fusion=Part(fusion), dropout=Part(dropout))
         torch.manual_seed(0)
         model = assemble(recipe, REGISTRY, WIDTHS, 2).train()
@@ -84,7 +99,7 @@ def test_any_parts_go_together(encoder: str, fusion: str) -> None:
                 columns = torch.tensor([m in kept for m in model.modalities])
                 once = model.fuse(model.only(kept, encoded, absent), present_in(masks) & columns)
                 assert bool(once.logits.isfinite().all()), (dropout, kept)
-                if dropout == SHIPPED["dropout"][0]:
+                if dropout == policies[0]:
                     plain = model(inputs, keep(masks, columns))
                     torch.testing.assert_close(once.logits, plain.logits, atol=1e-5, rtol=1e-4)
 

@@ -81,6 +81,7 @@ def write(code: str = PART, forward: str = "pass", name: str = "mine.py") -> str
     return name
 
 
+@pytest.mark.slow
 def test_all_parts_of_a_file_are_held_to_the_laws_and_measured(cli: Cli) -> None:
     """A sound part keeps all laws, a broken one is told of its law and no other; the exit code is 1 for one of them."""
     done = cli("check", write(BOTH, 'print("hello")'), "--option", "width=5", "--json")
@@ -111,7 +112,10 @@ def test_what_is_printed_fits_80_columns(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("forward", "message"),
-    [("os._exit(9)", "the process ended with exit code 9"), ("time.sleep(600)", "there was no answer within 7 s")],
+    [
+        ("os._exit(9)", "the process ended with exit code 9"),
+        pytest.param("time.sleep(600)", "there was no answer within 7 s", marks=pytest.mark.slow),
+    ],
 )
 def test_a_part_that_kills_or_stalls_the_check_is_named_by_its_law(cli: Cli, forward: str, message: str) -> None:
     """The law that was running is broken, with what happened."""

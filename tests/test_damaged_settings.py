@@ -20,9 +20,9 @@ from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.engine.run import complete
 from emotiwave_core.errors import EmotiwaveError, SettingsError
-from emotiwave_core.files import parse_toml
 from emotiwave_core.recipe import Recipe, read_recipe
 from emotiwave_core.registry import load_registry
+from emotiwave_core.untrusted import parse_toml
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=500)

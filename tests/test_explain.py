@@ -477,7 +477,8 @@ def test_wrong_options_get_a_sentence(
     assert not said.out
 
 
-@pytest.mark.parametrize("kind", ["single", pytest.param("multi", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["single", "multi"])
 def test_text_that_says_nothing_decides_nothing(kind: str, real_data: Path, tmp_path: Path) -> None:
     """RAVDESS's two sentences are spoken with every emotion: text adds about 0 to macro-F1 and decides no sample.
 

@@ -79,7 +79,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(command: list[object], tm
     assert "set EMOTIWAVE_CACHE to another folder" in ended.said
 
 
-@pytest.mark.parametrize("name", ["ü – x/a b", "-x", "'; rm -rf", "a\nb"])
+@pytest.mark.parametrize("name", ["ü – '; x/a\nb", "-x"])
 def test_a_folder_may_have_any_name(command: list[object], tmp_path: Path, name: str) -> None:
     """Spaces, quotes, dashes and line ends in --out are taken as they are, and shown so that a shell can read them."""
     ended = call(partial(emotiwave, *command[:3], f"--out={name}", *command[5:]), tmp_path)

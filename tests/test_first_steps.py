@@ -32,6 +32,11 @@ def register_encoders(register):
 Run = Callable[..., tuple[int, str]]
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
+
+
 @pytest.fixture
 def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """`emotiwave run --out there` with an encoder file of this code; (exit code, stderr)."""

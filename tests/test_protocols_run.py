@@ -127,7 +127,9 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
             np.testing.assert_allclose(answers.probabilities[curve][level], due, atol=5e-6)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [name if name == "multi" else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str) -> None:
     """Every curve begins exactly where `emotiwave evaluate` finds the complete configuration."""
@@ -295,6 +297,7 @@ class Heard(Monitor):
         self.lines.append(text)
 
 
+@pytest.mark.slow
 def test_samples_of_the_training_are_counted(runs: Path, tiny: Path, tmp_path: Path) -> None:
     """Scores of samples that were trained on say so, also in another folder with the same files, and no others do."""
     run, copy = runs / "single", Path(shutil.copytree(tiny, tmp_path / "copy"))

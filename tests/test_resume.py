@@ -105,7 +105,12 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
+QUICK = {"in validation", "between model and history", "after an epoch", "before the predictions", "at write 13"}
+
+
+@pytest.mark.parametrize(
+    "point", [point if point in QUICK else pytest.param(point, marks=pytest.mark.slow) for point in POINTS]
+)
 def test_a_killed_run_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole: dict[str, Any], point: str) -> None:
     """Weights, optimiser, description, scores, predictions and history are the same to the last bit."""
     run = tmp_path / "run"

@@ -138,7 +138,7 @@ LINKED = (*LINKED, "configurations.png", "last.safetensors", "recipe.toml", "mod
 
 @pytest.mark.parametrize(
     "names",
-    [pytest.param(LINKED, id="results"), pytest.param((".lock",), id="lock"),
+    [pytest.param(LINKED, id="results", marks=pytest.mark.stress), pytest.param((".lock",), id="lock"),
      pytest.param(("history.jsonl",), id="history", marks=pytest.mark.stress)],
 )  # fmt: skip
 def test_nothing_is_written_where_a_link_leads(

@@ -11,7 +11,7 @@ from forked import emotiwave, forked
 from zoo import KINDS, RAISES, Pen, check_ended, check_whole, command, plugin
 from zoo import pen as pen
 
-from emotiwave_core import guard
+from emotiwave_core.guard import around as guard
 
 AT_IMPORT = RAISES | {
     "ModuleNotFoundError": "import nothing_of_that_name",

@@ -8,8 +8,8 @@ from zoo import Pen, check_ended, check_whole, plugin
 from zoo import pen as pen
 
 from emotiwave_core.errors import PluginError
+from emotiwave_core.guard.returned import check_encoded, check_fused, check_left, check_only_clears
 from emotiwave_core.interfaces import Encoded, Encoder, Fused, Fusion
-from emotiwave_core.returned import check_encoded, check_fused, check_left, check_only_clears
 
 X = torch.randn(3, 5, 2)
 MASK = torch.ones(3, 5, dtype=torch.bool)

@@ -16,8 +16,8 @@ from zoo import Pen, check_whole, plugin
 from zoo import pen as pen
 
 from emotiwave_core.cli import _exit_code
-from emotiwave_core.common import common_things
-from emotiwave_core.guard import PutBack, undisturbed
+from emotiwave_core.guard.around import PutBack, undisturbed
+from emotiwave_core.guard.common import common_things
 
 # What a plugin does, and what the line about it calls what it has changed.
 CHANGES = {

@@ -10,7 +10,7 @@ import pytest
 from forked import Ended, emotiwave, forked
 from zoo import command, plugin
 
-from emotiwave_core.quiet import quiet
+from emotiwave_core.guard.quiet import quiet
 
 WRITES = "print('python'); os.write(1, b'descriptor'); os.system('echo child'); sys.stdout.write('half a line')"
 C = "import ctypes; ctypes.CDLL(None).puts(b'from C')"

@@ -70,7 +70,7 @@ def evaluate(
     from emotiwave_core.engine import run as engine
     from emotiwave_core.engine.device import find_device
     from emotiwave_core.engine.protocol import evaluate_protocol
-    from emotiwave_core.quiet import quiet
+    from emotiwave_core.guard.quiet import quiet
     from emotiwave_core.registry import load_registry
 
     own = data is None and fold == "test"

@@ -84,7 +84,7 @@ def explain(
     from emotiwave_core.engine.explain import explain as explain_run
     from emotiwave_core.engine.trained import open_trained
     from emotiwave_core.files import out_of_space
-    from emotiwave_core.quiet import quiet
+    from emotiwave_core.guard.quiet import quiet
     from emotiwave_core.registry import load_registry
 
     monitor, place = Console(), find_device(device)

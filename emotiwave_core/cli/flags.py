@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from emotiwave_core.errors import SettingsError, short
-from emotiwave_core.files import parse_toml
+from emotiwave_core.untrusted import parse_toml
 
 SIGN = re.compile(r""" "[^"]*" | '[^']*' | . """, re.VERBOSE | re.DOTALL)
 BRACKETS = {"[": ("[]", 1), "]": ("[]", -1), "{": ("{}", 1), "}": ("{}", -1)}

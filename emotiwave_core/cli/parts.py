@@ -45,7 +45,7 @@ def show(name: str, registry_file: Path | None) -> None:
 
     from emotiwave_core.cli.run import recipe_table
     from emotiwave_core.engine.run import complete
-    from emotiwave_core.quiet import quiet
+    from emotiwave_core.guard.quiet import quiet
     from emotiwave_core.recipe import Recipe
     from emotiwave_core.registry import load_registry
 

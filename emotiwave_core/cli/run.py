@@ -107,8 +107,8 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
     from emotiwave_core.engine.device import find_device
     from emotiwave_core.engine.folder import RECIPE
     from emotiwave_core.engine.parallel import ALONE
+    from emotiwave_core.guard.quiet import quiet
     from emotiwave_core.monitor import SILENT
-    from emotiwave_core.quiet import quiet
 
     console = Console() if processes.speaks else SILENT
     if processes.world is not None and (note := advice()):
@@ -156,8 +156,8 @@ def override(
     """Lay the flags over a recipe's table."""
     from emotiwave_core.cli.flags import parse_part, parse_value
     from emotiwave_core.errors import short
-    from emotiwave_core.files import MOST_DEPTH
     from emotiwave_core.recipe import ALL
+    from emotiwave_core.untrusted import MOST_DEPTH
 
     if encoder:
         encoders: dict[str, Any] = {}

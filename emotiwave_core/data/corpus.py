@@ -14,10 +14,10 @@ from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
 from emotiwave_core.data.source import Options
 from emotiwave_core.data.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
-from emotiwave_core.files import is_file
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objective import Objective
 from emotiwave_core.recipe import DataSettings, PerModality
+from emotiwave_core.untrusted import is_file
 
 
 class Fold(NamedTuple):

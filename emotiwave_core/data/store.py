@@ -36,8 +36,9 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.packing import Packer
 from emotiwave_core.data.source import Options, fingerprint, sources_of
 from emotiwave_core.errors import DataError, ResourceError
-from emotiwave_core.files import cache_folder, out_of_space, read_json, sha256_of, sync_folder, why, write_json
+from emotiwave_core.files import cache_folder, out_of_space, sha256_of, sync_folder, write_json
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.untrusted import read_json, why
 
 FORMAT = 3
 ARRAYS = "arrays.safetensors"

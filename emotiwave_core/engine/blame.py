@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 
 from emotiwave_core.errors import EmotiwaveError, PluginError, is_out_of_memory
-from emotiwave_core.guard import asked_to_end, in_words, undisturbed
+from emotiwave_core.guard.around import asked_to_end, in_words, undisturbed
 from emotiwave_core.model import FusionModel
 
 

@@ -15,12 +15,13 @@ from torch import nn
 from emotiwave_core.engine.parallel import ALONE, World
 from emotiwave_core.engine.rebuilt import check_classes, checked, checked_moments, checked_state, in_words, rebuild
 from emotiwave_core.errors import DataError, PluginError, short
-from emotiwave_core.files import open_file, parse_json, read_json, sha256_of, why, write_bytes, write_json
+from emotiwave_core.files import sha256_of, write_bytes, write_json
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.model import FusionModel
 from emotiwave_core.objective import Objective, make_objective
 from emotiwave_core.recipe import Recipe
 from emotiwave_core.registry import Registry
+from emotiwave_core.untrusted import open_file, parse_json, read_json, why
 
 FORMAT = 1
 WEIGHTS, ABOUT, LAST = "model.safetensors", "model.json", "last.safetensors"

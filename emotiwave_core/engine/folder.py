@@ -12,8 +12,9 @@ from filelock import FileLock, Timeout
 
 from emotiwave_core.engine.history import HISTORY
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.files import out_of_space, read_json, why, write_json, write_text
+from emotiwave_core.files import out_of_space, write_json, write_text
 from emotiwave_core.recipe import Recipe, read_recipe
+from emotiwave_core.untrusted import read_json, why
 
 RECIPE, DATA = "recipe.toml", "data.json"
 JOB = ".job"  # which job of a launcher has begun the run

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.files import out_of_space, parse_json, read_bytes, why, write_text
+from emotiwave_core.files import out_of_space, write_text
+from emotiwave_core.untrusted import parse_json, read_bytes, why
 
 HISTORY = "history.jsonl"
 

@@ -16,12 +16,12 @@ from torch.nn.modules import module as hooks
 
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError, PluginError, short
-from emotiwave_core.files import why
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.model import FusionModel, assemble
 from emotiwave_core.objective import Objective
 from emotiwave_core.recipe import Recipe
 from emotiwave_core.registry import Registry
+from emotiwave_core.untrusted import why
 
 MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
 KEPT = {"epoch": int, "best_epoch": int, "best_score": float}

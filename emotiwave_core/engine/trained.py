@@ -16,12 +16,12 @@ from emotiwave_core.engine.evaluate import Predictions, predict
 from emotiwave_core.engine.folder import read_data
 from emotiwave_core.engine.memory import halving
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.files import is_folder
 from emotiwave_core.model import FusionModel
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objective import Objective
 from emotiwave_core.recipe import Recipe
 from emotiwave_core.registry import Registry
+from emotiwave_core.untrusted import is_folder
 
 
 @attrs.frozen(eq=False)

@@ -7,9 +7,9 @@ from typing import Any
 import attrs
 
 from emotiwave_core.errors import DataError, SettingsError, short
-from emotiwave_core.files import parse_json, read_bytes
 from emotiwave_core.options import structure
 from emotiwave_core.protocols import PROTOCOLS
+from emotiwave_core.untrusted import parse_json, read_bytes
 
 FORMAT = 1
 MOST_BYTES = 1 << 28

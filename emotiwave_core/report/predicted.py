@@ -12,9 +12,9 @@ from attrs import frozen
 from emotiwave_core.configurations import configurations, name_of
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError
-from emotiwave_core.files import open_file
 from emotiwave_core.report.reading import DAMAGED, anew, damaged, name
 from emotiwave_core.report.scored import Scores
+from emotiwave_core.untrusted import open_file
 
 PREDICTIONS = "predictions.csv"
 MOST_SAMPLES, MOST_NUMBERS = 5_000, 1_500_000  # what a page can hold and still open at once

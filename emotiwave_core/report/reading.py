@@ -13,7 +13,7 @@ from typing import Any, NewType, TypeVar
 import cattrs
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.files import parse_json, read_bytes, why
+from emotiwave_core.untrusted import parse_json, read_bytes, why
 
 Part = TypeVar("Part")
 Matrix = list[list[int]]

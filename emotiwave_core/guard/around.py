@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from emotiwave_core.common import Drawing, common_things
 from emotiwave_core.errors import PassedOver, PluginError
+from emotiwave_core.guard.common import Drawing, common_things
 
 SLOW = 10.0  # seconds of loading, after which it is said what is waited for
 PLUGINS: set[str] = set()  # the modules, or the packages, that were loaded as plugins
