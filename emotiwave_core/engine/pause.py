@@ -60,14 +60,14 @@ class Pause:
         """Within it all steps of an epoch are done, and a signal need not wait: they are kept when one comes."""
         if self.due():
             self.keep(step, loss)
-        self.__exit__()
         try:
+            self.__exit__()
             yield
+            self.__enter__()
         except BaseException as error:
             if self._active and not isinstance(error, Exception):
                 self._keep(step, loss)
             raise
-        self.__enter__()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._noted is not None:
