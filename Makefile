@@ -15,7 +15,7 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist worksteal
 
-# What takes minutes: the built wheel in a fresh environment, the whole check of a real package, processes that are killed.
+# What takes minutes: the built wheel and packages in a fresh environment, every part with every other, killed processes.
 slow: $(READY)
 	$(BIN)/pytest -m slow
 

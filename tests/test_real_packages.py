@@ -139,6 +139,7 @@ def test_an_installed_plugin_is_checked(environment: Environment, tmp_path: Path
     assert "'gate'" in environment.command("emotiwave plugins check gate", tmp_path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_installed_rivals_wait_for_a_choice(crowd: Environment, tmp_path: Path) -> None:
     """Two packages with one name are an error with a line for registry.toml, and that line decides."""
     recipe = '[recipe.mine]\nencoder = "rival"\n'
@@ -151,6 +152,7 @@ def test_installed_rivals_wait_for_a_choice(crowd: Environment, tmp_path: Path) 
     assert 'name = "rival"' in crowd.command("emotiwave recipes show mine", tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_a_squatter_and_a_broken_package_stop_nobody(crowd: Environment, tmp_path: Path) -> None:
     """The squatter is passed over and the broken one reported; the shipped parts and `--help` go on working."""
     rows = {(row["name"], row["provider"].partition(" ")[0]): row for row in crowd.plugins(tmp_path)}

@@ -176,7 +176,13 @@ def test_contrast_meets_aa(tmp_path: Path, theme: int) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(shape, marks=[pytest.mark.slow] if place else [], id=name)
+        for place, (name, shape) in enumerate(SHAPES.items())
+    ],
+)
 def test_pictures_are_png(tmp_path: Path, shape: dict[str, Any]) -> None:
     """The pictures are PNG files that decode to something that is not blank, and the page names them all."""
     run = write_run(tmp_path, **shape)

@@ -22,6 +22,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_training_reaches_what_was_planted(sample: Path, tmp_path: Path) -> None:
     """With two or three modalities the score is near the best reachable one and not above it by more than chance.
 
