@@ -1,8 +1,6 @@
 """What a training leaves in its folder as it goes on: every epoch, and the steps of one that was stopped."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +12,11 @@ from torch.optim.swa_utils import AveragedModel
 from emotiwave_core.engine.checkpoint import LAST, load_last, save_last, save_model
 from emotiwave_core.engine.device import random_state, seed_everything, set_random_state
 from emotiwave_core.engine.history import append_history, cut_history
+from emotiwave_core.engine.rebuilt import KEPT
 from emotiwave_core.engine.step import Setup
 from emotiwave_core.errors import DataError
 from emotiwave_core.model import FusionModel
 from emotiwave_core.watchers import NOBODY, Watchers
-
-KEPT = ("epoch", "best_epoch", "best_score")
 
 
 @attrs.define(eq=False)
@@ -43,14 +40,13 @@ class Keeper:
         return self.setup.model if self.average is None else cast(FusionModel, self.average.module)
 
     def take_up(self) -> None:
-        """Go back to where the run's folder says that the training was. DataError where it does not say it right."""
+        """Go back to where the run's folder says that the training was. DataError where that is damaged."""
         world = self.setup.world
         state = load_last(self.run, self.setup.model, self.optimiser, self.average, world)
         if state is not None:
-            with self._sound():
-                self.epoch, self.best_epoch, self.best_score = (state[key] for key in KEPT)
-                self.middle = state.get("middle")
-                steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
+            self.epoch, self.best_epoch, self.best_score = (state[key] for key in KEPT)
+            self.middle = state.get("middle")
+            steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
         world.first(lambda: cut_history(self.run, self.epoch))
 
@@ -61,16 +57,10 @@ class Keeper:
         self.began = time.perf_counter()
         if middle is None:
             return 0, 0.0
-        with self._sound():
+        try:
             set_random_state(middle["random"], self.setup.feed.device)
             self.began -= middle["seconds"]
             return int(middle["step"]), float(middle["loss"])
-
-    @contextmanager
-    def _sound(self) -> Iterator[None]:
-        """DataError where what is read of `last.safetensors` within it is not what was written."""
-        try:
-            yield
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise DataError(f"{self.run / LAST} is damaged ({error}); remove it to train from the start.") from error
 

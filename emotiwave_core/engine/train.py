@@ -107,7 +107,7 @@ def train_epoch(
     model, recipe, feed, world = setup.model, setup.recipe, setup.feed, setup.world
     settings, device = recipe.training, feed.device
     steps = math.ceil(len(training.rows) / settings.batch_size)
-    if done == steps:  # it was stopped while it was validated
+    if done >= steps:  # it was stopped while it was validated
         return loss_done
     order = epoch_order(len(training.rows), recipe.seed, epoch)
     if settings.buckets > 1:
