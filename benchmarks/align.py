@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotiwave_core.data.align import average, overlapping
+from emotiwave_core.data.prepare.align import average, overlapping
 
 Array = NDArray[np.float64]
 Video = dict[str, tuple[NDArray[np.float32], Array]]  # features [S, F] and intervals [S, 2] of each modality

@@ -21,15 +21,15 @@ import click
 import numpy as np
 
 from emotiwave_core.cli.run import override
-from emotiwave_core.configurations import configurations, name_of
+from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
-from emotiwave_core.engine.run import complete
-from emotiwave_core.files import write_json, write_text
-from emotiwave_core.metrics import macro_f1
+from emotiwave_core.evaluate.metrics import macro_f1
+from emotiwave_core.io.atomic import write_json, write_text
+from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.model.objective import make_objective
 from emotiwave_core.monitor import SILENT
-from emotiwave_core.objective import make_objective
-from emotiwave_core.recipe import Recipe, read_recipe
-from emotiwave_core.registry import load_registry
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.train.run import complete
 
 ROTATIONS = range(5)
 NOTHING = {"parameters": None, "seconds": None}  # where one row stands for several models

@@ -20,17 +20,17 @@ import numpy as np
 import torch
 
 from emotiwave_core.cli.run import override
+from emotiwave_core.compute.device import seed_everything
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.engine.checkpoint import describe, read_about
-from emotiwave_core.engine.device import seed_everything
-from emotiwave_core.engine.history import read_history
-from emotiwave_core.engine.run import build, complete
-from emotiwave_core.engine.train import train
-from emotiwave_core.files import write_json
+from emotiwave_core.io.atomic import write_json
+from emotiwave_core.model.objective import make_objective
 from emotiwave_core.monitor import SILENT
-from emotiwave_core.objective import make_objective
-from emotiwave_core.recipe import Recipe
-from emotiwave_core.registry import load_registry
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.trained_model import describe, read_about
+from emotiwave_core.train.loop import train
+from emotiwave_core.train.run import build, complete
 
 # Two ways to take validation actors: both leave the same actors (the test fold of folds.json, fold4 of cv.json) out.
 SPLITS = {"folds.json": ["data.folds=folds.json"], "cv.json": ["data.folds=cv.json", "data.rotation=4"]}

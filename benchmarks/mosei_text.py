@@ -29,18 +29,18 @@ from catalogue import Job, carry_out
 from choose import measure
 from numpy.typing import NDArray
 
-from emotiwave_core.calibration import calibration
-from emotiwave_core.constant import best_constant
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
-from emotiwave_core.data.csd import CsdFile, split_key
 from emotiwave_core.data.dataset import EMOTIONS
 from emotiwave_core.data.folds import read_lists
-from emotiwave_core.data.segments import cut
-from emotiwave_core.files import write_json, write_text
-from emotiwave_core.intervals import percentiles, resampled_f1
-from emotiwave_core.metrics import score, tune_thresholds
-from emotiwave_core.objective import make_objective
-from emotiwave_core.recipe import Recipe
+from emotiwave_core.data.formats.csd import CsdFile, split_key
+from emotiwave_core.data.prepare.segments import cut
+from emotiwave_core.evaluate.baselines import best_constant
+from emotiwave_core.evaluate.bootstrap import percentiles, resampled_f1
+from emotiwave_core.evaluate.calibration import calibration
+from emotiwave_core.evaluate.metrics import score, tune_thresholds
+from emotiwave_core.io.atomic import write_json, write_text
+from emotiwave_core.model.objective import make_objective
 
 PARTS = range(5)
 ALL = ("objective.kind=multi", "training.patience=3")  # of every candidate; the best epochs are the first few

@@ -12,10 +12,10 @@ import attrs
 import click
 
 from emotiwave_core.cli import emotiwave
-from emotiwave_core.options import bare
-from emotiwave_core.probe import survey
-from emotiwave_core.recipe import Part, Recipe
-from emotiwave_core.registry import load_registry
+from emotiwave_core.config.options import bare
+from emotiwave_core.config.recipe import Part, Recipe
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.parts.survey import survey
 
 PART = "the name of a part, or a table of its `name` and options"
 WORDS: dict[Any, str] = {

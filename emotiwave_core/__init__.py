@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emotiwave_core.config.recipe import Recipe as Recipe
     from emotiwave_core.errors import EmotiwaveError as EmotiwaveError
     from emotiwave_core.hookspecs import hookimpl as hookimpl
     from emotiwave_core.interfaces import DropoutPolicy as DropoutPolicy
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Fused as Fused
     from emotiwave_core.interfaces import Fusion as Fusion
     from emotiwave_core.interfaces import Output as Output
-    from emotiwave_core.model import FusionModel as FusionModel
-    from emotiwave_core.recipe import Recipe as Recipe
-    from emotiwave_core.registry import load_registry as load_registry
+    from emotiwave_core.model.fusion_model import FusionModel as FusionModel
+    from emotiwave_core.parts.registry import load_registry as load_registry
 
 __version__ = "0.1.0"
 
@@ -28,11 +28,11 @@ _PUBLIC = {
     "EmotiwaveError": "errors",
     "Fused": "interfaces",
     "Fusion": "interfaces",
-    "FusionModel": "model",
+    "FusionModel": "model.fusion_model",
     "Output": "interfaces",
-    "Recipe": "recipe",
+    "Recipe": "config.recipe",
     "hookimpl": "hookspecs",
-    "load_registry": "registry",
+    "load_registry": "parts.registry",
 }
 
 

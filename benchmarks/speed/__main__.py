@@ -12,9 +12,9 @@ import click
 import platformdirs
 import torch
 
-from emotiwave_core.engine.device import find_device
+from emotiwave_core.compute.device import find_device
 from emotiwave_core.errors import EmotiwaveError, ResourceError
-from emotiwave_core.files import out_of_space, write_json
+from emotiwave_core.io.atomic import out_of_space, write_json
 from speed.corpus import FULL, bytes_of, write_corpus
 from speed.growth import sizes
 from speed.machine import about

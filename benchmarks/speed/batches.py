@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotiwave_core.data.batch import epoch_order
+from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.data.feed import Feed, open_feed
-from emotiwave_core.recipe import DataSettings
+from emotiwave_core.data.loading.batch import epoch_order
+from emotiwave_core.data.loading.loader import Feed, open_feed
 from speed.machine import waiter
 from speed.table import Row, medians
 

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from emotiwave_core.compute.device import seed_everything
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data import corpus
-from emotiwave_core.data.batch import epoch_order
-from emotiwave_core.engine import run as engine
-from emotiwave_core.engine import train as training
-from emotiwave_core.engine.device import seed_everything
-from emotiwave_core.model import FusionModel
+from emotiwave_core.data.loading.batch import epoch_order
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT
-from emotiwave_core.objective import Objective
-from emotiwave_core.recipe import Recipe
-from emotiwave_core.registry import load_registry
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.train import loop as training
+from emotiwave_core.train import run as engine
 from speed.corpus import WIDTHS
 from speed.machine import waiter
 from speed.plain import Items, Loop, Plain, Timed

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotiwave_core.data.batch import batches
-from emotiwave_core.engine.trained import Trained
-from emotiwave_core.registry import load_registry
+from emotiwave_core.data.loading.batch import batches
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.predict.trained import Trained
 from speed.opened import untrained
 from speed.table import Row
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import torch
 
+from emotiwave_core.compute.device import seed_everything
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.engine.device import seed_everything
-from emotiwave_core.engine.folder import DATA
-from emotiwave_core.engine.run import build
-from emotiwave_core.engine.train import fit_statistics
-from emotiwave_core.engine.trained import Trained
-from emotiwave_core.files import write_json
-from emotiwave_core.objective import make_objective
-from emotiwave_core.recipe import Recipe
-from emotiwave_core.registry import load_registry
+from emotiwave_core.io.atomic import write_json
+from emotiwave_core.model.objective import make_objective
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.predict.trained import Trained
+from emotiwave_core.runs.folder import DATA
+from emotiwave_core.train.loop import fit_statistics
+from emotiwave_core.train.run import build
 
 
 def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.device, fold: str = "test") -> Trained:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.recipe import Recipe
-from emotiwave_core.registry import load_registry
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.parts.registry import load_registry
 from speed.corpus import WIDTHS
 from speed.machine import waiter
 from speed.table import Row, medians

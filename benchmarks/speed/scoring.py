@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from emotiwave_core.data.batch import batches
-from emotiwave_core.engine.explain import explain
+from emotiwave_core.data.loading.batch import batches
+from emotiwave_core.explain.explanation import explain
 from speed.machine import waiter
 from speed.opened import untrained
 from speed.table import Row, medians

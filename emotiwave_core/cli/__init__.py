@@ -143,7 +143,7 @@ def _exit_code(arguments: list[str]) -> int:
         _close_stdout()
         return 0
     except Exception as error:
-        from emotiwave_core.files import NO_SPACE
+        from emotiwave_core.io.atomic import NO_SPACE
 
         if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
             _close_stdout()  # for what is written to a file goes through `files.out_of_space`

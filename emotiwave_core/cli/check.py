@@ -37,9 +37,9 @@ def check(
 
     NAME is any part that `emotiwave plugins` lists; FILE is a .py file, of which all parts are checked.
     """
-    from emotiwave_core.checking import check as events
     from emotiwave_core.cli.checked import gather, print_event, print_verdict
-    from emotiwave_core.cli.flags import parse_part, parse_value
+    from emotiwave_core.config.flags import parse_part, parse_value
+    from emotiwave_core.parts.check import check as events
 
     options = {"name": target} if target.endswith(".py") else parse_part(target)
     name = str(options.pop("name"))
@@ -70,8 +70,8 @@ def show(name: str, kind: str | None, as_json: bool, registry_file: Path | None)
 
     That is: what it does, its source, its options, who provides it.
     """
-    from emotiwave_core.checking.describe import describe
     from emotiwave_core.cli.checked import print_part
+    from emotiwave_core.parts.check.describe import describe
 
     rows = describe(name, kind, registry_file)
     if as_json:

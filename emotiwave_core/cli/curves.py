@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotiwave_core.cli import printable
-from emotiwave_core.protocols import PROTOCOLS
+from emotiwave_core.evaluate.corruptions import PROTOCOLS
 
 SUMMARIES = {"AUILC": "auilc", "relative": "relative_robustness", "effective": "effective_robustness"}
 UNHURT = {  # why nothing may be damaged

@@ -51,7 +51,7 @@ def sample(folder: Path) -> None:
 
     It has real .csd files, planted emotions and a known best score.
     """
-    from emotiwave_core.data.sample import write_sample
+    from emotiwave_core.data.synthetic.sample import write_sample
     from emotiwave_core.errors import SettingsError
 
     if folder.exists() and any(folder.iterdir()):
@@ -73,9 +73,9 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
     """
     from emotiwave_core.cli.console import Console
     from emotiwave_core.cli.run import override, recipe_table
+    from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.corpus import open_corpus
-    from emotiwave_core.recipe import Recipe
-    from emotiwave_core.registry import load_registry
+    from emotiwave_core.parts.registry import load_registry
 
     table, source = recipe_table(recipe, load_registry(registry_file))
     chosen = Recipe.from_table(override(table, (), None, None, settings, None), source)

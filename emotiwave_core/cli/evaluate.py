@@ -15,7 +15,7 @@ from emotiwave_core.cli.common import (
     registry_option,
 )
 from emotiwave_core.data.folds import FOLDS
-from emotiwave_core.protocols import CONFIGURATIONS, PROTOCOLS
+from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, PROTOCOLS
 
 EXAMPLES = """\b
 Examples:
@@ -67,11 +67,11 @@ def evaluate(
 
     from emotiwave_core.cli.console import Console, print_scores
     from emotiwave_core.cli.curves import print_curves
-    from emotiwave_core.engine import run as engine
-    from emotiwave_core.engine.device import find_device
-    from emotiwave_core.engine.protocol import evaluate_protocol
-    from emotiwave_core.guard.quiet import quiet
-    from emotiwave_core.registry import load_registry
+    from emotiwave_core.compute.device import find_device
+    from emotiwave_core.evaluate.protocol import evaluate_protocol
+    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.parts.stdout import quiet
+    from emotiwave_core.train import run as engine
 
     own = data is None and fold == "test"
     registry, place, console = load_registry(registry_file), find_device(device), Console()

@@ -18,7 +18,7 @@ from emotiwave_core.cli.common import (
 )
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.explain.games import Empty, Value
+from emotiwave_core.explain.coalitions import Empty, Value
 
 EXAMPLES = """\b
 Examples:
@@ -79,13 +79,13 @@ def explain(
 
     from emotiwave_core.cli.console import Console
     from emotiwave_core.cli.explained import print_fold, print_sample
-    from emotiwave_core.engine import explained as engine
-    from emotiwave_core.engine.device import find_device
-    from emotiwave_core.engine.explain import explain as explain_run
-    from emotiwave_core.engine.trained import open_trained
-    from emotiwave_core.files import out_of_space
-    from emotiwave_core.guard.quiet import quiet
-    from emotiwave_core.registry import load_registry
+    from emotiwave_core.compute.device import find_device
+    from emotiwave_core.explain import summary as engine
+    from emotiwave_core.explain.explanation import explain as explain_run
+    from emotiwave_core.io.atomic import out_of_space
+    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.parts.stdout import quiet
+    from emotiwave_core.predict.trained import open_trained
 
     monitor, place = Console(), find_device(device)
     with quiet():
@@ -108,7 +108,7 @@ def explain(
         print_json(about) if as_json else print_fold(about, shlex.join(_asked(run)))
         return
     if picture is not None:
-        from emotiwave_core.report.moments import write_picture
+        from emotiwave_core.report.occlusion import write_picture
 
         write_picture(picture, about)
     print_json(about) if as_json else print_sample(about)

@@ -24,7 +24,7 @@ def new(kind: str, name: str, single_file: bool, folder: Path) -> None:
 
     It is a project in a new folder emotiwave-NAME, or a file with --single-file. Nothing that exists is changed.
     """
-    from emotiwave_core.scaffold.scaffold import Plugin, taken, write_file, write_project
+    from emotiwave_core.parts.scaffold.write import Plugin, taken, write_file, write_project
 
     plugin = Plugin(kind, name)
     notes = taken(plugin, single_file)
@@ -54,7 +54,7 @@ def _say_file(kind: str, name: str, path: Path, notes: list[str]) -> None:
 
     import tomli_w
 
-    from emotiwave_core.registry import OVERLAY
+    from emotiwave_core.parts.registry import OVERLAY
 
     where = "Add this line under [plugins] in" if Path(OVERLAY).exists() else "Put this into"
     click.echo(f"{path} is written. {where} ./{OVERLAY}:\n", err=True)

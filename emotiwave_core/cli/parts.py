@@ -16,7 +16,7 @@ from emotiwave_core.cli.new import new
 def recipes(context: click.Context) -> None:
     """List the recipes, or show one."""
     if context.invoked_subcommand is None:
-        from emotiwave_core.registry import load_registry
+        from emotiwave_core.parts.registry import load_registry
 
         for name, table in load_registry(None).recipes.items():
             said = [_short(table[key]) for key in ("encoder", "fusion", "dropout") if key in table]
@@ -44,10 +44,10 @@ def show(name: str, registry_file: Path | None) -> None:
     import tomli_w
 
     from emotiwave_core.cli.run import recipe_table
-    from emotiwave_core.engine.run import complete
-    from emotiwave_core.guard.quiet import quiet
-    from emotiwave_core.recipe import Recipe
-    from emotiwave_core.registry import load_registry
+    from emotiwave_core.config.recipe import Recipe
+    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.parts.stdout import quiet
+    from emotiwave_core.train.run import complete
 
     with quiet():
         registry = load_registry(registry_file)
@@ -65,8 +65,8 @@ def plugins(context: click.Context, as_json: bool, again: bool, registry_file: P
     """List all parts: who provides each, and whether it works."""
     if context.invoked_subcommand is not None:
         return
-    from emotiwave_core.probe import survey
-    from emotiwave_core.registry import load_registry
+    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.parts.survey import survey
 
     rows = survey(load_registry(registry_file), registry_file, again)
     if as_json:

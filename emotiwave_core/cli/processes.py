@@ -15,7 +15,7 @@ from emotiwave_core.errors import PassedOver, SettingsError
 if TYPE_CHECKING:  # torch takes seconds to import, and is not needed to read a command line
     import torch
 
-    from emotiwave_core.engine.parallel import World
+    from emotiwave_core.compute.distributed import World
 
 T = TypeVar("T")
 GRACE = 1.0  # seconds in which rank 0 can say what all know, and leave with its exit code
@@ -48,8 +48,8 @@ def joined(device: str) -> Iterator[Processes]:
         if not os.environ[name].isdigit():
             raise SettingsError(f"{name} is '{os.environ[name]}' and not a number: unset it, or let torchrun set it.")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns of every model that uses all its parameters
-    from emotiwave_core.engine import parallel
-    from emotiwave_core.engine.device import find_device
+    from emotiwave_core.compute import distributed as parallel
+    from emotiwave_core.compute.device import find_device
 
     warnings.filterwarnings("ignore", "Grad strides do not match")  # nor of how a convolution lays out its gradient
     if os.environ["RANK"] != "0":
@@ -103,7 +103,7 @@ def _may_speak(store: Any, lost: bool) -> bool:
 
 def _first_of(store: Any, unknown: bool = False) -> bool:
     """Whether no other process has spoken before; `unknown` where rank 0 held the store, and has gone."""
-    from emotiwave_core.engine import parallel
+    from emotiwave_core.compute import distributed as parallel
 
     try:
         return parallel.speaks_first(store)

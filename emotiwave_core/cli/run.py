@@ -72,8 +72,8 @@ def run(
     RECIPE is a name that `emotiwave recipes` lists, or a recipe's .toml file; flags override it. Under torchrun the
     processes train together (docs/scaling.md).
     """
-    from emotiwave_core.recipe import Recipe
-    from emotiwave_core.registry import load_registry
+    from emotiwave_core.config.recipe import Recipe
+    from emotiwave_core.parts.registry import load_registry
 
     with joined(device) as processes:
         registry = load_registry(registry_file)
@@ -103,12 +103,12 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
     """Run, print the scores, and say how to go on where it is stopped."""
     from emotiwave_core.cli import Terminated
     from emotiwave_core.cli.console import Console, print_scores
-    from emotiwave_core.engine import run as engine
-    from emotiwave_core.engine.device import find_device
-    from emotiwave_core.engine.folder import RECIPE
-    from emotiwave_core.engine.parallel import ALONE
-    from emotiwave_core.guard.quiet import quiet
+    from emotiwave_core.compute.device import find_device
+    from emotiwave_core.compute.distributed import ALONE
     from emotiwave_core.monitor import SILENT
+    from emotiwave_core.parts.stdout import quiet
+    from emotiwave_core.runs.folder import RECIPE
+    from emotiwave_core.train import run as engine
 
     console = Console() if processes.speaks else SILENT
     if processes.world is not None and (note := advice()):
@@ -136,7 +136,7 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
 
 def recipe_table(name: str, registry: Any) -> tuple[dict[str, Any], str]:
     """The table of a recipe by name or file, and how errors call it."""
-    from emotiwave_core.recipe import read_recipe
+    from emotiwave_core.config.recipe import read_recipe
 
     if name.endswith(".toml"):
         if not Path(name).is_file():
@@ -154,10 +154,10 @@ def override(
     precision: str | None,
 ) -> dict[str, Any]:
     """Lay the flags over a recipe's table."""
-    from emotiwave_core.cli.flags import parse_part, parse_value
+    from emotiwave_core.config.flags import parse_part, parse_value
+    from emotiwave_core.config.recipe import ALL
     from emotiwave_core.errors import short
-    from emotiwave_core.recipe import ALL
-    from emotiwave_core.untrusted import MOST_DEPTH
+    from emotiwave_core.io.untrusted import MOST_DEPTH
 
     if encoder:
         encoders: dict[str, Any] = {}
@@ -198,8 +198,8 @@ def sample_folder() -> Path:
 
     from emotiwave_core import __version__
     from emotiwave_core.cli.console import Console
-    from emotiwave_core.data.sample import EDITION, write_sample
-    from emotiwave_core.files import cache_folder, out_of_space
+    from emotiwave_core.data.synthetic.sample import EDITION, write_sample
+    from emotiwave_core.io.atomic import cache_folder, out_of_space
 
     folder = cache_folder() / f"sample-{__version__}-{EDITION}"
     console = Console()

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
-from emotiwave_core.data.source import Options
-from emotiwave_core.data.store import Store, open_store
+from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.io.untrusted import is_file
+from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.objective import Objective
-from emotiwave_core.recipe import DataSettings, PerModality
-from emotiwave_core.untrusted import is_file
 
 
 class Fold(NamedTuple):

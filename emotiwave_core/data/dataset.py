@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from emotiwave_core.errors import DataError, choices, short
-from emotiwave_core.untrusted import is_file, is_folder, read_toml, why
+from emotiwave_core.io.untrusted import is_file, is_folder, read_toml, why
 
 # The files of CMU-MOSEI as its SDK names them; the first one that is there is taken.
 STANDARD = {

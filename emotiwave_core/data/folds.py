@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from emotiwave_core.errors import DataError, SettingsError, short
-from emotiwave_core.untrusted import read_json, read_text, why
+from emotiwave_core.io.untrusted import read_json, read_text, why
 
 FOLDS = ("train", "valid", "test")
 SPLIT_SEED = 42

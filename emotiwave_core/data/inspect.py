@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from emotiwave_core.data.csd import CsdFile, split_key
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, in_two, read_folds, read_lists
-from emotiwave_core.data.labels import label_columns
+from emotiwave_core.data.formats.csd import CsdFile, split_key
+from emotiwave_core.data.prepare.labels import label_columns
 from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
 from emotiwave_core.monitor import SILENT, Monitor
 

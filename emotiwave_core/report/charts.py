@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from emotiwave_core.report.curves import Protocol
-from emotiwave_core.report.facts import Epoch
 from emotiwave_core.report.numbers import MINUS, score
-from emotiwave_core.report.reading import Interval
-from emotiwave_core.report.scored import Calibration
+from emotiwave_core.runs.contents import Epoch
+from emotiwave_core.runs.curves import Protocol
+from emotiwave_core.runs.schema import Interval
+from emotiwave_core.runs.scores import Calibration
 
 STROKES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")  # classes of the style sheet
 

@@ -16,15 +16,15 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from emotiwave_core.files import write_text
+from emotiwave_core.io.atomic import write_text
 from emotiwave_core.report.charts import learning_charts, protocol_chart, reliability_chart
-from emotiwave_core.report.facts import Model, Run, read_run
 from emotiwave_core.report.numbers import FILTERS, count, score, series
 from emotiwave_core.report.pictures import write_pictures
-from emotiwave_core.report.predicted import embedded
-from emotiwave_core.report.reading import Matrix
-from emotiwave_core.report.scored import ConfigurationScores, Scores
-from emotiwave_core.report.strips import stories, waterfall
+from emotiwave_core.report.waterfall import stories, waterfall
+from emotiwave_core.runs.contents import Model, Run, read_run
+from emotiwave_core.runs.predictions import embedded
+from emotiwave_core.runs.schema import Matrix
+from emotiwave_core.runs.scores import ConfigurationScores, Scores
 
 
 def write_report(run: Path) -> Path:

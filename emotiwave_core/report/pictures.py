@@ -14,10 +14,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emotiwave_core.files import write_bytes
-from emotiwave_core.report.curves import Protocol
-from emotiwave_core.report.facts import Run
-from emotiwave_core.report.reading import Matrix
+from emotiwave_core.io.atomic import write_bytes
+from emotiwave_core.runs.contents import Run
+from emotiwave_core.runs.curves import Protocol
+from emotiwave_core.runs.schema import Matrix
 
 ACCENT, PALE, INK, GREY = "#0f6e84", "#8fbcc7", "#1b2125", "#6b747b"
 LINES = ((ACCENT, "-"), (INK, "--"), ("#b3471d", "-."), ("#7a4a9e", ":"), ("#7d4f00", "-"), (GREY, "--"), (PALE, "-"))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.interfaces import Encoded, Fused, Tensors
-from emotiwave_core.sequence import zero_masked
+from emotiwave_core.layers.sequence import zero_masked
 
 FEATURES, STEPS = 5, 7
 MASK = torch.tensor(

@@ -58,7 +58,7 @@ class EncoderContract(PluginContract):
         for name, tensor in (("states", states), ("pooled", pooled)):
             expect(tensor.dtype == x.dtype, f"The type of {name} is {tensor.dtype} where that of x, {x.dtype}, is due.")
 
-    @law("Pass the states through emotiwave_core.sequence.zero_masked as the last thing.")
+    @law("Pass the states through emotiwave_core.layers.sequence.zero_masked as the last thing.")
     def test_masked_states_are_zero(self) -> None:
         """States are exactly zero where the returned mask is not set."""
         states, _, kept = self._encode(self._encoder(), *sequences())

@@ -6,7 +6,7 @@ from collections import Counter
 import torch
 
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.masking import present_in
+from emotiwave_core.layers.masking import present_in
 from emotiwave_core.testing.batches import LENGTHS, SAMPLES, masks_of_samples
 from emotiwave_core.testing.laws import cuda, expect, law, not_tried
 from emotiwave_core.testing.shared import PluginContract, expect_options
@@ -57,7 +57,7 @@ class DropoutPolicyContract(PluginContract):
             more = int((mask.bool() & ~masks[name]).sum())
             expect(more == 0, f"{more} steps of {name} were set that were not set before.")
 
-    @law("Draw among the present modalities of each sample (emotiwave_core.masking.draw_nonempty does it exactly).")
+    @law("Draw among the present modalities of each sample (layers.masking.draw_nonempty does it exactly).")
     def test_never_empties_a_sample(self) -> None:
         """A sample that has a step keeps a step."""
         policy, masks = self.make(), masks_of_samples()

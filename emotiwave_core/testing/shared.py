@@ -17,8 +17,8 @@ import tomli_w
 import torch
 from torch import nn
 
+from emotiwave_core.config.options import Option, bare, check_options, is_policy
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.options import Option, bare, check_options, is_policy
 from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried
 
 SECONDS = 60.0  # for a module to be imported

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from emotiwave_core.config.options import fraction
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.masking import MOST_MODALITIES, count_subsets, draw_subset, keep, present_in, subset_numbers
-from emotiwave_core.options import fraction
+from emotiwave_core.layers.masking import MOST_MODALITIES, count_subsets, draw_subset, keep, present_in, subset_numbers
 
 
 class Adversarial(DropoutPolicy):

@@ -5,10 +5,10 @@ from typing import Literal
 
 from torch import Tensor
 
+from emotiwave_core.config.options import fraction, one_of
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.masking import draw_nonempty, keep, present_in
-from emotiwave_core.options import fraction, one_of
+from emotiwave_core.layers.masking import draw_nonempty, keep, present_in
 
 Per = Literal["sample", "batch"]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from emotiwave_core.config.options import fraction
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.options import fraction
 
 
 class Blocks(DropoutPolicy):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from emotiwave_core.config.options import fraction
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.masking import draw_nonempty
-from emotiwave_core.options import fraction
+from emotiwave_core.layers.masking import draw_nonempty
 
 
 class Frames(DropoutPolicy):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.masking import draw_nonempty, keep, present_in
+from emotiwave_core.layers.masking import draw_nonempty, keep, present_in
 
 
 class Uniform(DropoutPolicy):

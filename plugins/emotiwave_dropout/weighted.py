@@ -9,7 +9,7 @@ from torch import Tensor
 from emotiwave_core.errors import SettingsError, choices
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
-from emotiwave_core.masking import count_subsets, draw_subset, keep, present_in
+from emotiwave_core.layers.masking import count_subsets, draw_subset, keep, present_in
 
 
 class Weighted(DropoutPolicy):

@@ -6,7 +6,7 @@ from torch import nn
 
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoder
-from emotiwave_core.recurrent import Bidirectional
+from emotiwave_core.layers.recurrent import Bidirectional
 
 
 class BiGRU(Bidirectional):

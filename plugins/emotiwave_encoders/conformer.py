@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotiwave_core.attention import Attention, with_positions
+from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
-from emotiwave_core.options import fraction, one_of, positive, whole_heads
-from emotiwave_core.pooling import Pool, Pooling
-from emotiwave_core.sequence import zero_masked
+from emotiwave_core.layers.attention import Attention, with_positions
+from emotiwave_core.layers.pooling import Pool, Pooling
+from emotiwave_core.layers.sequence import zero_masked
 
 
 class Convolution(nn.Module):

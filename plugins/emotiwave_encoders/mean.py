@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.config.options import fraction, positive
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
-from emotiwave_core.options import fraction, positive
-from emotiwave_core.sequence import masked_mean, zero_masked
+from emotiwave_core.layers.sequence import masked_mean, zero_masked
 
 
 class Mean(Encoder):

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotiwave_core.config.options import fraction, one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
-from emotiwave_core.options import fraction, one_of, positive
-from emotiwave_core.pooling import Pool, Pooling
-from emotiwave_core.sequence import zero_masked
+from emotiwave_core.layers.pooling import Pool, Pooling
+from emotiwave_core.layers.sequence import zero_masked
 
 
 class S4D(Encoder):

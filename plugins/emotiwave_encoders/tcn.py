@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from emotiwave_core.config.options import fraction, one_of, positive
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
-from emotiwave_core.options import fraction, one_of, positive
-from emotiwave_core.pooling import Pool, Pooling
-from emotiwave_core.sequence import zero_masked
+from emotiwave_core.layers.pooling import Pool, Pooling
+from emotiwave_core.layers.sequence import zero_masked
 
 
 class TCN(Encoder):

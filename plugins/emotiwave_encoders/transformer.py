@@ -7,13 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.attention import Transformer
-from emotiwave_core.attention import positions as sinusoids
+from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
-from emotiwave_core.options import fraction, one_of, positive, whole_heads
-from emotiwave_core.pooling import Pool, Pooling
-from emotiwave_core.sequence import zero_masked
+from emotiwave_core.layers.attention import Transformer
+from emotiwave_core.layers.attention import positions as sinusoids
+from emotiwave_core.layers.pooling import Pool, Pooling
+from emotiwave_core.layers.sequence import zero_masked
 
 Positions = Literal["sinusoidal", "learned"]
 TABLE = 512  # steps that a learned position is kept for

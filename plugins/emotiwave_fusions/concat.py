@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from emotiwave_core.config.options import one_of
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import one_of
+from emotiwave_core.layers.missing import Missing, MissingKind
 
 
 class Concat(Fusion):

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.attention import Transformer, with_positions
+from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import fraction, one_of, positive, whole_heads
-from emotiwave_core.sequence import masked_mean
+from emotiwave_core.layers.attention import Transformer, with_positions
+from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.sequence import masked_mean
 
 
 class CrossModal(Fusion):

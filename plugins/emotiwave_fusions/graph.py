@@ -6,11 +6,11 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.config.options import fraction, one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import fraction, one_of, positive
+from emotiwave_core.layers.missing import Missing, MissingKind
 
 MOST = 5  # modalities
 

@@ -6,10 +6,10 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import one_of, positive
+from emotiwave_core.layers.missing import Missing, MissingKind
 
 
 class LowRank(Fusion):

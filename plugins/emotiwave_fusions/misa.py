@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotiwave_core.attention import Transformer
+from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import fraction, one_of, positive, whole_heads
+from emotiwave_core.layers.attention import Transformer
+from emotiwave_core.layers.missing import Missing, MissingKind
 
 MOMENTS = 5  # K of the central moment discrepancy
 

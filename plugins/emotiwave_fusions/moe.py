@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import one_of, positive
-from emotiwave_core.sequence import masked_softmax
+from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.sequence import masked_softmax
 
 
 class MixtureOfExperts(Fusion):

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.missing import Missing, MissingKind
-from emotiwave_core.options import one_of, positive
+from emotiwave_core.layers.missing import Missing, MissingKind
 
 LIMIT = 200_000  # numbers in the vector: a head of 128 on more than that has over 25 million parameters
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from emotiwave_core.files import own_folder
 from emotiwave_core.hookspecs import hookimpl
+from emotiwave_core.io.atomic import own_folder
 
 try:
     from torch.utils.tensorboard import SummaryWriter

@@ -1,0 +1,1 @@
+"""Recipes and their settings, read strictly from TOML and flags."""

@@ -1,0 +1,252 @@
+"""Recipes: a complete choice of data options, parts, objective and training options. TOML in, TOML out."""
+
+# ruff: noqa: RUF009  (`_setting` is a field, not a value that all recipes would share)
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import attrs
+from attrs import validators
+
+from emotiwave_core.config.options import CONVERTER, is_policy, structure
+from emotiwave_core.errors import SettingsError, short
+from emotiwave_core.io.untrusted import read_toml, why
+
+MOST = 10**9  # of anything that is counted: a product of two still fits 64 bits
+ALL = "*"  # the key of the encoder that every modality takes which is not named
+PerModality = int | dict[str, int]
+Align = Literal["none", "words"] | float
+
+
+def _setting(default: Any, meaning: str, *held: Any) -> Any:
+    """A field: its default (or what makes it), its meaning as docs/reference.md tells it, what it is held to."""
+    made = attrs.Factory(default) if callable(default) else default
+    return attrs.field(default=made, validator=list(held) or None, metadata={"meaning": meaning})
+
+
+def _at_least(limit: float) -> Any:
+    return validators.ge(limit)
+
+
+def _each_at_least_one(_: Any, field: Any, value: Any) -> None:
+    """1 or more"""
+    for number in value.values() if isinstance(value, dict) else [value]:
+        if not 1 <= number <= MOST:
+            raise ValueError(f"'{field.name}' must be 1 or more, and at most {MOST}, not {number}")
+
+
+_counted = validators.and_(_at_least(1), validators.le(MOST))
+
+
+@attrs.frozen
+class Part:
+    """A part by name, with its options."""
+
+    name: str
+    options: dict[str, Any] = attrs.Factory(dict)
+
+
+@attrs.frozen
+class DataSettings:
+    """How the data set is cut and split."""
+
+    unit: Literal["segment", "video"] = _setting("segment", "What a sample is: a labelled segment or a whole video.")
+    complete_only: bool = _setting(False, "Leave out samples that lack a modality.")
+    max_steps: PerModality = _setting(300, "Steps of a sample that are kept, from its start.", _each_at_least_one)
+    downsample: PerModality = _setting(1, "So many steps are averaged into one.", _each_at_least_one)
+    align: Align = _setting("none", "Average every modality over its words, or to so many steps a second.")
+    folds: str = _setting(
+        "auto", '"auto": the data set\'s own, else random; "random"; or a file in the data set\'s folder.'
+    )
+    rotation: int | None = _setting(None, "Which fold of a file with fold0, fold1, … is the test fold.")
+    ratios: list[float] = _setting(lambda: [0.8, 0.1, 0.1], "Shares of train, valid and test of random folds.")
+    split_seed: int = _setting(42, "What random folds are drawn from.", _at_least(0), validators.lt(2**32))
+
+    @align.validator
+    def _align(self, _: Any, value: Align) -> None:
+        """above 0; with `downsample` 1 and one `max_steps` for all"""
+        if value == "none":
+            return
+        if not isinstance(value, str) and value <= 0:
+            raise ValueError(f"'align' must be above 0 steps a second, not {value:g}")
+        each = self.downsample.values() if isinstance(self.downsample, dict) else [self.downsample]
+        if any(number != 1 for number in each):
+            raise ValueError("'align' averages steps already: leave 'downsample' at 1, or set 'align' to none")
+        if isinstance(self.max_steps, dict):
+            raise ValueError("'align' gives all modalities the same steps: 'max_steps' is one number for all")
+
+    @ratios.validator
+    def _ratios(self, _: Any, value: list[float]) -> None:
+        """three above 0 that sum to 1"""
+        if len(value) != 3 or min(value) <= 0 or abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"'ratios' must be three positive numbers that sum to 1, not {short(value)}")
+
+
+@attrs.frozen
+class ModelSettings:
+    """What stands around the parts."""
+
+    standardise: bool = _setting(True, "Features to mean 0 and deviation 1 of the training fold, clipped.")
+    absent: Literal["mask", "zeros"] = _setting(
+        "mask", '"zeros": an absent modality is fed as zeros and taken for present, as most published code does.'
+    )
+    head: int = _setting(128, "Hidden width of the head.", _at_least(1), validators.le(2**20))
+    head_dropout: float = _setting(0.3, "Dropout inside the head.", _at_least(0.0), validators.lt(1.0))
+
+
+@attrs.frozen
+class Asymmetric:
+    """The asymmetric loss of multi-label (Ridnik et al. 2021); the defaults are the paper's, which weighs no class."""
+
+    gamma_positive: float = _setting(0.0, "How much easy present emotions count less.", _at_least(0.0))
+    gamma_negative: float = _setting(4.0, "How much easy absent emotions count less.", _at_least(0.0))
+    margin: float = _setting(
+        0.05, "An absent emotion below this probability counts nothing.", _at_least(0.0), validators.lt(1.0)
+    )
+
+
+@attrs.frozen
+class ObjectiveSettings:
+    """What is learned from the intensities. The weights of further losses are 0 where they are not wanted."""
+
+    kind: Literal["single", "multi"] = _setting("single", "The strongest emotion, or each of them.")
+    no_emotion: Literal["drop", "first", "class"] = _setting(
+        "drop", "Samples without any emotion, for `single`: left out, of the first class, or a class of their own."
+    )
+    class_weights: bool = _setting(True, "Rare classes weigh more in the loss.")
+    complete: float = _setting(0.0, "Weight of the same loss before the dropout policy.", _at_least(0.0))
+    distillation: float = _setting(0.0, "Weight of what all modalities teach those that are kept.", _at_least(0.0))
+    unimodal: float = _setting(0.0, "Weight of a head of its own for each modality.", _at_least(0.0))
+    logit_adjustment: float = _setting(
+        0.0, "Tau of logit adjustment by the class frequencies; instead of `class_weights`.", _at_least(0.0)
+    )
+    asymmetric: Asymmetric | None = _setting(None, "The asymmetric loss in the place of cross-entropy.")
+
+    @asymmetric.validator
+    def _only_multi(self, _: Any, value: Asymmetric | None) -> None:
+        """for `multi` alone"""
+        if value is not None and self.kind != "multi":
+            raise ValueError("'asymmetric' is a loss for kind = \"multi\"")
+
+
+@attrs.frozen
+class TrainingSettings:
+    """How it is trained."""
+
+    epochs: int = _setting(40, "Epochs at most.", _counted)
+    batch_size: int = _setting(16, "Samples in a step.", _counted)
+    buckets: int = _setting(1, "Sort the samples of so many batches by length; 1: no sorting.", _counted)
+    learning_rate: float = _setting(1e-3, "Of AdamW; the highest of a schedule.", validators.gt(0.0))
+    schedule: Literal["constant", "one-cycle"] = _setting("constant", "Of the learning rate.")
+    weight_decay: float = _setting(1e-2, "Of AdamW.", _at_least(0.0))
+    clip: float = _setting(1.0, "The largest norm of the gradient.", validators.gt(0.0))
+    patience: int = _setting(10, "Epochs without a better one after which it stops.", _counted)
+    select: str = _setting(
+        "mean", 'The validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration.'
+    )
+    ema: float = _setting(
+        0.0, "Decay of the moving average of the weights; 0: no average.", _at_least(0.0), validators.lt(1.0)
+    )
+    precision: Literal["fp32", "bf16"] = _setting("fp32", "Of the arithmetic in the model.")
+
+
+@attrs.frozen
+class ComputingSettings:
+    """How it is computed. What is learned is the same but for rounding, and for the noise that encoders draw."""
+
+    present_only: bool = _setting(True, "Samples that lack a modality pass its encoder as one (on a CPU).")
+    keep_on_device: bool = _setting(True, "Keep the data in the GPU's memory where half of what is free holds them.")
+    auto_batch: bool = _setting(False, "Where memory runs out, compute a batch in smaller pieces; it stays a batch.")
+    deterministic: bool = _setting(False, "Only algorithms that give the same bits every time; slower on a GPU.")
+
+
+@attrs.frozen
+class Recipe:
+    """Everything that a run is made from, apart from the data itself."""
+
+    name: str = _setting("default", "Names the folder of the run.")
+    seed: int = _setting(0, "What weights, order and dropout are drawn from.", _at_least(0), validators.lt(2**32))
+    encoder: dict[str, Part] = _setting(lambda: {ALL: Part("bilstm")}, "Makes one vector of a modality.")
+    fusion: Part = _setting(lambda: Part("concat"), "Makes one vector of all modalities.")
+    dropout: Part = _setting(lambda: Part("uniform"), "Which modalities training takes away.")
+    watch: list[str] = _setting(list, "Plugins that watch the run.")
+    data: DataSettings = attrs.Factory(DataSettings)
+    model: ModelSettings = attrs.Factory(ModelSettings)
+    objective: ObjectiveSettings = attrs.Factory(ObjectiveSettings)
+    training: TrainingSettings = attrs.Factory(TrainingSettings)
+    computing: ComputingSettings = attrs.Factory(ComputingSettings)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], source: str) -> "Recipe":
+        """A recipe from a TOML table; what is not given has its default. SettingsError where a value is not right."""
+        return structure(dict(table), cls, source)
+
+    def to_table(self) -> dict[str, Any]:
+        """The complete recipe as a TOML table: `from_table` of it is the same recipe."""
+        table: dict[str, Any] = attrs.asdict(self, recurse=True)
+        encoders = {name: part_table(part) for name, part in self.encoder.items()}
+        table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
+        table |= {"fusion": part_table(self.fusion), "dropout": part_table(self.dropout)}
+        for settings in ("data", "objective"):  # TOML has no word for None
+            table[settings] = {key: value for key, value in table[settings].items() if value is not None}
+        return table
+
+    def encoder_of(self, modality: str) -> Part:
+        """The encoder of a modality; SettingsError where the recipe has none."""
+        part = self.encoder.get(modality) or self.encoder.get(ALL)
+        if part is None:
+            raise SettingsError(
+                f"The recipe '{self.name}' has no encoder for '{modality}': add --encoder {modality}=NAME."
+            )
+        return part
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The table of a recipe file. SettingsError where it is not TOML."""
+    try:
+        return read_toml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {why(error)}.") from error
+
+
+def part_table(part: Part) -> dict[str, Any]:
+    """A part as a TOML table, which has no word for None."""
+    return {"name": part.name} | {key: value for key, value in part.options.items() if value is not None}
+
+
+def as_part(value: Any) -> Part:
+    """A part from its name or its table; ValueError where it is neither."""
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+        raise ValueError(f"{short(value)} is not the name of a part, nor a table with a 'name'")
+    return Part(table["name"], {key: option for key, option in table.items() if key != "name"})
+
+
+def _encoders(value: Any, _: Any) -> dict[str, Part]:
+    if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
+        return {ALL: as_part(value)}
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"{short(value)} is neither an encoder's name nor a table of one for each modality")
+    return {name: as_part(part) for name, part in value.items()}
+
+
+def _align(value: Any, _: Any) -> Align:
+    if isinstance(value, str) and value in ("none", "words"):
+        return cast(Align, value)
+    if isinstance(value, str | bool):
+        raise ValueError(f"{short(value)} is neither none, words nor a number of steps a second")
+    return CONVERTER.structure(value, float)
+
+
+def _per_modality(value: Any, _: Any) -> PerModality:
+    if isinstance(value, Mapping):
+        return {str(name): CONVERTER.structure(number, int) for name, number in value.items()}
+    return CONVERTER.structure(value, int)
+
+
+CONVERTER.register_structure_hook(Part, lambda value, _: as_part(value))
+CONVERTER.register_structure_hook_func(is_policy, lambda value, _: part_table(as_part(value)))  # a part inside a part
+CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
+CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)
+CONVERTER.register_structure_hook_func(lambda kind: kind == Align, _align)

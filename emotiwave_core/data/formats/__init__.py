@@ -1,0 +1,1 @@
+"""File formats that features and labels are read from."""

@@ -1,0 +1,194 @@
+"""One `.csd` file (computational sequence, CMU-MultimodalSDK): an HDF5 file read lazily and without trust.
+
+Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] seconds}`.
+"""
+
+import re
+import zlib
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from emotiwave_core.data.formats.csd_metadata import read_metadata
+from emotiwave_core.data.formats.hdf5 import Spans, check, child, form, hard_link, has
+from emotiwave_core.data.formats.hdf5_chunks import rows_of
+from emotiwave_core.errors import DataError
+
+_ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
+_FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
+
+
+class Sequence(NamedTuple):
+    """One entry of a file."""
+
+    features: NDArray[Any]  # [T, F] float32, or [T, F] bytes where the file holds words
+    intervals: NDArray[np.float64]  # [T, 2] seconds
+
+
+def split_key(key: str) -> tuple[str, int | None]:
+    """The video of an entry and its number in it: `id[3]` (in files aligned to segments) is ("id", 3)."""
+    match = _ENTRY.fullmatch(key)
+    return (match[1], int(match[2])) if match else (key, None)
+
+
+class CsdFile:
+    """An open `.csd` file. Use it as a context manager. DataError where it is not one or cannot be trusted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        self._spans = Spans()
+        self._opened: tuple[str | None, dict[str, Any]] = (None, {})  # the last entry and its data sets, by name
+        try:
+            self.root = self._first_group()
+            self._data = self._child(self._file[self.root], "data")
+            self.keys: tuple[str, ...] = tuple(self._data)
+            if not self.keys:
+                raise DataError(f"{path}: '{self.root}/data' holds no ids; the file is empty.")
+            if not all(isinstance(key, str) for key in self.keys):  # h5py gives bytes
+                raise DataError(f"{path}: an id in '{self.root}/data' is not UTF-8: it is damaged, fetch it again.")
+            if len(set(self.keys)) < len(self.keys):
+                raise DataError(
+                    f"{path}: '{self.root}/data' holds an id twice, so the file is damaged: fetch it again."
+                )
+            first = self._dataset(self.keys[0], "features")
+            self.width: int = first.shape[1]
+            self.is_words: bool = first.dtype.kind == "S"
+            if not self.width:
+                raise DataError(f"{path}: features of {self.keys[0]!r} have no column.")
+        except BaseException as error:
+            self.close()
+            if isinstance(error, _FAILURES):
+                raise _damaged(path, "its content", error) from error
+            raise
+
+    def __enter__(self) -> "CsdFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says of itself, by name."""
+        try:
+            group = self._file[self.root]
+            return read_metadata(self.path, self._child(group, "metadata")) if has(group, "metadata") else {}
+        except _FAILURES as error:
+            raise _damaged(self.path, "its metadata", error) from error
+
+    @property
+    def dimension_names(self) -> list[str] | None:
+        """The names of the feature columns, where the file tells them and their number fits."""
+        names = self.metadata.get("dimension names")
+        if isinstance(names, list) and len(names) == self.width and all(isinstance(name, str) for name in names):
+            return [name.strip() for name in names]
+        return None
+
+    def steps(self, key: str) -> int:
+        """The number of steps of an entry, from its declared shape."""
+        return int(self._dataset(key, "features").shape[0])
+
+    def intervals(self, key: str) -> NDArray[np.float64]:
+        """The intervals [T, 2] of an entry, in seconds."""
+        return self._intervals(key, self.steps(key))
+
+    def _intervals(self, key: str, steps: int) -> NDArray[np.float64]:
+        dataset = self._dataset(key, "intervals")
+        if dataset.shape[1] != 2 or dataset.dtype.kind not in "fiu":
+            raise DataError(f"{self.path}: intervals of {key!r} are {form(dataset)}, not [steps, 2] numbers.")
+        if dataset.shape[0] != steps:
+            raise DataError(f"{self.path}: {key!r} has {steps} rows of features but {dataset.shape[0]} intervals.")
+        return np.asarray(self._content(dataset, key, slice(None)), dtype=np.float64)
+
+    def read(self, key: str) -> Sequence:
+        """The features and intervals of an entry, as they stand (-inf and NaN included)."""
+        values = self.features(key)
+        return Sequence(values, self._intervals(key, len(values)))
+
+    def features(self, key: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """The features of an entry, or some rows of them: what is not asked for is not unpacked."""
+        dataset = self._dataset(key, "features")
+        if dataset.shape[1] != self.width or (dataset.dtype.kind == "S") != self.is_words:
+            expected = f"{self.width} columns of {'words' if self.is_words else 'numbers'}"
+            raise DataError(
+                f"{self.path}: features of {key!r} are {form(dataset)}; the file's first id has {expected}."
+            )
+        values = self._content(dataset, key, rows)
+        if not self.is_words:
+            with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
+                values = np.asarray(values, dtype=np.float32)
+        return values
+
+    def _first_group(self) -> str:
+        for name in self._file:
+            hard_link(self.path, self._file, name)
+            found = self._file[name]
+            if isinstance(found, h5py.Group) and has(found, "data"):
+                return str(name)
+        raise DataError(f"{self.path}: no group with a 'data' group in it, so this is HDF5 but not a .csd file.")
+
+    def _child(self, group: h5py.Group, name: str) -> h5py.Group:
+        found = child(self.path, group, name)
+        if not isinstance(found, h5py.Group):
+            raise DataError(f"{self.path}: '{group.name}/{name}' is not a group, so this is not a .csd file.")
+        return found
+
+    def _dataset(self, key: str, name: str) -> h5py.Dataset:
+        if self._opened[0] != key:
+            self._opened = (key, {})
+        opened = self._opened[1]  # opening takes longer than reading where clips are short
+        try:
+            if "" not in opened:
+                opened[""] = self._child(self._data, key)
+            if name not in opened:
+                opened[name] = self._checked(key, opened[""], name)
+        except _FAILURES as error:
+            raise _damaged(self.path, repr(key), error) from error
+        return opened[name]
+
+    def _checked(self, key: str, entry: h5py.Group, name: str) -> h5py.Dataset:
+        if not has(entry, name):
+            raise DataError(f"{self.path}: {key!r} has no '{name}'.")
+        dataset = child(self.path, entry, name)
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataError(f"{self.path}: '{name}' of {key!r} is not a data set.")
+        check(self.path, key, dataset)
+        self._spans.take(self.path, key, dataset)
+        return dataset
+
+    def _content(self, dataset: h5py.Dataset, key: str, rows: slice) -> NDArray[Any]:
+        try:
+            return rows_of(dataset, rows) if dataset.chunks else np.asarray(dataset[rows])
+        except _FAILURES as error:
+            raise _damaged(self.path, repr(key), error) from error
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    size = path.stat().st_size
+    try:
+        return h5py.File(path, "r", locking=False)
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read it.") from error
+    except OSError as error:
+        with path.open("rb") as file:
+            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        what = "is a damaged or cut-off HDF5 file" if is_hdf5 else "is not an HDF5 file"
+        raise DataError(f"{path} ({size} bytes) {what}, probably a failed download: fetch it again.") from error
+
+
+def _damaged(path: Path, what: str, error: Exception) -> DataError:
+    return DataError(f"{path}: {what} cannot be read, the file is damaged ({error}): fetch it again.")

@@ -1,0 +1,1 @@
+"""Batches from a store, on their way to a device."""

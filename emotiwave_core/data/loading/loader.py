@@ -1,0 +1,144 @@
+"""The way of samples to a device: kept there where it has the room, else fetched ahead, else batch by batch."""
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.data.loading.batch import (
+    Batch,
+    batches,
+    everything,
+    host_batches,
+    moved,
+    numbers_in,
+    runs,
+    step_mask,
+)
+from emotiwave_core.data.loading.prefetch import ahead
+from emotiwave_core.data.store.store import Store
+
+
+@attrs.frozen(eq=False)
+class Resident:
+    """Samples of a store in the memory of a device: nothing but the rows of a batch is sent there."""
+
+    store: Store
+    values: dict[str, Tensor]  # {modality: [steps + 1, F] float32}, the last step of zeros: all padding is read there
+    present: dict[str, Tensor] | None  # {modality: [steps + 1] bool}, of an aligned store
+    starts: dict[str, Tensor]  # {modality: [N] int64}, where a sample begins in `values`
+    lengths: dict[str, Tensor]  # {modality: [N] int64}
+    held: NDArray[np.bool_]  # [N], which samples are here
+
+    def gather(self, modality: str, rows: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """The padded sequences of some samples [B]: [B, T, F] and mask [B, T]."""
+        values, present = self.values[modality], self.present
+        step = torch.arange(steps, device=values.device)
+        there = step < self.lengths[modality][rows][:, None]
+        places = torch.where(there, self.starts[modality][rows][:, None] + step, len(values) - 1)
+        x = values.index_select(0, places.flatten()).view(*places.shape, values.shape[1])
+        return x, there if present is None else present[modality][places]
+
+    def batches(
+        self,
+        rows: NDArray[np.int64],
+        targets: Tensor,
+        size: int,
+        order: Tensor | None = None,
+        share: Callable[[int], slice] = everything,
+    ) -> Iterator[Batch]:
+        """As `batch.batches` has them."""
+        device = next(iter(self.values.values())).device
+        taken = rows if order is None else rows[order.numpy()]
+        sent, targets = torch.from_numpy(taken).to(device), (targets if order is None else targets[order]).to(device)
+        for start in range(0, len(taken), size):
+            some = slice(start, start + size)
+            masks = {m: step_mask(self.store, m, taken[some]) for m in self.store.modalities}
+            own = sent[some][share(len(taken[some]))]
+            found = {m: self.gather(m, own, mask.shape[1]) for m, mask in masks.items()}
+            yield Batch(
+                inputs={m: x for m, (x, _) in found.items()},
+                masks={m: mask for m, (_, mask) in found.items()},
+                host_masks=masks,
+                targets=targets[some],
+                rows=taken[some],
+            )
+
+
+def resident(store: Store, rows: NDArray[np.int64], device: torch.device) -> Resident:
+    """These samples of a store, copied to a device."""
+    held = np.zeros(len(store), dtype=bool)
+    held[rows] = True
+    some = np.flatnonzero(held)
+    lengths = {m: np.where(held, store.lengths(m), 0) for m in store.modalities}
+    starts = {m: np.cumsum(many) - many for m, many in lengths.items()}
+
+    def copied(flat: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {m: _copied(flat[m], store.offsets[m], some, device) for m in store.modalities}
+
+    return Resident(
+        store=store,
+        values=copied(store.values),
+        present=None if store.step_present is None else copied(store.step_present),
+        starts={m: torch.from_numpy(start).to(device) for m, start in starts.items()},
+        lengths={m: torch.from_numpy(many).to(device) for m, many in lengths.items()},
+        held=held,
+    )
+
+
+def _copied(flat: Tensor, offsets: NDArray[np.int64], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The steps of some samples, one after the other, and one of zeros."""
+    pieces = [flat[offsets[first] : offsets[end]] for first, end in runs(rows)]
+    out = torch.empty(sum(map(len, pieces)) + 1, *flat.shape[1:], dtype=flat.dtype, device=device)
+    out[-1] = 0
+    at = 0
+    for piece in pieces:
+        out[at : at + len(piece)] = piece
+        at += len(piece)
+    return out
+
+
+def room(store: Store, rows: NDArray[np.int64], device: torch.device) -> bool:
+    """Whether half of a GPU's free memory holds the features of these samples."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return bool(2 * 4 * numbers_in(store, np.unique(rows)).sum() <= free)
+
+
+@attrs.frozen(eq=False)
+class Feed:
+    """Where the batches of a store come from, for one device: made once, asked in every epoch."""
+
+    store: Store
+    device: torch.device
+    kept: Resident | None = None  # samples that are on the device
+    fetch_ahead: bool = False  # the others are made ready in a thread
+
+    def batches(
+        self,
+        rows: NDArray[np.int64],
+        targets: Tensor,
+        size: int,
+        order: Tensor | None = None,
+        share: Callable[[int], slice] = everything,
+    ) -> Iterator[Batch]:
+        """As `batch.batches` has them, in the fastest way there is."""
+        if self.kept is not None and self.kept.held[rows].all():
+            return self.kept.batches(rows, targets, size, order, share)
+        if not self.fetch_ahead:
+            return batches(self.store, rows, targets, size, self.device, order, share)
+        found = host_batches(self.store, rows, targets, size, order, share, pinned=self.device.type == "cuda")
+        return (moved(batch, self.device) for batch in ahead(found))  # here: a thread does not know our current device
+
+
+def open_feed(store: Store, device: torch.device, keep: NDArray[np.int64] | None = None) -> Feed:
+    """A feed for a device. The samples `keep` stay on a GPU if it has the room; others are fetched ahead.
+
+    On a CPU it is the plain way: there a thread of its own saves nothing.
+    """
+    kept = resident(store, keep, device) if keep is not None and room(store, keep, device) else None
+    return Feed(store, device, kept, fetch_ahead=device.type == "cuda")

@@ -1,0 +1,266 @@
+"""From `.csd` files to the flat arrays of a store, one video in memory at a time and the next one on its way."""
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.loading.prefetch import ahead
+from emotiwave_core.data.prepare.align import Reference, Steps, average, grouped, overlapping, rounded, span_of
+from emotiwave_core.data.prepare.segments import (
+    InTimeOrder,
+    Samples,
+    cut_samples,
+    end_to_end,
+    entries_by_video,
+    places,
+    read_samples,
+)
+from emotiwave_core.data.prepare.store_key import Options, check_features, sources_of
+from emotiwave_core.errors import DataError, SettingsError, choices
+from emotiwave_core.io.atomic import sha256_of
+from emotiwave_core.io.incremental_hash import Follower
+from emotiwave_core.monitor import Monitor
+
+LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
+
+
+class _Video(NamedTuple):
+    """What the samples of one video read in a modality."""
+
+    features: NDArray[np.float32]  # [S, F]
+    all_finite: bool
+    samples: list[tuple[Steps, bool]]  # the steps of each, from these features, and whether it has more of them
+
+
+class Packer:
+    """What a store will hold: sizes first (from the intervals alone), then the pieces of each array in order."""
+
+    def __init__(self, dataset: Dataset, options: Options, monitor: Monitor) -> None:
+        self.dataset, self.options, self.monitor = dataset, options, monitor
+        if not dataset.modalities:
+            raise DataError(
+                f"{dataset.folder} has labels but no features: name their files under [modalities] in dataset.toml."
+            )
+        for name in {**options.max_steps, **options.downsample}:
+            if name not in dataset.modalities:
+                raise SettingsError(f"'{name}' is not a modality of {dataset.name}.{choices(name, dataset.modalities)}")
+        self.newest = max(path.stat().st_mtime_ns for path in sources_of(dataset, options).values())
+        samples = read_samples(dataset, options.unit)
+        self.aligned = options.align != "none"
+        self.most = min(options.max_steps.values(), default=None)  # of aligned steps, which all modalities share
+        self.widths: dict[str, int] = {}
+        self.notes = list(samples.notes)
+        self.wordless = 0
+        self.hashes: dict[Path, str] = {}  # of the sources that were hashed while they were read
+        self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0, "unread_rows": 0} for name in dataset.modalities}
+        counts = {name: self._count(name, samples) for name in dataset.modalities}
+        kept = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
+        self.samples = samples.take(kept)
+        self.lengths = {name: steps[kept] for name, (steps, _) in counts.items()}
+        self.present = {name: present[kept] for name, (_, present) in counts.items()}
+
+    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """The arrays of the store in their order: {name: (type, shape)}; wide types first, for alignment."""
+        count = len(self.samples.ids)
+        steps = {name: int(lengths.sum()) for name, lengths in self.lengths.items()}
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {"intervals": ("float64", (count, 2))}
+        shapes |= {f"{name}.offsets": ("int64", (count + 1,)) for name in steps}
+        shapes |= {f"{name}.values": ("float32", (steps[name], self.widths[name])) for name in steps}
+        shapes |= {f"{name}.times": ("float32", (steps[name], 2)) for name in steps}
+        shapes |= {"labels": ("float32", self.samples.labels.shape)}
+        return shapes | ({f"{name}.present": ("bool", (steps[name],)) for name in steps} if self.aligned else {})
+
+    def pieces(self) -> Generator[tuple[str, NDArray[Any]], None, None]:
+        """The content of the arrays, in pieces: those of one array in order, but arrays in turn."""
+        yield "intervals", self.samples.intervals
+        yield "labels", self.samples.labels
+        for name, lengths in self.lengths.items():
+            yield f"{name}.offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        for name in self.lengths:
+            yield from self._pack(name)
+
+    def facts(self) -> dict[str, Any]:
+        """What `store.json` tells, once every piece has been taken."""
+        for path in sources_of(self.dataset, self.options).values():
+            self.hashes[path] = self.hashes.get(path) or sha256_of(path)
+        return {
+            "dataset": self.dataset.name,
+            "synthetic": self.dataset.synthetic,
+            "targets": list(self.samples.columns.targets),
+            "label_source": self.samples.columns.source,
+            "unit": self.options.unit,
+            "options": attrs.asdict(self.options),
+            "ids": list(self.samples.ids),
+            "videos": list(self.samples.videos),
+            "left_out": self.left_out,
+            "notes": [*self.notes, *self._alignment()],
+            "sources": {os.path.relpath(path, self.dataset.folder): digest for path, digest in self.hashes.items()},
+            "modalities": {name: self._modality_facts(name) for name in self.lengths},
+        }
+
+    def _modality_facts(self, name: str) -> dict[str, Any]:
+        lengths, present = self.lengths[name], self.present[name]
+        return {
+            "file": self.dataset.modalities[name].name,
+            "features": self.widths[name],
+            "median_steps": float(np.median(lengths[present > 0])) if present.any() else 0.0,
+            "longest_steps": int(lengths.max()),
+            "missing": int((present == 0).sum()),
+            "absent_steps": int((lengths - present).sum()),
+            **self.counts[name],
+        }
+
+    def _alignment(self) -> Iterator[str]:
+        """What aligning found."""
+        for name, lengths in self.lengths.items():
+            whole, absent = int(lengths.sum()), int((lengths - self.present[name]).sum())
+            if absent:
+                share = f"in {absent} of {whole} aligned steps ({absent / whole:.1%})"
+                yield f"The modality '{name}' has nothing {share}, which are kept and marked as absent in it."
+        if self.wordless:
+            yield f"{self.wordless} samples have no word, and are one step each, from their start to their end."
+
+    def _kept(self, has: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The samples that are used: has [N, M] -> their numbers. What is left out is counted."""
+        wanted = has.all(axis=1) if self.options.complete_only else has.any(axis=1)
+        self.left_out = {
+            "no data in any modality": int((~has.any(axis=1)).sum()),
+            "a modality missing (complete_only)": int((has.any(axis=1) & ~wanted).sum()),
+        }
+        if not wanted.any():
+            which = "every" if self.options.complete_only else "any"
+            raise DataError(
+                f"No labelled {self.options.unit} of {self.dataset.name} has data in {which} modality: do the ids and "
+                f"the intervals in {self.dataset.labels.name} agree with those of the feature files?"
+            )
+        return np.flatnonzero(wanted)
+
+    def _count(self, name: str, samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The steps that each sample will have, [N], and in how many of them the modality has something, [N]."""
+        counts = np.zeros((2, len(samples.ids)), dtype=np.int64)
+        with CsdFile(self.dataset.modalities[name]) as file, self._reference() as reference:
+            check_features(name, file)
+            self.widths[name] = file.width
+            entries = entries_by_video(file.keys)
+            unlabelled = len(set(entries) - set(samples.videos))
+            if unlabelled:
+                self.notes.append(f"{unlabelled} videos of the modality '{name}' have no labels and are not used.")
+            videos = self._videos(samples)
+            with self.monitor.progress(f"Counting {name}", len(videos)) as step:
+                for video, rows in videos:
+                    intervals = {key: file.intervals(key) for key in entries.get(video, [])}
+                    times = reference.times(video, samples, rows) if reference else None
+                    found = list(self._steps(name, intervals, samples, rows, times))
+                    for row, steps, _ in found:
+                        counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
+                    if reference:
+                        reference.count(intervals, samples, rows, found)
+                    step()
+            if reference:
+                self.counts[name]["unread_rows"] = reference.unread
+                self.notes += reference.notes(name)
+        return counts[0], counts[1]
+
+    def _pack(self, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The values, the times and, where aligned, the presence of the steps of every sample in turn."""
+        counts, path = self.counts[name], self.dataset.modalities[name]
+        size, videos = path.stat().st_size, self._videos(self.samples)
+        with (
+            CsdFile(path) as file,
+            self._reference() as reference,
+            Follower(path) as follower,
+            self._reading(file, name, reference, size // len(videos)) as read,
+            self.monitor.progress(f"Packing {name}", len(videos)) as step,
+        ):
+            for done, (features, all_finite, found) in enumerate(read, 1):
+                for steps, truncated in found:
+                    counts["truncated"] += truncated
+                    if not all_finite:
+                        _count_replaced(counts, features, steps)
+                    yield f"{name}.values", average(features, steps, all_finite)
+                if found:
+                    with np.errstate(over="ignore"):  # as for the features: what float32 cannot hold is infinite
+                        times = np.concatenate([steps.times for steps, _ in found]).astype(np.float32)
+                    yield f"{name}.times", times
+                if found and self.aligned:
+                    yield f"{name}.present", np.concatenate([steps.counts for steps, _ in found]) > 0
+                follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory
+                step()
+            self.hashes[path] = follower.finish(size)
+            self.wordless = reference.wordless if reference else 0
+
+    def _reading(
+        self, file: CsdFile, name: str, reference: Reference | None, size: int
+    ) -> AbstractContextManager[Iterator[_Video]]:
+        """The videos in turn; where they are large (about `size` bytes each), the next one is read in a thread."""
+        read = self._read(file, name, reference)
+        return closing(cast("Generator[_Video, None, None]", ahead(read, 1) if size >= LARGE else read))
+
+    def _read(self, file: CsdFile, name: str, reference: Reference | None) -> Iterator[_Video]:
+        """The videos in turn. What lies before the first row that is read, and after the last one, is not unpacked."""
+        entries = entries_by_video(file.keys)
+        for video, rows in self._videos(self.samples):
+            intervals = {key: file.intervals(key) for key in entries.get(video, [])}
+            times = reference.times(video, self.samples, rows) if reference else None
+            found = list(self._steps(name, intervals, self.samples, rows, times))
+            span = span_of(np.concatenate([np.empty(0, np.intp), *(steps.rows for _, steps, _ in found)]))
+            parts, first = [np.empty((0, file.width), dtype=np.float32)], 0
+            for key, own in intervals.items():
+                wanted = slice(max(span.start - first, 0), min(max(span.stop - first, 0), len(own)))
+                if wanted.start < wanted.stop:
+                    parts.append(file.features(key, wanted))
+                first += len(own)
+            features = parts[-1] if len(parts) <= 2 else np.concatenate(parts)
+            moved = [(steps._replace(rows=steps.rows - span.start), more) for _, steps, more in found]
+            yield _Video(features, bool(np.isfinite(features).all()), moved)
+
+    def _steps(
+        self,
+        name: str,
+        entries: dict[str, NDArray[np.float64]],
+        samples: Samples,
+        rows: range,
+        times: Iterator[tuple[int, NDArray[np.float64]]] | None,
+    ) -> Iterator[tuple[int, Steps, bool]]:
+        """The steps of each sample of a video, and whether it has more: its own, or those of the reference."""
+        every, unit = end_to_end(entries), self.options.unit
+        if times is None:
+            limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
+            for row, own in cut_samples(entries, samples, rows, unit):
+                taken = own if limit is None else own[: limit * k]
+                yield row, grouped(every, taken, k), len(taken) < len(own)
+            return
+        held = {row: place for row, place, _ in places(entries, samples, rows, unit)}
+        ordered: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
+        for row, whole in times:
+            place, kept = held.get(row, slice(0, 0)), whole[: self.most]
+            span = (place.start, place.stop)
+            if span not in ordered:
+                ordered[span] = rounded(every[place])
+            steps = overlapping(ordered[span], kept)
+            yield row, steps._replace(rows=steps.rows + place.start), len(kept) < len(whole)
+
+    def _reference(self) -> AbstractContextManager[Reference | None]:
+        align = self.options.align
+        return nullcontext() if align == "none" else Reference(self.dataset, align, self.options.unit, self.most)
+
+    def _videos(self, samples: Samples) -> list[tuple[str, range]]:
+        """The videos, and the rows of each among the samples."""
+        starts = [row for row, video in enumerate(samples.videos) if row == 0 or samples.videos[row - 1] != video]
+        ends = [*starts[1:], len(samples.videos)]
+        return [(samples.videos[start], range(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _count_replaced(counts: dict[str, int], features: NDArray[np.float32], steps: Steps) -> None:
+    """Count what is not finite in the rows of some steps, each row once."""
+    used = features[np.unique(steps.rows)]
+    counts["nan"] += int(np.count_nonzero(np.isnan(used)))
+    counts["inf"] += int(np.count_nonzero(np.isinf(used)))

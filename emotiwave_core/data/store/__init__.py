@@ -1,0 +1,1 @@
+"""A data set cut into samples and packed once, read by memory map."""

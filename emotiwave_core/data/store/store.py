@@ -1,0 +1,242 @@
+"""The store: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
+
+A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each modality `NAME.values` [steps, F] and
+`NAME.offsets` [N + 1], `NAME.times` [steps, 2] seconds of the video, in an aligned store also `NAME.present` [steps];
+`labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of the arrays and of
+itself). It is built beside and renamed, under a lock, so that two runs that start together build it once.
+
+Opening trusts an arrays file of the size and time of change that it was given (the time of the newest source, so that a
+store built again is the same to the byte): of it only the labels, the offsets and the intervals are hashed, and
+a few blocks of each of the other arrays. Where size or time differ (copied, touched, written to), the whole file is
+hashed. So a value that changes while size and time stay, as on a failing disk, can pass unnoticed, in the arrays and in
+the sources alike (a source of another size or time has another store). With EMOTIWAVE_VERIFY=1 both are hashed whole;
+a store whose sources have changed is built anew, and a run that was trained on them is then refused.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.prepare.packing import Packer
+from emotiwave_core.data.prepare.store_key import Options, fingerprint, sources_of
+from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
+from emotiwave_core.errors import DataError, ResourceError
+from emotiwave_core.io.atomic import cache_folder, out_of_space, sha256_of, sync_folder, write_json
+from emotiwave_core.io.untrusted import read_json, why
+from emotiwave_core.monitor import SILENT, Monitor
+
+FORMAT = 3
+ARRAYS = "arrays.safetensors"
+DAMAGED = (DataError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+MOST_FACTS = 1 << 29  # bytes of store.json: some 40 for each sample
+
+
+@attrs.frozen(eq=False)
+class Store:
+    """An open store of N samples. The tensors are views of the memory map: copy before changing one."""
+
+    path: Path
+    facts: dict[str, Any]  # of store.json
+    ids: tuple[str, ...]
+    videos: tuple[str, ...]
+    labels: Tensor  # [N, C] float32 intensities
+    intervals: Tensor  # [N, 2] float64 seconds
+    values: dict[str, Tensor]  # {modality: [steps, F] float32}
+    offsets: dict[str, NDArray[np.int64]]  # {modality: [N + 1]}
+    step_times: dict[str, Tensor]  # {modality: [steps, 2] float32}
+    step_present: dict[str, Tensor] | None  # {modality: [steps] bool}, of an aligned store
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of the modalities, in their fixed order."""
+        return tuple(self.values)
+
+    @property
+    def features(self) -> dict[str, int]:
+        """The feature width of each modality."""
+        return {name: values.shape[1] for name, values in self.values.items()}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the label columns."""
+        return tuple(self.facts["targets"])
+
+    def lengths(self, modality: str) -> NDArray[np.int64]:
+        """The steps of every sample in a modality, [N]; 0 where it is missing.
+
+        In an aligned store they are as many in every modality, and `present` says in which of them there is something.
+        """
+        return np.diff(self.offsets[modality])
+
+    def has(self, modality: str) -> NDArray[np.bool_]:
+        """Which samples have something of a modality, [N]."""
+        if self.step_present is None:
+            return self.lengths(modality) > 0
+        before = np.concatenate([[0], np.cumsum(self.step_present[modality].numpy())])
+        return np.diff(before[self.offsets[modality]]) > 0
+
+    def sequence(self, modality: str, sample: int) -> Tensor:
+        """One sample's steps in a modality, [T, F]; zeros where it is not present."""
+        return self.values[modality][self._steps(modality, sample)]
+
+    def times(self, modality: str, sample: int) -> Tensor:
+        """The start and the end of one sample's steps in a modality, [T, 2] float32, in seconds of the video."""
+        return self.step_times[modality][self._steps(modality, sample)]
+
+    def present(self, modality: str, sample: int) -> Tensor:
+        """In which steps of a sample a modality has something, [T] bool: in all, but in an aligned store."""
+        steps = self._steps(modality, sample)
+        if self.step_present is None:
+            return torch.ones(steps.stop - steps.start, dtype=torch.bool)
+        return self.step_present[modality][steps]
+
+    def _steps(self, modality: str, sample: int) -> slice:
+        start, end = self.offsets[modality][sample : sample + 2].tolist()
+        return slice(start, end)
+
+
+def open_store(dataset: Dataset, options: Options, folder: Path | None = None, monitor: Monitor = SILENT) -> Store:
+    """The store of a data set with these options: opened where it is whole, else built.
+
+    Raises DataError for a bad source, ResourceError where the cache folder cannot be written.
+    """
+    key = fingerprint(dataset, options)
+    folder = folder or cache_folder() / "stores"
+    path = folder / key
+    if (found := _whole(dataset, options, path, SILENT)) is not None:  # without a lock: the cache may be read-only
+        return found
+    with out_of_space(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with out_of_space(folder), FileLock(folder / f"{key}.lock"):
+        if (found := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
+            return found
+        _clear(path)
+        _build(dataset, options, path, key, monitor)
+        return _open(path, key)
+
+
+def _whole(dataset: Dataset, options: Options, path: Path, monitor: Monitor) -> Store | None:
+    """The store in a folder; None, and a word why, where it is damaged or of other sources."""
+    try:
+        store = _open(path, path.name)
+        changed = _changed(dataset, options, store.facts["sources"]) if _verifies() else []
+    except FileNotFoundError:
+        return None
+    except DAMAGED as error:
+        monitor.say(f"The store {path} is damaged ({why(error)}) and is built anew.")
+        return None
+    if changed:
+        monitor.say(
+            f"Since the store {path} was built, {', '.join(changed)} changed, though size and time did not: "
+            "it is built anew."
+        )
+        return None
+    return store
+
+
+def _open(path: Path, key: str) -> Store:
+    """Open, and verify what must be: FileNotFoundError where there is none, DataError where it is not what it says."""
+    facts = read_json(path / "store.json", MOST_FACTS)
+    if facts.pop("facts_sha256") != _sha256_of_facts(facts):
+        raise DataError("its store.json is not the one that was written")
+    if facts["format"] != FORMAT or facts["fingerprint"] != key:
+        raise DataError("it is of another format or another data set")
+    whole = _as_written(path / ARRAYS, facts)
+    if not whole and sha256_of(path / ARRAYS) != facts["sha256"]:
+        raise DataError("its arrays are not the ones that were written")
+    tensors = map_arrays(path / ARRAYS)
+    if sampled(tensors) != facts["sampled_sha256"]:
+        raise DataError("its arrays are not the ones that were written")
+    if not whole:  # a copy: it is known from now on
+        with contextlib.suppress(OSError):
+            os.utime(path / ARRAYS, ns=(time.time_ns(), facts["modified_ns"]))
+    modalities, aligned = facts["modalities"], facts["options"]["align"] != "none"
+    return Store(
+        path=path,
+        facts=facts,
+        ids=tuple(facts["ids"]),
+        videos=tuple(facts["videos"]),
+        labels=tensors["labels"],
+        intervals=tensors["intervals"],
+        values={name: tensors[f"{name}.values"] for name in modalities},
+        offsets={name: tensors[f"{name}.offsets"].numpy() for name in modalities},
+        step_times={name: tensors[f"{name}.times"] for name in modalities},
+        step_present={name: tensors[f"{name}.present"] for name in modalities} if aligned else None,
+    )
+
+
+def _as_written(arrays: Path, facts: dict[str, Any]) -> bool:
+    """Whether the arrays file can be trusted without reading it."""
+    status = arrays.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError("its arrays are not a file")
+    known = (status.st_size, status.st_mtime_ns) == (facts["size"], facts["modified_ns"])
+    return known and not _verifies()
+
+
+def _verifies() -> bool:
+    return os.environ.get("EMOTIWAVE_VERIFY", "0") not in ("", "0")
+
+
+def _changed(dataset: Dataset, options: Options, built_from: dict[str, str]) -> list[str]:
+    """The sources that are not what a store was built from, by their SHA-256."""
+    now = {os.path.relpath(path, dataset.folder): path for path in sources_of(dataset, options).values()}
+    return [name for name, path in now.items() if sha256_of(path) != built_from.get(name)]
+
+
+def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Monitor) -> None:
+    packer = Packer(dataset, options, monitor)
+    with out_of_space(path):
+        building = Path(tempfile.mkdtemp(prefix=f"{key}.building-", dir=path.parent))
+    try:
+        digest = write_arrays(building / ARRAYS, packer)
+        os.utime(building / ARRAYS, ns=(time.time_ns(), packer.newest))
+        status = (building / ARRAYS).stat()  # a file system may round the time
+        facts = packer.facts() | {
+            "format": FORMAT,
+            "fingerprint": key,
+            "size": status.st_size,
+            "modified_ns": status.st_mtime_ns,
+            "sha256": digest,
+            "sampled_sha256": sampled(map_arrays(building / ARRAYS)),
+        }
+        write_json(building / "store.json", facts | {"facts_sha256": _sha256_of_facts(facts)})
+        with out_of_space(path):
+            building.chmod(0o755)
+            building.replace(path)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _sha256_of_facts(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _clear(path: Path) -> None:
+    """Take away a damaged store, and what killed builds have left, of this store or another that nobody is building."""
+    for leftover in [path, *path.parent.glob("*.building-*")]:
+        with contextlib.suppress(Timeout), contextlib.ExitStack() as held:
+            if not leftover.name.startswith(path.name):  # whose lock is held
+                held.enter_context(FileLock(path.parent / f"{leftover.name.partition('.')[0]}.lock", timeout=0))
+            shutil.rmtree(leftover, ignore_errors=True)
+    if path.exists():
+        raise ResourceError(f"The damaged store {path} cannot be removed; remove it by hand or set EMOTIWAVE_CACHE.")

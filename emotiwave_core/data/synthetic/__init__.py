@@ -1,0 +1,1 @@
+"""The synthetic sample: planted emotions in real `.csd` files."""

@@ -1,1 +1,0 @@
-"""The engine: trains, scores and keeps models."""

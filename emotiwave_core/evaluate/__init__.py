@@ -1,0 +1,1 @@
+"""Scores of a trained run: metrics, baselines, intervals, calibration, robustness under corruptions."""

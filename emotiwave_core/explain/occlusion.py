@@ -1,0 +1,130 @@
+"""Which moments of one sample mattered: what a prediction loses when a stretch of one modality is masked out."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.compute.device import autocast
+from emotiwave_core.compute.memory import halving
+from emotiwave_core.data.loading.batch import gather
+from emotiwave_core.data.store.words import Word
+from emotiwave_core.interfaces import Encoded, Encoder, Tensors
+from emotiwave_core.layers.masking import present_in
+from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.predict.trained import Trained
+
+WINDOWS = 40  # at most, of one modality
+CERTAIN = 1e6  # log-odds that no one tells from more: features of 1e37 give as much, not standardised
+
+Array = NDArray[np.float64]
+
+
+class Moment(NamedTuple):
+    """A stretch of one modality."""
+
+    start: float  # seconds of the video
+    end: float
+    occlusion: float  # how far the log-odds of the explained class fall without this stretch; below 0 they rise
+    attention: float | None  # the share of its steps in what the encoder pools, where it weighs them
+    word: str | None  # what is said meanwhile, where the words are known
+
+
+@torch.inference_mode()
+def moments(
+    trained: Trained, row: int, of: Callable[[Array], Array], device: torch.device, words: list[Word]
+) -> dict[str, list[Moment]]:
+    """The moments of the sample `row` of the store, in every modality; none where it lacks the modality.
+
+    `of` makes logits [B, C] the value [B] that is explained. Each modality's steps are cut into up to 40 windows of
+    equal length. A window is masked out with all else present, which for the model is a stretch that is missing.
+    """
+    model = trained.model.to(device).eval()
+    store = trained.corpus.store
+    pairs = {m: gather(store, m, np.array([row])) for m in model.modalities}
+    inputs = {m: x.to(device) for m, (x, _) in pairs.items()}
+    masks = {m: mask.to(device) for m, (_, mask) in pairs.items()}
+    windows = {m: windows_of(mask) for m, mask in masks.items()}
+    with blamed(model), autocast(device, trained.recipe.training.precision):
+        work = partial(_occlude, model, inputs, masks, windows, of)
+        values, attention = halving(work, 1 + max(map(len, windows.values())), trained.recipe, "an explanation")
+    found: dict[str, list[Moment]] = {m: [] for m in windows}
+    for m, some in windows.items():
+        times = store.times(m, row)  # [T, 2]
+        for window, drop in zip(some, values[m].tolist(), strict=True):
+            start, end = float(times[window, 0].min()), float(times[window, 1].max())
+            share = float(attention[m][window].sum()) if m in attention else None
+            found[m].append(Moment(start, end, drop, share, word_at(words, start, end)))
+    return found
+
+
+def windows_of(mask: Tensor, most: int = WINDOWS) -> list[slice]:
+    """The steps of one sequence, mask [1, T], in up to `most` windows of equal length that hold a step that is set."""
+    last = int(mask[0].nonzero().max()) + 1 if bool(mask.any()) else 0
+    size = max(-(-last // most), 1)
+    windows = [slice(start, min(start + size, last)) for start in range(0, last, size)]
+    return [window for window in windows if bool(mask[0, window].any())]
+
+
+def word_at(words: list[Word], start: float, end: float) -> str | None:
+    """The words of which at least half lies in an interval, else the one that overlaps it most, else None."""
+    overlaps = [(min(end, high) - max(start, low), high - low, word) for low, high, word in words]
+    inside = [word for overlap, length, word in overlaps if overlap >= 0.5 * length]
+    longest = max(overlaps, default=(0.0, 0.0, ""))
+    return " ".join(inside) or (longest[2] if longest[0] > 0 else None)
+
+
+def _occlude(
+    model: FusionModel,
+    inputs: Tensors,
+    masks: Tensors,
+    windows: dict[str, list[slice]],
+    of: Callable[[Array], Array],
+    size: int,
+) -> tuple[dict[str, Array], Tensors]:
+    """What each window of each modality takes from the value, and the attention over the steps where there is one.
+
+    So many windows are encoded at a time.
+    """
+    count = 1 + max(map(len, windows.values()))
+    # Row 0 is the whole sample, row w misses window w - 1 of every modality: as no encoder knows of the others, one
+    # pass over these rows encodes all that the fusions below combine.
+    left = {m: mask.repeat(count, 1) for m, mask in masks.items()}
+    for m, some in windows.items():
+        for place, window in enumerate(some, start=1):
+            left[m][place, window] = False
+    pieces = []
+    for start in range(0, count, size):
+        rest = {m: mask[start : start + size] for m, mask in left.items()}
+        pieces.append(model.encode({m: x.expand(len(rest[m]), -1, -1) for m, x in inputs.items()}, rest))
+    encoded = {m: Encoded(*map(torch.cat, zip(*(one[m] for one in pieces), strict=True))) for m in left}
+    whole = {m: Encoded(*(piece[:1] for piece in one)) for m, one in encoded.items()}
+    present = present_in({m: left[m] for m in model.modalities})
+    complete = of(_logits(model, whole, present[:1]))
+    drops = {}
+    for column, (m, some) in enumerate(windows.items()):
+        rows = slice(1, 1 + len(some))
+        mixed = {n: Encoded(*(piece.expand(len(some), *piece.shape[1:]) for piece in one)) for n, one in whole.items()}
+        mixed[m] = Encoded(*(piece[rows] for piece in encoded[m]))
+        kept = present[:1].repeat(len(some), 1)
+        kept[:, column] = present[rows, column]
+        drops[m] = np.zeros(0)
+        if some:
+            drops[m] = (complete - of(_logits(model, mixed, kept))).clip(-CERTAIN, CERTAIN)
+    return drops, _attention(model, inputs, masks)
+
+
+def _logits(model: FusionModel, encoded: dict[str, Encoded], present: Tensor) -> Array:
+    return model.fuse(encoded, present).logits.double().cpu().numpy()
+
+
+def _attention(model: FusionModel, inputs: Tensors, masks: Tensors) -> Tensors:
+    """The attention over the steps [T] of one sample, of each modality whose encoder has one."""
+    encoders = {m: cast(Encoder, encoder) for m, encoder in model.encoders.items()}
+    shares = {m: one.attention_over_steps(*model.prepare(m, inputs[m], masks[m])) for m, one in encoders.items()}
+    return {m: share[0].float().cpu() for m, share in shares.items() if share is not None}

@@ -1,0 +1,1 @@
+"""Building blocks for encoders and fusions: masked sequences, pooling, recurrence, attention."""

@@ -1,0 +1,1 @@
+"""The model that a recipe assembles, and what it learns from."""

@@ -1,0 +1,248 @@
+"""The model: standardised features -> encoders -> fusion -> head. The parts come from the registry."""
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.config.recipe import ModelSettings, Part, Recipe
+from emotiwave_core.errors import DataError, PluginError
+from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
+from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.parts import interface_check as returned
+from emotiwave_core.parts.guard import check_glance, glance, staying, undisturbed
+from emotiwave_core.parts.registry import Registry
+
+CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
+
+
+class Standardise(nn.Module):
+    """Features to zero mean and unit deviation, clipped to ±5 deviations. Holds the statistics of the training fold."""
+
+    mean: Tensor  # [F]
+    scale: Tensor  # [F], 1 / deviation; 0 for a constant feature
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("scale", torch.ones(in_features))
+
+    def fit(self, mean: Tensor, scale: Tensor) -> None:
+        """Take the statistics [F]. A constant feature has no mean: x - mean may be infinite, and NaN times its 0."""
+        self.mean.copy_(torch.where(scale > 0, mean, 0.0))
+        self.scale.copy_(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., F] -> [..., F]."""
+        return ((x - self.mean) * self.scale).clamp(-CLIP, CLIP)
+
+
+class FusionModel(nn.Module):
+    """mask -> encoders -> fusion -> head.
+
+    Missing and dropped are one thing, a mask with no step set. With `absent = "zeros"` the masks end here instead:
+    steps without data become zeros, every sequence has `steps` of them, and the parts take all of it for present.
+    With `present_only` all samples of a batch that lack a modality pass its encoder as one (on a CPU).
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, Encoder],
+        fusion: Fusion,
+        policy: DropoutPolicy,
+        classes: int,
+        settings: ModelSettings,
+        features: dict[str, int],
+        steps: dict[str, int] | None = None,
+        unimodal: bool = False,
+        present_only: bool = True,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion
+        self.policy = policy
+        self.scalers = nn.ModuleDict(
+            {m: Standardise(width) for m, width in features.items()} if settings.standardise else {}
+        )
+        self.head = nn.Sequential(
+            nn.Linear(fusion.out_features, settings.head),
+            nn.ReLU(),
+            nn.Dropout(settings.head_dropout),
+            nn.Linear(settings.head, classes),
+        )
+        alone = encoders if unimodal else {}
+        self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
+        self.absent: Literal["mask", "zeros"] = settings.absent
+        self.present_only = present_only
+        self.features = dict(features)
+        self.steps = steps or {}
+        self.names: dict[nn.Module, str] = {}  # of the parts, in errors
+        self.plugins: list[tuple[str, str, type]] = []  # kind, name and class of the parts and of those inside them
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in the order of the columns of `present`."""
+        return tuple(self.encoders)
+
+    def forward(self, inputs: Tensors, masks: Tensors) -> Output:
+        """inputs {m: [B, T, F]}, masks {m: [B, T] bool} -> Output(logits [B, C], …).
+
+        In training the policy drops, as it does in the first step; the engine lets it draw itself, and uses `answer`.
+        """
+        masks = {m: masks[m] for m in self.encoders}
+        if self.training:
+            masks = self.policy(masks, torch.zeros(()))
+        return self.answer(inputs, masks)
+
+    def answer(self, inputs: Tensors, masks: Tensors) -> Output:
+        """What it says of what the masks leave; nothing more is dropped."""
+        masks = {m: masks[m] for m in self.encoders}
+        return self.fuse(self.encode(inputs, masks), present_in(masks))
+
+    def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
+        """What the policy leaves of masks {m: [B, T] bool}, and whether that is whole modalities only."""
+        who, before, written = self._who(self.policy), glance(), returned.versions(masks.values())
+        left = returned.check_left(who, masks, self.policy(masks, progress))
+        check_glance(before, who)
+        returned.check_unwritten(who, masks.values(), written)
+        whole = whole_modalities(masks, left)
+        if not whole:  # else each mask has been found to be empty or as it was
+            returned.check_only_clears(who, masks, left)
+        return left, whole
+
+    def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
+        """In training: what it says of what the policy left of the masks, and of all that there was.
+
+        `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
+        """
+        masks, left = ({m: some[m] for m in self.encoders} for some in (masks, left))
+        encoded = self.encode(inputs, masks)
+        complete = self.fuse(encoded, present_in(masks))
+        rest = self._without(encoded, left, inputs) if whole else self.encode(inputs, left)
+        return self.fuse(rest, present_in(left)), complete
+
+    def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
+        """Every modality in `masks` through its encoder, none knowing of the others."""
+        return {m: self._encode(m, inputs[m], masks[m]) for m in self.encoders if m in masks}
+
+    def _encode(self, modality: str, x: Tensor, mask: Tensor) -> Encoded:
+        """x [B, T, F], mask [B, T] -> what the encoder makes of them."""
+        encoder, rows = self.encoders[modality], rows_to_encode(mask) if self.present_only else None
+        if rows is not None:
+            x, mask = x[rows.encoded], mask[rows.encoded]
+        x, mask = self.prepare(modality, x, mask)
+        who, before, written = self._who(encoder), glance(), returned.versions([mask])
+        one = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
+        check_glance(before, who)
+        returned.check_unwritten(who, [mask], written)
+        return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
+
+    def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What an encoder is given: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
+        if modality in self.scalers:
+            x = self.scalers[modality](x)
+        x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
+        return self._padded(modality, x) if self.absent == "zeros" else (x, mask)
+
+    def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
+        """encoded {m: Encoded}, present [B, M] bool -> Output."""
+        seen = torch.ones_like(present) if self.absent == "zeros" else present
+        who, before = self._who(self.fusion), glance()
+        like = next(iter(encoded.values())).pooled
+        fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen), like, seen.shape[1])
+        check_glance(before, who)
+        alone = None
+        if self.training and self.unimodal:
+            alone = torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
+        return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
+
+    def only(
+        self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
+    ) -> dict[str, Encoded]:
+        """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
+
+        `absent` is `encode_absent(…)`, what each encoder makes of an absent sequence.
+        """
+        return {m: one if m in kept else _spread(absent[m], len(one.mask)) for m, one in encoded.items()}
+
+    def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
+        """What the encoders make of one sample in which every modality is absent.
+
+        Its states have a single step, for padding never matters; with `absent = "zeros"` as many as those of `inputs`.
+        """
+        steps = 1 if self.absent == "mask" else None
+        first = {m: torch.zeros_like(inputs[m][:1, :steps]) for m in self.encoders}
+        return self.encode(first, {m: x.new_zeros(x.shape[:2], dtype=torch.bool) for m, x in first.items()})
+
+    def _who(self, part: nn.Module) -> str:
+        return self.names.get(part) or f"The part {type(part).__name__}"
+
+    def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
+        """The encodings with every modality of a sample that has no step left replaced by an absent one."""
+        absent = {m: _spread(_as_long(one, encoded[m]), len(left[m])) for m, one in self.encode_absent(inputs).items()}
+        rows = {m: mask.any(dim=1) for m, mask in left.items()}
+        return {
+            m: Encoded(*(_choose(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
+        }
+
+    def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, T, F] with zeros up to the fixed number of steps, and a mask that says all of it is there."""
+        x = nn.functional.pad(x, (0, 0, 0, max(self.steps.get(modality, 0) - x.shape[1], 0)))
+        return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+
+
+def _spread(one: Encoded, count: int) -> Encoded:
+    """The encoding of one sample, for each of `count` samples."""
+    return Encoded(*(piece.expand(count, *piece.shape[1:]) for piece in one))
+
+
+def _as_long(one: Encoded, like: Encoded) -> Encoded:
+    """An encoding that is not longer than another, padded to its steps."""
+    missing = like.mask.shape[1] - one.mask.shape[1]
+    pad = nn.functional.pad
+    return Encoded(pad(one.states, (0, 0, 0, missing)), one.pooled, pad(one.mask, (0, missing)))
+
+
+def _choose(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The rows [B] of `one`, and of `other` where they are not set."""
+    return torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, other)
+
+
+def assemble(
+    recipe: Recipe, registry: Registry, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
+) -> FusionModel:
+    """The model of a recipe for feature widths {modality: F}. Its weights come from torch's global generator.
+
+    DataError for a modality's name that torch cannot use for a part of a model.
+    """
+    for m in features:
+        if "." in m or hasattr(nn.ModuleDict(), m):
+            raise DataError(f"torch has no part of a model by the name '{m}'; name the modality otherwise.")
+    encoders: dict[str, Encoder] = {
+        m: _make(registry, "encoder", recipe.encoder_of(m), width) for m, width in features.items()
+    }
+    widths = {m: _width(encoder) for m, encoder in encoders.items()}
+    fusion: Fusion = _make(registry, "fusion", recipe.fusion, widths)
+    _width(fusion)
+    policy: DropoutPolicy = _make(registry, "dropout", recipe.dropout)
+    unimodal, present_only = recipe.objective.unimodal > 0, recipe.computing.present_only
+    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal, present_only)
+    model.names = {encoder: f"The encoder '{recipe.encoder_of(m).name}'" for m, encoder in encoders.items()}
+    model.names |= {fusion: f"The fusion '{recipe.fusion.name}'", policy: f"The dropout '{recipe.dropout.name}'"}
+    known = [*(("encoder", recipe.encoder_of(m).name) for m in features), ("fusion", recipe.fusion.name)]
+    known += registry.names_in("dropout", recipe.dropout)
+    model.plugins = [(kind, name, registry.part(kind, name)) for kind, name in known]
+    return model
+
+
+def _make(registry: Registry, kind: str, part: Part, *arguments: Any) -> Any:
+    """A part, made without a trace in what all parts share: it draws its weights and no more."""
+    who = f"The {kind} '{part.name}'"
+    with staying(f"{who} fails at construction"), undisturbed(who, "when it is constructed", drawing="weights"):
+        return registry.make(kind, part, *arguments)
+
+
+def _width(part: Encoder | Fusion) -> int:
+    if not isinstance(getattr(part, "out_features", None), int):
+        raise PluginError(f"{type(part).__name__} does not set self.out_features, the width of what it returns.")
+    return part.out_features

@@ -1,0 +1,246 @@
+"""What is learned from the intensities: targets, loss, probabilities and decisions."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emotiwave_core.config.recipe import Asymmetric, ObjectiveSettings
+from emotiwave_core.interfaces import Output
+
+NO_EMOTION = "no emotion"
+TINY = 1e-12
+
+
+class Objective(nn.Module, ABC):
+    """An objective over C classes. It takes class weights and priors from the training fold, where they are wanted."""
+
+    weights: Tensor  # [C]
+    adjustment: Tensor  # [C], added to the logits in training
+    multi: bool
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classes = classes
+        self.register_buffer("weights", torch.ones(len(classes)))
+        self.register_buffer("adjustment", torch.zeros(len(classes)))
+
+    def fit(self, targets: Tensor, settings: ObjectiveSettings) -> None:
+        """Take what the settings ask for from the targets of the training fold."""
+        if settings.class_weights:
+            self.fit_weights(targets)
+        self.adjustment.copy_(settings.logit_adjustment * self.log_priors(targets))
+
+    @abstractmethod
+    def used(self, labels: Tensor) -> Tensor:
+        """Intensities [N, E] -> [N] bool: the samples that take part."""
+
+    @abstractmethod
+    def targets(self, labels: Tensor) -> Tensor:
+        """Intensities [N, E] of samples that are used -> the class [N] int64, or each emotion [N, C] as 0 or 1."""
+
+    @abstractmethod
+    def fit_weights(self, targets: Tensor) -> None:
+        """Take the class weights from the targets of the training fold."""
+
+    @abstractmethod
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """What logit adjustment (Menon et al. 2021, eq. 10) adds to the logits of each class, [C]."""
+
+    @abstractmethod
+    def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """logits [B, C], targets -> the loss [] of the batch and the loss [B] of each sample."""
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """What each sample weighs in the loss of a batch, [B]."""
+        return torch.ones(len(targets), device=targets.device)
+
+    @abstractmethod
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """The mean KL divergence [] of what `logits` [B, C] say from what a teacher's say, which gets no gradient."""
+
+    @abstractmethod
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """logits [..., C] -> probabilities [..., C]."""
+
+    @abstractmethod
+    def decide(self, probabilities: NDArray[np.float64], thresholds: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """Probabilities [N, C] -> the class [N], or each emotion [N, C] as 0 or 1."""
+
+
+class SingleLabel(Objective):
+    """Cross-entropy on the strongest emotion (the first of equal ones, as argmax).
+
+    Rows without any emotion are dropped, kept as the first class (which argmax of zeros makes of them), or a class of
+    their own. Class weights are N / (C · N_c), as scikit-learn's "balanced"; a class without samples weighs 0.
+    """
+
+    multi = False
+
+    def __init__(self, targets: tuple[str, ...], no_emotion: str) -> None:
+        super().__init__((*targets, NO_EMOTION) if no_emotion == "class" else targets)
+        self.no_emotion = no_emotion
+
+    def used(self, labels: Tensor) -> Tensor:
+        """All samples, or those with an emotion."""
+        return (labels > 0).any(dim=1) if self.no_emotion == "drop" else torch.ones(len(labels), dtype=torch.bool)
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """The index of the strongest emotion, [N]."""
+        strongest = labels.argmax(dim=1)
+        if self.no_emotion == "class":
+            return torch.where((labels > 0).any(dim=1), strongest, labels.shape[1])
+        if self.no_emotion == "first":
+            return torch.where((labels > 0).any(dim=1), strongest, 0)
+        return strongest
+
+    def fit_weights(self, targets: Tensor) -> None:
+        """N / (C · N_c)."""
+        counts = torch.bincount(targets, minlength=len(self.classes))
+        self.weights.copy_(torch.where(counts > 0, len(targets) / (len(self.classes) * counts.clamp(min=1)), 0.0))
+
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """log(N_c / N); a class without samples counts as one."""
+        counts = torch.bincount(targets, minlength=len(self.classes)).clamp(min=1)
+        return (counts / max(len(targets), 1)).log()
+
+    def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted mean cross-entropy, as `torch.nn.CrossEntropyLoss(weight)`."""
+        logits = logits + self.adjustment
+        each = functional.cross_entropy(logits, targets, weight=self.weights, reduction="none")
+        return each.sum() / self.sample_weights(targets).sum(), each
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """The weight of its class."""
+        return self.weights[targets]
+
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """Between two softmax distributions."""
+        due = teacher.detach().log_softmax(dim=-1)
+        return functional.kl_div(logits.log_softmax(dim=-1), due, reduction="batchmean", log_target=True)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax."""
+        return logits.softmax(dim=-1)
+
+    def decide(self, probabilities: NDArray[np.float64], thresholds: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """The most probable class, [N]."""
+        return np.asarray(probabilities.argmax(axis=-1), dtype=np.int64)
+
+
+class MultiLabel(Objective):
+    """A sigmoid for each emotion, present where its intensity is above 0. Positive weights are N_absent / N_present."""
+
+    multi = True
+
+    def __init__(self, targets: tuple[str, ...], asymmetric: Asymmetric | None = None) -> None:
+        super().__init__(targets)
+        self.asymmetric = asymmetric
+
+    def used(self, labels: Tensor) -> Tensor:
+        """All samples."""
+        return torch.ones(len(labels), dtype=torch.bool)
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """Intensity above 0, [N, C] float."""
+        return (labels > 0).float()
+
+    def fit_weights(self, targets: Tensor) -> None:
+        """N_absent / N_present of each emotion; 1 where there is none to weigh."""
+        positive = targets.sum(dim=0)
+        usable = (positive > 0) & (positive < len(targets))
+        self.weights.copy_(torch.where(usable, (len(targets) - positive) / positive.clamp(min=1), 1.0))
+
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """The log-odds log(N_present / N_absent) of each emotion; 0 where one of them is none."""
+        positive = targets.sum(dim=0)
+        usable = (positive > 0) & (positive < len(targets))
+        return torch.where(usable, (positive / (len(targets) - positive)), 1.0).log()
+
+    def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean binary cross-entropy, as `torch.nn.BCEWithLogitsLoss(pos_weight)`, or the asymmetric loss."""
+        logits = logits + self.adjustment
+        if self.asymmetric is not None:
+            each = asymmetric_loss(logits, targets, self.weights, self.asymmetric).mean(dim=1)
+        else:
+            each = functional.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=self.weights, reduction="none"
+            ).mean(dim=1)
+        return each.mean(), each
+
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """Between the two Bernoulli distributions of each emotion, their mean."""
+        due = teacher.detach()
+        cross = functional.binary_cross_entropy_with_logits(logits, due.sigmoid())
+        return cross - functional.binary_cross_entropy_with_logits(due, due.sigmoid())
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Sigmoid."""
+        return logits.sigmoid()
+
+    def decide(self, probabilities: NDArray[np.float64], thresholds: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """Above the threshold of each emotion (0.5 where none was tuned), [N, C]."""
+        return (probabilities > (0.5 if thresholds is None else thresholds)).astype(np.int64)
+
+
+def make_objective(settings: ObjectiveSettings, targets: tuple[str, ...]) -> Objective:
+    """The objective of a recipe, for the data set's emotions."""
+    if settings.kind == "multi":
+        return MultiLabel(targets, settings.asymmetric)
+    return SingleLabel(targets, settings.no_emotion)
+
+
+def asymmetric_loss(logits: Tensor, targets: Tensor, weights: Tensor, settings: Asymmetric) -> Tensor:
+    """The asymmetric loss (Ridnik et al. 2021, "ASL", eq. 2, 4, 5), [B, C]; `weights` [C] of the positives.
+
+    -(1 - p)^γ+ log p of a positive, -q^γ- log(1 - q) of a negative, with q = max(p - margin, 0).
+    """
+    p, rest = logits.sigmoid(), logits.neg().sigmoid()  # 1 - p would cancel
+    # A power below 1 has an infinite slope at 0.
+    focus = rest.clamp(min=TINY).pow(settings.gamma_positive)
+    positive = -weights * focus * functional.logsigmoid(logits)
+    shifted = (p - settings.margin).clamp(min=0.0)
+    # log(1 - q), which without a margin is exact however far out.
+    missed = (rest + settings.margin).clamp(max=1.0).log() if settings.margin else functional.logsigmoid(-logits)
+    negative = -torch.where(shifted > 0.0, shifted.clamp(min=TINY).pow(settings.gamma_negative) * missed, 0.0)
+    return targets * positive + (1.0 - targets) * negative
+
+
+def training_loss(
+    objective: Objective, settings: ObjectiveSettings, output: Output, complete: Output | None, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """All that is learned from a batch, [], and the loss of each sample, [B].
+
+    `output` is of what the dropout policy left, `complete` of all that there was. The second is needed for the settings
+    `complete` and `distillation`: there the prediction on all modalities teaches the one on those kept.
+    """
+    loss, each = _own_loss(objective, output, targets)
+    if complete is not None:
+        if settings.complete:
+            loss = loss + settings.complete * _own_loss(objective, complete, targets)[0]
+        if settings.distillation:
+            loss = loss + settings.distillation * objective.divergence(output.logits.float(), complete.logits.float())
+    if settings.unimodal:
+        loss = loss + settings.unimodal * unimodal_loss(objective, output if complete is None else complete, targets)
+    return loss, each
+
+
+def unimodal_loss(objective: Objective, output: Output, targets: Tensor) -> Tensor:
+    """The mean loss [] of the auxiliary heads, over the modalities [B, M] that are present.
+
+    By class weights, where there are some, as the loss of a batch is.
+    """
+    assert output.unimodal is not None
+    heads = [objective.losses(logits.float(), targets)[1] for logits in output.unimodal.unbind(dim=1)]
+    each = torch.where(output.present, torch.stack(heads, dim=1), 0.0)  # [B, M]
+    weight = torch.where(output.present, objective.sample_weights(targets)[:, None], 0.0)
+    return each.sum() / weight.sum().clamp(min=TINY)
+
+
+def _own_loss(objective: Objective, output: Output, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective's loss and the fusion's own."""
+    loss, each = objective.losses(output.logits.float(), targets)
+    return loss if output.loss is None else loss + output.loss, each

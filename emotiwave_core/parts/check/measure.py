@@ -1,0 +1,249 @@
+"""What a part costs, beside the shipped reference of its kind: size, time, memory, and whether it compiles, exports."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import shutil
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from emotiwave_core.config.recipe import Part
+from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.interfaces import Encoded
+from emotiwave_core.layers.sequence import zero_masked
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.testing.policy import DRAWS, kept_draws
+
+REFERENCES = {"encoder": "bilstm", "fusion": "concat", "dropout": "uniform"}
+B, T, F, STATES, D = 16, 300, 74, 100, 256  # 74 features: COVAREP's; 256: the width that bilstm returns by default
+WIDTHS = {"text": D, "audio": D, "visual": D}
+REPEATS, ENOUGH = 9, 10.0  # repeats of what is timed, fewer where they take more seconds than this
+SETTING = {
+    "encoder": f"{B} sequences of up to {T} steps, {F} features",
+    "fusion": f"{B} samples of three modalities, up to {STATES} states of width {D} each",
+    "dropout": f"masks of {B} samples, three modalities, {T} steps",
+}
+ARGUMENTS: dict[str, tuple[Any, ...]] = {"encoder": (F,), "fusion": (WIDTHS,), "dropout": ()}
+
+Make = Callable[..., nn.Module]
+Inputs = tuple[Any, ...]
+
+
+class Measurement(NamedTuple):
+    """A number of the part and the same of the reference, or a yes or no; the note says the rest."""
+
+    value: Any
+    reference: float | None = None
+    note: str = ""
+
+
+def measurements(kind: str, make: Make, registry: Registry) -> Iterator[tuple[str, Callable[[], Measurement]]]:
+    """The measurements of a kind, in the order of their risk: the last may hang."""
+    torch.manual_seed(0)
+    part, inputs = make(*ARGUMENTS[kind]), example(kind)
+    try:
+        reference = registry.make(kind, Part(REFERENCES[kind]), *ARGUMENTS[kind])
+    except EmotiwaveError:  # disabled, or replaced by one that does not work
+        reference = None
+    drops = kind == "dropout"  # a policy works in training only, anything else is scored in eval()
+    yield "parameters", lambda: _counted(parameters, part, reference)
+    yield "forward", lambda: timed(forward, part, reference, inputs, training=drops)
+    if drops:
+        yield "rates", lambda: rates(part)
+    else:
+        yield "forward and backward", lambda: timed(forward_backward, part, reference, inputs, training=True)
+        yield "held for backward", lambda: _counted(lambda module: held_bytes(module, inputs), part, reference)
+        yield "exports", lambda: exports(part, kind, inputs)
+        yield "ONNX", lambda: onnx(part, inputs)
+    yield "whole graph", lambda: whole_graph(part.train(drops), inputs)
+    yield "compiles", lambda: compiles(part.train(drops), inputs)
+
+
+def example(kind: str) -> Inputs:
+    """What forward takes, at a size as in training; every fourth sample lacks its first modality."""
+    generator = torch.Generator().manual_seed(0)
+    present = torch.ones(B, len(WIDTHS), dtype=torch.bool)
+    present[::4, 0] = False
+
+    def mask(steps: int) -> Tensor:
+        return torch.arange(steps) < torch.randint(steps // 4, steps + 1, (B, 1), generator=generator)
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    if kind == "encoder":
+        steps = mask(T)
+        return zero_masked(numbers(B, T, F), steps), steps
+    if kind == "dropout":
+        return {name: mask(T) & present[:, m, None] for m, name in enumerate(WIDTHS)}, torch.tensor(0.5)
+    encoded = {}
+    for column, (name, width) in enumerate(WIDTHS.items()):
+        steps = mask(STATES) & present[:, column, None]
+        pooled = torch.where(present[:, column, None], numbers(B, width), 0.0)
+        encoded[name] = Encoded(zero_masked(numbers(B, STATES, width), steps), pooled, steps)
+    return encoded, present
+
+
+def parameters(module: nn.Module) -> float:
+    """How many numbers are learned."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def forward(module: nn.Module, inputs: Inputs) -> None:
+    """As in scoring; a dropout policy as in training."""
+    with torch.no_grad():
+        module(*inputs)
+
+
+def forward_backward(module: nn.Module, inputs: Inputs) -> None:
+    """As in training. Inputs ask for gradients too, as those of a fusion do."""
+    leaves = pytree.tree_map(lambda x: x.detach().requires_grad_() if x.is_floating_point() else x, inputs)
+    tensors = [x for x in pytree.tree_leaves(module(*leaves)) if isinstance(x, Tensor) and x.requires_grad]
+    torch.autograd.backward([x.sum() for x in tensors])
+    module.zero_grad()
+
+
+def timed(
+    work: Callable[[nn.Module, Inputs], None],
+    part: nn.Module,
+    reference: nn.Module | None,
+    inputs: Inputs,
+    training: bool,
+) -> Measurement:
+    """Medians in seconds. Part and reference take turns, so that a busy machine slows both."""
+    modules = [module for module in (part, reference) if module is not None]
+    took: list[list[float]] = [[] for _ in modules]
+    for module in modules:
+        work(module.train(training), inputs)  # the first call allocates
+    began = time.perf_counter()
+    while len(took[0]) < REPEATS and time.perf_counter() - began < ENOUGH:
+        for module, times in zip(modules, took, strict=True):
+            start = time.perf_counter()
+            work(module, inputs)
+            times.append(time.perf_counter() - start)
+    medians = [statistics.median(times) for times in took]
+    note = f"median of {len(took[0])} repeats"
+    return Measurement(medians[0], medians[1] if reference else None, note)
+
+
+def held_bytes(module: nn.Module, inputs: Inputs) -> float:
+    """What autograd keeps from forward until backward, in bytes, without the parameters. Not the peak of a moment."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = module.train()(*inputs)  # bound, so that nothing is freed and its place counted twice
+    del result
+    return sum(sizes.values())
+
+
+def rates(policy: Any) -> Measurement:
+    """How often a complete sample of three modalities keeps which."""
+    counts = Counter(kept_draws(policy.train(), (True,) * len(WIDTHS), DRAWS))
+    named = {
+        "+".join(name for name, here in zip(WIDTHS, kept, strict=True) if here) or "nothing": count / DRAWS
+        for kept, count in counts.most_common()
+    }
+    return Measurement(named, None, f"what is kept of {'+'.join(WIDTHS)}, {DRAWS} draws half way through training")
+
+
+def exports(part: nn.Module, kind: str, inputs: Inputs) -> Measurement:
+    """torch.export, with the number of samples and of steps left open, else for these sizes only."""
+    free = torch.export.Dim.DYNAMIC
+    steps = {0: free, 1: free}
+    shapes: Any = (steps, steps)
+    if kind == "fusion":
+        shapes = ({name: Encoded(steps, {0: free}, steps) for name in WIDTHS}, {0: free})  # type: ignore[arg-type]
+    with _quiet():
+        try:
+            torch.export.export(part.eval(), inputs, dynamic_shapes=shapes)
+            return Measurement(True, None, "torch.export, any number of samples and steps")
+        except Exception as error:
+            open_ended = _first(error)
+        try:
+            torch.export.export(part, pytree.tree_map(Tensor.clone, inputs))  # the others are marked as open-ended now
+        except Exception as error:
+            return Measurement(False, None, f"torch.export: {_first(error)}")
+    return Measurement(False, None, f"torch.export for fixed sizes only: {open_ended}")
+
+
+def onnx(part: nn.Module, inputs: Inputs) -> Measurement:
+    """torch.onnx, where it is installed."""
+    absent = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if absent:
+        return Measurement(None, None, f"not tried: {' and '.join(absent)} not installed")
+    with _quiet():
+        try:
+            torch.onnx.export(part.eval(), inputs, dynamo=True, verbose=False)
+        except Exception as error:
+            return Measurement(False, None, _first(error))
+    return Measurement(True, None, "torch.onnx.export, fixed sizes")
+
+
+def whole_graph(part: nn.Module, inputs: Inputs) -> Measurement:
+    """Whether torch.compile sees all of forward as one graph; nothing is compiled yet."""
+    with _quiet():
+        try:
+            torch.compile(part, fullgraph=True, backend="eager")(*inputs)
+        except Exception as error:
+            return Measurement(False, None, f"torch.compile(fullgraph=True): {_first(error)}")
+    return Measurement(True, None, 'torch.compile(fullgraph=True, backend="eager")')
+
+
+def compiles(part: nn.Module, inputs: Inputs) -> Measurement:
+    """Whether torch's default compiler makes a program of it that gives the same results."""
+    if whole_graph(part, inputs).value is False:
+        return Measurement(None, None, "not tried: it is not one graph")
+    if not shutil.which(os.environ.get("CXX", "c++")) and not shutil.which("g++") and not shutil.which("clang++"):
+        return Measurement(None, None, "not tried: no C++ compiler is there (c++, g++, clang++)")
+    with _quiet(), torch.no_grad():
+        torch.compiler.reset()
+        try:
+            results = torch.compile(part, fullgraph=True)(*inputs)
+        except Exception as error:
+            return Measurement(False, None, f"inductor: {_first(error)}")
+        due = part(*inputs)
+    if part.training:
+        return Measurement(True, None, "inductor")
+    pairs = zip(pytree.tree_leaves(results), pytree.tree_leaves(due), strict=True)
+    off = max(float((now - then).abs().max()) for now, then in pairs if now is not None and now.is_floating_point())
+    return Measurement(off < 1e-3, None, f"inductor; the results differ by at most {off:.1g}")
+
+
+def _counted(count: Callable[[nn.Module], float], part: nn.Module, reference: nn.Module | None) -> Measurement:
+    return Measurement(count(part), count(reference) if reference else None)
+
+
+def _first(error: Exception) -> str:
+    """The first sentence of a long error, and the explanation that torch puts below it."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    more = [line.removeprefix("Explanation: ") for line in lines[1:4] if line.startswith("Explanation: ")]
+    first = lines[0].partition(" For more information, run with")[0]  # a variable that shows torch's own log
+    return ". ".join([first.rstrip("."), *more])[:200]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch says a lot on stderr while it tries."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,258 @@
+"""(kind, name) -> part. Entry points say what is installed, hooks offer it, registry.toml says what a name means."""
+
+import copy
+import os
+import shlex
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from emotiwave_core.config.options import check_options, holds_policies, signature_options
+from emotiwave_core.config.recipe import Part, as_part, part_table
+from emotiwave_core.errors import EmotiwaveError, PassedOver, PluginError, ResourceError, SettingsError, choices, short
+from emotiwave_core.io.untrusted import read_toml, why
+from emotiwave_core.parts.loading import (
+    KINDS,
+    WATCH,
+    Provider,
+    installed,
+    load_file,
+    offers,
+    same_distribution,
+    watches,
+    what_is_missing,
+)
+
+POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
+OVERLAY = "registry.toml"
+
+
+@attrs.frozen
+class Registry:
+    """The parts that are there and what the names mean. Nothing is imported until a part is asked for."""
+
+    providers: tuple[Provider, ...]
+    names: dict[str, dict[str, str]]  # kind -> name -> the distribution that owns it
+    recipes: dict[str, dict[str, Any]]
+    files: dict[str, Path]  # [plugins]: local files
+    disabled: dict[str, Path]  # `KIND.NAME` -> the registry.toml that switches it off
+
+    def names_of(self, kind: str) -> list[str]:
+        """All names of a kind: installed, known, or of a local file."""
+        installed = {provider.name for provider in self.providers if provider.kind == kind}
+        local = {name for of, name in self.local_parts() if of == kind}
+        return sorted(installed | local | set(self.names[kind]))
+
+    def provider(self, kind: str, name: str) -> Provider:
+        """Who provides a name. SettingsError for an unknown one, PluginError for an absent or disputed one."""
+        self._check_enabled(kind, name)
+        candidates = [found for found in self.providers if (found.kind, found.name) == (kind, name)]
+        owner = self.names[kind].get(name)
+        if owner:
+            candidates = [found for found in candidates if same_distribution(found.origin, owner)]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            rivals = " and ".join(sorted(found.origin for found in candidates))
+            raise PluginError(
+                f"The {kind} '{name}' is offered by {rivals}; say which one is meant in ./{OVERLAY}: "
+                f'{name} = "{candidates[0].origin}" under [{kind}].'
+            )
+        if owner:
+            raise PluginError(f"The {kind} '{name}' is not installed; it comes with: pip install {owner}")
+        hint = "" if self.files else f" One of your own is named under [plugins] in ./{OVERLAY}, or by --registry FILE."
+        raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.names_of(kind))}{hint}")
+
+    def part(self, kind: str, name: str) -> type:
+        """The class of a part."""
+        return self.find(kind, name)[0]
+
+    def find(self, kind: str, name: str) -> tuple[type, str, str]:
+        """The class of a part, who provides it and in which version. Local files come first: the user named them."""
+        self._check_enabled(kind, name)
+        local = self.local_parts()
+        if (kind, name) in local:
+            part, path = local[kind, name]
+            return part, str(path), ""
+        return self.find_installed(kind, name)
+
+    def local_parts(self) -> dict[tuple[str, str], tuple[type, Path]]:
+        """What the files under [plugins] offer. One that does not load, or offers nothing, is a warning."""
+        found: dict[tuple[str, str], tuple[type, Path]] = {}
+        for label, path in self.files.items():
+            try:
+                module = load_file(label, path)
+                offered = offers(module, str(path))
+                if not offered and not watches(module):
+                    raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
+            except PluginError as error:
+                warnings.warn(f"{error} It is passed over.", PassedOver, stacklevel=2)  # it stops no other part
+                continue
+            found |= {key: (part, path) for key, part in offered.items() if key not in found}
+        return found
+
+    def find_installed(self, kind: str, name: str) -> tuple[type, str, str]:
+        """As `find`, among what is installed alone."""
+        provider, module = self._load(kind, name)
+        offered = offers(module, provider.origin)
+        if (kind, name) not in offered:
+            raise PluginError(
+                f"{provider.origin} has an entry point '{kind}.{name}', but {module.__name__} does not offer it: "
+                f"{what_is_missing(module)}"
+            )
+        return offered[kind, name], provider.origin, provider.version
+
+    def watcher(self, name: str) -> ModuleType:
+        """The module of a watcher: a local file by its label, or an installed one."""
+        self._check_enabled(WATCH, name)
+        if name in self.files:
+            return load_file(name, self.files[name])
+        return self._load(WATCH, name)[1]
+
+    def _load(self, kind: str, name: str) -> tuple[Provider, ModuleType]:
+        provider = self.provider(kind, name)
+        try:
+            return provider, provider.load()
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"The {kind} '{name}' of {provider.origin} does not load: {type(error).__name__}: {error}"
+            ) from error
+
+    def _check_enabled(self, kind: str, name: str) -> None:
+        if where := self.disabled.get(f"{kind}.{name}"):
+            raise PluginError(f"The {kind} '{name}' is disabled by {where}; take it out of `disabled` there to use it.")
+
+    def complete(self, kind: str, part: Part) -> Part:
+        """The part with every option checked and the defaults of the others written out."""
+        return Part(part.name, self.checked(kind, self.part(kind, part.name), part.options, part.name))
+
+    def checked(self, kind: str, part: type, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """The options given to the class of a part, checked and completed; parts inside it are tables."""
+        values = check_options(given, signature_options(part, POSITIONAL[kind]), f"The {kind} '{name}'")
+        for option in nested(kind, part):
+            values[option] = _each(values[option], lambda inner: part_table(self.complete("dropout", as_part(inner))))
+        return values
+
+    def arguments(self, kind: str, part: type, checked: Mapping[str, Any]) -> dict[str, Any]:
+        """What `checked` options are to a constructor: parts inside the part are made, new ones at each call."""
+        options = dict(checked)
+        for option in nested(kind, part):
+            options[option] = _each(options[option], lambda inner: self.make("dropout", as_part(inner)))
+        return options
+
+    def names_in(self, kind: str, part: Part) -> list[tuple[str, str]]:
+        """(kind, name) of a part and of those inside it."""
+        found = [(kind, part.name)]
+        for option in nested(kind, self.part(kind, part.name)):
+            inner = part.options.get(option) or []
+            for one in inner if isinstance(inner, list) else [inner]:
+                found += self.names_in("dropout", as_part(one))
+        return found
+
+    def make(self, kind: str, part: Part, *arguments: Any) -> Any:
+        """A part, constructed. PluginError where its constructor fails on options that are right by their types."""
+        made = self.complete(kind, part)
+        of = self.part(kind, part.name)
+        options = self.arguments(kind, of, made.options)
+        try:
+            return of(*arguments, **options)
+        except EmotiwaveError:
+            raise
+        except Exception as error:
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # as torch says it
+                raise ResourceError(
+                    f"There is not the memory for the {kind} '{part.name}' with {short(made.options)}; make it smaller."
+                ) from error
+            raise PluginError(
+                f"The {kind} '{part.name}' fails at construction with {made.options}: {type(error).__name__}: {error}"
+            ) from error
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """The table of a recipe, to change as one likes; SettingsError for an unknown name."""
+        if name not in self.recipes:
+            raise SettingsError(f"There is no recipe '{name}'.{choices(name, self.recipes)}")
+        return {"name": name, **copy.deepcopy(self.recipes[name])}
+
+
+def nested(kind: str, part: type) -> list[str]:
+    """The options of a part that hold dropout policies themselves."""
+    options = signature_options(part, POSITIONAL[kind]).values()
+    return [option.name for option in options if holds_policies(option.kind)]
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A nested part, or each of a list of them, changed; None stays."""
+    if isinstance(value, list):
+        return [change(one) for one in value]
+    return None if value is None else change(value)
+
+
+def load_registry(extra: Path | None = None) -> Registry:
+    """The packaged registry.toml, with `./registry.toml` and then `extra` laid over it."""
+    names: dict[str, dict[str, str]] = {kind: {} for kind in (*KINDS, WATCH)}
+    disabled: dict[str, Path] = {}
+    recipes: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
+    for path in layers(extra):
+        table = _read(path)
+        for kind, owners in names.items():
+            owners |= table.get(kind, {})
+        disabled |= dict.fromkeys(table.get("disabled", []), path)
+        recipes |= table.get("recipe", {})
+        files |= {label: path.parent / file for label, file in table.get("plugins", {}).items()}
+    return Registry(tuple(installed()), names, recipes, files, disabled)
+
+
+def layers(extra: Path | None) -> list[Path]:
+    """The registry.toml files that count, the first is the base."""
+    package = Path(__file__).resolve().parent.parent
+    base = next(path for path in (package / OVERLAY, package.parent / OVERLAY) if path.is_file())
+    here = Path.cwd() / OVERLAY
+    layers = [base]
+    named = extra is not None and extra.absolute() == here
+    if here.is_file() and here.resolve() != base and not named:
+        if run := _run_around(here):
+            warnings.warn(
+                f"{here} is passed over: {run} is the folder of a run, which may be a stranger's, and plugins are code."
+                f" To use it all the same: --registry {shlex.quote(str(here))}.",
+                PassedOver,
+                stacklevel=1,  # it is said once, whoever asks
+            )
+        else:
+            layers.append(here)
+    if extra is not None:
+        layers.append(extra)
+    return layers
+
+
+def _run_around(file: Path) -> Path | None:
+    """The run's folder that a file lies in, at whatever depth; None where it lies in none."""
+
+    def is_run(folder: Path) -> bool:
+        have = {name for name in ("model.json", "recipe.toml", "data.json") if os.path.lexists(folder / name)}
+        return "model.json" in have or have == {"recipe.toml", "data.json"}
+
+    return next((folder for folder in file.parents if is_run(folder)), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not a readable TOML file: {why(error)}.") from error
+    known = [*KINDS, WATCH, "recipe", "plugins", "disabled"]
+    for key, value in table.items():
+        if key not in known:
+            raise SettingsError(f"{path}: unknown table [{key}].{choices(key, known)}")
+        if key == "disabled":
+            if not isinstance(value, list) or not all(isinstance(name, str) and "." in name for name in value):
+                raise SettingsError(f"{path}: 'disabled' must be a list such as [\"encoder.bilstm\"].")
+            continue
+        inner = dict if key == "recipe" else str
+        if not isinstance(value, dict) or not all(isinstance(entry, inner) for entry in value.values()):
+            raise SettingsError(f"{path}: [{key}] must hold {'tables' if inner is dict else 'texts'} by name.")
+    return table

@@ -1,0 +1,106 @@
+"""Plugins that watch a run rather than take part: a failing one is reported and costs nothing."""
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pluggy
+from numpy.typing import NDArray
+
+from emotiwave_core import hookspecs
+from emotiwave_core.errors import PluginError
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.parts.guard import PLUGINS, asked_to_end, in_words, undisturbed
+
+HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
+
+
+class Watchers:
+    """The watchers of a run, by name. Each has a plugin manager of its own, so that one cannot spoil another."""
+
+    def __init__(self, modules: Mapping[str, ModuleType], monitor: Monitor = SILENT) -> None:
+        self.monitor = monitor
+        self.managers = {name: _manager(name, module) for name, module in modules.items()}
+
+    def epoch_end(self, run: Path, line: dict[str, Any]) -> None:
+        """Tell all of an epoch."""
+        self._call("on_epoch_end", run=run, line=line)
+
+    def run_end(self, run: Path, scores: dict[str, Any]) -> None:
+        """Tell all of the end of a run."""
+        self._call("on_run_end", run=run, scores=scores)
+
+    def metrics(
+        self,
+        truth: NDArray[np.int64],
+        decided: NDArray[np.int64],
+        probabilities: NDArray[np.float64],
+        classes: tuple[str, ...],
+    ) -> dict[str, float]:
+        """The extra metrics of all, as `WATCHER.METRIC`. One that is not a finite number is reported and left out."""
+        found: dict[str, float] = {}
+        answers = self._call(
+            "extra_metrics", truth=truth, decided=decided, probabilities=probabilities, classes=classes
+        )
+        for name, metrics in answers:
+            given = dict(metrics) if isinstance(metrics, dict) else {"extra_metrics": metrics}
+            for metric, value in given.items():
+                if (number := _number(value)) is not None:
+                    found[f"{name}.{metric}"] = number
+                else:
+                    self.monitor.say(f"The watcher '{name}' gives {_shown(value)} for {metric}, not a finite number.")
+        return found
+
+    def _call(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """What each watcher answers. It is given copies, and leaves what all share as it is."""
+        answers = []
+        for name, manager in self.managers.items():
+            who = f"The watcher '{name}'"
+            try:
+                with undisturbed(who, f"in {hook}", drawing="anything"):
+                    answers += [(name, answer) for answer in getattr(manager.hook, hook)(**copy.deepcopy(arguments))]
+            except BaseException as error:  # a watcher may raise anything, and the run goes on
+                if asked_to_end(error):
+                    raise
+                self.monitor.say(f"{who} failed in {hook}: {in_words(error)}")
+        return answers
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, as Python has it; None for all else."""
+    if not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an int may be of any size
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    """The beginning of what a watcher gave, on one line."""
+    try:
+        return " ".join(repr(value).split())[:80]
+    except Exception:  # its repr is the watcher's own code
+        return f"a {type(value).__name__}"
+
+
+NOBODY = Watchers({})
+
+
+def _manager(name: str, module: ModuleType) -> pluggy.PluginManager:
+    PLUGINS.add(module.__name__.partition(".")[0])
+    manager = pluggy.PluginManager("emotiwave")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except Exception as error:
+        raise PluginError(f"The hooks of the watcher '{name}' are wrong: {error}") from error
+    if not any(manager.subset_hook_caller(hook, []).get_hookimpls() for hook in HOOKS):
+        raise PluginError(f"The watcher '{name}' implements none of {', '.join(HOOKS)}; are they marked @hookimpl?")
+    return manager

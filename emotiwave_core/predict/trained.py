@@ -1,0 +1,125 @@
+"""A trained run, opened to be asked: its model, and the fold of the data set that it is asked about."""
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.compute.memory import halving
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
+from emotiwave_core.data.loading.loader import open_feed
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.evaluate.scoring import Predictions, predict
+from emotiwave_core.io.untrusted import is_folder
+from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.model.objective import Objective
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.runs.folder import read_data
+from emotiwave_core.runs.trained_model import load_model
+
+
+@attrs.frozen(eq=False)
+class Trained:
+    """A run's model in eval(), and the samples to ask it about."""
+
+    run: Path
+    model: FusionModel
+    objective: Objective
+    recipe: Recipe
+    corpus: Corpus
+    fold: Fold
+    thresholds: NDArray[np.float64] | None  # [C], tuned on the validation fold of a multi-label run
+    notes: list[str]  # what must be known of the samples
+
+    def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
+        """What it says of every sample of the fold in every configuration."""
+        training, model, feed = self.recipe.training, self.model.to(device), open_feed(self.corpus.store, device)
+
+        def ask(size: int) -> Predictions:
+            given = (model, self.objective, feed, self.fold)
+            return predict(*given, batch_size=size, precision=training.precision, monitor=monitor)
+
+        with blamed(self.model):
+            return halving(ask, training.batch_size, self.recipe, "scoring", monitor)
+
+
+def open_trained(
+    run: Path,
+    registry: Registry,
+    monitor: Monitor = SILENT,
+    *,
+    corpus: Corpus | None = None,
+    data: Path | None = None,
+    fold: str = "test",
+) -> Trained:
+    """Open a run on a fold of its own data set, or of the one in `data`.
+
+    SettingsError where the training has not ended and the test fold is asked for; DataError where a file is damaged or
+    the data are not what the run was trained on.
+    """
+    model, objective, recipe, about = load_model(run, registry)
+    if corpus is None:
+        corpus = open_corpus(data or _own_folder(run), recipe.data, monitor)
+        if data is None:
+            check_unchanged(run, corpus)
+            if fold in ("test", "all") and not read_data(run).get("trained"):
+                raise SettingsError(
+                    f"The training in {run} has not ended, and the test fold is not read before: "
+                    f"emotiwave run --resume {run}."
+                )
+    _check_fits(model, about, corpus)
+    tuned = about["thresholds"]
+    thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
+    chosen = corpus.fold(fold, objective)
+    notes = _remembered(run, about, corpus, chosen)
+    return Trained(run, model, objective, recipe, corpus, chosen, thresholds, notes)
+
+
+def _own_folder(run: Path) -> Path:
+    """Where a run's own data were; DataError where they are no longer."""
+    folder = Path(read_data(run)["folder"])
+    if not is_folder(folder):
+        raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")
+    return folder
+
+
+def check_unchanged(run: Path, corpus: Corpus) -> None:
+    """DataError where the run's own files or folds are not what they were: test videos may have been trained on."""
+    before, now = read_data(run), corpus.facts()
+    for key, what in (("sources", "The files"), ("folds_sha256", "The folds")):
+        if key in before and before[key] != now[key]:
+            raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
+
+
+def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:
+    """That samples of the fold were trained on, where the data are those of the training, in whatever folder."""
+    try:
+        files, folds = set(about["data"]["sources"].values()), read_data(run)["folds_sha256"]
+    except (LookupError, TypeError, AttributeError, DataError):
+        return []  # it is not known
+    if files != set(corpus.store.facts["sources"].values()):
+        return []
+    if folds != corpus.folds.sha256:
+        return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]
+    count = int(np.isin(fold.rows, corpus.rows("train")).sum())
+    return [f"{count} of the {len(fold.rows)} samples are those that {run} was trained on."] if count else []
+
+
+def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
+    """DataError where the data set is not of the form that the model was trained on."""
+    if corpus.store.features != about["features"]:
+        raise DataError(
+            f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
+            "use a data set with the same modalities and widths."
+        )
+    if list(corpus.store.targets) != about["targets"]:
+        raise DataError(
+            f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
+            f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
+        )

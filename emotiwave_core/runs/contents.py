@@ -1,0 +1,179 @@
+"""The folder of a run as one object: its files read, checked and cleaned for the page and the pictures."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.runs.curves import Protocol, read_protocols
+from emotiwave_core.runs.explanation import Explanation, read_explanation
+from emotiwave_core.runs.predictions import Predicted, read_predicted
+from emotiwave_core.runs.schema import clean, file_bytes, parse
+from emotiwave_core.runs.scores import Scores, read_scores
+
+
+@frozen
+class Plugin:
+    """A part of the model and the distribution it came from."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    modality: str | None = None
+
+
+@frozen
+class Best:
+    """The epoch whose weights were kept."""
+
+    epoch: int
+    mean_macro_f1: float
+    select: str  # "mean", "complete" or a configuration: whose macro-F1 chose it
+    score: float
+
+
+@frozen
+class Model:
+    """`model.json`: what was trained."""
+
+    emotiwave: str
+    recipe: dict[str, Any]
+    plugins: list[Plugin]
+    parameters: int
+    best: Best
+
+
+@frozen
+class Modality:
+    """One modality's file; `missing` segments have no data, `truncated` ones were cut to the longest length."""
+
+    file: str
+    features: int
+    median_steps: float
+    longest_steps: int
+    missing: int
+    truncated: int
+    nan: int
+    inf: int
+
+
+@frozen
+class Fold:
+    """One fold; for a multi-label objective the counts of the classes overlap."""
+
+    samples: int
+    videos: int
+    used: int
+    classes: dict[str, int]
+    no_emotion: int | None = None
+
+
+@frozen
+class Data:
+    """`data.json`: the data set as it was read."""
+
+    dataset: str
+    synthetic: bool
+    folder: str
+    fingerprint: str
+    unit: str
+    samples: int
+    videos: int
+    left_out: dict[str, int]
+    modalities: dict[str, Modality]
+    folds: dict[str, Fold]
+    trained: bool = False
+    notes: list[str] = field(factory=list)
+
+
+@frozen
+class Validation:
+    """The validation fold after one epoch."""
+
+    mean_macro_f1: float
+    complete_macro_f1: float
+    worst_macro_f1: float
+    loss: float | None = None
+
+
+@frozen
+class Epoch:
+    """One line of `history.jsonl`."""
+
+    epoch: int
+    train_loss: float | None
+    valid: Validation
+    seconds: float | None = None
+    learning_rate: float | None = None
+
+
+@frozen
+class Run:
+    """All that a run left behind."""
+
+    folder: Path
+    recipe: str
+    model: Model
+    data: Data
+    history: list[Epoch]
+    scores: Scores
+    explanation: Explanation | None
+    predicted: Predicted | None
+    protocols: list[Protocol]
+
+    def guess(self, protocol: Protocol) -> float | None:
+        """The macro-F1 that is reached without the input of a protocol, where it was scored on the same samples."""
+        same = (protocol.fold, protocol.samples) == (self.scores.fold, self.scores.samples)
+        return self.scores.constant.floor if same else None
+
+
+def read_run(run: Path) -> Run:
+    """Read the folder of a run; a torn last line of the history is ignored.
+
+    SettingsError where the training has not ended, DataError for a missing or damaged file.
+    """
+    data = _read_data(run)
+    scores = read_scores(run)
+    explanation = read_explanation(run, scores)
+    return Run(
+        folder=run,
+        recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
+        model=parse(file_bytes(run, "model.json"), Model, str(run / "model.json")),
+        data=data,
+        history=_history(run),
+        scores=scores,
+        explanation=explanation,
+        predicted=read_predicted(run, scores, [one.id for one in explanation.chosen] if explanation else []),
+        protocols=read_protocols(run),
+    )
+
+
+def _read_data(run: Path) -> Data:
+    """`data.json` of a run that has ended."""
+    has_model = (run / "model.json").exists()
+    if has_model or (run / "data.json").exists():
+        data = parse(file_bytes(run, "data.json"), Data, str(run / "data.json"))
+        if not data.trained:
+            resume = shlex.join(("emotiwave", "run", "--resume", str(run)))
+            raise SettingsError(f"The training in {run} has not ended: {resume}.")
+        if has_model:
+            return data
+    raise DataError(f"{run} holds no trained model (model.json); give the folder of a run that has ended.")
+
+
+def _history(run: Path) -> list[Epoch]:
+    """The epochs in order; of an epoch that was trained again after a resume, the later line."""
+    lines = [line for line in file_bytes(run, "history.jsonl").split(b"\n") if line.strip()]
+    epochs: dict[int, Epoch] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            epoch = parse(line, Epoch, f"Line {number} of {run / 'history.jsonl'}")
+        except DataError:
+            if number < len(lines):
+                raise
+            break  # torn: the run was cut off while it wrote this line
+        epochs[epoch.epoch] = epoch
+    return [epochs[number] for number in sorted(epochs)]

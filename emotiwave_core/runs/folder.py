@@ -1,0 +1,128 @@
+"""The folder of a run: taken by one run at a time, and never from anything that is not a run."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tomli_w
+from filelock import FileLock, Timeout
+
+from emotiwave_core.config.recipe import Recipe, read_recipe
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.io.atomic import out_of_space, write_json, write_text
+from emotiwave_core.io.untrusted import read_json, why
+from emotiwave_core.runs.history import HISTORY
+
+RECIPE, DATA = "recipe.toml", "data.json"
+JOB = ".job"  # which job of a launcher has begun the run
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Hold a run's folder, and sweep it first. A second run into it is refused; a killed one leaves no hold behind.
+
+    ResourceError where the folder is read-only.
+    """
+    with contextlib.ExitStack() as held:
+        with out_of_space(run / LOCK):
+            try:
+                held.enter_context(FileLock(run / LOCK, timeout=0))
+            except Timeout as error:
+                raise SettingsError(f"Another run is at work in {run}; wait for it or choose another --out.") from error
+        if (run / RECIPE).exists():
+            _sweep(run, "*")
+        yield
+
+
+def adding_to(run: Path) -> AbstractContextManager[None]:
+    """`alone_in`, to add to a run; where there is none, whoever reads it says so."""
+    return alone_in(run) if (run / RECIPE).exists() else contextlib.nullcontext()
+
+
+def take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job: str | None) -> Recipe:
+    """Make a run's folder, which is this run's as long as `held` is. The recipe as `take_up` will read it.
+
+    SettingsError where it holds a run already, unless the same `job` has begun it, or other files.
+    """
+    text, folder = tomli_w.dumps(recipe.to_table()), str(data.resolve())
+    with out_of_space(out):
+        out.mkdir(parents=True, exist_ok=True)
+    held.enter_context(alone_in(out))
+    same_job = job is not None and (out / JOB).exists() and (out / JOB).read_text(encoding="utf-8") == job
+    if (out / RECIPE).exists():
+        same = same_job and (out / RECIPE).read_text(encoding="utf-8") == text
+        if not same or read_data(out)["folder"] != folder:
+            raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
+        return _written(out)
+    for name in (JOB, DATA, RECIPE):
+        _sweep(out, name)
+    if not _is_free(out):
+        (out / LOCK).unlink()
+        raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
+    if job is not None:
+        write_text(out / JOB, job)
+    write_json(out / DATA, {"folder": folder})
+    write_text(out / RECIPE, text)  # the last: a folder without it is taken anew by the same command
+    return _written(out)
+
+
+def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> tuple[Recipe, Path]:
+    """The recipe and the data of a run, whose folder is kept as long as `held` is.
+
+    With `auto_batch` its recipe has that setting from now on.
+    """
+    if not (out / RECIPE).exists() or not (out / DATA).exists():
+        raise SettingsError(f"{out} holds no run to resume; start one without --resume.")
+    held.enter_context(alone_in(out))
+    recipe = _written(out)
+    if auto_batch and not recipe.computing.auto_batch:
+        recipe = attrs.evolve(recipe, computing=attrs.evolve(recipe.computing, auto_batch=True))
+        write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
+    return recipe, Path(read_data(out)["folder"])
+
+
+def free(out: Path) -> None:
+    """Give up a run of which nothing was kept: its folder can be taken by a corrected try."""
+    for name in (RECIPE, DATA, HISTORY, JOB, LOCK):
+        (out / name).unlink(missing_ok=True)
+
+
+def read_data(run: Path) -> dict[str, Any]:
+    """`data.json` of a run; DataError where it is missing or damaged."""
+    try:
+        facts: Any = read_json(run / DATA)
+        for key, kind, due in (("folder", str, "a path"), ("trained", bool, "true or false")):
+            if not isinstance(facts, dict) or not isinstance(facts.get(key, False if kind is bool else None), kind):
+                raise ValueError(f"its '{key}' is not {due}")
+        return dict(facts)
+    except FileNotFoundError as error:
+        raise DataError(f"{run / DATA} is missing: give the folder of a run, or --data.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run / DATA} is damaged ({why(error)}); give the folder of a run, or --data.") from error
+
+
+def _written(out: Path) -> Recipe:
+    return Recipe.from_table(read_recipe(out / RECIPE), str(out / RECIPE))
+
+
+def _is_free(out: Path) -> bool:
+    """Whether it holds nothing but what a run leaves that was killed before its recipe was written."""
+    names = {path.name for path in out.iterdir()} - {LOCK, JOB}
+    if names != {DATA}:
+        return not names
+    try:
+        about: Any = read_json(out / DATA)
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and set(about) == {"folder"}
+
+
+def _sweep(out: Path, name: str) -> None:
+    """Take away what a kill has left of a file that was being written (`files.write_bytes` names it so)."""
+    for folder in (out, out / "protocols"):
+        for torn in folder.glob(f".{name}.????????.part"):
+            torn.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""`predictions.csv` for the interactive panel: what every configuration says of every sample, in per mille."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from emotiwave_core.data.dataset import MOST_MODALITIES
+from emotiwave_core.errors import DataError
+from emotiwave_core.io.untrusted import open_file
+from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.runs.schema import DAMAGED, anew, damaged, name
+from emotiwave_core.runs.scores import Scores
+
+PREDICTIONS = "predictions.csv"
+MOST_SAMPLES, MOST_NUMBERS = 5_000, 1_500_000  # what a page can hold and still open at once
+MOST_LINE = 1 << 20  # characters
+
+
+@frozen
+class Sample:
+    """One sample: indices of its true classes, and for each configuration those decided and all probabilities."""
+
+    id: str
+    truth: tuple[int, ...]
+    decided: list[tuple[int, ...]]  # [K]
+    permille: list[list[int]]  # [K][C]
+
+
+@frozen
+class Predicted:
+    """The samples that the page holds, of `total` in the fold."""
+
+    total: int
+    samples: list[Sample]
+
+
+def read_predicted(run: Path, scores: Scores, wanted: Collection[str]) -> Predicted | None:
+    """The predictions of a run, those of the `wanted` ids included; None without a file, DataError for a damaged one.
+
+    Of a fold that is too large for a page an even selection is kept.
+    """
+    path = run / PREDICTIONS
+    if not os.path.lexists(path):
+        return None
+    try:
+        with open_file(path) as opened, io.TextIOWrapper(opened, encoding="utf-8", newline="") as file:
+            lines = iter(lambda: file.readline(MOST_LINE), "")  # a field that is longer is an error of csv's
+            return _collect(csv.reader(lines, strict=True), scores, frozenset(wanted))
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+    except (*DAMAGED, csv.Error) as error:
+        damage = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise damaged(path, damage, anew(run)) from error
+
+
+def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) -> Predicted:
+    if len(scores.modalities) > MOST_MODALITIES:
+        raise ValueError(f"more than {MOST_MODALITIES} modalities")
+    kept = [name_of(kept) for kept in configurations(scores.modalities)]
+    if kept != list(scores.configurations):
+        raise ValueError("scores.json has other configurations")
+    expected = ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({c})" for c in scores.classes)]
+    if list(map(name, next(rows, []))) != expected:
+        raise ValueError("its columns are not those of the classes in scores.json")
+    most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(kept) * len(scores.classes))), 1)
+    step = max(scores.samples / most, 1.0)
+    even = {int(place * step) for place in range(min(most, scores.samples))}
+    samples: dict[int, Sample] = {}
+    for k, configuration in enumerate(kept):
+        for place in range(scores.samples):
+            row = next(rows, None)
+            if row is None or len(row) != len(expected) or name(row[3]) != configuration:
+                raise ValueError("its rows are not those of the samples and configurations in scores.json")
+            if not k and (place in even or name(row[0]) in wanted):
+                samples[place] = Sample(name(row[0]), _indices(row[4], scores), [], [])
+            if place in samples:
+                _add(samples[place], row, scores)
+    if next(rows, None) is not None:
+        raise ValueError("it has more rows than samples and configurations in scores.json")
+    return Predicted(scores.samples, list(samples.values()))
+
+
+def _add(sample: Sample, row: list[str], scores: Scores) -> None:
+    if name(row[0]) != sample.id:
+        raise ValueError("its samples are not in the same order in every configuration")
+    probabilities = [float(value) for value in row[6:]]
+    if not all(0 <= value <= 1 for value in probabilities):  # False for NaN as well
+        raise ValueError("a probability is not from 0 to 1")
+    sample.permille.append([round(value * 1000) for value in probabilities])
+    sample.decided.append(_indices(row[5], scores))
+
+
+def _indices(words: str, scores: Scores) -> tuple[int, ...]:
+    """Which classes `happy+fear` names; a name may hold a plus itself."""
+    words = name(words)
+    if scores.objective == "single":
+        if words not in scores.classes:
+            raise ValueError(f"{words} is not one of the classes in scores.json")
+        return (scores.classes.index(words),)
+    rests: dict[str, tuple[int, ...]] = {words: ()}  # what is left to read -> what was read
+    for index, emotion in enumerate(scores.classes):
+        for rest, read in list(rests.items()):
+            if rest == emotion:
+                return (*read, index)
+            if rest.startswith(f"{emotion}+"):
+                rests.setdefault(rest[len(emotion) + 1 :], (*read, index))
+    if words:
+        raise ValueError(f"{words} is not made of the classes in scores.json")
+    return ()
+
+
+def embedded(predicted: Predicted, modalities: Sequence[str], absent: Mapping[str, Sequence[str]]) -> str:
+    """The predictions as JSON that may stand in a script element: nothing in it can end the element or a line.
+
+    absent: the modalities that a sample lacks, by its id, where it lacks any.
+    """
+    places = {modality: 1 << index for index, modality in enumerate(modalities)}
+    value = {
+        "configurations": [sum(places[modality] for modality in kept) for kept in configurations(modalities)],
+        "samples": [
+            [one.id, one.truth, one.decided, one.permille, sum(places[name] for name in set(absent.get(one.id, ())))]
+            for one in predicted.samples
+        ],
+    }
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text

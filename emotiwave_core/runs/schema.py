@@ -1,0 +1,139 @@
+"""Files of a run, read as strangers' files: checked, cleaned, and refused in one sentence.
+
+Numbers must be finite and of a size that can be printed, names lose what could disturb a line of text, and a file
+that does not hold what it should is a DataError, never a traceback.
+"""
+
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NewType, TypeVar
+
+import cattrs
+
+from emotiwave_core.errors import DataError
+from emotiwave_core.io.untrusted import parse_json, read_bytes, why
+
+Part = TypeVar("Part")
+Matrix = list[list[int]]
+Confusion = Matrix | dict[str, Matrix]  # [C, C], row = true, column = predicted | {class: [[tn, fp], [fn, tp]]}
+Fraction = NewType("Fraction", float)  # from 0 to 1
+Interval = NewType("Interval", tuple[float, float])  # low, high: in order, both from 0 to 1
+
+# Control characters, lone surrogates (no UTF-8 for them) and marks that reverse the text around them.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+DAMAGED = (
+    cattrs.BaseValidationError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+LARGEST = 1e30  # more cannot be a score, a count or a second, and would not fit a cell
+
+
+def clean(text: str) -> str:
+    """Text that may span lines, without what a page or a terminal must not be given."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def name(text: str) -> str:
+    """Text of one line, cleaned."""
+    return re.sub(r"[\t\n]", " ", clean(text))
+
+
+def file_bytes(run: Path, file: str) -> bytes:
+    """The content of a file of a run; DataError with a way out where it is missing or cannot be read."""
+    try:
+        return read_bytes(run / file)
+    except FileNotFoundError:
+        evaluate = shlex.join(("emotiwave", "evaluate", str(run)))
+        way_out = f"run `{evaluate}` first." if file == "scores.json" else "is it the folder of a run?"
+        raise DataError(f"{run} has no {file}: {way_out}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {run / file}: {why(error)}.") from error
+
+
+def parse(data: bytes, kind: type[Part], place: str, way_out: str = "") -> Part:
+    """JSON as an object of `kind`. DataError names the place, what is wrong there, and the way out where one is."""
+    try:
+        # JSON has no NaN: what Python would read as one becomes null, which only optional numbers accept.
+        value = parse_json(data, lenient=True)
+        if not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
+        return converter.structure(value, kind)
+    except DAMAGED as error:
+        raise damaged(place, _damage(error), way_out) from error
+
+
+def _damage(error: BaseException) -> str:
+    """What is wrong, and with which key."""
+    if isinstance(error, cattrs.BaseValidationError):
+        what, _, where = cattrs.transform_error(error, format_exception=_words)[0].rpartition(" @ ")
+        key = where.removeprefix("$").removeprefix(".")
+        return f"'{key}' {what}" if key else f"it {what}"
+    return str(error)
+
+
+def _words(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    own = isinstance(error, ValueError) and str(error).endswith("expected")
+    return f"is wrong: {error}" if own else "is not what it should be"
+
+
+def damaged(place: Path | str, damage: str, way_out: str = "") -> DataError:
+    """The sentence about a file that does not hold what it should."""
+    end = f"; {way_out}." if way_out else "."
+    return DataError(f"{place} is damaged or not what this version of Emotiwave writes: {name(damage)[:300]}{end}")
+
+
+def anew(run: Path, *options: str) -> str:
+    """The way out for a file that `emotiwave evaluate` writes."""
+    return f"`{shlex.join(('emotiwave', 'evaluate', str(run), *options))}` writes it anew"
+
+
+def _text(value: Any, _: type) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text expected")
+    return name(value)
+
+
+def _number(value: Any, kind: type) -> Any:
+    """Whole numbers where floats are wanted, but no truth values as numbers, no text, nothing infinite or absurd."""
+    right = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if not right or not math.isfinite(value):
+        raise ValueError(f"{kind.__name__} expected")
+    if abs(value) > LARGEST:
+        raise ValueError("a number below 1e30 expected")
+    return kind(value)
+
+
+def _fraction(value: Any, _: Any) -> Fraction:
+    number: float = _number(value, float)
+    if not -1e-9 <= number <= 1 + 1e-9:  # sums of floats end a little beside 1
+        raise ValueError("number from 0 to 1 expected")
+    return Fraction(min(max(number, 0.0), 1.0))
+
+
+def _interval(value: Any, _: Any) -> Interval:
+    low, high = (_fraction(end, None) for end in value)
+    if low > high:
+        raise ValueError("interval in order expected")
+    return Interval((low, high))
+
+
+def _confusion(value: Any, _: Any) -> Any:
+    return converter.structure(value, dict[str, Matrix] if isinstance(value, dict) else Matrix)
+
+
+converter = cattrs.Converter()
+converter.register_structure_hook(str, _text)
+for _kind in (int, float, bool):
+    converter.register_structure_hook(_kind, _number)
+converter.register_structure_hook(Fraction, _fraction)
+converter.register_structure_hook(Interval, _interval)
+converter.register_structure_hook(Confusion, _confusion)

@@ -1,0 +1,149 @@
+"""The training loop: each epoch is scored on every configuration and kept, so that a kill loses nothing."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.corpus import Corpus, Fold
+from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
+from emotiwave_core.data.loading.loader import open_feed
+from emotiwave_core.model.fusion_model import FusionModel, Standardise
+from emotiwave_core.model.objective import Objective
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.parts.watchers import NOBODY, Watchers
+from emotiwave_core.train.checkpoint import Keeper
+from emotiwave_core.train.microbatches import learn
+from emotiwave_core.train.optimise import learning_rate, moving_average
+from emotiwave_core.train.pause import NEVER, Pause
+from emotiwave_core.train.step import LossWatch, Setup, observe
+from emotiwave_core.train.validate import selection, validate
+
+
+def train(
+    run: Path,
+    model: FusionModel,
+    objective: Objective,
+    corpus: Corpus,
+    recipe: Recipe,
+    about: dict[str, Any],
+    device: torch.device,
+    monitor: Monitor,
+    watchers: Watchers = NOBODY,
+    world: World = ALONE,
+) -> None:
+    """Train from where the run's folder says that it was stopped, or from the start.
+
+    Leaves the best epoch in `model.*`, chosen by validation macro-F1. Reads the training and the validation fold, and
+    no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
+    """
+    settings = recipe.training
+    training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
+    world.first(lambda: fit_statistics(model, corpus, training))
+    world.take_over(model)
+    objective.fit(training.targets, recipe.objective)
+    selected = selection(settings.select, model.modalities)
+    model.to(device)
+    model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
+    objective.to(device)
+    optimiser = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=all(weight.is_floating_point() for weight in model.parameters()),  # complex ones it does not take
+    )
+    average = moving_average(model, settings.ema) if settings.ema else None
+    kept = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
+    setup = Setup(model, objective, recipe, open_feed(corpus.store, device, kept), monitor, world)
+    keeper = Keeper(run, setup, optimiser, average, watchers)
+    keeper.take_up()
+    steps = math.ceil(len(training.rows) / settings.batch_size)
+
+    with Pause(keeper.keep_steps, active=world.size == 1) as pause:
+        for epoch in range(keeper.epoch + 1, settings.epochs + 1):
+            if epoch - 1 - keeper.best_epoch >= settings.patience:
+                monitor.say(f"Stopped early: no better epoch since {keeper.best_epoch}.")
+                break
+            total = train_epoch(setup, training, optimiser, epoch, average, *keeper.begin(epoch), pause)
+            with pause.open(steps, total):
+                world.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
+                world.take_over(model, average)  # for a part may keep statistics of what it saw
+                valid, thresholds = validate(setup, keeper.scored, validation)
+            chosen = valid["mean_macro_f1"] if selected is None else valid["configurations"][selected]
+            best = {"epoch": epoch, "select": settings.select, "score": chosen}
+            best |= {key: valid[key] for key in ("mean_macro_f1", "complete_macro_f1")}
+            described = about | {"thresholds": thresholds, "best": best} if chosen > keeper.best_score else None
+            rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
+            line = {"epoch": epoch, "train_loss": total / steps, "valid": valid, "learning_rate": rate}
+            keeper.keep_epoch(line, described)
+            shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
+            monitor.say(
+                f"Epoch {epoch:3d}/{settings.epochs}  loss {line['train_loss']:.4f}  "
+                f"validation macro-F1: {shown}  {line['seconds']:.1f} s{'  *' if described else ''}"
+            )
+            pause.deliver()
+
+
+def train_epoch(
+    setup: Setup,
+    training: Fold,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    average: AveragedModel | None = None,
+    done: int = 0,
+    loss_done: float = 0.0,
+    pause: Pause = NEVER,
+) -> float:
+    """One pass over the training fold, or what is left of it after `done` steps; the sum of the losses of all batches.
+
+    `average` follows the weights. Of several processes each computes its share of every batch, and all the loss of the
+    whole batch.
+    """
+    model, recipe, feed, world = setup.model, setup.recipe, setup.feed, setup.world
+    settings, device = recipe.training, feed.device
+    steps = math.ceil(len(training.rows) / settings.batch_size)
+    if done >= steps:  # it was stopped while it was validated
+        return loss_done
+    order = epoch_order(len(training.rows), recipe.seed, epoch)
+    if settings.buckets > 1:
+        sizes = numbers_in(feed.store, training.rows)
+        order = bucketed(order, sizes, settings.batch_size, settings.buckets, recipe.seed, epoch)
+    order = order[done * settings.batch_size :]
+    found = feed.batches(training.rows, training.targets, settings.batch_size, order, world.computed)
+    watch, noise = LossWatch(epoch, feed.store.ids), world.noise(recipe.seed, epoch, device)
+    total = torch.tensor(loss_done, device=device)
+    model.train()
+    with setup.monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
+        for _ in range(done):
+            advance()
+        for step, batch in enumerate(found, done):
+            number, whole = (epoch - 1) * steps + step, settings.epochs * steps
+            left, modalities_whole = model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)))
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(settings, number, whole)
+            loss, each, present = learn(setup, batch, left, modalities_whole, noise)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            watch.step(loss, norm, batch.rows)
+            optimiser.step()
+            if average is not None:
+                average.update_parameters(model)
+            observe(model.policy, present, each)
+            total += loss
+            advance()
+            if pause.due():
+                watch.check()
+                pause.keep(step + 1, float(total))
+    watch.check()
+    return float(total)
+
+
+def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:
+    """Give the model the feature statistics of the training fold."""
+    for modality, scaler in model.scalers.items():
+        assert isinstance(scaler, Standardise)
+        scaler.fit(*feature_statistics(corpus.store, modality, training.rows))

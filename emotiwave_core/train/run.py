@@ -1,0 +1,235 @@
+"""A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from emotiwave_core.compute.device import cost_of_determinism, deterministic, seed_everything
+from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.corpus import Corpus, open_corpus
+from emotiwave_core.data.dataset import load_dataset
+from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.errors import (
+    DataError,
+    DivergedError,
+    EmotiwaveError,
+    PluginError,
+    SettingsError,
+    is_out_of_memory,
+)
+from emotiwave_core.evaluate.scoring import Predictions, score_all, write_predictions
+from emotiwave_core.explain.summary import write_explanation
+from emotiwave_core.io.atomic import write_json
+from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.objective import Objective, make_objective
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.watchers import NOBODY, Watchers
+from emotiwave_core.predict.trained import Trained, check_unchanged, open_trained
+from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
+from emotiwave_core.runs.trained_model import LAST, describe
+from emotiwave_core.train.loop import train
+
+SCORES, PREDICTIONS = "scores.json", "predictions.csv"
+
+
+def start(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor,
+    world: World = ALONE,
+    job: str | None = None,
+) -> dict[str, Any]:
+    """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
+
+    A run that the same `job` has begun in it, with the same recipe and data, is resumed: a launcher starts it again.
+    """
+    recipe = complete(recipe, registry)
+    load_dataset(data)  # so that a wrong folder leaves no run behind
+    with contextlib.ExitStack() as held:
+        recipe = world.first(lambda: take(recipe, data, out, held, job))
+        try:
+            return _walk(recipe, data, out, registry, device, monitor, world)
+        except (SettingsError, DataError, PluginError, DivergedError, MemoryError, RuntimeError) as error:
+            mendable = isinstance(error, EmotiwaveError) or is_out_of_memory(error)
+            if mendable and world.rank == 0 and not (out / LAST).exists():  # nothing was learned: free for another try
+                free(out)
+            raise
+
+
+def resume(
+    out: Path,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor,
+    world: World = ALONE,
+    auto_batch: bool = False,
+) -> dict[str, Any]:
+    """Continue a run that was stopped at any point: it ends as if it had not been.
+
+    With `auto_batch` it goes on with that setting of its recipe, for a run that memory was too short for.
+    """
+    with contextlib.ExitStack() as held:
+        recipe, data = world.first(lambda: take_up(out, held, auto_batch))
+        return _walk(recipe, data, out, registry, device, monitor, world)
+
+
+def complete(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe with every option of every part written out; errors in them come before any work."""
+    Watchers({name: registry.watcher(name) for name in recipe.watch})
+    return attrs.evolve(
+        recipe,
+        encoder={m: registry.complete("encoder", part) for m, part in recipe.encoder.items()},
+        fusion=registry.complete("fusion", recipe.fusion),
+        dropout=registry.complete("dropout", recipe.dropout),
+    )
+
+
+def find_watchers(recipe: Recipe, registry: Registry, monitor: Monitor) -> Watchers:
+    """The plugins that watch a run of this recipe. One that does not load is reported: it costs nothing but itself."""
+    modules = {}
+    for name in recipe.watch:
+        try:
+            modules[name] = registry.watcher(name)
+        except EmotiwaveError as error:
+            monitor.say(f"Without the watcher '{name}': {error}")
+    return Watchers(modules, monitor)
+
+
+def _walk(
+    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor, world: World
+) -> dict[str, Any]:
+    seed_everything(recipe.seed)
+    corpus = world.in_turn(lambda: open_corpus(data, recipe.data, monitor))
+    world.first(lambda: check_unchanged(out, corpus))
+    _check_same_data(corpus, world)
+    world.first(lambda: _write_data(out, corpus))
+    for note in [*corpus.notes(), *strangers(recipe, registry, corpus)]:
+        monitor.say(f"Note: {note}")
+    objective = make_objective(recipe.objective, corpus.store.targets)
+    model = build(recipe, registry, corpus, objective)
+    about = describe(recipe, registry, model, objective) | {
+        "targets": list(corpus.store.targets),
+        "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
+    }
+    watchers = find_watchers(recipe, registry, monitor) if world.rank == 0 else NOBODY
+    if recipe.computing.auto_batch and world.size > 1:
+        raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
+    if recipe.computing.deterministic:
+        monitor.say(cost_of_determinism(device))
+    with blamed(model), deterministic(recipe.computing.deterministic):
+        train(out, model, objective, corpus, recipe, about, device, monitor, watchers, world)
+
+    def finish() -> dict[str, Any]:
+        _write_data(out, corpus, trained=True)
+        with deterministic(recipe.computing.deterministic):
+            trained = open_trained(out, registry, monitor, corpus=corpus)
+            scores = _evaluate(trained, "test", registry, device, monitor, write=True)
+        watchers.run_end(out, scores)
+        return scores
+
+    return world.first(finish)
+
+
+def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
+    """Write what is known of the data, and keep what a run that has ended knows of its folds."""
+    before = read_data(out)
+    folds = {"folds": before["folds"]} if "folds" in before else {}
+    write_json(out / DATA, corpus.facts() | {"trained": trained or before.get("trained", False)} | folds)
+
+
+def _check_same_data(corpus: Corpus, world: World) -> None:
+    """DataError where another process has found other files, or other folds, under the same name."""
+    found = world.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
+    others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
+    if others:
+        raise DataError(
+            f"{corpus.dataset.folder} is not the same data set for rank {', '.join(others)} as for rank 0: give all "
+            "machines the same files and folds."
+        )
+
+
+def strangers(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:
+    """Which parts are not Emotiwave's own, and whose they are: a local file may take the name of a shipped part."""
+    asked = {("encoder", recipe.encoder_of(m).name) for m in corpus.store.modalities}
+    asked |= {("fusion", recipe.fusion.name), *registry.names_in("dropout", recipe.dropout)}
+    origins = {(kind, name): registry.find(kind, name)[1] for kind, name in sorted(asked)}
+    return [f"the {kind} '{name}' is of {origin}." for (kind, name), origin in origins.items() if origin != "emotiwave"]
+
+
+def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objective) -> FusionModel:
+    """The recipe's model for this corpus, with fresh weights. SettingsError for an encoder of an unknown modality."""
+    for modality in recipe.encoder:
+        if modality not in ("*", *corpus.store.modalities):
+            known = ", ".join(corpus.store.modalities)
+            raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
+    steps = {m: int(limit) for m, limit in corpus.store.facts["options"]["max_steps"].items()}
+    return assemble(recipe, registry, corpus.store.features, len(objective.classes), steps)
+
+
+def evaluate(
+    run: Path,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor,
+    *,
+    data: Path | None = None,
+    fold: str = "test",
+    write: bool = False,
+) -> dict[str, Any]:
+    """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
+    with adding_to(run) if write else contextlib.nullcontext():
+        trained = open_trained(run, registry, monitor, data=data, fold=fold)
+        return _evaluate(trained, fold, registry, device, monitor, write)
+
+
+def _evaluate(
+    trained: Trained, fold: str, registry: Registry, device: torch.device, monitor: Monitor, write: bool
+) -> dict[str, Any]:
+    objective, modalities, chosen = trained.objective, trained.model.modalities, trained.fold
+    predictions = trained.predict(device, monitor)
+    watchers = find_watchers(trained.recipe, registry, monitor)
+    videos = [trained.corpus.store.videos[row] for row in chosen.rows]
+    scores: dict[str, Any] = {
+        "dataset": trained.corpus.dataset.name,
+        "synthetic": trained.corpus.dataset.synthetic,
+        "fold": fold,
+        "no_emotion": trained.recipe.objective.no_emotion,
+    } | score_all(
+        objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, videos, watchers
+    )
+    scores["notes"] = [*trained.notes, *scores["notes"]]
+    if write:
+        _keep(trained, predictions, scores, device, monitor)
+    return scores
+
+
+def _keep(
+    trained: Trained, predictions: Predictions, scores: dict[str, Any], device: torch.device, monitor: Monitor
+) -> None:
+    """Write what a run says of its test fold, and the report of it."""
+    from emotiwave_core.report.page import write_report
+
+    run, own, objective = trained.run, trained.corpus, trained.objective
+    folds = {name: own.fold_facts(name, objective) for name in FOLDS}
+    write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
+    write_predictions(
+        run / PREDICTIONS,
+        own,
+        objective,
+        trained.model.modalities,
+        trained.fold,
+        predictions.probabilities,
+        trained.thresholds,
+    )
+    write_json(run / SCORES, scores)
+    write_explanation(trained, predictions, device, monitor)
+    write_report(run)

@@ -1,0 +1,142 @@
+"""The documents are executed, and what is generated in them is up to date."""
+
+import contextlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from documents import ROOT, block, text_of
+
+from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli.run import override
+from emotiwave_core.config.options import bare
+from emotiwave_core.config.recipe import Asymmetric, Part, Recipe
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.testing import Contract, DropoutPolicyContract, EncoderContract, FusionContract
+
+GUIDE = text_of("docs/plugins.md")
+FILES = ["convnet.py", "scored.py", "ramped.py", "watcher.py", "test_convnet.py"]
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of the guide, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in FILES:
+        Path(name).write_text(block(GUIDE, f"# {name}"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "contract"),
+    [
+        ("convnet.py", "ConvNet", EncoderContract),
+        ("scored.py", "Scored", FusionContract),
+        ("ramped.py", "Ramped", DropoutPolicyContract),
+    ],
+)
+def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: str, contract: type[Contract]) -> None:
+    """The encoder, the fusion and the dropout policy of docs/plugins.md keep their contracts."""
+    spec = importlib.util.spec_from_file_location(f"guide_{name}", written / file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where the annotations of its classes are looked up
+    spec.loader.exec_module(module)
+    checked = type("Checked", (contract,), {"make": lambda self, *arguments: getattr(module, name)(*arguments)})
+    for law in checked.laws():
+        with contextlib.suppress(unittest.SkipTest):  # what needs a GPU
+            law.check()
+
+
+def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With the guide's registry.toml lines, one run takes its encoder, fusion, policy and watcher."""
+    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:4]))
+    Path("registry.toml").write_text("\n".join(lines))
+    parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
+    assert _exit_code(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
+    assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
+    scores = json.loads(Path("run/scores.json").read_text())
+    assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
+
+
+def test_the_test_of_the_guide_is_green(written: Path) -> None:
+    """The contract test of the guide passes under pytest."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_convnet.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def recipe_rows() -> dict[str, list[str]]:
+    """The table under "Recipe" in the reference: key, then default, allowed and meaning."""
+    table = text_of("docs/reference.md").partition("## Recipe")[2].partition("## Commands")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    return {key.strip("`"): rest for key, *rest in rows}
+
+
+def keys_of(kind: type[Any], before: str = "") -> Iterator[str]:
+    """Every key that a recipe may hold, as `--set` writes it."""
+    for field in attrs.fields(kind):
+        inner = bare(field.type)
+        if attrs.has(inner) and inner is not Part:
+            yield from keys_of(inner, f"{before}{field.name}.")
+        else:
+            yield f"{before}{field.name}"
+
+
+def test_the_reference_has_every_setting_of_a_recipe() -> None:
+    """Each key stands there once with its meaning, and its default may be written down: the recipe stays the same."""
+    rows = recipe_rows()
+    assert [key for key in rows if key != "objective.asymmetric"] == list(keys_of(Recipe))
+    assert all(len(rest) == 3 and rest[2].endswith(".") for rest in rows.values())
+    given = {key: rest[0].strip("`") for key, rest in rows.items() if rest[0].strip() and "asymmetric" not in key}
+    assert set(rows) - set(given) >= {"data.rotation", "objective.asymmetric"}
+    for settings in ([*given.items()], *([item] for item in given.items())):
+        table = override({}, (), None, None, tuple(f"{key}={value}" for key, value in settings), None)
+        assert Recipe.from_table(table, "the reference") == Recipe()
+    asymmetric = {key: rest[0].strip("`") for key, rest in rows.items() if key.startswith("objective.asymmetric.")}
+    settings = ("objective.kind=multi", *(f"{key}={value}" for key, value in asymmetric.items()))
+    assert Recipe.from_table(override({}, (), None, None, settings, None), "x").objective.asymmetric == Asymmetric()
+
+
+def test_the_limits_of_the_reference_are_those_that_hold() -> None:
+    """What lies beyond a limit is refused by its key, what lies on or just inside it is taken."""
+    found = 0
+    for key, (value, allowed, _) in recipe_rows().items():
+        before = ("objective.kind=multi",) if "asymmetric" in key else ()
+        for sign, bound in re.findall(r"`([<>]=?) ([\d.]+)`", allowed):
+            number, found = float(bound) if "." in value or "e" in value else int(bound), found + 1
+            step = (1 if isinstance(number, int) else 1e-6) * (1 if sign[0] == ">" else -1)
+            good, bad = (number, number - step) if "=" in sign else (number + step, number)
+            structured = override({}, (), None, None, (*before, f"{key}={good!r}"), None)
+            assert Recipe.from_table(structured, "x")
+            with pytest.raises(SettingsError, match=f"x: '{re.escape(key)}' must be "):
+                Recipe.from_table(override({}, (), None, None, (*before, f"{key}={bad!r}"), None), "x")
+        for choice in re.findall(r'`("\w[^`]*")`', allowed):
+            assert Recipe.from_table(override({}, (), None, None, (f"{key}={choice}",), None), "x")
+    assert found >= 15
+
+
+def test_the_reference_is_up_to_date() -> None:
+    """docs/reference.md is what `make docs` writes."""
+    command = [sys.executable, str(ROOT / "docs" / "reference.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == text_of("docs/reference.md"), "run `make docs`"
+
+
+def test_the_licences_are_those_of_the_packages() -> None:
+    """docs/licences.md is what `make docs` writes, knows every licence, and none that its users must pass on."""
+    command = [sys.executable, str(ROOT / "docs" / "licences.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == text_of("docs/licences.md"), "run `make docs`"
+    licences = [line.split(" | ")[2] for line in done.stdout.splitlines()[10:]]
+    assert len(licences) > 50
+    assert not [one for one in licences if "GPL" in one or one == "unknown"]

@@ -1,0 +1,376 @@
+"""A sound encoder, and encoders with one defect each: `breaks` names exactly the laws that it breaks."""
+# ruff: noqa: D101, D102, D103 -- the name of a broken plugin says what is wrong with it
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.layers.sequence import masked_mean, masked_softmax, zero_masked
+
+
+class SoundEncoder(Encoder):
+    """Breaks no law; the broken ones differ from it in one place."""
+
+    breaks: tuple[str, ...] = ()
+
+    def __init__(self, in_features: int, *, width: int = 4) -> None:
+        super().__init__()
+        self.out_features = width
+        self.linear = nn.Linear(in_features, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states = zero_masked(torch.tanh(self.linear(zero_masked(x, mask))), mask)
+        return Encoded(states, masked_mean(states, mask), mask)
+
+
+class NotAnEncoder(nn.Module):
+    breaks = ("is_an_encoder",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.encoder = SoundEncoder(in_features)
+        self.out_features = self.encoder.out_features
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded: Encoded = self.encoder(x, mask)
+        return encoded
+
+
+class TooWide(SoundEncoder):
+    breaks = ("returns_shapes_and_types",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.out_features += 1
+
+
+class DoublePrecision(SoundEncoder):
+    breaks = ("returns_shapes_and_types",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled.double())
+
+
+class ReturnsATuple(SoundEncoder):
+    breaks = ("returns_shapes_and_types",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return tuple(super().forward(x, mask))  # type: ignore[return-value]
+
+
+class StatesOfPadding(SoundEncoder):
+    breaks = ("masked_states_are_zero",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states = self.linear(zero_masked(x, mask))
+        return Encoded(states, masked_mean(states, mask), mask)
+
+
+class AlwaysAStep(SoundEncoder):
+    breaks = ("mask_tells_empty_rows",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        first = torch.arange(mask.shape[1], device=mask.device) == 0
+        return super().forward(x, mask)._replace(mask=mask | (first & ~mask.any(dim=1, keepdim=True)))
+
+
+class MeanOverAllSteps(SoundEncoder):
+    breaks = ("padding_length_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.states.mean(dim=1))
+
+
+def before_a_set_step(mask: Tensor) -> Tensor:
+    return mask.flip(1).cumsum(1).flip(1) > 0
+
+
+class ReadsPadding(SoundEncoder):
+    breaks = ("padding_content_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        padding = ~before_a_set_step(mask) & mask.any(dim=1, keepdim=True)
+        return encoded._replace(pooled=encoded.pooled + zero_masked(x, padding).sum(dim=(1, 2))[:, None])
+
+
+class ReadsHoles(SoundEncoder):
+    breaks = ("hole_content_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        holes = before_a_set_step(mask) & ~mask
+        return encoded._replace(pooled=encoded.pooled + zero_masked(x, holes).sum(dim=(1, 2))[:, None])
+
+
+class UsesLengthsOnly(SoundEncoder):
+    breaks = (
+        "hole_content_does_not_matter",
+        "masked_content_does_not_reach_gradients",
+    )  # both read what is in the holes
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        inside = before_a_set_step(mask)
+        states = torch.tanh(self.linear(zero_masked(x, inside)))
+        return Encoded(zero_masked(states, mask), masked_mean(states, inside), mask)
+
+
+class HidesAfterwards(SoundEncoder):
+    breaks = ("masked_content_does_not_reach_gradients",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states = zero_masked(torch.tanh(self.linear(x)), mask)
+        return Encoded(states, masked_mean(states, mask), mask)
+
+
+class Multiplies(SoundEncoder):
+    breaks = (
+        "padding_content_does_not_matter",
+        "hole_content_does_not_matter",
+        "masked_content_does_not_reach_gradients",
+        "empty_sequence_is_finite",
+    )  # NaN * 0 is NaN wherever a step is masked
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states = torch.tanh(self.linear(x)) * mask[..., None]
+        return Encoded(states, states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1), mask)
+
+
+class MeanOverNothing(SoundEncoder):
+    breaks = ("empty_sequence_is_finite",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.states.sum(dim=1) / mask.sum(dim=1, keepdim=True))
+
+
+class HidesSoftmaxOverNothing(SoundEncoder):
+    breaks = ("empty_sequence_is_finite",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        scores = self.linear(zero_masked(x, mask)).sum(dim=2)
+        shares = (scores + torch.where(mask, 0.0, -torch.inf)).softmax(dim=1)
+        shares = torch.where(mask.any(dim=1, keepdim=True), shares, 0.0)
+        return encoded._replace(pooled=(encoded.states * shares[..., None]).sum(dim=1))
+
+
+class Packs(SoundEncoder):
+    breaks = ("empty_sequence_is_finite", "mask_tells_empty_rows")  # it raises wherever a sequence is empty
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        nn.utils.rnn.pack_padded_sequence(x, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+        return super().forward(x, mask)
+
+
+class ComparesNeighbours(SoundEncoder):
+    breaks = ("any_number_of_steps",)  # there is no largest of nothing
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        steps = torch.where((mask[:, 1:] & mask[:, :-1])[..., None], encoded.states.diff(dim=1), 0.0)
+        return encoded._replace(pooled=encoded.pooled + steps.amax(dim=1).clamp(min=0.0))
+
+
+class PositionsEnd(SoundEncoder):
+    breaks = ("any_number_of_steps",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.register_buffer("positions", torch.linspace(0.0, 1.0, 512))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        states = zero_masked(encoded.states + self.positions[: x.shape[1], None], mask)
+        return encoded._replace(states=states)
+
+
+class Squeezes(SoundEncoder):
+    breaks = ("batch_of_one",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled.squeeze())
+
+
+class CentresTheBatch(SoundEncoder):
+    breaks = ("samples_do_not_mix",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled - encoded.pooled.mean(dim=0))
+
+
+class AttendsToPadding(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.linear(zero_masked(x, mask))[..., 0].softmax(dim=1)
+
+
+class AttendsToMoreThanAll(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return 0.5 * mask.float()
+
+
+class AttendsToStates(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return masked_softmax(self.linear(zero_masked(x, mask))[..., 0], mask)[:, ::2]
+
+
+class AttendsToNaN(SoundEncoder):
+    breaks = ("attention_is_a_share_of_steps",)
+
+    def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor:
+        return mask * x[..., 0].abs() / (mask * x[..., 0].abs()).sum(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+class RunsOverTheBatch(SoundEncoder):
+    breaks = ("samples_do_not_mix", "batch_order_does_not_matter")  # a recurrence over the batch has an order
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled.cumsum(dim=0))
+
+
+class ReadsThePlace(SoundEncoder):
+    breaks = ("batch_order_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled + torch.arange(len(x), device=x.device)[:, None])
+
+
+class RandomInEval(SoundEncoder):
+    breaks = ("deterministic_in_eval",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled * (1.0 + torch.rand(()).item()))
+
+
+class DrawsFromPython(SoundEncoder):
+    breaks = ("seed_repeats_it",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled + (random.random() if self.training else 0.0))
+
+
+class ClearsInPlace(SoundEncoder):
+    breaks = ("does_not_change_its_input",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return super().forward(x.masked_fill_(~mask[..., None], 0.0), mask)
+
+
+class Unused(SoundEncoder):
+    breaks = ("every_parameter_learns",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.spare = nn.Linear(2, 2)
+
+
+class Detaches(SoundEncoder):
+    breaks = ("every_parameter_learns",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return Encoded(encoded.states.detach(), encoded.pooled.detach(), mask)
+
+
+class ForgetsItsScale(SoundEncoder):
+    breaks = ("state_dict_round_trip",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.scale = 1.0 + torch.rand(()).item()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled * self.scale)
+
+
+class WritesIntoFloat32(SoundEncoder):
+    breaks = ("runs_in_bfloat16_autocast",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states = x.new_zeros(*mask.shape, self.out_features)
+        states[mask] = self.linear(x[mask])
+        return Encoded(states, masked_mean(states, mask), mask)
+
+
+class AnyOptions(SoundEncoder):
+    breaks = ("options_are_explicit",)
+
+    def __init__(self, in_features: int, **options: Any) -> None:
+        super().__init__(in_features, **options)
+
+
+class AnyArguments(SoundEncoder):
+    breaks = ("options_are_explicit",)
+
+    def __init__(self, in_features: int, *options: int) -> None:
+        super().__init__(in_features)
+
+
+class PositionalOption(SoundEncoder):
+    breaks = ("options_are_explicit",)
+
+    def __init__(self, in_features: int, width: int = 4) -> None:
+        super().__init__(in_features, width=width)
+
+
+class OptionWithoutType(SoundEncoder):
+    breaks = ("options_are_explicit",)
+
+    def __init__(self, in_features: int, *, width=4) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(in_features, width=width)
+
+
+class OptionOfStrangeType(SoundEncoder):
+    breaks = ("options_are_explicit",)
+
+    def __init__(self, in_features: int, *, activation: Callable[[Tensor], Tensor] = torch.tanh) -> None:
+        super().__init__(in_features)
+
+
+class DefaultOfAnotherType(SoundEncoder):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, in_features: int, *, width: int = 4.0) -> None:  # type: ignore[assignment]
+        super().__init__(in_features, width=int(width))
+
+
+class DefaultIsInfinite(SoundEncoder):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, in_features: int, *, limit: float = float("inf")) -> None:
+        super().__init__(in_features)
+
+
+class Seeds(SoundEncoder):
+    breaks = ("seeds_nothing",)
+
+    def __init__(self, in_features: int) -> None:
+        torch.manual_seed(0)
+        super().__init__(in_features)
+
+
+class StaysOnTheCPU(SoundEncoder):
+    breaks = ("same_on_cuda",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled + torch.zeros(self.out_features))

@@ -1,0 +1,270 @@
+"""A sound fusion, and fusions with one defect each: `breaks` names exactly the laws that it breaks."""
+# ruff: noqa: D101, D102 -- the name of a broken plugin says what is wrong with it
+
+import random
+
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.layers.sequence import masked_mean, zero_masked
+
+
+class SoundFusion(Fusion):
+    """Breaks no law; the broken ones differ from it in one place."""
+
+    breaks: tuple[str, ...] = ()
+
+    def __init__(self, in_features: dict[str, int], *, width: int = 4) -> None:
+        super().__init__()
+        self.out_features = width
+        self.linears = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        parts = [
+            self.read(linear, part, present[:, column, None])
+            for column, (linear, part) in enumerate(zip(self.linears, encoded.values(), strict=True))
+        ]
+        vector = torch.stack(parts).sum(dim=0)
+        weights = present / present.sum(dim=1, keepdim=True).clamp(min=1)
+        return Fused(vector, weights, vector.square().mean())
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        content = torch.where(here, part.pooled + masked_mean(part.states, part.mask), 0.0)
+        return torch.where(here, torch.tanh(linear(content)), 0.0)
+
+
+class NotAFusion(nn.Module):
+    breaks = ("is_a_fusion",)
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__()
+        self.fusion = SoundFusion(in_features)
+        self.out_features = self.fusion.out_features
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused: Fused = self.fusion(encoded, present)
+        return fused
+
+
+class DoubleVector(SoundFusion):
+    breaks = ("returns_shapes_and_types",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector.double())
+
+
+class LossOfEachSample(SoundFusion):
+    breaks = ("returns_shapes_and_types",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(loss=fused.vector.square().mean(dim=1))
+
+
+class WeighsTheAbsent(SoundFusion):
+    breaks = ("weights_are_shares",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        return super().forward(encoded, present)._replace(weights=torch.full(present.shape, 1.0 / present.shape[1]))
+
+
+class WeightsThatDoNotSumToOne(SoundFusion):
+    breaks = ("weights_are_shares",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        return super().forward(encoded, present)._replace(weights=present.float())
+
+
+class LossIsNaN(SoundFusion):
+    breaks = ("loss_is_finite",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        return super().forward(encoded, present)._replace(loss=torch.tensor(torch.nan) if self.training else None)
+
+
+class ReadsTheAbsent(SoundFusion):
+    breaks = ("absent_content_does_not_matter",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        first = next(iter(encoded.values())).pooled.detach().sum(dim=1, keepdim=True)
+        return fused._replace(vector=fused.vector + torch.where(present[:, :1], 0.0, first))
+
+
+class MultipliesByPresence(SoundFusion):
+    breaks = ("absent_content_does_not_matter", "absent_content_does_not_reach_gradients")  # NaN * 0 is NaN both ways
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        return torch.tanh(linear(part.pooled)) * here
+
+
+class ReadsPaddedStates(SoundFusion):
+    breaks = ("padding_content_does_not_matter",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        padding = zero_masked(part.states, ~part.mask & here).sum(dim=(1, 2))
+        return super().read(linear, part, here) + padding[:, None]
+
+
+class MeanOverAllStates(SoundFusion):
+    breaks = ("padding_length_does_not_matter",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        mean = zero_masked(part.states, part.mask).mean(dim=1)
+        return super().read(linear, part._replace(pooled=mean), here)
+
+
+class HidesTheAbsentAfterwards(SoundFusion):
+    breaks = ("absent_content_does_not_reach_gradients",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        return torch.where(here, torch.tanh(linear(part.pooled)), 0.0)
+
+
+class HidesANormAfterwards(SoundFusion):
+    breaks = ("absent_content_does_not_reach_gradients", "no_modality_is_finite")  # the root of 0 has no gradient
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        length = part.pooled.square().sum(dim=1, keepdim=True).sqrt()
+        return super().read(linear, part, here) + torch.where(here, length, 0.0)
+
+
+class DividesByPresence(SoundFusion):
+    breaks = ("no_modality_is_finite",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        return super().forward(encoded, present)._replace(weights=present / present.sum(dim=1, keepdim=True))
+
+
+class PositionsOfStatesEnd(SoundFusion):
+    breaks = ("any_number_of_steps",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        position = torch.linspace(0.0, 1.0, 512, device=here.device)[: part.mask.shape[1]]
+        return super().read(linear, part._replace(states=part.states + position[:, None]), here)
+
+
+class SqueezesTheVector(SoundFusion):
+    breaks = ("batch_of_one",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector.squeeze())
+
+
+class CentresVectors(SoundFusion):
+    breaks = ("samples_do_not_mix",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector - fused.vector.mean(dim=0))
+
+
+class ReadsThePlaceInTheBatch(SoundFusion):
+    breaks = ("batch_order_does_not_matter",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector + torch.arange(len(present), device=present.device)[:, None])
+
+
+class RandomFusion(SoundFusion):
+    breaks = ("deterministic_in_eval",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector * (1.0 + torch.rand(()).item()))
+
+
+class FusionDrawsFromPython(SoundFusion):
+    breaks = ("seed_repeats_it",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector + (random.random() if self.training else 0.0))
+
+
+class EmptiesTheDict(SoundFusion):
+    breaks = ("does_not_change_its_input",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        encoded.clear()
+        return fused
+
+
+class MarksAllPresent(SoundFusion):
+    breaks = ("does_not_change_its_input",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present.clone())
+        present.fill_(True)
+        return fused
+
+
+class UnusedInFusion(SoundFusion):
+    breaks = ("every_parameter_learns",)
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        self.spare = nn.Parameter(torch.zeros(3))
+
+
+class FusionForgetsItsScale(SoundFusion):
+    breaks = ("state_dict_round_trip",)
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        self.scale = 1.0 + torch.rand(()).item()
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector * self.scale)
+
+
+class ThreeOnly(SoundFusion):
+    breaks = ("any_number_of_modalities",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        _text, _audio, _visual = encoded.values()
+        return super().forward(encoded, present)
+
+
+class WritesVectorsIntoFloat32(SoundFusion):
+    breaks = ("runs_in_bfloat16_autocast",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        out = part.pooled.new_zeros(len(here), self.out_features)
+        out[here[:, 0]] = linear(part.pooled[here[:, 0]])
+        return out
+
+
+class AnyFusionOptions(SoundFusion):
+    breaks = ("options_are_explicit",)
+
+    def __init__(self, in_features: dict[str, int], **options: int) -> None:
+        super().__init__(in_features, **options)
+
+
+class FusionDefaultOfAnotherType(SoundFusion):
+    breaks = ("options_survive_a_recipe",)
+
+    def __init__(self, in_features: dict[str, int], *, scales: list[int] = (1, 2)) -> None:  # type: ignore[assignment]
+        super().__init__(in_features)
+
+
+class FusionSeeds(SoundFusion):
+    breaks = ("seeds_nothing",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        random.seed(0)
+        return super().forward(encoded, present)
+
+
+class FusionStaysOnTheCPU(SoundFusion):
+    breaks = ("same_on_cuda",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        return super().read(linear, part, here) + torch.zeros(self.out_features)

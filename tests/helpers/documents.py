@@ -1,0 +1,21 @@
+"""What the project's own files say: code blocks of the documents, for tests that execute them, and shipped parts."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# `KIND.NAME` of every part that ships, and its module.
+ENTRIES: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["emotiwave"]
+
+
+def text_of(name: str) -> str:
+    """A document of the project."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def block(text: str, first_line: str) -> str:
+    """The code block whose first line begins so."""
+    found = re.search(rf"^```\w+\n({re.escape(first_line)}.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert found, first_line
+    return found[1]

@@ -1,0 +1,185 @@
+"""A coverage-guided fuzzer of every reader of settings and results: `python tests/helpers/fuzz.py TARGET --seconds N`.
+
+Each target reads bytes as one kind of file. It is read, or refused in one sentence; anything else (another exception,
+10 s, 2 GiB) ends the fuzzer with the bytes that did it in the working folder as `crash-…`, `timeout-…` or `oom-…`.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"]):
+    import tomllib  # noqa: F401  (so that it is followed)
+
+    from emotiwave_core.cli.run import override
+    from emotiwave_core.config.flags import parse_part, parse_value
+    from emotiwave_core.config.recipe import Recipe, read_recipe
+    from emotiwave_core.data.dataset import load_dataset
+    from emotiwave_core.data.folds import read_folds
+    from emotiwave_core.data.prepare.store_key import Options
+    from emotiwave_core.data.store import store
+    from emotiwave_core.evaluate.corruptions.manifest import parse
+    from emotiwave_core.io.atomic import write_json
+    from emotiwave_core.io.untrusted import parse_json
+    from emotiwave_core.model.objective import make_objective
+    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.runs.contents import read_run
+    from emotiwave_core.runs.history import read_history
+    from emotiwave_core.runs.rebuild import check_classes, checked
+    from emotiwave_core.train.run import complete
+
+from damaging import one_sentence, to_json, to_toml
+from datasets import write_dataset
+from report_fixture import write_run
+from test_damaged_settings import LISTS, RECIPE, TABLE
+from test_damaged_stores import MANIFEST
+from test_dataset import GOOD
+from test_folds import SDK
+from training import REGISTRY
+
+Target = Callable[[bytes], Any]
+Made = tuple[Target, list[bytes]]  # what reads the bytes, and whole documents to begin with
+
+
+def settings_of(path: Path) -> Any:
+    """A recipe and all its parts."""
+    return complete(Recipe.from_table(read_recipe(path), str(path)), REGISTRY)
+
+
+def named_of(path: Path) -> Any:
+    """A registry.toml and its recipes."""
+    registry = load_registry(path)
+    return [
+        one_sentence(lambda name=name: Recipe.from_table(registry.recipe(name), "It"))
+        for name in list(registry.recipes)
+    ]
+
+
+def written(path: Path, read: Callable[[Path], Any]) -> Target:
+    """A target that reads a file."""
+
+    def target(data: bytes) -> None:
+        path.write_bytes(data)
+        one_sentence(lambda: read(path))
+
+    return target
+
+
+def typed(data: bytes) -> None:
+    """The flags of a command."""
+    part, _, setting = data.decode("utf-8", "surrogateescape").partition("\n")
+    one_sentence(lambda: parse_part(part))
+    one_sentence(lambda: parse_value(setting))
+    one_sentence(lambda: Recipe.from_table(override({}, (part,), part, part, (setting,), None), "It"))
+
+
+def described(data: bytes) -> None:
+    """The model.json of a run."""
+
+    def read() -> None:
+        about = checked(parse_json(data))
+        recipe = complete(Recipe.from_table(about["recipe"], "It"), REGISTRY)
+        check_classes(about, make_objective(recipe.objective, tuple(about["targets"])))
+
+    try:
+        one_sentence(read)
+    except ValueError:  # which `read_about` makes a sentence of
+        return
+
+
+def in_room(name: str, read: Callable[[Path], Any], *seeds: bytes) -> Callable[[Path], Made]:
+    """A target that reads one file in an empty folder."""
+
+    def make(room: Path) -> Made:
+        (room / "sub").mkdir()
+        for file in ("a.csd", "sub/b.csd", "l.csd", "w.csd", "folds.json"):
+            (room / file).touch()
+        return written(room / name, read), list(seeds)
+
+    return make
+
+
+def in_run(*names: str) -> Callable[[Path], Made]:
+    """A target that reads what a report shows of a run; the first byte says which of its files the others are."""
+
+    def make(room: Path) -> Made:
+        run = write_run(room / "run", modalities=("text",), classes=("happy", "sad"), each=1, epochs=1)
+        whole = {name: (run / name).read_bytes() for name in names}
+
+        def target(data: bytes) -> None:
+            name = names[data[0] % len(names)] if data else names[0]
+            (run / name).write_bytes(data[1:])
+            one_sentence(lambda: (read_history(run), read_run(run)), run)
+            (run / name).write_bytes(whole[name])
+
+        return target, [bytes([number]) + whole[name] for number, name in enumerate(names)]
+
+    return make
+
+
+def in_store(room: Path) -> Made:
+    """A target that opens a store whose store.json is other, and signed."""
+    (room / "data").mkdir()
+    path = store.open_store(load_dataset(write_dataset(room / "data")), Options(), room / "stores").path
+    whole = (path / "store.json").read_bytes()
+
+    def target(data: bytes) -> None:
+        try:
+            facts = parse_json(data)
+            if isinstance(facts, dict):
+                facts.pop("facts_sha256", None)
+                write_json(path / "store.json", facts | {"facts_sha256": store._sha256_of_facts(facts)})
+            one_sentence(lambda: store._open(path, path.name))
+        except store.DAMAGED:
+            return  # it is built anew
+
+    return target, [whole]
+
+
+TARGETS: dict[str, Callable[[Path], Made]] = {
+    "recipe": in_room("recipe.toml", settings_of, to_toml(RECIPE), b"encoder = 'mean'\ndropout = {name = 'none'}"),
+    "registry": in_room("extra.toml", named_of, to_toml(TABLE)),
+    "dataset": in_room("dataset.toml", lambda path: load_dataset(path.parent), GOOD.encode()),
+    "folds_json": in_room("f.json", lambda path: (one_sentence(lambda: read_folds(path)), read_folds(path, 0)),
+                          to_json(LISTS)),
+    "folds_py": in_room("f.py", read_folds, SDK.encode()),
+    "flags": lambda _: (typed, [b"bilstm:hidden_size=3,x=[1, {a = 'b'}]\ntraining.epochs=5", b"text=mean\nseed=1"]),
+    "model_json": lambda _: (described, [to_json({
+        "format": 1, "recipe": RECIPE, "features": {"text": 3}, "steps": {"text": 9}, "targets": ["a", "b"],
+        "thresholds": {"a": 0.5, "b": 0.1}})]),
+    "store_json": in_store,
+    "manifest": lambda _: (lambda data: one_sentence(lambda: parse(data, "frames", "It")), [MANIFEST.to_bytes()]),
+    "report_json": in_run("scores.json", "data.json", "explanation.json", "protocols/noise.json", "history.jsonl"),
+    "predictions": in_run("predictions.csv"),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Fuzz one target for so many seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--seconds", type=int, default=60)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["EMOTIWAVE_CACHE"] = f"{folder}/cache"
+        room, corpus = Path(folder) / "room", Path(folder) / "corpus"
+        room.mkdir()
+        corpus.mkdir()
+        target, seeds = TARGETS[asked.target](room)
+        for number, seed in enumerate(seeds):
+            (corpus / str(number)).write_bytes(seed)
+            target(seed)
+        most = max(4096, 2 * max(map(len, seeds)))
+        limits = [f"-max_total_time={asked.seconds}", "-timeout=10", "-rss_limit_mb=2048", f"-max_len={most}"]
+        atheris.Setup([sys.argv[0], str(corpus), *limits, "-print_final_stats=1", "-verbosity=0"], target)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""`emotiwave plugins check` and `show`: every wrong step gets a sentence, and what is measured is what is said."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli.checked import gather, print_event
+from emotiwave_core.errors import EmotiwaveError, PluginError
+from emotiwave_core.parts.check import check, measure
+from emotiwave_core.parts.check.child import find_parts
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_dropout.uniform import Uniform
+
+PART = '''
+import os, sys, time
+import torch
+from torch import Tensor, nn
+from emotiwave_core import Encoded, Encoder, hookimpl
+from emotiwave_core.layers.sequence import masked_mean, zero_masked
+
+class Mine(Encoder):
+    """The mean of the steps (nobody, 1999)."""
+
+    def __init__(self, in_features: int, *, width: int = 3) -> None:
+        super().__init__()
+        if width > 100:
+            raise RuntimeError("too wide")
+        self.out_features = width
+        self.linear = nn.Linear(in_features, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        torch._dynamo.graph_break()  # so that no compiler is started, which takes long
+        FORWARD
+        states = zero_masked(self.linear(zero_masked(x, mask)), mask)
+        return Encoded(states, masked_mean(states, mask), mask)
+
+class Mean(Mine):
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.states.mean(1))
+
+@hookimpl
+def register_encoders(register):
+    register("mine", Mine)
+'''
+BOTH = PART + '    register("mean", Mean)\n'
+
+
+class Answer(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Type `emotiwave plugins …` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Answer:
+        code = _exit_code(["plugins", *arguments])
+        return Answer(code, *capfd.readouterr())
+
+    return call
+
+
+def write(code: str = PART, forward: str = "pass", name: str = "mine.py") -> str:
+    """A file with a part whose forward does this."""
+    Path(name).write_text(code.replace("FORWARD", forward))
+    return name
+
+
+@pytest.mark.slow
+def test_all_parts_of_a_file_are_held_to_the_laws_and_measured(cli: Cli) -> None:
+    """A sound part keeps all laws, a broken one is told of its law and no other; the exit code is 1 for one of them."""
+    done = cli("check", write(BOTH, 'print("hello")'), "--option", "width=5", "--json")
+    assert done.code == 1
+    sound, broken = json.loads(done.out)  # nothing of what the part prints is on stdout
+    assert "hello" in done.err
+    assert (sound["name"], sound["holds"], sound["options"]) == ("mine", True, {"width": 5})
+    assert {law["state"] for law in sound["laws"]} <= {"holds", "not tried"}
+    assert [law["law"] for law in broken["laws"] if law["state"] == "broken"] == ["padding_length_does_not_matter"]
+    found = {one["measure"]: one for one in sound["measurements"]}
+    assert found["parameters"]["value"] == 74 * 5 + 5
+    assert found["forward"]["reference"] > 0
+    assert found["whole graph"]["value"] is False
+    assert found["compiles"]["note"].startswith("not tried")
+
+
+def test_what_is_printed_fits_80_columns(cli: Cli) -> None:
+    """Each law is printed with its sentence, a broken one with what came, where, and what usually causes it."""
+    done = cli("check", write(forward="x[:, :, 99]"))
+    assert done.code == 1
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+    text = " ".join(done.out.split())
+    assert "holds is_an_encoder An encoder derives from Encoder" in text
+    assert "BROKEN returns_shapes_and_types" in text
+    assert "It raised IndexError (index 99 is out of bounds for dimension 2 with size 5) in mine.py, line 20." in text
+    assert "1 of 25 laws is broken; 1 hold, 23 not tried." in text
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        ("os._exit(9)", "the process ended with exit code 9"),
+        pytest.param("time.sleep(600)", "there was no answer within 7 s", marks=pytest.mark.slow),
+    ],
+)
+def test_a_part_that_kills_or_stalls_the_check_is_named_by_its_law(cli: Cli, forward: str, message: str) -> None:
+    """The law that was running is broken, with what happened."""
+    *_, last = check(write(forward=forward), None, {}, None, seconds=7)
+    assert (last["event"], last["law"]) == ("lost", "returns_shapes_and_types")
+    assert message in last["message"]
+
+
+@pytest.mark.slow
+def test_a_part_inside_a_part_is_made_for_the_check(cli: Cli) -> None:
+    """A policy that holds another is checked with it, made anew each time, and keeps its laws."""
+    answer = cli("check", 'scheduled:policy={name="bernoulli",p=0.5},end=1.0')
+    assert answer.code == 0, answer.out
+
+
+def test_a_measurement_that_is_lost_breaks_no_law(capsys: pytest.CaptureFixture[str]) -> None:
+    """A compiler that takes too long is reported as such, and the part still holds."""
+    parts: list[dict[str, Any]] = []
+    for event in (
+        {"event": "part", "kind": "encoder", "name": "mine", "laws": 1},
+        {"event": "law", "law": "one", "sentence": "It is one.", "state": "holds", "message": ""},
+        {"event": "lost", "measure": "compiles", "message": "While it ran, there was no answer within 60 s."},
+    ):
+        gather(parts, event)
+    print_event(parts, event)
+    assert parts[0]["holds"]
+    assert " ".join(capsys.readouterr().out.split()) == "compiles – While it ran, there was no answer within 60 s."
+
+
+def test_a_file_that_kills_the_check_when_it_is_loaded_is_named(cli: Cli) -> None:
+    """An exit at import is a plugin error that says so."""
+    with pytest.raises(PluginError, match=r"While mine\.py was loaded, the process ended with exit code 4"):
+        list(check(write("import os; os._exit(4)"), None, {}, None))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["mine.py", "--option", "widht=4"], 2, "Did you mean 'width'?"),
+        (["mine.py", "--option", "width"], 2, "--option takes KEY=VALUE"),
+        (["mine.py", "--option", "width=200"], 4, "fails at construction with {'width': 200}: RuntimeError: too wide"),
+        (["bilstm:hidden_size=0"], 2, "hidden_size of bilstm must be at least 1"),
+    ],
+)
+def test_wrong_options_get_a_sentence(cli: Cli, arguments: list[str], code: int, sentence: str) -> None:
+    """A wrong option stops the check before the first law."""
+    write()
+    done = cli("check", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert sentence in done.err
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "sentence"),
+    [
+        ("absent.py", None, r"There is no file absent\.py\."),
+        ("a.py", "def f(:", r"a\.py does not load: SyntaxError"),
+        ("b.py", "import no_such_module", r"b\.py does not load: ModuleNotFoundError"),
+        ("c.py", "x = 1", "c.py offers no part: it defines no subclass"),
+        ("d.py", PART.replace("@hookimpl\n", ""), "register_encoders lacks the decorator @hookimpl"),
+        ("e.py", PART.replace("register_encoders", "register_encoder"), "Did you mean 'register_encoders'"),
+        ("f.py", PART.partition("@hookimpl")[0], r'in it `register\("mine", Mine\)`'),
+        ("g.py", PART.replace('    register("mine", Mine)', "    pass"), "never calls register"),
+        ("bilstn", None, "There is no part 'bilstn', and it is no .py file. Did you mean 'bilstm'"),
+    ],
+)
+def test_what_is_not_there_gets_a_sentence(cli: Cli, target: str, text: str | None, sentence: str) -> None:
+    """A name or a file without a part says what is missing."""
+    if text is not None:
+        write(text, name=target)
+    with pytest.raises(EmotiwaveError, match=sentence):
+        find_parts(load_registry(), target, None)
+
+
+def test_a_name_of_two_kinds_asks_for_the_kind(cli: Cli) -> None:
+    """The kind is found out, and asked for where a name has two."""
+    fusion = "from emotiwave_core import Fusion, hookimpl\nclass F(Fusion):\n"
+    fusion += "    def __init__(self, in_features: dict[str, int]) -> None:\n        super().__init__()\n"
+    fusion += "@hookimpl\ndef register_fusions(register):\n    register('mine', F)\n"
+    write()
+    write(fusion, name="fusion.py")
+    Path("registry.toml").write_text('[plugins]\na = "mine.py"\nb = "fusion.py"\n')
+    with pytest.raises(EmotiwaveError, match=r"'mine' names .* say which by --kind"):
+        find_parts(load_registry(), "mine", None)
+    assert find_parts(load_registry(), "mine", "fusion")[0][0] == "fusion"
+    assert cli("show", "mine").code == 2
+    assert "encoder mine (local)" in cli("show", "mine", "--kind", "encoder").out
+
+
+def test_show_says_all_that_is_known(cli: Cli) -> None:
+    """A shipped part is shown with its docstring, options and provider."""
+    done = cli("show", "bilstm")
+    assert done.code == 0
+    for part in ("encoder bilstm (installed)", "emotiwave", "Hochreiter", "hidden_size: int = 128", "bilstm.py"):
+        assert part in " ".join(done.out.split())
+
+
+def test_show_says_what_a_name_means(cli: Cli) -> None:
+    """A known but absent name is shown with what to install, an unknown one with the choices."""
+    Path("registry.toml").write_text('[encoder]\nmamba = "emotiwave-mamba"\n')
+    row = json.loads(cli("show", "mamba", "--json").out)[0]
+    assert (row["state"], row["provider"]) == ("missing", "pip install emotiwave-mamba")
+    done = cli("show", "mambo")
+    assert (done.code, "Did you mean 'mamba'?" in done.err) == (2, True)
+
+
+class Squares(nn.Module):
+    """Keeps x [4, 8] for the backward pass of a square, and what its linear map needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [4, 8] -> [4, 2]."""
+        return self.linear(x).square()  # type: ignore[no-any-return]
+
+
+def test_bytes_held_for_backward_are_counted_once_and_without_parameters() -> None:
+    """What autograd keeps is the input, for the weights, and the result of the linear map, for the square."""
+    assert measure.held_bytes(Squares(), (torch.randn(4, 8),)) == 4 * (4 * 8 + 4 * 2)
+
+
+def test_part_and_reference_are_timed_by_the_same_work() -> None:
+    """A part that does the work of the reference twenty times takes longer than the reference."""
+
+    def work(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        for _ in range(20 if isinstance(module, Squares) else 1):
+            inputs[0] @ inputs[0]
+
+    found = measure.timed(work, Squares(), nn.Identity(), (torch.randn(100, 100),), training=False)
+    assert found.value > 2 * found.reference  # type: ignore[operator]
+
+
+def test_long_run_rates_are_counted() -> None:
+    """The rates of `uniform` sum to 1, and are near 1/7 each."""
+    found = measure.rates(Uniform()).value
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert found["text+audio+visual"] == pytest.approx(1 / 7, abs=0.05)
+
+
+def test_without_a_compiler_it_is_said_that_nothing_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no C++ compiler is found, the graph is tried and the compiler is not."""
+    monkeypatch.setattr(measure.shutil, "which", lambda name: None)
+    inputs = (torch.randn(4, 8),)
+    assert measure.whole_graph(Squares().eval(), inputs).value is True
+    found = measure.compiles(Squares().eval(), inputs)
+    assert (found.value, found.note[:27]) == (None, "not tried: no C++ compiler ")

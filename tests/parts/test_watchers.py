@@ -1,0 +1,139 @@
+"""Plugins that watch a run: they are told, and they cost nothing."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emotiwave_core import hookspecs
+from emotiwave_core.cli import _exit_code
+from emotiwave_core.parts.watchers import HOOKS
+
+ROOT = Path(__file__).resolve().parents[2]
+WATCHER = """
+import json
+from emotiwave_core import hookimpl
+
+@hookimpl
+def on_epoch_end(run, line):
+    with open(run / "epochs.txt", "a") as file:
+        file.write(json.dumps(line) + "\\n")
+
+@hookimpl
+def on_run_end(run, scores):
+    (run / "end.txt").write_text(json.dumps(scores))
+
+@hookimpl
+def extra_metrics(truth, decided, probabilities, classes):
+    return {"accuracy": (truth == decided).mean(), "classes": len(classes), "nothing": float("nan")}
+"""
+BROKEN = """
+from emotiwave_core import hookimpl
+
+@hookimpl
+def on_epoch_end(run, line):
+    raise RuntimeError("no network")
+
+@hookimpl
+def on_run_end(run, scores):
+    raise SystemError("no disk")
+
+@hookimpl
+def extra_metrics(truth, decided, probabilities, classes):
+    return 3 / 0
+"""
+
+
+@pytest.fixture
+def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Train for two epochs in an empty folder with a watcher of this code; (exit code, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(code: str | None, out: str, *more: str) -> tuple[int, str]:
+        Path("watcher.py").write_text(code or "")
+        Path("registry.toml").write_text('[plugins]\nmine = "watcher.py"\n' if code else "")
+        command = ["run", "--data", str(tiny), "--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=4"]
+        answer = _exit_code([*command, "--out", out, *(["--watch", "mine"] if code else []), *more])
+        return answer, capfd.readouterr().err
+
+    return call
+
+
+def test_a_watcher_hears_of_every_epoch_and_of_the_end(run: Any) -> None:
+    """on_epoch_end gets each line of history.jsonl, on_run_end gets scores.json, each once."""
+    assert run(WATCHER, "a")[0] == 0
+    assert Path("a/epochs.txt").read_text() == Path("a/history.jsonl").read_text()
+    assert json.loads(Path("a/end.txt").read_text()) == json.loads(Path("a/scores.json").read_text())
+    assert 'watch = [\n    "mine",\n]' in Path("a/recipe.toml").read_text()
+
+
+def test_extra_metrics_stand_beside_the_others(run: Any) -> None:
+    """extra_metrics is asked for every configuration, and its numbers stand in scores.json and in the report."""
+    _, err = run(WATCHER, "b")
+    for entry in json.loads(Path("b/scores.json").read_text())["configurations"].values():
+        assert entry["extra"] == {"mine.accuracy": entry["accuracy"], "mine.classes": 6.0}
+    assert "mine.accuracy" in Path("b/report.html").read_text()
+    assert "The watcher 'mine' gives nan for nothing, not a finite number." in err
+
+
+def test_a_failing_watcher_is_reported_and_does_not_cost_the_run(run: Any) -> None:
+    """Every exception of a watcher is a line with its name, and the model is the one of a run without it."""
+    assert run(None, "plain")[0] == 0
+    code, err = run(BROKEN, "broken")
+    assert code == 0
+    for sentence in (
+        "The watcher 'mine' failed in on_epoch_end: RuntimeError: no network",
+        "The watcher 'mine' failed in on_run_end: SystemError: no disk",
+        "The watcher 'mine' failed in extra_metrics: ZeroDivisionError",
+    ):
+        assert sentence in err
+    assert Path("plain/model.safetensors").read_bytes() == Path("broken/model.safetensors").read_bytes()
+    assert Path("broken/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("x = 1", "implements none of on_epoch_end, on_run_end, extra_metrics"),
+        (WATCHER.replace("def on_epoch_end(run, line)", "def on_epoch_end(run, epoch)"), "epoch"),
+        (WATCHER.replace("on_run_end", "on_run_ends"), "on_run_ends"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+    ],
+)
+def test_a_wrong_watcher_stops_before_any_work(run: Any, code: str, sentence: str) -> None:
+    """A watcher that cannot be is a plugin error, and no folder is left."""
+    answer, err = run(code, "c")
+    assert (answer, sentence in err) == (4, True), err
+    assert not Path("c").exists()
+
+
+def test_an_unknown_watcher_lists_the_choices(run: Any) -> None:
+    """A misspelt --watch names the nearest."""
+    answer, err = run(None, "d", "--watch", "tensorbord")
+    assert (answer, "Did you mean 'tensorboard'?" in err) == (2, True), err
+
+
+def test_tensorboard_gets_the_curves(run: Any) -> None:
+    """The event files of --watch tensorboard hold the numbers of history.jsonl, epoch by epoch."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert run(None, "e", "--watch", "tensorboard")[0] == 0
+    events = EventAccumulator("e/tensorboard").Reload()
+    history = [json.loads(line) for line in Path("e/history.jsonl").read_text().splitlines()]
+    logged = [(event.step, event.value) for event in events.Scalars("loss/train")]
+    assert logged == [(line["epoch"], pytest.approx(line["train_loss"], rel=1e-6)) for line in history]
+    assert "macro_f1_of/text+audio+visual" in events.Tags()["scalars"]
+
+
+def test_every_hook_is_documented_and_called() -> None:
+    """Each hook has a docstring, a line in docs/plugins.md, and a place that calls it."""
+    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "emotiwave_spec")]
+    assert len(hooks) == 6
+    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    for name in hooks:
+        assert inspect.getdoc(getattr(hookspecs, name))
+        assert f"`{name}" in guide
+    assert set(HOOKS) < set(hooks)

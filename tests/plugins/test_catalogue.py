@@ -1,0 +1,142 @@
+"""The shipped parts together: any encoder with any fusion with any dropout policy, and what all fusions share."""
+
+import subprocess
+import sys
+import tomllib
+from itertools import product
+
+import pytest
+import torch
+from datasets import WIDTHS
+from documents import ENTRIES, ROOT
+from test_model import some_batch
+from torch import Tensor
+from training import REGISTRY
+
+from emotiwave_core.config.options import signature_options
+from emotiwave_core.config.recipe import Part, Recipe
+from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.layers.masking import keep, present_in
+from emotiwave_core.layers.missing import Missing
+from emotiwave_core.modalities import configurations
+from emotiwave_core.model.fusion_model import assemble
+from emotiwave_core.model.objective import make_objective, training_loss
+
+SHIPPED = {
+    kind: [n.partition(".")[2] for n in ENTRIES if n.startswith(kind)] for kind in ("encoder", "fusion", "dropout")
+}
+
+
+IMPORT = """
+import importlib, random, sys
+import numpy, torch
+def states():
+    return torch.get_rng_state().tolist(), str(numpy.random.get_state()), random.getstate()
+for name in sys.argv[1:]:
+    before = states()
+    importlib.import_module(name)
+    if states() != before:
+        print(name)
+"""
+
+
+def test_importing_any_part_draws_nothing() -> None:
+    """No shipped module draws from a global random generator when it is imported, or seeds one."""
+    command = [sys.executable, "-c", IMPORT, *sorted(set(ENTRIES.values()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == []
+
+
+def test_every_file_is_a_part_and_every_part_a_file() -> None:
+    """Each file in plugins/ stands in pyproject.toml as KIND.NAME and in registry.toml, and nothing else does."""
+    files = {f"{path.parent.name}.{path.stem}" for path in ROOT.glob("plugins/*/*.py") if path.stem != "__init__"}
+    assert set(ENTRIES.values()) == files
+    owned = tomllib.loads((ROOT / "registry.toml").read_text())
+    named = {f"{kind}.{name}" for kind in ("encoder", "fusion", "dropout", "watch") for name in owned[kind]}
+    assert set(ENTRIES) == named
+    assert all(module.endswith(entry.partition(".")[2]) for entry, module in ENTRIES.items())
+
+
+PAIRS = list(product(SHIPPED["encoder"], SHIPPED["fusion"]))
+
+
+@pytest.mark.parametrize(("number", "encoder", "fusion"), [(number, *pair) for number, pair in enumerate(PAIRS)])
+def test_any_parts_go_together(number: int, encoder: str, fusion: str) -> None:
+    """With a dropout policy, another for each pair, they assemble, train a step, and score every configuration."""
+    go_together(encoder, fusion, [SHIPPED["dropout"][number % len(SHIPPED["dropout"])]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("encoder", "fusion"), PAIRS)
+def test_all_parts_go_together(encoder: str, fusion: str) -> None:
+    """The same, with every dropout policy."""
+    go_together(encoder, fusion, SHIPPED["dropout"])
+
+
+def go_together(encoder: str, fusion: str, policies: list[str]) -> None:
+    """Assemble these parts as they come, train a step, and score every configuration."""
+    inputs, masks = some_batch()
+    objective = make_objective(Recipe().objective, ("happy", "sad"))
+    targets = torch.tensor([0, 1, 0, 1, 0, 1])
+    for dropout in policies:
+        recipe = Recipe(encoder={"*": Part(encoder)}, fusion=Part(fusion), dropout=Part(dropout))
+        torch.manual_seed(0)
+        model = assemble(recipe, REGISTRY, WIDTHS, 2).train()
+        before = [weight.detach().clone() for weight in model.parameters()]
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+        output = model(inputs, masks)
+        loss, each = training_loss(objective, recipe.objective, output, None, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        model.policy.observe(output.present, each.detach())
+        moved = [not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)]
+        assert sum(moved) > (0.9 if dropout == "none" else 0.3) * len(moved), f"with {dropout} few weights learn"
+
+        model.eval()
+        with torch.inference_mode():
+            encoded, absent = model.encode(inputs, masks), model.encode_absent(inputs)
+            for kept in configurations(model.modalities):
+                columns = torch.tensor([m in kept for m in model.modalities])
+                once = model.fuse(model.only(kept, encoded, absent), present_in(masks) & columns)
+                assert bool(once.logits.isfinite().all()), (dropout, kept)
+                if dropout == policies[0]:
+                    plain = model(inputs, keep(masks, columns))
+                    torch.testing.assert_close(once.logits, plain.logits, atol=1e-5, rtol=1e-4)
+
+
+def encoded_of(present: Tensor) -> dict[str, Encoded]:
+    """Random encodings of three modalities, each a sequence of four steps."""
+    encoded = {}
+    for column, m in enumerate(WIDTHS):
+        mask = torch.ones(len(present), 4, dtype=torch.bool) & present[:, column, None]
+        states = torch.where(mask[..., None], torch.randn(len(present), 4, 6), 0.0)
+        encoded[m] = Encoded(states, torch.where(present[:, column, None], torch.randn(len(present), 6), 0.0), mask)
+    return encoded
+
+
+@pytest.mark.parametrize("name", SHIPPED["fusion"])
+def test_what_is_learned_for_an_absent_modality(name: str) -> None:
+    """With missing="learned" a modality's stand-in gets a gradient when it is absent from a sample, and only then."""
+    torch.manual_seed(0)
+    fusion: Fusion = REGISTRY.make("fusion", Part(name, {"missing": "learned"}), dict.fromkeys(WIDTHS, 6))
+    [stand_ins] = [module for module in fusion.modules() if isinstance(module, Missing)]
+    assert len(stand_ins.vectors) == 3
+    for absent in (None, *range(3)):
+        present = torch.ones(5, 3, dtype=torch.bool)
+        if absent is not None:
+            present[1, absent] = False
+        fusion.zero_grad()
+        vector = fusion(encoded_of(present), present).vector
+        (vector * torch.randn_like(vector)).sum().backward()  # type: ignore[no-untyped-call]
+        for column, stand_in in enumerate(stand_ins.vectors):
+            learns = stand_in.grad is not None and bool((stand_in.grad != 0).any())
+            assert learns == (column == absent), (absent, column)
+
+
+@pytest.mark.parametrize("name", SHIPPED["fusion"])
+def test_zeros_are_the_default_for_what_is_absent(name: str) -> None:
+    """As a fusion comes, it learns nothing for an absent modality."""
+    options = signature_options(REGISTRY.part("fusion", name), 1)
+    assert options["missing"].default == "zero"
+    fusion: Fusion = REGISTRY.make("fusion", Part(name), dict.fromkeys(WIDTHS, 6))
+    assert all(not len(module.vectors) for module in fusion.modules() if isinstance(module, Missing))

@@ -1,0 +1,247 @@
+"""The fusion `crossmodal` follows the equations of MulT, and an absent modality has no say in it."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.layers.attention import Attention, positions
+from emotiwave_core.testing import FusionContract
+from emotiwave_fusions.crossmodal import CrossModal
+
+
+class TestCrossModalLearned(FusionContract):
+    """`crossmodal` with learned vectors for absent modalities."""
+
+    def make(self, in_features: dict[str, int]) -> Fusion:
+        """Narrow, one layer."""
+        return CrossModal(in_features, width=8, heads=2, layers=1, missing="learned")
+
+
+def attention_by_loops(module: Attention, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """softmax(Q K' / sqrt(d)) V, step by step, head by head, over the steps of the source that are set."""
+    width = target.shape[-1]
+    d = width // module.heads
+    out = torch.zeros_like(target)
+    for b in range(len(target)):
+        keys = [s for s in range(source.shape[1]) if mask[b, s]]
+        for t in range(target.shape[1] if keys else 0):
+            read = torch.zeros(width, dtype=target.dtype)
+            for head in range(module.heads):
+                part = slice(head * d, (head + 1) * d)
+                query = (module.query.weight @ target[b, t])[part]
+                scores = [float(query @ (module.key.weight @ source[b, s])[part]) / math.sqrt(d) for s in keys]
+                shares = [math.exp(score) / sum(math.exp(other) for other in scores) for score in scores]
+                for share, s in zip(shares, keys, strict=True):
+                    read[part] += share * (module.value.weight @ source[b, s])[part]
+            out[b, t] = module.output.weight @ read + module.output.bias
+    return out
+
+
+def batch(widths: dict[str, int], seed: int = 0) -> tuple[dict[str, Encoded], Tensor]:
+    """Three samples with everything present, and lengths of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    encoded = {}
+    for steps, (name, width) in enumerate(widths.items(), start=4):
+        mask = torch.arange(steps) < torch.tensor([[steps], [2], [3]])
+        states = torch.randn(3, steps, width, generator=generator) * mask[..., None]
+        encoded[name] = Encoded(states, torch.randn(3, width, generator=generator), mask)
+    return encoded, torch.ones(3, len(widths), dtype=torch.bool)
+
+
+def without(name: str, given: tuple[dict[str, Encoded], Tensor]) -> tuple[dict[str, Encoded], Tensor]:
+    """The same batch with one modality absent from all samples."""
+    encoded, present = given
+    column = list(encoded).index(name)
+    part = Encoded(*(torch.zeros_like(tensor) for tensor in encoded[name]))
+    return {**encoded, name: part}, present & (torch.arange(present.shape[1]) != column)
+
+
+def stood_in(fusion: Any, given: tuple[dict[str, Encoded], Tensor]) -> tuple[dict[str, Encoded], Tensor]:
+    """The same batch with the learned vectors of a fusion as the only step of what is absent, and all present."""
+    encoded, present = given
+    full = {}
+    for column, (name, part) in enumerate(encoded.items()):
+        states, pooled, mask = (tensor.clone() for tensor in part)
+        for b in range(len(present)):
+            if not present[b, column]:
+                states[b], mask[b] = 0.0, False
+                states[b, 0] = pooled[b] = fusion.missing.vectors[column]
+                mask[b, 0] = True
+        full[name] = Encoded(states, pooled, mask)
+    return full, torch.ones_like(present)
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """All but the learned vectors of one fusion into another that has none."""
+    weights = {name: w for name, w in source.state_dict().items() if not name.startswith("missing.")}
+    target.load_state_dict(weights)
+
+
+def some_absent(widths: dict[str, int]) -> tuple[dict[str, Encoded], Tensor]:
+    """Three samples: one complete, one without the first modality, one without any; NaN in what is absent."""
+    encoded, present = batch(widths)
+    present = present.clone()
+    present[1, 0] = False
+    present[2] = False
+    absent = {name: ~present[:, column] for column, name in enumerate(encoded)}
+    return {
+        name: Encoded(
+            torch.where(absent[name][:, None, None], torch.nan, part.states),
+            torch.where(absent[name][:, None], torch.nan, part.pooled),
+            part.mask & ~absent[name][:, None],
+        )
+        for name, part in encoded.items()
+    }, present
+
+
+def scramble(module: nn.Module) -> None:
+    """Other parameters."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_()
+
+
+@torch.no_grad()
+def test_attention_equals_its_equation() -> None:
+    """The crossmodal attention equals a float64 loop over its equation, and is zero where the source has no step."""
+    torch.manual_seed(0)
+    module = Attention(width=6, heads=3).double()
+    target, source = torch.randn(4, 5, 6).double(), torch.randn(4, 7, 6).double()
+    mask = torch.rand(4, 7) < 0.6
+    mask[0], mask[1] = True, False
+    due = attention_by_loops(module, target, source, mask)
+    torch.testing.assert_close(module(target, source, mask), due, atol=1e-12, rtol=1e-12)
+    assert not due[1].any()
+    assert due[0].any()
+
+
+def test_positions_equal_their_equation() -> None:
+    """Position t is sin(t / 10000^(2i/W)) and cos of the same in turn, whatever the number of steps."""
+    like = torch.zeros(())
+    for width in (4, 5):
+        found = positions(6, width, like)
+        for t in range(6):
+            for i in range(width):
+                angle = t / 10000.0 ** ((i - i % 2) / width)
+                assert found[t, i].item() == pytest.approx(math.cos(angle) if i % 2 else math.sin(angle), abs=1e-6)
+        assert torch.equal(positions(3, width, like), found[:3])
+
+
+@torch.no_grad()
+def test_the_vector_equals_the_equations() -> None:
+    """With two modalities the vector is what the equations say; each block reads the low-level source."""
+    torch.manual_seed(0)
+    fusion = CrossModal({"a": 3, "b": 2}, width=4, heads=2, layers=2).double().eval()
+    encoded, present = batch({"a": 3, "b": 2})
+    encoded = {name: Encoded(part.states.double(), part.pooled.double(), part.mask) for name, part in encoded.items()}
+    low = []
+    for column, part in enumerate(encoded.values()):
+        place = positions(part.states.shape[1], 4, torch.zeros((), dtype=torch.float64))
+        low.append(2.0 * fusion.project[column](part.states) + place)
+    parts = []
+    for target, source in ((0, 1), (1, 0)):
+        masks = [part.mask for part in encoded.values()]
+        cross, own = fusion.crossmodal[f"{source}_to_{target}"], fusion.self_attention[target]
+        z = low[target]
+        for stack, attended, mask in ((cross, low[source], masks[source]), (own, None, masks[target])):
+            for block in stack.blocks:
+                norm = block.attention_norm
+                keys = norm(z if attended is None else attended)
+                z = z + attention_by_loops(block.attention, norm(z), keys, mask)
+                z = z + block.feed_forward(z)
+            z = stack.norm(z)
+        parts.append(torch.stack([z[b, masks[target][b]].mean(dim=0) for b in range(3)]))
+    found = fusion(encoded, present).vector
+    torch.testing.assert_close(found, torch.cat(parts, dim=-1), atol=1e-10, rtol=1e-10)
+
+
+@torch.no_grad()
+def test_an_absent_source_has_no_say() -> None:
+    """With a modality absent, nothing that reads it changes the vector: not its projection, not the attention to it."""
+    torch.manual_seed(0)
+    widths = {"a": 3, "b": 2, "c": 5}
+    fusion = CrossModal(widths, width=4, heads=2).eval()
+    given = without("b", batch(widths))
+    before = fusion(*given).vector
+    scramble(fusion.project[1])
+    for target in (0, 2):
+        for block in fusion.crossmodal[f"1_to_{target}"].blocks:
+            scramble(block.attention)
+    scramble(fusion.self_attention[1])
+    assert torch.equal(fusion(*given).vector, before)
+    assert not before[:, 8:16].any()
+    assert before[:, :8].any()
+    assert before[:, 16:].any()
+
+
+@torch.no_grad()
+def test_a_present_source_has_a_say() -> None:
+    """Another content of one modality changes what the vector says of every other."""
+    torch.manual_seed(0)
+    widths = {"a": 3, "b": 2, "c": 5}
+    fusion = CrossModal(widths, width=4, heads=2).eval()
+    (encoded, present), (other, _) = batch(widths), batch(widths, seed=1)
+    before = fusion(encoded, present).vector
+    after = fusion({**encoded, "b": other["b"]}, present).vector
+    for part in (slice(0, 8), slice(8, 16), slice(16, 24)):
+        assert (after[:, part] - before[:, part]).abs().amax(dim=1).gt(1e-4).all()
+
+
+@torch.no_grad()
+def test_presence_decides_also_where_masks_are_left() -> None:
+    """A modality that `present` leaves out is absent, even if its mask still has steps."""
+    torch.manual_seed(0)
+    widths = {"a": 3, "b": 2}
+    fusion = CrossModal(widths, width=4, heads=2).eval()
+    encoded, _ = batch(widths)
+    cleared, present = without("b", batch(widths))
+    torch.testing.assert_close(fusion(encoded, present).vector, fusion(cleared, present).vector)
+
+
+@torch.no_grad()
+def test_a_learned_vector_is_the_only_step_of_what_is_absent() -> None:
+    """With missing="learned" an absent modality is read, and pooled, as a sequence of one step: its learned vector."""
+    torch.manual_seed(0)
+    widths = {"a": 3, "b": 2, "c": 5}
+    fusion = CrossModal(widths, width=4, heads=2, missing="learned").eval()
+    for vector in fusion.missing.vectors:
+        vector.normal_()
+    plain = CrossModal(widths, width=4, heads=2).eval()
+    copy_weights(fusion, plain)
+    given = some_absent(widths)
+    found, due = fusion(*given).vector, plain(*stood_in(fusion, given)).vector
+    torch.testing.assert_close(found, due)
+    assert found[1, :8].any()
+    assert (plain(*given).vector[1] - found[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("number", "out"), [(1, 4), (2, 8), (3, 24), (4, 48)])
+def test_the_vector_is_as_wide_as_it_says(number: int, out: int) -> None:
+    """M modalities give M (M - 1) W numbers, and one gives W."""
+    widths = dict(zip("abcd"[:number], (3, 2, 5, 1), strict=False))
+    fusion = CrossModal(widths, width=4, heads=2)
+    assert fusion.out_features == out
+    assert fusion(*batch(widths)).vector.shape == (3, out)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"heads": 0},
+        {"layers": 0},
+        {"width": 0},
+        {"width": 6, "heads": 4},
+        {"dropout": 1.0},
+        {"dropout": -1.0},
+        {"missing": "mean"},
+    ],
+)
+def test_a_bad_option_is_named(options: dict[str, Any]) -> None:
+    """An option out of its range is refused by name."""
+    with pytest.raises(SettingsError, match=next(iter(options))):
+        CrossModal({"a": 3}, **options)
