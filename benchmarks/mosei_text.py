@@ -35,7 +35,7 @@ from emotiwave_core.data.dataset import EMOTIONS
 from emotiwave_core.data.folds import read_lists
 from emotiwave_core.data.formats.csd import CsdFile, split_key
 from emotiwave_core.data.prepare.segments import cut
-from emotiwave_core.evaluate.baselines import best_constant
+from emotiwave_core.evaluate.baselines import constant_baselines
 from emotiwave_core.evaluate.bootstrap import percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.evaluate.metrics import score, tune_thresholds
@@ -262,7 +262,7 @@ def main(data: Path, out: Path) -> None:
     for part in ("official", "five folds"):
         rows = {name: describe(answers[part]) for name, answers in told.items()}
         one = told["default"][part][0]
-        constant = best_constant(one.truth, EMOTIONS)
+        constant = constant_baselines(one.truth, EMOTIONS)
         results[part] = {"constant": constant} | rows
         text += f"\n\n{part}: {len(one.truth):,} samples of {len(set(one.videos))} videos\n\n{tables(rows, constant)}"
     write_json(out / "mosei_text.json", {"chosen": chosen, "candidates": found} | results)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.loading.batch import epoch_order
-from emotiwave_core.data.loading.loader import Feed, open_feed
+from emotiwave_core.data.loading.loader import Loader, open_loader
 from speed.machine import waiter
 from speed.table import Row, medians
 
@@ -34,9 +34,9 @@ def _measure(folder: Path, settings: DataSettings, what: str, device: torch.devi
     orders = [epoch_order(len(rows), 0, epoch) for epoch in range(1, 1 + max(1, 640 // len(rows)))]
     order = torch.cat(orders)[:SAMPLES]
     held = {m: store.values[m].numpy() for m in store.modalities}
-    plain, feed = Feed(store, device), open_feed(store, device, rows)
+    plain, feed = Loader(store, device), open_loader(store, device, rows)
 
-    def ours(feed: Feed) -> int:
+    def ours(feed: Loader) -> int:
         found = feed.batches(rows, targets, SIZE, order)
         return sum(x.nbytes for batch in found for x in batch.inputs.values())
 

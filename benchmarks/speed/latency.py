@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.loading.batch import batches
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.predict.trained import Trained
+from emotiwave_core.predict.trained import TrainedRun
 from speed.opened import untrained
 from speed.table import Row
 
@@ -36,7 +36,7 @@ def measure(folder: Path, device: torch.device, clips: int = 300) -> list[Row]:
 
 
 @torch.inference_mode()
-def one_by_one(trained: Trained, device: torch.device, clips: int) -> NDArray[np.float64]:
+def one_by_one(trained: TrainedRun, device: torch.device, clips: int) -> NDArray[np.float64]:
     """Seconds of every stage of so many predictions, [clips, stages]."""
     seconds = np.zeros((WARM + clips, len(STAGES)))
     model, fold = trained.model, trained.fold

@@ -11,13 +11,13 @@ from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.predict.trained import Trained
+from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.folder import DATA
 from emotiwave_core.train.loop import fit_statistics
 from emotiwave_core.train.run import build
 
 
-def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.device, fold: str = "test") -> Trained:
+def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.device, fold: str = "test") -> TrainedRun:
     """As if a run of this recipe had ended with its first weights, on one fold of the data."""
     recipe = Recipe.from_table(table, "The benchmark")
     corpus = open_corpus(folder, recipe.data)
@@ -26,6 +26,6 @@ def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.devi
     model = build(recipe, load_registry(), corpus, objective)
     fit_statistics(model, corpus, corpus.fold("train", objective))
     write_json(run / DATA, {"folder": str(folder.resolve())})
-    return Trained(
+    return TrainedRun(
         run, model.to(device).eval(), objective.to(device), recipe, corpus, corpus.fold(fold, objective), None, []
     )

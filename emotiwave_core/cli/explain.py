@@ -85,15 +85,15 @@ def explain(
     from emotiwave_core.io.atomic import out_of_space
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.parts.stdout import quiet
-    from emotiwave_core.predict.trained import open_trained
+    from emotiwave_core.predict.trained import open_trained_run
 
     monitor, place = Console(), find_device(device)
     with quiet():
-        trained = open_trained(run, load_registry(registry_file), monitor, data=data, fold=fold)
+        trained = open_trained_run(run, load_registry(registry_file), monitor, data=data, fold=fold)
     for note in trained.notes:
         monitor.say(f"Note: {note}")
     if sample is not None:
-        trained = engine.only(trained, sample)
+        trained = engine.restrict_to_sample(trained, sample)
     if picture is not None:
         with out_of_space(picture.parent):
             picture.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that it is not lost

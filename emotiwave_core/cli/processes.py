@@ -15,7 +15,7 @@ from emotiwave_core.errors import PassedOver, SettingsError
 if TYPE_CHECKING:  # torch takes seconds to import, and is not needed to read a command line
     import torch
 
-    from emotiwave_core.compute.distributed import World
+    from emotiwave_core.compute.distributed import ProcessGroup
 
 T = TypeVar("T")
 GRACE = 1.0  # seconds in which rank 0 can say what all know, and leave with its exit code
@@ -25,17 +25,17 @@ GRACE = 1.0  # seconds in which rank 0 can say what all know, and leave with its
 class Processes:
     """What `joined` gives: by itself, a process that nobody else is with."""
 
-    world: "World | None" = None
+    group: "ProcessGroup | None" = None
     device: "torch.device | None" = None
 
     @property
     def speaks(self) -> bool:
         """Whether this is the one that is heard."""
-        return self.world is None or self.world.rank == 0
+        return self.group is None or self.group.rank == 0
 
     def first(self, work: Callable[[], T]) -> T:
         """What the first process makes of it, for all."""
-        return work() if self.world is None else self.world.first(work)
+        return work() if self.group is None else self.group.first(work)
 
 
 @contextlib.contextmanager
@@ -57,9 +57,9 @@ def joined(device: str) -> Iterator[Processes]:
     store = parallel.meet()
     try:
         chosen = find_device(device, int(os.environ.get("LOCAL_RANK", 0)))
-        world = parallel.join(store, chosen)
-        yield Processes(world, chosen)
-        parallel.leave(world)
+        group = parallel.join(store, chosen)
+        yield Processes(group, chosen)
+        parallel.leave(group)
     except Exception as error:
         lost = parallel.is_lost(error)
         try:

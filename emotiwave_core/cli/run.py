@@ -91,7 +91,7 @@ def run(
         if watch:
             table["watch"] = [*table.get("watch", []), *watch]
         chosen = Recipe.from_table(table, source)
-        if out is None and processes.world is not None:
+        if out is None and processes.group is not None:
             raise click.UsageError("Under torchrun give the run's folder by --out: a restart must find it.")
         folder = data or processes.first(sample_folder)
         out = out or next_folder(chosen.name)
@@ -104,21 +104,21 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
     from emotiwave_core.cli import Terminated
     from emotiwave_core.cli.console import Console, print_scores
     from emotiwave_core.compute.device import find_device
-    from emotiwave_core.compute.distributed import ALONE
+    from emotiwave_core.compute.distributed import SINGLE
     from emotiwave_core.monitor import SILENT
     from emotiwave_core.parts.stdout import quiet
     from emotiwave_core.runs.folder import RECIPE
     from emotiwave_core.train import run as engine
 
     console = Console() if processes.speaks else SILENT
-    if processes.world is not None and (note := advice()):
+    if processes.group is not None and (note := advice()):
         console.say(note)
     try:
         with quiet():
-            scores = work(engine, processes.device or find_device(device), console, processes.world or ALONE)
+            scores = work(engine, processes.device or find_device(device), console, processes.group or SINGLE)
     except (KeyboardInterrupt, Terminated):
         if (out / RECIPE).exists():
-            program = "emotiwave" if processes.world is None else "torchrun … -m emotiwave_core.cli"
+            program = "emotiwave" if processes.group is None else "torchrun … -m emotiwave_core.cli"
             again = f"{program} run --resume {shlex.quote(str(out))}"
             console.say(f"Continue with: {again}")
         raise

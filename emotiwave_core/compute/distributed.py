@@ -1,7 +1,8 @@
 """Several processes that train one model: torchrun starts them, and each computes its share of every batch.
 
-They meet in a store of torchrun's (`meet`), and are then ranks 0 … size - 1 of a World (`join`). What is decided is
-decided by rank 0 and told to the others; what is large, rows of the model's output and gradients, goes between all.
+They meet in a store of torchrun's (`meet`), and are then ranks 0 … size - 1 of a ProcessGroup (`join`). What is
+decided is decided by rank 0 and told to the others; what is large, rows of the model's output and gradients, goes
+between all.
 """
 
 import hashlib
@@ -31,8 +32,8 @@ class LostError(ResourceError):
 
 
 @attrs.frozen(eq=False)
-class World:
-    """The processes that train together. `ALONE` is a process by itself, to which none of this does anything."""
+class ProcessGroup:
+    """The processes that train together. `SINGLE` is a process by itself, to which none of this does anything."""
 
     rank: int = 0
     size: int = 1
@@ -155,7 +156,7 @@ class World:
         return told
 
 
-ALONE = World()
+SINGLE = ProcessGroup()
 
 
 def meet() -> "Store":
@@ -166,20 +167,20 @@ def meet() -> "Store":
     return cast("Store", store)
 
 
-def join(store: "Store", device: torch.device) -> World:
+def join(store: "Store", device: torch.device) -> ProcessGroup:
     """This process among those of the run: NCCL between GPUs, gloo between CPUs."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if size == 1:
-        return ALONE
+        return SINGLE
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
-    return World(rank, size, dist.new_group(backend="gloo", timeout=LONG))
+    return ProcessGroup(rank, size, dist.new_group(backend="gloo", timeout=LONG))
 
 
-def leave(world: World) -> None:
+def leave(group: ProcessGroup) -> None:
     """The end of what the processes do together."""
-    if world.size > 1:
+    if group.size > 1:
         dist.destroy_process_group()
 
 

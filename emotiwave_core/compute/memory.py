@@ -10,7 +10,9 @@ from emotiwave_core.monitor import SILENT, Monitor
 T = TypeVar("T")
 
 
-def halving(work: Callable[[int], T], size: int, recipe: Recipe, what: str, monitor: Monitor = SILENT) -> T:
+def retry_smaller_batches(
+    work: Callable[[int], T], size: int, recipe: Recipe, what: str, monitor: Monitor = SILENT
+) -> T:
     """What `work` makes of `size` samples at a time: with `computing.auto_batch` of half as many when memory runs out.
 
     The error of the memory itself without that, or where a single sample is too much.

@@ -10,7 +10,7 @@ from emotiwave_core.evaluate.metrics import Decisions, mean_of_known, one_hot
 Array = NDArray[np.float64]
 
 
-def best_constant(truth: Decisions, classes: tuple[str, ...]) -> dict[str, Any]:
+def constant_baselines(truth: Decisions, classes: tuple[str, ...]) -> dict[str, Any]:
     """For each metric the best constant guess on these samples; truth is [N] classes or [N, C] of 0 and 1.
 
     The guesses are the C classes, or all 2^C sets of emotions. Each metric has a best guess of its own, so no single

@@ -62,7 +62,7 @@ def percentiles(values: Array) -> Array:
     return np.moveaxis(np.quantile(values, [tail, 1.0 - tail], axis=0), 0, -1)
 
 
-def about_intervals(videos: Sequence[str]) -> dict[str, Any]:
+def bootstrap_settings(videos: Sequence[str]) -> dict[str, Any]:
     """How the intervals were made, for who reads the scores."""
     return {"level": LEVEL, "resamples": RESAMPLES, "unit": "video", "videos": len(set(videos)), "seed": SEED}
 

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.compute.device import autocast
-from emotiwave_core.compute.memory import halving
+from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.loading.batch import Batch, gather
-from emotiwave_core.data.loading.loader import open_feed
+from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.corruptions import curves_of
 from emotiwave_core.evaluate.corruptions.apply import DAMAGES, Lost, Pair
 from emotiwave_core.evaluate.corruptions.manifest import Manifest
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.predict.trained import Trained
+from emotiwave_core.predict.trained import TrainedRun
 
 Array = NDArray[np.float64]
 
@@ -32,22 +32,22 @@ class Answers(NamedTuple):
     reached: dict[str, list[float]]  # {curve: [K]}, the measured share of what is damaged
 
 
-def ask(trained: Trained, manifest: Manifest, device: torch.device, monitor: Monitor = SILENT) -> Answers:
+def ask(trained: TrainedRun, manifest: Manifest, device: torch.device, monitor: Monitor = SILENT) -> Answers:
     """What a run says at each level of each curve. At level 0 it is what it says of the complete configuration."""
     work, size = partial(_ask, trained, manifest, device, monitor), trained.recipe.training.batch_size
-    return halving(work, size, trained.recipe, "scoring", monitor)
+    return retry_smaller_batches(work, size, trained.recipe, "scoring", monitor)
 
 
 @torch.inference_mode()
-def _ask(trained: Trained, manifest: Manifest, device: torch.device, monitor: Monitor, size: int) -> Answers:
+def _ask(trained: TrainedRun, manifest: Manifest, device: torch.device, monitor: Monitor, size: int) -> Answers:
     model, fold, training = trained.model.to(device).eval(), trained.fold, trained.recipe.training
     levels, curves = range(len(manifest.levels)), curves_of(manifest.protocol, model.modalities)
     damages_of = _damager(trained, manifest, device)
     counts = {m: np.zeros((len(levels), 2), dtype=np.int64) for m in model.modalities}
     found: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
     total = -(-len(fold.rows) // size) * len(levels)
-    with blamed(model), monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
-        for batch in open_feed(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
+    with attribute_errors(model), monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
+        for batch in open_loader(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
             damages = damages_of(batch)
             with autocast(device, training.precision):
                 clean = model.encode(batch.inputs, batch.masks)
@@ -71,7 +71,7 @@ def _ask(trained: Trained, manifest: Manifest, device: torch.device, monitor: Mo
     )
 
 
-def _damager(trained: Trained, manifest: Manifest, device: torch.device) -> Callable[[Batch], dict[str, Lost]]:
+def _damager(trained: TrainedRun, manifest: Manifest, device: torch.device) -> Callable[[Batch], dict[str, Lost]]:
     """A function from a batch to its damage, by modality."""
     store, kind = trained.corpus.store, DAMAGES[manifest.protocol]
     place_of, row_of = numbered(manifest.samples), numbered(store.ids)
@@ -90,7 +90,7 @@ def _damager(trained: Trained, manifest: Manifest, device: torch.device) -> Call
     return damages
 
 
-def _probabilities(trained: Trained, logits: Tensor) -> Array:
+def _probabilities(trained: TrainedRun, logits: Tensor) -> Array:
     """logits [K, N, C] -> probabilities. PluginError where one is not a number."""
     if not bool(logits.isfinite().all()):
         raise PluginError(

@@ -21,7 +21,7 @@ from emotiwave_core.evaluate.robustness import auilc, effective_robustness, rela
 from emotiwave_core.io.atomic import own_folder, write_bytes, write_json
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
-from emotiwave_core.predict.trained import Trained, open_trained
+from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.runs.folder import adding_to
 
 FOLDER = "protocols"
@@ -48,9 +48,9 @@ def evaluate_protocol(
     """
     if not 0 <= seed <= MOST_SEED:
         raise SettingsError(f"The seed of a protocol must be between 0 and 2^64 - 1, not {short(seed)}.")
-    trained = open_trained(run, registry, monitor, data=data, fold=fold)
+    trained = open_trained_run(run, registry, monitor, data=data, fold=fold)
     _check_two(trained, protocol)
-    other = None if against is None else open_trained(against, registry, monitor, data=data, fold=fold)
+    other = None if against is None else open_trained_run(against, registry, monitor, data=data, fold=fold)
     if other is not None:
         _check_same(trained, other)
     for note in dict.fromkeys([*trained.notes, *([] if other is None else other.notes)]):
@@ -96,7 +96,7 @@ def _keep(run: Path, name: str, manifest: bytes, result: dict[str, Any]) -> None
         write_report(run)
 
 
-def samples_of(trained: Trained) -> Samples:
+def samples_of(trained: TrainedRun) -> Samples:
     """What a protocol needs to know of the samples of the fold."""
     store, rows, modalities = trained.corpus.store, trained.fold.rows, trained.model.modalities
 
@@ -118,7 +118,7 @@ def samples_of(trained: Trained) -> Samples:
     )
 
 
-def check_fits(manifest: Manifest, trained: Trained) -> None:
+def check_fits(manifest: Manifest, trained: TrainedRun) -> None:
     """DataError where the manifest is not of these modalities, samples and steps."""
     store, modalities = trained.corpus.store, trained.model.modalities
     if set(manifest.modalities) != set(modalities):
@@ -151,7 +151,7 @@ def _steps(store: Store, modality: str) -> NDArray[np.int64]:
     return np.where(store.has(modality), store.lengths(modality), 0)
 
 
-def _check_two(trained: Trained, protocol: str) -> None:
+def _check_two(trained: TrainedRun, protocol: str) -> None:
     """SettingsError where whole modalities would be lost and there is only one."""
     modalities = trained.model.modalities
     if protocol == "random" and len(modalities) < 2:
@@ -161,7 +161,7 @@ def _check_two(trained: Trained, protocol: str) -> None:
         )
 
 
-def _check_same(one: Trained, other: Trained) -> None:
+def _check_same(one: TrainedRun, other: TrainedRun) -> None:
     """DataError where two runs are not scored on the same samples with the same classes."""
     if _ids(one) != _ids(other) or not torch.equal(one.fold.targets, other.fold.targets):
         raise DataError(
@@ -170,11 +170,11 @@ def _check_same(one: Trained, other: Trained) -> None:
         )
 
 
-def _ids(trained: Trained) -> list[str]:
+def _ids(trained: TrainedRun) -> list[str]:
     return [trained.corpus.store.ids[row] for row in trained.fold.rows]
 
 
-def _curves(trained: Trained, manifest: Manifest, answers: Answers) -> dict[str, dict[str, Any]]:
+def _curves(trained: TrainedRun, manifest: Manifest, answers: Answers) -> dict[str, dict[str, Any]]:
     """The scores of every curve."""
     classes = len(trained.objective.classes)
     truth = trained.fold.targets.cpu().numpy().astype(np.int64)

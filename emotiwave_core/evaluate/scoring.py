@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.data.corpus import Corpus, Fold
-from emotiwave_core.data.loading.loader import Feed
+from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.errors import PluginError
-from emotiwave_core.evaluate.baselines import best_constant
-from emotiwave_core.evaluate.bootstrap import about_intervals, percentiles, resampled_f1
+from emotiwave_core.evaluate.baselines import constant_baselines
+from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.evaluate.metrics import score
 from emotiwave_core.io.atomic import csv_line, write_text
@@ -39,7 +39,7 @@ class Predictions(NamedTuple):
 def predict(
     model: FusionModel,
     objective: Objective,
-    feed: Feed,
+    feed: Loader,
     fold: Fold,
     *,
     batch_size: int,
@@ -59,7 +59,7 @@ def predict(
                 absent = model.encode_absent(batch.inputs)
                 present = present_in({m: batch.masks[m] for m in model.modalities})
                 logits = [
-                    model.fuse(model.only(some, encoded, absent), present & column).logits
+                    model.fuse(model.restrict(some, encoded, absent), present & column).logits
                     for some, column in zip(kept, columns, strict=True)
                 ]
                 if nothing is None:
@@ -111,8 +111,8 @@ def score_all(
         "mean_macro_f1_interval": mean_interval,
         "complete": {"configuration": names[-1], "macro_f1": complete},
         "worst": {"configuration": worst, "macro_f1": scores[worst]["macro_f1"]},
-        "constant": best_constant(truth, objective.classes),
-        "interval": about_intervals(videos),
+        "constant": constant_baselines(truth, objective.classes),
+        "interval": bootstrap_settings(videos),
         "thresholds": None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
         "notes": _notes(scores, mean_interval is None),
     }

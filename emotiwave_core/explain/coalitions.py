@@ -18,7 +18,7 @@ def coalition_numbers(players: int) -> NDArray[np.int64]:
     return np.array([sum(1 << int(m) for m in kept) for kept in configurations([str(m) for m in range(players)])])
 
 
-def sample_games(values: Array, empty: Array, present: NDArray[np.bool_]) -> Array:
+def sample_values(values: Array, empty: Array, present: NDArray[np.bool_]) -> Array:
     """The game of every sample and class: values [K, N, C], empty [C], present [N, M] bool -> [2^M, N, C].
 
     A coalition is worth what the model says with the modalities that the sample has of it: one that it lacks changes
@@ -32,7 +32,7 @@ def sample_games(values: Array, empty: Array, present: NDArray[np.bool_]) -> Arr
     return np.asarray(v[np.arange(1 << M)[:, None] & has, np.arange(N)])
 
 
-def fold_game(scores: Sequence[float], empty: float) -> Array:
+def fold_values(scores: Sequence[float], empty: float) -> Array:
     """The game of a score of a whole fold: one for each of the K configurations, in their order -> [2^M]."""
     v = np.empty(len(scores) + 1)
     v[0] = empty

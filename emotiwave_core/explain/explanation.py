@@ -15,15 +15,15 @@ from emotiwave_core.explain.coalitions import (
     Array,
     Empty,
     Value,
-    fold_game,
+    fold_values,
     log_odds,
     prior_logits,
-    sample_games,
+    sample_values,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, shapley, share
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import Objective
-from emotiwave_core.predict.trained import Trained
+from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.folder import DATA, read_data
 
 Binary = NDArray[np.int64]
@@ -84,7 +84,7 @@ class Explanation:
         """Macro-F1 as a game: a coalition is worth what `scores.json` says of its configuration."""
         guesses = np.broadcast_to(self.guess, self.truth.shape)
         empty, *scores = (macro_f1(self.truth, one, len(self.classes)) for one in [guesses, *self.decided])
-        v = fold_game(scores, empty)
+        v = fold_values(scores, empty)
         phi = shapley(v)
         return {
             "empty": empty,
@@ -137,7 +137,7 @@ class Explanation:
 
 
 def explain(
-    trained: Trained, predictions: Predictions, *, value: Value = "probability", empty: Empty = "prior"
+    trained: TrainedRun, predictions: Predictions, *, value: Value = "probability", empty: Empty = "prior"
 ) -> Explanation:
     """The exact Shapley values and interactions of every sample and class of the fold.
 
@@ -155,7 +155,7 @@ def explain(
         raise PluginError(f"The model says NaN or infinity of samples in the fold '{trained.fold.name}'.")
     present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
     logits, guess = _empty(trained, predictions, empty)
-    games = sample_games(values, values_of(objective, value, logits), present)
+    games = sample_values(values, values_of(objective, value, logits), present)
     complete = predictions.probabilities[-1]  # [N, C]
     margins = complete if thresholds is None else complete - thresholds
 
@@ -187,7 +187,7 @@ def values_of(objective: Objective, value: Value, logits: Array) -> Array:
     return logits if objective.multi else log_odds(logits)
 
 
-def _empty(trained: Trained, predictions: Predictions, empty: Empty) -> tuple[Array, Binary | None]:
+def _empty(trained: TrainedRun, predictions: Predictions, empty: Empty) -> tuple[Array, Binary | None]:
     """The logits [C] of the empty coalition; and the class that is decided of it, where that is not their decision.
 
     Class weights leave no class that is more probable than another: then it is the most frequent one.
@@ -201,7 +201,7 @@ def _empty(trained: Trained, predictions: Predictions, empty: Empty) -> tuple[Ar
     return prior_logits(counts, used, multi, kept), None if multi else most
 
 
-def training_counts(trained: Trained) -> tuple[NDArray[np.int64], int]:
+def training_counts(trained: TrainedRun) -> tuple[NDArray[np.int64], int]:
     """How many samples of each class the run's own training fold has, [C], and of how many samples in all.
 
     DataError where the run does not say so and is asked about other data, or its `data.json` is damaged.

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.compute.device import autocast
-from emotiwave_core.compute.memory import halving
+from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.loading.batch import gather
 from emotiwave_core.data.store.words import Word
 from emotiwave_core.interfaces import Encoded, Encoder, Tensors
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.predict.trained import Trained
+from emotiwave_core.predict.trained import TrainedRun
 
 WINDOWS = 40  # at most, of one modality
 CERTAIN = 1e6  # log-odds that no one tells from more: features of 1e37 give as much, not standardised
@@ -25,7 +25,7 @@ CERTAIN = 1e6  # log-odds that no one tells from more: features of 1e37 give as 
 Array = NDArray[np.float64]
 
 
-class Moment(NamedTuple):
+class OccludedWindow(NamedTuple):
     """A stretch of one modality."""
 
     start: float  # seconds of the video
@@ -36,9 +36,9 @@ class Moment(NamedTuple):
 
 
 @torch.inference_mode()
-def moments(
-    trained: Trained, row: int, of: Callable[[Array], Array], device: torch.device, words: list[Word]
-) -> dict[str, list[Moment]]:
+def occlude(
+    trained: TrainedRun, row: int, of: Callable[[Array], Array], device: torch.device, words: list[Word]
+) -> dict[str, list[OccludedWindow]]:
     """The moments of the sample `row` of the store, in every modality; none where it lacks the modality.
 
     `of` makes logits [B, C] the value [B] that is explained. Each modality's steps are cut into up to 40 windows of
@@ -50,16 +50,18 @@ def moments(
     inputs = {m: x.to(device) for m, (x, _) in pairs.items()}
     masks = {m: mask.to(device) for m, (_, mask) in pairs.items()}
     windows = {m: windows_of(mask) for m, mask in masks.items()}
-    with blamed(model), autocast(device, trained.recipe.training.precision):
+    with attribute_errors(model), autocast(device, trained.recipe.training.precision):
         work = partial(_occlude, model, inputs, masks, windows, of)
-        values, attention = halving(work, 1 + max(map(len, windows.values())), trained.recipe, "an explanation")
-    found: dict[str, list[Moment]] = {m: [] for m in windows}
+        values, attention = retry_smaller_batches(
+            work, 1 + max(map(len, windows.values())), trained.recipe, "an explanation"
+        )
+    found: dict[str, list[OccludedWindow]] = {m: [] for m in windows}
     for m, some in windows.items():
         times = store.times(m, row)  # [T, 2]
         for window, drop in zip(some, values[m].tolist(), strict=True):
             start, end = float(times[window, 0].min()), float(times[window, 1].max())
             share = float(attention[m][window].sum()) if m in attention else None
-            found[m].append(Moment(start, end, drop, share, word_at(words, start, end)))
+            found[m].append(OccludedWindow(start, end, drop, share, word_at(words, start, end)))
     return found
 
 

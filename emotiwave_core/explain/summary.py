@@ -16,12 +16,12 @@ from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.evaluate.scoring import Predictions
 from emotiwave_core.explain.coalitions import Array, Value
 from emotiwave_core.explain.explanation import Explanation, explain, values_of
-from emotiwave_core.explain.occlusion import Moment, moments
+from emotiwave_core.explain.occlusion import OccludedWindow, occlude
 from emotiwave_core.explain.shapley import share
 from emotiwave_core.io.atomic import csv_line, write_json, write_text
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.predict.trained import Trained
+from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.folder import read_data
 
 EXPLANATION, TABLE = "explanation.json", "explanations.csv"
@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 
 
 def write_explanation(
-    trained: Trained, predictions: Predictions, device: torch.device, monitor: Monitor = SILENT
+    trained: TrainedRun, predictions: Predictions, device: torch.device, monitor: Monitor = SILENT
 ) -> None:
     """Write `explanation.json` and `explanations.csv` into the folder of the run."""
     explanation = explain(trained, predictions)
@@ -46,7 +46,7 @@ def write_explanation(
 
 
 def about_fold(
-    explanation: Explanation, trained: Trained, device: torch.device, monitor: Monitor = SILENT
+    explanation: Explanation, trained: TrainedRun, device: torch.device, monitor: Monitor = SILENT
 ) -> dict[str, Any]:
     """What `explanation.json` holds."""
     found: dict[int, dict[str, Any]] = {}
@@ -74,7 +74,7 @@ def about_fold(
 
 
 def about_sample(
-    explanation: Explanation, trained: Trained, place: int, device: torch.device, monitor: Monitor = SILENT
+    explanation: Explanation, trained: TrainedRun, place: int, device: torch.device, monitor: Monitor = SILENT
 ) -> dict[str, Any]:
     """One sample: where it is, what was decided, what of it each modality did, and at which moments."""
     row, c = int(trained.fold.rows[place]), int(explanation.subject[place])
@@ -82,7 +82,7 @@ def about_sample(
     words = _words(trained, row, monitor)
     # In log-odds whatever `value` is: the probability of a sure prediction hardly moves when one stretch is missing.
     value: Value = "logit" if trained.objective.multi or len(explanation.classes) > 1 else "probability"
-    found = moments(trained, row, lambda logits: values_of(trained.objective, value, logits)[:, c], device, words)
+    found = occlude(trained, row, lambda logits: values_of(trained.objective, value, logits)[:, c], device, words)
     return {
         "id": trained.corpus.store.ids[row],
         "start": start,
@@ -93,7 +93,7 @@ def about_sample(
 
 
 def in_full(
-    explanation: Explanation, trained: Trained, place: int, device: torch.device, monitor: Monitor = SILENT
+    explanation: Explanation, trained: TrainedRun, place: int, device: torch.device, monitor: Monitor = SILENT
 ) -> dict[str, Any]:
     """One sample as `emotiwave explain --sample` shows it: also every configuration and every class."""
     subject, kept = int(explanation.subject[place]), configurations(explanation.modalities)
@@ -123,7 +123,7 @@ def in_full(
     }
 
 
-def only(trained: Trained, sample: str) -> Trained:
+def restrict_to_sample(trained: TrainedRun, sample: str) -> TrainedRun:
     """The run with one sample of its fold alone. SettingsError where the fold has none of this id."""
     store, fold = trained.corpus.store, trained.fold
     ids = {store.ids[row]: place for place, row in enumerate(fold.rows)}
@@ -133,7 +133,7 @@ def only(trained: Trained, sample: str) -> Trained:
     return attrs.evolve(trained, fold=Fold(fold.name, fold.rows[place], fold.targets[place]))
 
 
-def _not_in(trained: Trained, sample: str, ids: list[str]) -> str:
+def _not_in(trained: TrainedRun, sample: str, ids: list[str]) -> str:
     """Why a fold has no sample of this id, and what may have been meant."""
     corpus, fold = trained.corpus, trained.fold.name
     if sample not in corpus.store.ids:
@@ -185,14 +185,14 @@ def change_without(explanation: Explanation) -> Array:
     return moved
 
 
-def table(explanation: Explanation, trained: Trained) -> str:
+def table(explanation: Explanation, trained: TrainedRun) -> str:
     """`explanations.csv`: a row for each sample and class."""
     columns = [f"shapley({m})" for m in explanation.modalities] + [f"interaction({pair})" for pair in explanation.pairs]
     head = ["id", "class", "truth", "predicted", "empty", "complete", *columns]
     return "".join(map(csv_line, [head, *_rows(explanation, trained)]))
 
 
-def _rows(explanation: Explanation, trained: Trained) -> Iterator[list[str]]:
+def _rows(explanation: Explanation, trained: TrainedRun) -> Iterator[list[str]]:
     ends = explanation.games[[0, -1]]
     numbers = np.concatenate([ends, explanation.shapley, explanation.interaction]).transpose(1, 2, 0)  # [N, C, …]
     for place, row in enumerate(trained.fold.rows):
@@ -206,7 +206,7 @@ def _largest(values: Array, allowed: NDArray[np.bool_]) -> list[int]:
     return [int(place) for place in order if allowed[place]][:CHOSEN]
 
 
-def _words(trained: Trained, row: int, monitor: Monitor) -> list[Word]:
+def _words(trained: TrainedRun, row: int, monitor: Monitor) -> list[Word]:
     """The words of a sample; without them, and said, where their file is damaged: they are only shown."""
     try:
         return words_of(trained.corpus.dataset, trained.corpus.store, row)
@@ -215,6 +215,6 @@ def _words(trained: Trained, row: int, monitor: Monitor) -> list[Word]:
         return []
 
 
-def _rounded(moment: Moment) -> dict[str, Any]:
+def _rounded(moment: OccludedWindow) -> dict[str, Any]:
     """A moment for JSON: there are hundreds of them, and no one reads a seventh digit."""
     return {key: round(one, 6) if isinstance(one, float) else one for key, one in moment._asdict().items()}

@@ -11,7 +11,7 @@ BLOCK = 1 << 18  # bytes that are hashed at a time
 WORTH_A_TURN = 1 << 22  # bytes
 
 
-class Follower:
+class IncrementalHash:
     """The SHA-256 of a file that is still being written, or read: another thread hashes as far as it is told.
 
     So the bytes are taken from the system's cache while they are there, not from the disk later. Use it as a context
@@ -24,7 +24,7 @@ class Follower:
         self._place = self._told = 0
         self._thread = ThreadPoolExecutor(1)
 
-    def __enter__(self) -> "Follower":
+    def __enter__(self) -> "IncrementalHash":
         return self
 
     def __exit__(

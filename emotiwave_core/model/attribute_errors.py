@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 from emotiwave_core.errors import EmotiwaveError, PluginError, is_out_of_memory
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.parts.guard import asked_to_end, in_words, undisturbed
+from emotiwave_core.parts.guard import asked_to_end, in_words, preserve_global_state
 
 
 @contextlib.contextmanager
-def blamed(model: FusionModel) -> Iterator[None]:
+def attribute_errors(model: FusionModel) -> Iterator[None]:
     """Turn what is raised in the file of one of the model's parts into a PluginError that names it.
 
     So too SystemExit, which would end the program as if all were well. What a part has changed meanwhile of what all
     share is put back.
     """
     try:
-        with undisturbed(f"One of {_listed(model)}", "while the model is at work", drawing="anything"):
+        with preserve_global_state(f"One of {_listed(model)}", "while the model is at work", drawing="anything"):
             yield
     except EmotiwaveError:
         raise

@@ -10,7 +10,7 @@ from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.parts import interface_check as returned
-from emotiwave_core.parts.guard import check_glance, glance, staying, undisturbed
+from emotiwave_core.parts.guard import check_snapshot, forbid_exit, preserve_global_state, snapshot
 from emotiwave_core.parts.registry import Registry
 
 CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
@@ -87,23 +87,24 @@ class FusionModel(nn.Module):
     def forward(self, inputs: Tensors, masks: Tensors) -> Output:
         """inputs {m: [B, T, F]}, masks {m: [B, T] bool} -> Output(logits [B, C], …).
 
-        In training the policy drops, as it does in the first step; the engine lets it draw itself, and uses `answer`.
+        In training the policy drops, as it does in the first step; the training loop lets it draw and uses
+        `forward_masked`.
         """
         masks = {m: masks[m] for m in self.encoders}
         if self.training:
             masks = self.policy(masks, torch.zeros(()))
-        return self.answer(inputs, masks)
+        return self.forward_masked(inputs, masks)
 
-    def answer(self, inputs: Tensors, masks: Tensors) -> Output:
+    def forward_masked(self, inputs: Tensors, masks: Tensors) -> Output:
         """What it says of what the masks leave; nothing more is dropped."""
         masks = {m: masks[m] for m in self.encoders}
         return self.fuse(self.encode(inputs, masks), present_in(masks))
 
     def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
         """What the policy leaves of masks {m: [B, T] bool}, and whether that is whole modalities only."""
-        who, before, written = self._who(self.policy), glance(), returned.versions(masks.values())
+        who, before, written = self._who(self.policy), snapshot(), returned.versions(masks.values())
         left = returned.check_left(who, masks, self.policy(masks, progress))
-        check_glance(before, who)
+        check_snapshot(before, who)
         returned.check_unwritten(who, masks.values(), written)
         whole = whole_modalities(masks, left)
         if not whole:  # else each mask has been found to be empty or as it was
@@ -131,9 +132,9 @@ class FusionModel(nn.Module):
         if rows is not None:
             x, mask = x[rows.encoded], mask[rows.encoded]
         x, mask = self.prepare(modality, x, mask)
-        who, before, written = self._who(encoder), glance(), returned.versions([mask])
+        who, before, written = self._who(encoder), snapshot(), returned.versions([mask])
         one = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
-        check_glance(before, who)
+        check_snapshot(before, who)
         returned.check_unwritten(who, [mask], written)
         return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
 
@@ -147,16 +148,16 @@ class FusionModel(nn.Module):
     def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
         """encoded {m: Encoded}, present [B, M] bool -> Output."""
         seen = torch.ones_like(present) if self.absent == "zeros" else present
-        who, before = self._who(self.fusion), glance()
+        who, before = self._who(self.fusion), snapshot()
         like = next(iter(encoded.values())).pooled
         fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen), like, seen.shape[1])
-        check_glance(before, who)
+        check_snapshot(before, who)
         alone = None
         if self.training and self.unimodal:
             alone = torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
         return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
 
-    def only(
+    def restrict(
         self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
     ) -> dict[str, Encoded]:
         """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
@@ -238,7 +239,10 @@ def assemble(
 def _make(registry: Registry, kind: str, part: Part, *arguments: Any) -> Any:
     """A part, made without a trace in what all parts share: it draws its weights and no more."""
     who = f"The {kind} '{part.name}'"
-    with staying(f"{who} fails at construction"), undisturbed(who, "when it is constructed", drawing="weights"):
+    with (
+        forbid_exit(f"{who} fails at construction"),
+        preserve_global_state(who, "when it is constructed", drawing="weights"),
+    ):
         return registry.make(kind, part, *arguments)
 
 

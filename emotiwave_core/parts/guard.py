@@ -35,7 +35,7 @@ def in_words(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def staying(what: str) -> Iterator[None]:
+def forbid_exit(what: str) -> Iterator[None]:
     """Turn what would end the program, such as `sys.exit()`, into a PluginError that begins with `what`."""
     try:
         yield
@@ -48,7 +48,7 @@ def staying(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undisturbed(who: str, when: str, drawing: Drawing = "nothing") -> Iterator[None]:
+def preserve_global_state(who: str, when: str, drawing: Drawing = "nothing") -> Iterator[None]:
     """Put back what changes within of all that parts share (`common_things`); a warning says who it was."""
     things = common_things(drawing)
     before = [one.read() for one in things]
@@ -67,7 +67,7 @@ def undisturbed(who: str, when: str, drawing: Drawing = "nothing") -> Iterator[N
 
 @contextlib.contextmanager
 def loading(who: str, module: str) -> Iterator[None]:
-    """Around the import of a plugin: undisturbed, and after some seconds stderr says what is waited for."""
+    """Around the import of a plugin: preserve_global_state, and after some seconds stderr says what is waited for."""
     PLUGINS.add(module.partition(".")[0])
     stderr = sys.stderr
     sentence = f"Still loading {who} after {SLOW:.0f} s; if it hangs, Ctrl-C stops the program."
@@ -75,13 +75,13 @@ def loading(who: str, module: str) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        with undisturbed(_capital(who), "when it is loaded"):
+        with preserve_global_state(_capital(who), "when it is loaded"):
             yield
     finally:
         timer.cancel()
 
 
-class Glance(NamedTuple):
+class Snapshot(NamedTuple):
     """What changes the numbers of others, or where they write: little enough to look at in every step."""
 
     folder: str
@@ -90,7 +90,7 @@ class Glance(NamedTuple):
     seed: int
 
 
-_UNSEEN = Glance("", True, None, 0)  # while a model is compiled nothing is run
+_UNSEEN = Snapshot("", True, None, 0)  # while a model is compiled nothing is run
 _NAMES = (
     "the working folder",
     "whether torch keeps gradients",
@@ -99,21 +99,21 @@ _NAMES = (
 )
 
 
-def glance() -> Glance:
+def snapshot() -> Snapshot:
     """How they are now. It takes a microsecond."""
     import torch
 
     if torch.compiler.is_compiling():
         return _UNSEEN
     folder = os.getcwd()  # noqa: PTH109 (a Path takes four times as long)
-    return Glance(folder, torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed())
+    return Snapshot(folder, torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed())
 
 
-def check_glance(before: Glance, who: str) -> None:
+def check_snapshot(before: Snapshot, who: str) -> None:
     """PluginError where a part has changed one of these in its forward. They are put back, but for the seed."""
     import torch
 
-    now = glance()
+    now = snapshot()
     if now == before:
         return
     os.chdir(before.folder)

@@ -17,7 +17,7 @@ import pluggy
 from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError, choices
 from emotiwave_core.io.untrusted import is_file
-from emotiwave_core.parts.guard import asked_to_end, in_words, loading, staying, undisturbed
+from emotiwave_core.parts.guard import asked_to_end, forbid_exit, in_words, loading, preserve_global_state
 
 GROUP = "emotiwave"
 KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}
@@ -62,7 +62,7 @@ def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
     manager.add_hookspecs(hookspecs)
     failed = f"The hooks of {origin} fail"
     try:
-        with staying(failed), undisturbed(f"The plugin {origin}", "in its hooks"):
+        with forbid_exit(failed), preserve_global_state(f"The plugin {origin}", "in its hooks"):
             manager.register(module)
             for kind, hook in KINDS.items():
                 getattr(manager.hook, hook)(register=functools.partial(register, kind))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.parts.guard import PLUGINS, asked_to_end, in_words, undisturbed
+from emotiwave_core.parts.guard import PLUGINS, asked_to_end, in_words, preserve_global_state
 
 HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
 
@@ -61,7 +61,7 @@ class Watchers:
         for name, manager in self.managers.items():
             who = f"The watcher '{name}'"
             try:
-                with undisturbed(who, f"in {hook}", drawing="anything"):
+                with preserve_global_state(who, f"in {hook}", drawing="anything"):
                     answers += [(name, answer) for answer in getattr(manager.hook, hook)(**copy.deepcopy(arguments))]
             except BaseException as error:  # a watcher may raise anything, and the run goes on
                 if asked_to_end(error):

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotiwave_core.compute.memory import halving
+from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
-from emotiwave_core.data.loading.loader import open_feed
+from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.evaluate.scoring import Predictions, predict
 from emotiwave_core.io.untrusted import is_folder
-from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
@@ -25,7 +25,7 @@ from emotiwave_core.runs.trained_model import load_model
 
 
 @attrs.frozen(eq=False)
-class Trained:
+class TrainedRun:
     """A run's model in eval(), and the samples to ask it about."""
 
     run: Path
@@ -39,17 +39,17 @@ class Trained:
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
         """What it says of every sample of the fold in every configuration."""
-        training, model, feed = self.recipe.training, self.model.to(device), open_feed(self.corpus.store, device)
+        training, model, feed = self.recipe.training, self.model.to(device), open_loader(self.corpus.store, device)
 
         def ask(size: int) -> Predictions:
             given = (model, self.objective, feed, self.fold)
             return predict(*given, batch_size=size, precision=training.precision, monitor=monitor)
 
-        with blamed(self.model):
-            return halving(ask, training.batch_size, self.recipe, "scoring", monitor)
+        with attribute_errors(self.model):
+            return retry_smaller_batches(ask, training.batch_size, self.recipe, "scoring", monitor)
 
 
-def open_trained(
+def open_trained_run(
     run: Path,
     registry: Registry,
     monitor: Monitor = SILENT,
@@ -57,7 +57,7 @@ def open_trained(
     corpus: Corpus | None = None,
     data: Path | None = None,
     fold: str = "test",
-) -> Trained:
+) -> TrainedRun:
     """Open a run on a fold of its own data set, or of the one in `data`.
 
     SettingsError where the training has not ended and the test fold is asked for; DataError where a file is damaged or
@@ -78,7 +78,7 @@ def open_trained(
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     chosen = corpus.fold(fold, objective)
     notes = _remembered(run, about, corpus, chosen)
-    return Trained(run, model, objective, recipe, corpus, chosen, thresholds, notes)
+    return TrainedRun(run, model, objective, recipe, corpus, chosen, thresholds, notes)
 
 
 def _own_folder(run: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Files of a run, read as strangers' files: checked, cleaned, and refused in one sentence.
+"""Files of a run, read as third_party_parts' files: checked, cleaned, and refused in one sentence.
 
 Numbers must be finite and of a size that can be printed, names lose what could disturb a line of text, and a file
 that does not hold what it should is a DataError, never a traceback.

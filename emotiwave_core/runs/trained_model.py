@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError, PluginError, short
 from emotiwave_core.interfaces import Tensors
@@ -106,14 +106,18 @@ def save_last(
 
 
 def load_last(
-    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None, world: World = ALONE
+    run: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: nn.Module | None,
+    group: ProcessGroup = SINGLE,
 ) -> dict[str, Any] | None:
     """Put model, optimiser and average back to the last whole epoch; its `state`, or None where there is none.
 
     Of several processes only rank 0 reads the file.
     """
     path = run / LAST
-    found = world.first(lambda: read_tensors(path) if os.path.lexists(path) else None)
+    found = group.first(lambda: read_tensors(path) if os.path.lexists(path) else None)
     if found is None:
         return None
     tensors, metadata = found

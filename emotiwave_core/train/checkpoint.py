@@ -20,7 +20,7 @@ from emotiwave_core.train.step import Setup
 
 
 @attrs.define(eq=False)
-class Keeper:
+class TrainingCheckpoint:
     """How far a training has come, on disk. Of several processes rank 0 alone writes."""
 
     run: Path
@@ -41,14 +41,14 @@ class Keeper:
 
     def take_up(self) -> None:
         """Go back to where the run's folder says that the training was. DataError where that is damaged."""
-        world = self.setup.world
-        state = load_last(self.run, self.setup.model, self.optimiser, self.average, world)
+        group = self.setup.group
+        state = load_last(self.run, self.setup.model, self.optimiser, self.average, group)
         if state is not None:
             self.epoch, self.best_epoch, self.best_score = (state[key] for key in KEPT)
             self.middle = state.get("middle")
             steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
-        world.first(lambda: cut_history(self.run, self.epoch))
+        group.first(lambda: cut_history(self.run, self.epoch))
 
     def begin(self, epoch: int) -> tuple[int, float]:
         """Seed an epoch. How many of its steps are done, and the sum of their losses."""
@@ -77,7 +77,7 @@ class Keeper:
         if described is not None:
             self.best_epoch, self.best_score = self.epoch, described["best"]["score"]
         line["seconds"] = time.perf_counter() - self.began
-        self.setup.world.first(partial(self._write, line, described))
+        self.setup.group.first(partial(self._write, line, described))
 
     def _write(self, line: dict[str, Any], described: dict[str, Any] | None) -> None:
         if described is not None:

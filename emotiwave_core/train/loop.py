@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
-from emotiwave_core.data.loading.loader import open_feed
+from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.train.checkpoint import Keeper
+from emotiwave_core.train.checkpoint import TrainingCheckpoint
 from emotiwave_core.train.microbatches import learn
 from emotiwave_core.train.optimise import learning_rate, moving_average
 from emotiwave_core.train.pause import NEVER, Pause
@@ -35,7 +35,7 @@ def train(
     device: torch.device,
     monitor: Monitor,
     watchers: Watchers = NOBODY,
-    world: World = ALONE,
+    group: ProcessGroup = SINGLE,
 ) -> None:
     """Train from where the run's folder says that it was stopped, or from the start.
 
@@ -44,8 +44,8 @@ def train(
     """
     settings = recipe.training
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
-    world.first(lambda: fit_statistics(model, corpus, training))
-    world.take_over(model)
+    group.first(lambda: fit_statistics(model, corpus, training))
+    group.take_over(model)
     objective.fit(training.targets, recipe.objective)
     selected = selection(settings.select, model.modalities)
     model.to(device)
@@ -59,20 +59,20 @@ def train(
     )
     average = moving_average(model, settings.ema) if settings.ema else None
     kept = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
-    setup = Setup(model, objective, recipe, open_feed(corpus.store, device, kept), monitor, world)
-    keeper = Keeper(run, setup, optimiser, average, watchers)
+    setup = Setup(model, objective, recipe, open_loader(corpus.store, device, kept), monitor, group)
+    keeper = TrainingCheckpoint(run, setup, optimiser, average, watchers)
     keeper.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 
-    with Pause(keeper.keep_steps, active=world.size == 1) as pause:
+    with Pause(keeper.keep_steps, active=group.size == 1) as pause:
         for epoch in range(keeper.epoch + 1, settings.epochs + 1):
             if epoch - 1 - keeper.best_epoch >= settings.patience:
                 monitor.say(f"Stopped early: no better epoch since {keeper.best_epoch}.")
                 break
             total = train_epoch(setup, training, optimiser, epoch, average, *keeper.begin(epoch), pause)
             with pause.open(steps, total):
-                world.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
-                world.take_over(model, average)  # for a part may keep statistics of what it saw
+                group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
+                group.take_over(model, average)  # for a part may keep statistics of what it saw
                 valid, thresholds = validate(setup, keeper.scored, validation)
             chosen = valid["mean_macro_f1"] if selected is None else valid["configurations"][selected]
             best = {"epoch": epoch, "select": settings.select, "score": chosen}
@@ -104,7 +104,7 @@ def train_epoch(
     `average` follows the weights. Of several processes each computes its share of every batch, and all the loss of the
     whole batch.
     """
-    model, recipe, feed, world = setup.model, setup.recipe, setup.feed, setup.world
+    model, recipe, feed, group = setup.model, setup.recipe, setup.feed, setup.group
     settings, device = recipe.training, feed.device
     steps = math.ceil(len(training.rows) / settings.batch_size)
     if done >= steps:  # it was stopped while it was validated
@@ -114,8 +114,8 @@ def train_epoch(
         sizes = numbers_in(feed.store, training.rows)
         order = bucketed(order, sizes, settings.batch_size, settings.buckets, recipe.seed, epoch)
     order = order[done * settings.batch_size :]
-    found = feed.batches(training.rows, training.targets, settings.batch_size, order, world.computed)
-    watch, noise = LossWatch(epoch, feed.store.ids), world.noise(recipe.seed, epoch, device)
+    found = feed.batches(training.rows, training.targets, settings.batch_size, order, group.computed)
+    watch, noise = LossWatch(epoch, feed.store.ids), group.noise(recipe.seed, epoch, device)
     total = torch.tensor(loss_done, device=device)
     model.train()
     with setup.monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
@@ -124,8 +124,8 @@ def train_epoch(
         for step, batch in enumerate(found, done):
             number, whole = (epoch - 1) * steps + step, settings.epochs * steps
             left, modalities_whole = model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)))
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(settings, number, whole)
+            for parameters in optimiser.param_groups:
+                parameters["lr"] = learning_rate(settings, number, whole)
             loss, each, present = learn(setup, batch, left, modalities_whole, noise)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             watch.step(loss, norm, batch.rows)

@@ -55,19 +55,19 @@ def _try(setup: Setup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -
 
 
 def _learn(setup: Setup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> Learned:
-    device, recipe, world = setup.feed.device, setup.recipe, setup.world
+    device, recipe, group = setup.feed.device, setup.recipe, setup.group
     setup.model.zero_grad(set_to_none=True)
-    kept = on(device, left, world.computed(len(batch.rows)))
+    kept = on(device, left, group.computed(len(batch.rows)))
     with autocast(device, recipe.training.precision), noise():
-        answers = in_pieces(setup.learner, setup.pieces.count, batch.inputs, batch.masks, kept, whole)
-    output, complete = of_all(world, *answers, batch.host_masks, left)
+        answers = in_microbatches(setup.learner, setup.pieces.count, batch.inputs, batch.masks, kept, whole)
+    output, complete = of_all(group, *answers, batch.host_masks, left)
     loss, each = training_loss(setup.objective, recipe.objective, output, complete, batch.targets)
-    scaled = loss * world.size if world.size > 1 else loss  # for DDP takes the mean over the processes
+    scaled = loss * group.size if group.size > 1 else loss  # for DDP takes the mean over the processes
     scaled.backward()  # type: ignore[no-untyped-call]
     return Learned(loss.detach(), each, output.present)
 
 
-def in_pieces(
+def in_microbatches(
     learner: nn.Module, pieces: int, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool
 ) -> tuple[Output, Output | None]:
     """What a `step.Learner` says, a piece at a time: of each only the outputs are kept for the backward pass.

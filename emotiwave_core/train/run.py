@@ -8,7 +8,7 @@ import attrs
 import torch
 
 from emotiwave_core.compute.device import cost_of_determinism, deterministic, seed_everything
-from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
@@ -24,13 +24,13 @@ from emotiwave_core.errors import (
 from emotiwave_core.evaluate.scoring import Predictions, score_all, write_predictions
 from emotiwave_core.explain.summary import write_explanation
 from emotiwave_core.io.atomic import write_json
-from emotiwave_core.model.attribute_errors import blamed
+from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.predict.trained import Trained, check_unchanged, open_trained
+from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run
 from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
 from emotiwave_core.runs.trained_model import LAST, describe
 from emotiwave_core.train.loop import train
@@ -45,7 +45,7 @@ def start(
     registry: Registry,
     device: torch.device,
     monitor: Monitor,
-    world: World = ALONE,
+    group: ProcessGroup = SINGLE,
     job: str | None = None,
 ) -> dict[str, Any]:
     """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
@@ -55,12 +55,12 @@ def start(
     recipe = complete(recipe, registry)
     load_dataset(data)  # so that a wrong folder leaves no run behind
     with contextlib.ExitStack() as held:
-        recipe = world.first(lambda: take(recipe, data, out, held, job))
+        recipe = group.first(lambda: take(recipe, data, out, held, job))
         try:
-            return _walk(recipe, data, out, registry, device, monitor, world)
+            return _walk(recipe, data, out, registry, device, monitor, group)
         except (SettingsError, DataError, PluginError, DivergedError, MemoryError, RuntimeError) as error:
             mendable = isinstance(error, EmotiwaveError) or is_out_of_memory(error)
-            if mendable and world.rank == 0 and not (out / LAST).exists():  # nothing was learned: free for another try
+            if mendable and group.rank == 0 and not (out / LAST).exists():  # nothing was learned: free for another try
                 free(out)
             raise
 
@@ -70,7 +70,7 @@ def resume(
     registry: Registry,
     device: torch.device,
     monitor: Monitor,
-    world: World = ALONE,
+    group: ProcessGroup = SINGLE,
     auto_batch: bool = False,
 ) -> dict[str, Any]:
     """Continue a run that was stopped at any point: it ends as if it had not been.
@@ -78,8 +78,8 @@ def resume(
     With `auto_batch` it goes on with that setting of its recipe, for a run that memory was too short for.
     """
     with contextlib.ExitStack() as held:
-        recipe, data = world.first(lambda: take_up(out, held, auto_batch))
-        return _walk(recipe, data, out, registry, device, monitor, world)
+        recipe, data = group.first(lambda: take_up(out, held, auto_batch))
+        return _walk(recipe, data, out, registry, device, monitor, group)
 
 
 def complete(recipe: Recipe, registry: Registry) -> Recipe:
@@ -105,14 +105,20 @@ def find_watchers(recipe: Recipe, registry: Registry, monitor: Monitor) -> Watch
 
 
 def _walk(
-    recipe: Recipe, data: Path, out: Path, registry: Registry, device: torch.device, monitor: Monitor, world: World
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    registry: Registry,
+    device: torch.device,
+    monitor: Monitor,
+    group: ProcessGroup,
 ) -> dict[str, Any]:
     seed_everything(recipe.seed)
-    corpus = world.in_turn(lambda: open_corpus(data, recipe.data, monitor))
-    world.first(lambda: check_unchanged(out, corpus))
-    _check_same_data(corpus, world)
-    world.first(lambda: _write_data(out, corpus))
-    for note in [*corpus.notes(), *strangers(recipe, registry, corpus)]:
+    corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
+    group.first(lambda: check_unchanged(out, corpus))
+    _check_same_data(corpus, group)
+    group.first(lambda: _write_data(out, corpus))
+    for note in [*corpus.notes(), *third_party_parts(recipe, registry, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
     model = build(recipe, registry, corpus, objective)
@@ -120,23 +126,23 @@ def _walk(
         "targets": list(corpus.store.targets),
         "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
     }
-    watchers = find_watchers(recipe, registry, monitor) if world.rank == 0 else NOBODY
-    if recipe.computing.auto_batch and world.size > 1:
+    watchers = find_watchers(recipe, registry, monitor) if group.rank == 0 else NOBODY
+    if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
     if recipe.computing.deterministic:
         monitor.say(cost_of_determinism(device))
-    with blamed(model), deterministic(recipe.computing.deterministic):
-        train(out, model, objective, corpus, recipe, about, device, monitor, watchers, world)
+    with attribute_errors(model), deterministic(recipe.computing.deterministic):
+        train(out, model, objective, corpus, recipe, about, device, monitor, watchers, group)
 
     def finish() -> dict[str, Any]:
         _write_data(out, corpus, trained=True)
         with deterministic(recipe.computing.deterministic):
-            trained = open_trained(out, registry, monitor, corpus=corpus)
+            trained = open_trained_run(out, registry, monitor, corpus=corpus)
             scores = _evaluate(trained, "test", registry, device, monitor, write=True)
         watchers.run_end(out, scores)
         return scores
 
-    return world.first(finish)
+    return group.first(finish)
 
 
 def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
@@ -146,9 +152,9 @@ def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
     write_json(out / DATA, corpus.facts() | {"trained": trained or before.get("trained", False)} | folds)
 
 
-def _check_same_data(corpus: Corpus, world: World) -> None:
+def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
     """DataError where another process has found other files, or other folds, under the same name."""
-    found = world.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
+    found = group.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
     others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
     if others:
         raise DataError(
@@ -157,7 +163,7 @@ def _check_same_data(corpus: Corpus, world: World) -> None:
         )
 
 
-def strangers(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:
+def third_party_parts(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:
     """Which parts are not Emotiwave's own, and whose they are: a local file may take the name of a shipped part."""
     asked = {("encoder", recipe.encoder_of(m).name) for m in corpus.store.modalities}
     asked |= {("fusion", recipe.fusion.name), *registry.names_in("dropout", recipe.dropout)}
@@ -187,12 +193,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
     with adding_to(run) if write else contextlib.nullcontext():
-        trained = open_trained(run, registry, monitor, data=data, fold=fold)
+        trained = open_trained_run(run, registry, monitor, data=data, fold=fold)
         return _evaluate(trained, fold, registry, device, monitor, write)
 
 
 def _evaluate(
-    trained: Trained, fold: str, registry: Registry, device: torch.device, monitor: Monitor, write: bool
+    trained: TrainedRun, fold: str, registry: Registry, device: torch.device, monitor: Monitor, write: bool
 ) -> dict[str, Any]:
     objective, modalities, chosen = trained.objective, trained.model.modalities, trained.fold
     predictions = trained.predict(device, monitor)
@@ -213,7 +219,7 @@ def _evaluate(
 
 
 def _keep(
-    trained: Trained, predictions: Predictions, scores: dict[str, Any], device: torch.device, monitor: Monitor
+    trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], device: torch.device, monitor: Monitor
 ) -> None:
     """Write what a run says of its test fold, and the report of it."""
     from emotiwave_core.report.page import write_report

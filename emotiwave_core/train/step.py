@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.data.loading.loader import Feed
+from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.errors import DivergedError
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
 from emotiwave_core.layers.masking import present_in
@@ -37,11 +37,11 @@ class Learner(nn.Module):
         if self.twice:
             output, complete = self.model.forward_both(inputs, masks, left, whole)
             return output._replace(weights=None), complete._replace(weights=None)
-        return self.model.answer(inputs, left)._replace(weights=None), None
+        return self.model.forward_masked(inputs, left)._replace(weights=None), None
 
 
 @attrs.define
-class Pieces:
+class Microbatches:
     """How many pieces a batch is computed in. It grows where memory runs out (pieces.py)."""
 
     count: int = 1
@@ -54,31 +54,31 @@ class Setup:
     model: FusionModel
     objective: Objective
     recipe: Recipe
-    feed: Feed
+    feed: Loader
     monitor: Monitor = SILENT
-    world: World = ALONE
-    pieces: Pieces = attrs.Factory(Pieces)
+    group: ProcessGroup = SINGLE
+    pieces: Microbatches = attrs.Factory(Microbatches)
     learner: nn.Module = attrs.field()  # the model, as the processes share it
 
     @learner.default
     def _wrapped(self) -> nn.Module:
         extra = self.recipe.objective
-        return self.world.wrap(Learner(self.model, extra.complete > 0 or extra.distillation > 0))
+        return self.group.wrap(Learner(self.model, extra.complete > 0 or extra.distillation > 0))
 
 
 def of_all(
-    world: World, output: Output, complete: Output | None, masks: Tensors, left: Tensors
+    group: ProcessGroup, output: Output, complete: Output | None, masks: Tensors, left: Tensors
 ) -> tuple[Output, Output | None]:
     """What the model says of the whole batch, of which each process has computed its share.
 
     masks and what is left of them {m: [B, T] bool} are of the whole batch. A fusion's own loss becomes the mean over
     the samples of what each process's fusion has said of its share.
     """
-    if world.size == 1:
+    if group.size == 1:
         return output, complete
     outputs = [output] if complete is None else [output, complete]
     pieces = [piece for one in outputs for piece in _rows(one).values()]
-    whole = iter(world.gather(pieces, len(next(iter(masks.values())))))
+    whole = iter(group.gather(pieces, len(next(iter(masks.values())))))
     found = []
     for one, there in zip(outputs, (left, masks), strict=False):
         rows = {name: next(whole) for name in _rows(one)}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.compute.memory import halving
+from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.errors import DivergedError, SettingsError, choices
 from emotiwave_core.evaluate.metrics import macro_f1, tune_thresholds
@@ -22,8 +22,8 @@ def validate(setup: Setup, model: FusionModel, validation: Fold) -> tuple[dict[s
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
     and rank 0 judges.
     """
-    world = setup.world
-    own = world.own(len(validation.rows))
+    group = setup.group
+    own = group.own(len(validation.rows))
     share, found = Fold(validation.name, validation.rows[own], validation.targets[own]), None
     if len(share.rows):
         training, size = setup.recipe.training, -(-setup.recipe.training.batch_size // setup.pieces.count)
@@ -31,9 +31,9 @@ def validate(setup: Setup, model: FusionModel, validation: Fold) -> tuple[dict[s
         def ask(size: int) -> Predictions:
             return predict(model, setup.objective, setup.feed, share, batch_size=size, precision=training.precision)
 
-        found = halving(ask, size, setup.recipe, "validation", setup.monitor).probabilities
-    probabilities = np.concatenate([one for one in world.everyone(found) if one is not None], axis=1)
-    return world.first(lambda: _judge(model, setup.objective, validation, probabilities))
+        found = retry_smaller_batches(ask, size, setup.recipe, "validation", setup.monitor).probabilities
+    probabilities = np.concatenate([one for one in group.everyone(found) if one is not None], axis=1)
+    return group.first(lambda: _judge(model, setup.objective, validation, probabilities))
 
 
 def _judge(

@@ -27,7 +27,7 @@ from emotiwave_core.data.prepare.segments import cut
 from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.predict.trained import open_trained
+from emotiwave_core.predict.trained import open_trained_run
 
 # A few values, so that bounds often coincide; below 0, and what is not a number, among them.
 BOUND = st.sampled_from([-1.5, -0.5, 0.0, 0.1, 0.5, 1.0, 1.001, 2.0, 3.0])
@@ -351,7 +351,7 @@ def test_statistics_are_of_what_is_present(store: Store) -> None:
 def test_what_stands_in_absent_steps_is_never_read(tiny: Path, tmp_path: Path) -> None:
     """A model that was trained on an aligned store says the same when NaN stands where a modality has nothing."""
     start_run(small(data={"align": 3}, training={"epochs": 1}), tiny, tmp_path / "run")
-    trained = open_trained(tmp_path / "run", REGISTRY)
+    trained = open_trained_run(tmp_path / "run", REGISTRY)
     before = trained.predict(CPU)
     held = trained.corpus.store
     assert held.step_present is not None

@@ -12,7 +12,7 @@ from test_align import write_spoken
 
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.loading.batch import Batch, batches, host_batches, numbers_in
-from emotiwave_core.data.loading.loader import Feed, open_feed, resident, room
+from emotiwave_core.data.loading.loader import Loader, open_loader, resident, room
 from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store, open_store
 
@@ -59,9 +59,9 @@ def test_every_way_gives_the_same_batches(store: Store, data: st.DataObject, siz
     targets = torch.arange(2.0 * len(rows)).view(-1, 2)
     expected = list(batches(store, rows, targets, size, CPU, order, SHARES[share]))
     for feed in (
-        Feed(store, CPU),
-        Feed(store, CPU, resident(store, kept, CPU)),
-        Feed(store, CPU, fetch_ahead=True),
+        Loader(store, CPU),
+        Loader(store, CPU, resident(store, kept, CPU)),
+        Loader(store, CPU, fetch_ahead=True),
     ):
         same(list(feed.batches(rows, targets, size, order, SHARES[share])), expected)
 
@@ -69,7 +69,7 @@ def test_every_way_gives_the_same_batches(store: Store, data: st.DataObject, siz
 def test_what_is_not_kept_is_fetched(store: Store) -> None:
     """Where one of the rows is not on the device, the batches are still those of all rows."""
     rows = np.arange(len(store))
-    feed = Feed(store, CPU, resident(store, rows[1:], CPU))
+    feed = Loader(store, CPU, resident(store, rows[1:], CPU))
     same(
         list(feed.batches(rows, torch.zeros(len(rows)), 4)), list(batches(store, rows, torch.zeros(len(rows)), 4, CPU))
     )
@@ -88,7 +88,7 @@ def test_only_the_samples_asked_for_are_kept(store: Store) -> None:
 def test_a_batch_of_what_is_kept_is_a_copy(store: Store) -> None:
     """Changing a batch changes neither the store nor what is kept of it."""
     rows = np.arange(len(store))
-    feed = Feed(store, CPU, resident(store, rows, CPU))
+    feed = Loader(store, CPU, resident(store, rows, CPU))
     (first,) = feed.batches(rows, torch.zeros(len(rows)), len(rows))
     expected = {m: x.clone() for m, x in first.inputs.items()}
     for x in first.inputs.values():
@@ -112,7 +112,7 @@ def test_a_gpu_keeps_what_half_of_its_free_memory_holds(
 
 def test_a_cpu_keeps_nothing_and_has_no_thread(store: Store) -> None:
     """There the memory map is as near as a copy would be."""
-    feed = open_feed(store, CPU, np.arange(len(store)))
+    feed = open_loader(store, CPU, np.arange(len(store)))
     assert feed.kept is None
     assert not feed.fetch_ahead
 
@@ -124,12 +124,12 @@ def test_a_gpu_keeps_what_it_is_asked_to_if_it_has_the_room(store: Store, monkey
     monkeypatch.setattr(module, "resident", lambda store, rows, device: resident(store, rows, CPU))
     rows, free = np.arange(3), [10**12]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 10**12))
-    kept = open_feed(store, GPU, rows).kept
+    kept = open_loader(store, GPU, rows).kept
     assert kept is not None
     assert kept.held.sum() == 3
-    assert open_feed(store, GPU).kept is None
+    assert open_loader(store, GPU).kept is None
     free[0] = 8
-    refused = open_feed(store, GPU, rows)
+    refused = open_loader(store, GPU, rows)
     assert refused.kept is None
     assert refused.fetch_ahead
 

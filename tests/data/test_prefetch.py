@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotiwave_core.data.loading.prefetch import ahead
+from emotiwave_core.data.loading.prefetch import prefetch
 from emotiwave_core.errors import DataError
 
 
@@ -20,7 +20,7 @@ def threads() -> list[threading.Thread]:
 @given(items=st.lists(st.none() | st.integers() | st.just(()), max_size=12), depth=st.integers(1, 4))
 def test_the_same_items_come_in_the_same_order(items: list[object], depth: int) -> None:
     """Whatever they are, also what is empty or None; no thread is left."""
-    assert list(ahead(items, depth)) == items
+    assert list(prefetch(items, depth)) == items
     assert not threads()
 
 
@@ -35,7 +35,7 @@ def test_as_many_as_asked_are_made_before_they_are_needed(depth: int) -> None:
             enough.release()
             yield number
 
-    stream = ahead(items(), depth)
+    stream = prefetch(items(), depth)
     assert not made
     for taken in range(3):
         assert next(stream) == taken
@@ -54,7 +54,7 @@ def test_an_error_comes_in_its_turn(error: type[BaseException]) -> None:
         yield from (1, 2)
         raise error("the third is not to be had")
 
-    stream = ahead(items())
+    stream = prefetch(items())
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(error, match="the third is not to be had"):
         next(stream)
@@ -73,7 +73,7 @@ def test_leaving_early_ends_the_thread(error: type[BaseException]) -> None:
             closed.append(True)
 
     def wrapped() -> Iterator[int]:
-        return (item + 1 for item in ahead(items()))
+        return (item + 1 for item in prefetch(items()))
 
     for item in wrapped():
         if item == 3:

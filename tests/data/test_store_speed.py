@@ -26,7 +26,7 @@ from emotiwave_core.data.store import store
 from emotiwave_core.data.store.store import open_store
 from emotiwave_core.errors import DataError
 from emotiwave_core.io import incremental_hash as follower
-from emotiwave_core.io.incremental_hash import Follower
+from emotiwave_core.io.incremental_hash import IncrementalHash
 from emotiwave_core.monitor import Monitor
 
 BOUND = st.sampled_from([-1.5, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0])
@@ -219,11 +219,11 @@ def test_a_follower_hashes_the_file(tmp_path_factory: pytest.TempPathFactory, pl
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(follower, "BLOCK", 64)
         patch.setattr(follower, "WORTH_A_TURN", 100)
-        with Follower(path) as one:
+        with IncrementalHash(path) as one:
             for place in sorted(min(place, size) for place in places):
                 one.reach(place)
             assert one.finish(size) == hashlib.sha256(content).hexdigest()
-        with Follower(path) as one, pytest.raises(DataError, match="shorter"):
+        with IncrementalHash(path) as one, pytest.raises(DataError, match="shorter"):
             one.finish(size + 1)
 
 

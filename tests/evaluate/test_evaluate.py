@@ -17,7 +17,7 @@ from training import CPU, REGISTRY, evaluate, small, start
 from emotiwave_core.cli.console import print_scores
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.data.loading.loader import open_feed
+from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval
 from emotiwave_core.evaluate.scoring import predict, score_all
@@ -250,7 +250,7 @@ def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
     fold = corpus.fold("all", objective)
     for encoder in model.encoders.values():  # encoders that make something of nothing
         encoder.register_forward_hook(lambda _, __, encoded: encoded._replace(pooled=encoded.pooled + 1))
-    once = predict(model, objective, open_feed(corpus.store, CPU), fold, batch_size=48)
+    once = predict(model, objective, open_loader(corpus.store, CPU), fold, batch_size=48)
     for place, row in enumerate(fold.rows.tolist()):
         x = {m: corpus.store.sequence(m, row)[None] for m in WIDTHS}
         masks = {m: torch.ones(1, len(one[0]), dtype=torch.bool) for m, one in x.items()}
@@ -267,7 +267,7 @@ def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
         np.testing.assert_allclose(once.nothing, due, atol=5e-6)
         if place == 20:  # some of each missing modality are among the first
             break
-    others = predict(model, objective, open_feed(corpus.store, CPU), fold, batch_size=5)
+    others = predict(model, objective, open_loader(corpus.store, CPU), fold, batch_size=5)
     for whole, pieces in zip(once, others, strict=True):
         np.testing.assert_allclose(whole, pieces, atol=5e-6)
 
@@ -279,7 +279,7 @@ def test_each_modality_is_encoded_once(run: Path, tiny: Path) -> None:
     calls: Counter[tuple[str, bool]] = Counter()
     for m, encoder in model.encoders.items():
         encoder.register_forward_hook(lambda _, given, __, m=m: calls.update([(m, len(given[0]) > 1)]))
-    predict(model, objective, open_feed(corpus.store, CPU), corpus.fold("test", objective), batch_size=4)
+    predict(model, objective, open_loader(corpus.store, CPU), corpus.fold("test", objective), batch_size=4)
     assert calls == {(m, many): 3 for m in WIDTHS for many in (True, False)}  # 12 samples in batches of 4
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import classification_report as report_of
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import read_folds
 from emotiwave_core.data.prepare.segments import read_samples
-from emotiwave_core.evaluate.baselines import best_constant
+from emotiwave_core.evaluate.baselines import constant_baselines
 from emotiwave_core.evaluate.metrics import (
     GRID,
     average_precision,
@@ -221,7 +221,7 @@ def brute_multi(truth: Numbers) -> dict[str, float]:
 def test_no_constant_guess_is_better_and_one_is_as_good(kind: str, seed: int) -> None:
     """Each score of the best constant guess is the maximum over every guess there is, one scored after the other."""
     truth = single(seed)[0] if kind == "single" else multi(seed)[0]
-    found = best_constant(truth, CLASSES)
+    found = constant_baselines(truth, CLASSES)
     due = brute_single(truth) if kind == "single" else brute_multi(truth)
     assert {key: found[key] for key in due} == pytest.approx(due)
     binary = truth if kind == "multi" else np.eye(4, dtype=np.int64)[truth]
@@ -251,7 +251,7 @@ def test_the_best_set_of_emotions_for_micro_f1_is_neither_all_nor_none(seed: int
     """With one frequent and several rare emotions, saying the frequent one alone beats saying all of them."""
     random = np.random.default_rng(seed)
     truth = (random.random((400, 4)) < [0.8, 0.05, 0.05, 0.05]).astype(np.int64)
-    found = best_constant(truth, CLASSES)["micro_f1"]
+    found = constant_baselines(truth, CLASSES)["micro_f1"]
     only_first = np.tile([1, 0, 0, 0], (400, 1))
     assert found == pytest.approx(micro_f1(truth, only_first))
     assert found > micro_f1(truth, np.ones_like(truth)) + 0.1
@@ -264,11 +264,11 @@ def test_classes_drawn_by_their_frequency_reach_one_in_c(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = random.choice(4, 2000, p=random.dirichlet([5] * 4))
     drawn = np.mean([macro_f1(truth, random.permutation(truth), 4) for _ in range(30)])
-    found = best_constant(truth, CLASSES)
+    found = constant_baselines(truth, CLASSES)
     assert found["drawn_macro_f1"] == pytest.approx(drawn, abs=0.01)
     assert found["macro_f1"] < drawn
     labels = np.eye(4, dtype=np.int64)[truth]
-    several = best_constant(labels, CLASSES)
+    several = constant_baselines(labels, CLASSES)
     assert several["drawn_macro_f1"] is None
     assert several["macro_f1"] > macro_f1(labels, random.permutation(labels), 4)
 
@@ -285,7 +285,7 @@ def test_weighted_f1_of_mosei_is_near_that_of_saying_nothing(real_data: Path) ->
     assert nothing["classes"]["fear"]["weighted_f1"] == pytest.approx(0.878, abs=5e-4)
     assert nothing["classes"]["surprise"]["weighted_f1"] == pytest.approx(0.860, abs=5e-4)
     assert (nothing["macro_f1"], nothing["weighted_accuracy"]) == (0.0, 0.5)  # which are not so easily fooled
-    best = best_constant(truth, names)
+    best = constant_baselines(truth, names)
     assert best["weighted_f1"] == pytest.approx(0.698, abs=5e-4)
     assert best["macro_f1"] == pytest.approx(0.347, abs=5e-4)
     assert best["classes"]["happy"]["f1"] == pytest.approx(0.699, abs=5e-4)  # by saying happy of every sample

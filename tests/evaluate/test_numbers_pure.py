@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.config.recipe import Asymmetric, ObjectiveSettings
 from emotiwave_core.data.loading.batch import feature_statistics
-from emotiwave_core.evaluate.baselines import best_constant
+from emotiwave_core.evaluate.baselines import constant_baselines
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.evaluate.metrics import macro_f1, score, tune_thresholds
@@ -58,9 +58,9 @@ def test_scores_are_finite(drawn: Any) -> None:
     truth, decided, chances, classes = drawn
     found = score(truth, decided, chances, classes)
     assert finite(found)
-    assert finite(best_constant(truth, classes))
+    assert finite(constant_baselines(truth, classes))
     assert finite(calibration(truth, decided, chances))
-    for table in (found, best_constant(truth, classes)):
+    for table in (found, constant_baselines(truth, classes)):
         assert all(0.0 <= value <= 1.0 for value in table.values() if isinstance(value, float))
     assert 0.0 <= macro_f1(truth, decided, len(classes)) <= 1.0
     for videos in (["v"] * len(truth), [str(n) for n in range(len(truth))]):

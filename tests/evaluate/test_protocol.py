@@ -21,7 +21,7 @@ from emotiwave_core.evaluate.corruptions.draw import draw
 from emotiwave_core.evaluate.corruptions.manifest import Manifest
 from emotiwave_core.evaluate.protocol import evaluate_protocol, samples_of
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.predict.trained import Trained, open_trained
+from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 
 RECIPES: dict[str, dict[str, Any]] = {
     "single": {},
@@ -57,9 +57,9 @@ def score(run: Path, protocol: str, **options: Any) -> dict[str, Any]:
     return evaluate_protocol(run, protocol, REGISTRY, CPU, **options)
 
 
-def opened(run: Path, protocol: str, seed: int = 0) -> tuple[Trained, Manifest]:
+def opened(run: Path, protocol: str, seed: int = 0) -> tuple[TrainedRun, Manifest]:
     """A run, and a manifest drawn for it."""
-    trained = open_trained(run, REGISTRY, SILENT)
+    trained = open_trained_run(run, REGISTRY, SILENT)
     return trained, draw(protocol, samples_of(trained), seed)
 
 
@@ -481,7 +481,7 @@ def test_a_swap_without_a_partner_is_refused(runs: Path) -> None:
 def test_a_manifest_of_other_samples_or_steps_is_refused(runs: Path) -> None:
     """Samples that it lacks, and steps that the data do not have, are named; more samples than needed are no harm."""
     more = evaluate_protocol(runs / "single", "frames", REGISTRY, CPU, fold="all")
-    trained = open_trained(runs / "single", REGISTRY, SILENT, fold="all")
+    trained = open_trained_run(runs / "single", REGISTRY, SILENT, fold="all")
     path = runs / "all.json"
     path.write_bytes(draw("frames", samples_of(trained), 0).to_bytes())
     assert more["manifest_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

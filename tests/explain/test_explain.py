@@ -27,10 +27,10 @@ from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.evaluate.scoring import Predictions
 from emotiwave_core.explain.coalitions import Empty, Value
 from emotiwave_core.explain.explanation import Explanation, explain, values_of
-from emotiwave_core.explain.summary import EXPLANATION, TABLE, change_without, choose, only
+from emotiwave_core.explain.summary import EXPLANATION, TABLE, change_without, choose, restrict_to_sample
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
-from emotiwave_core.predict.trained import Trained, open_trained
+from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 
 MODALITIES = tuple(WIDTHS)
 NAMES = [name_of(kept) for kept in configurations(MODALITIES)]
@@ -51,9 +51,9 @@ def run(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.Tem
     return folder / "run"
 
 
-def opened(run: Path, **options: Any) -> tuple[Trained, Predictions]:
+def opened(run: Path, **options: Any) -> tuple[TrainedRun, Predictions]:
     """A run and its predictions."""
-    trained = open_trained(run, REGISTRY, **options)
+    trained = open_trained_run(run, REGISTRY, **options)
     return trained, trained.predict(CPU)
 
 
@@ -346,7 +346,7 @@ def test_a_sample_is_found_by_its_id(run: Path, tmp_path: Path) -> None:
     """It is explained alone as among the others; a wrong id gets a sentence with what may have been meant."""
     trained, predictions = opened(run)
     whole = explain(trained, predictions)
-    alone = only(trained, f"{LACKING}[1]")
+    alone = restrict_to_sample(trained, f"{LACKING}[1]")
     place = [trained.corpus.store.ids[row] for row in trained.fold.rows].index(f"{LACKING}[1]")
     found = explain(alone, alone.predict(CPU))
     np.testing.assert_allclose(found.shapley[:, 0], whole.shapley[:, place], atol=1e-6)
@@ -357,24 +357,24 @@ def test_a_sample_is_found_by_its_id(run: Path, tmp_path: Path) -> None:
         ("v03[0]", "not in the fold 'test': --fold train"),
     ):
         with pytest.raises(SettingsError, match=sentence) as caught:
-            only(trained, wrong)
+            restrict_to_sample(trained, wrong)
         assert len(str(caught.value)) < 200
     with pytest.raises(SettingsError, match=r"predictions\.csv has all"):
-        only(trained, "nothing like it")
+        restrict_to_sample(trained, "nothing like it")
     for elsewhere in (opened(run, fold="valid")[0], opened(run, data=other(tmp_path))[0]):
         with pytest.raises(SettingsError) as caught:
-            only(elsewhere, "nothing like it")
+            restrict_to_sample(elsewhere, "nothing like it")
         assert "predictions.csv" not in str(caught.value)
 
 
 def test_a_sample_without_an_emotion_is_said_to_be_left_out(tiny: Path, tmp_path: Path) -> None:
     """Where the recipe drops samples without an emotion, asking for one says so."""
     start(small(training={"epochs": 1}), tiny, tmp_path / "run")
-    trained = open_trained(tmp_path / "run", REGISTRY)
+    trained = open_trained_run(tmp_path / "run", REGISTRY)
     fold = trained.fold
     left = attrs.evolve(trained, fold=fold._replace(rows=fold.rows[1:], targets=fold.targets[1:]))
     with pytest.raises(SettingsError, match=r"has no emotion, and the run leaves such samples out"):
-        only(left, trained.corpus.store.ids[fold.rows[0]])
+        restrict_to_sample(left, trained.corpus.store.ids[fold.rows[0]])
 
 
 def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,12 +18,12 @@ from emotiwave_core.data.loading.batch import gather
 from emotiwave_core.data.store.words import Word
 from emotiwave_core.errors import DataError
 from emotiwave_core.explain.explanation import explain, values_of
-from emotiwave_core.explain.occlusion import WINDOWS, Moment, moments, windows_of, word_at
+from emotiwave_core.explain.occlusion import WINDOWS, OccludedWindow, occlude, windows_of, word_at
 from emotiwave_core.explain.summary import EXPLANATION, about_fold, about_sample
 from emotiwave_core.interfaces import Encoder
 from emotiwave_core.modalities import configurations
 from emotiwave_core.monitor import Monitor
-from emotiwave_core.predict.trained import Trained, open_trained
+from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.report.occlusion import moments as picture
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -46,32 +46,32 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def trained(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A trained run: with attention, a fusion that reads states, zeros for absent ones, an aligned store."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         start(small(**KINDS[request.param], training={"epochs": 2}), tiny, folder / "run")
-        return open_trained(folder / "run", REGISTRY)
+        return open_trained_run(folder / "run", REGISTRY)
 
 
-def place_of(trained: Trained, name: str) -> int:
+def place_of(trained: TrainedRun, name: str) -> int:
     """The row of a sample of the store."""
     return trained.corpus.store.ids.index(name)
 
 
-def found(trained: Trained, name: str, c: int = 2, words: Any = ()) -> dict[str, list[Moment]]:
+def found(trained: TrainedRun, name: str, c: int = 2, words: Any = ()) -> dict[str, list[OccludedWindow]]:
     """The moments of a sample for the log-odds of a class."""
 
     def of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
         return values_of(trained.objective, "logit", logits)[:, c]
 
-    return moments(trained, place_of(trained, name), of, CPU, list(words))
+    return occlude(trained, place_of(trained, name), of, CPU, list(words))
 
 
 @pytest.mark.parametrize("name", ["v18[0]", "v19[1]"])
 @torch.no_grad()
-def test_occlusion_is_what_the_model_says_without_the_stretch(trained: Trained, name: str) -> None:
+def test_occlusion_is_what_the_model_says_without_the_stretch(trained: TrainedRun, name: str) -> None:
     """Each drop equals that of a forward pass of its own whose mask lacks the steps, whatever stands in them."""
     store, model, row = trained.corpus.store, trained.model, place_of(trained, name)
     pairs = {m: gather(store, m, np.array([row])) for m in store.modalities}
@@ -97,7 +97,7 @@ def test_occlusion_is_what_the_model_says_without_the_stretch(trained: Trained, 
 
 
 @torch.no_grad()
-def test_attention_is_the_encoders(trained: Trained) -> None:
+def test_attention_is_the_encoders(trained: TrainedRun) -> None:
     """The attention on a stretch is what the encoder says of the standardised sequence, None where it has none."""
     row = place_of(trained, "v18[0]")
     for m, some in found(trained, "v18[0]").items():
@@ -119,12 +119,12 @@ def test_attention_is_the_encoders(trained: Trained) -> None:
             assert sum(share or 0.0 for share in shares) <= 1 + 1e-6
 
 
-def test_a_modality_that_is_not_there_has_no_moments(trained: Trained) -> None:
+def test_a_modality_that_is_not_there_has_no_moments(trained: TrainedRun) -> None:
     """v19 has no visual."""
     assert [m for m, some in found(trained, "v19[0]").items() if not some] == ["visual"]
 
 
-def test_a_long_sequence_has_few_windows(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_sequence_has_few_windows(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A window of several steps lasts from the first to the last of them and has the sum of their attention."""
     each = found(trained, "v18[0]")["audio"]
     monkeypatch.setattr("emotiwave_core.explain.occlusion.windows_of", lambda mask: windows_of(mask, most=3))
@@ -138,7 +138,7 @@ def test_a_long_sequence_has_few_windows(trained: Trained, monkeypatch: pytest.M
             assert moment.attention == pytest.approx(sum(one.attention or 0.0 for one in group), abs=1e-6)
 
 
-def test_a_stretch_of_all_steps_is_the_modality(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stretch_of_all_steps_is_the_modality(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one window holds every step, its loss takes away what the configuration without the modality lacks."""
     monkeypatch.setattr("emotiwave_core.explain.occlusion.windows_of", lambda mask: windows_of(mask, most=1))
     said, place = trained.predict(CPU), trained.fold.rows.tolist().index(place_of(trained, "v18[0]"))
@@ -185,7 +185,7 @@ def test_words_beside_a_stretch() -> None:
 
 
 def test_words_of_the_data_set_stand_beside_the_moments(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    trained: TrainedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The words of a sample come from the data set; a damaged file of them costs the words alone, and is said."""
     explanation = explain(trained, trained.predict(CPU))
@@ -214,7 +214,7 @@ def test_the_picture_draws_the_numbers() -> None:
     """A strip for each modality that is there, a bar for each stretch, attention as a line, each word once."""
     text = [(0.0, 0.5, 0.2, 0.7, "so"), (0.5, 2.0, -0.1, 0.3, "happy $x$")]
     audio = [(0.0, 1.0, 0.05, None, "so"), (1.0, 2.0, 0.0, None, "happy $x$")]
-    some = {m: [Moment(*one)._asdict() for one in rows] for m, rows in (("text", text), ("audio", audio))}
+    some = {m: [OccludedWindow(*one)._asdict() for one in rows] for m, rows in (("text", text), ("audio", audio))}
     about = {"id": "v[0]", "predicted": "sad", "truth": "", "class": "sad", "value": "logit"}
     figure = picture(about | {"moments": some | {"visual": []}})
     first, second, attention = figure.axes
@@ -228,14 +228,14 @@ def test_the_picture_draws_the_numbers() -> None:
     assert first.get_xlim() == (0.0, 2.0)
 
 
-def test_what_the_run_holds_is_what_is_found(trained: Trained) -> None:
+def test_what_the_run_holds_is_what_is_found(trained: TrainedRun) -> None:
     """explanation.json has the moments of the chosen samples, in log-odds of the class that it names."""
     about = json.loads((trained.run / EXPLANATION).read_text())
     assert about == json.loads(json.dumps(about_fold(explain(trained, trained.predict(CPU)), trained, CPU)))
     for one in about["chosen"]:
         c = about["classes"].index(one["class"])
         logits_of = lambda logits, c=c: values_of(trained.objective, "logit", logits)[:, c]  # noqa: E731
-        due = moments(trained, place_of(trained, one["id"]), logits_of, CPU, [])
+        due = occlude(trained, place_of(trained, one["id"]), logits_of, CPU, [])
         for m, some in one["moments"].items():
             drops = [moment["occlusion"] for moment in some]
             assert drops == pytest.approx([moment.occlusion for moment in due[m]], abs=1e-6)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from emotiwave_core.explain.coalitions import (
     coalition_numbers,
-    fold_game,
+    fold_values,
     log_odds,
     prior_logits,
-    sample_games,
+    sample_values,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, players_of, shapley, share
 from emotiwave_core.modalities import configurations
@@ -213,7 +213,7 @@ def test_coalitions_are_the_configurations(players: int) -> None:
     assert numbers == [number(names.index(m) for m in kept) for kept in configurations(names)]
     assert sorted(numbers) == list(range(1, 1 << players))
     scores = [float(one) for one in numbers]
-    np.testing.assert_array_equal(fold_game(scores, -1.0), [-1.0, *range(1, 1 << players)])
+    np.testing.assert_array_equal(fold_values(scores, -1.0), [-1.0, *range(1, 1 << players)])
 
 
 @settings(deadline=None, max_examples=40)
@@ -225,7 +225,7 @@ def test_a_sample_plays_with_what_it_has(seed: int, players: int) -> None:
     kept = configurations(names)
     values, empty = random.normal(size=(len(kept), 6, 2)), random.normal(size=2)
     present = random.random((6, players)) < 0.6
-    v = sample_games(values, empty, present)
+    v = sample_values(values, empty, present)
     assert v.shape == (1 << players, 6, 2)
     for S in range(1 << players):
         for n in range(6):

@@ -76,13 +76,13 @@ def watch_files(event: str, arguments: tuple[Any, ...]) -> None:
         WRITTEN.append(str(arguments[0]))
 
 
-def train(world: parallel.World, job: dict[str, Any], data: Path, out: Path) -> dict[str, Any]:
+def train(group: parallel.ProcessGroup, job: dict[str, Any], data: Path, out: Path) -> dict[str, Any]:
     """A run of several processes: the loss of every batch and the files that this one has written."""
     for found in (LOSSES, WRITTEN, KEPT, SEEN):
         found.clear()  # type: ignore[attr-defined]
     if job.get("statistics"):
         keep_statistics()
-    scores = run.start(small(**job["recipe"]), data, out, REGISTRY, CPU, SILENT, world)
+    scores = run.start(small(**job["recipe"]), data, out, REGISTRY, CPU, SILENT, group)
     found = {"losses": list(LOSSES), "written": list(WRITTEN), "kept": list(KEPT), "seen": sorted(set(SEEN))}
     return found | {"mean": scores["mean_macro_f1"]}
 
@@ -101,20 +101,20 @@ def refuse() -> None:
     raise SettingsError("It is wrong.")
 
 
-def talk(world: parallel.World) -> dict[str, Any]:
+def talk(group: parallel.ProcessGroup) -> dict[str, Any]:
     """What the processes say to each other, without a run."""
-    mine = torch.full((3,), float(world.rank))
+    mine = torch.full((3,), float(group.rank))
     linear = torch.nn.Linear(2, 2)
     with torch.no_grad():
-        linear.weight.fill_(world.rank + 1.0)
-    world.take_over(linear)
+        linear.weight.fill_(group.rank + 1.0)
+    group.take_over(linear)
     return {
-        "refused": said(lambda: world.first(refuse)),
-        "first": world.first(lambda: f"rank {world.rank}"),
-        "everyone": world.everyone(world.rank),
-        "in_turn": world.in_turn(lambda: world.rank),
-        "same": said(lambda: world.check_same([torch.ones(3)], "Now")),
-        "other": said(lambda: world.check_same([mine], "Now")),
+        "refused": said(lambda: group.first(refuse)),
+        "first": group.first(lambda: f"rank {group.rank}"),
+        "everyone": group.everyone(group.rank),
+        "in_turn": group.in_turn(lambda: group.rank),
+        "same": said(lambda: group.check_same([torch.ones(3)], "Now")),
+        "other": said(lambda: group.check_same([mine], "Now")),
         "taken_over": linear.weight.unique().tolist(),
     }
 
@@ -125,16 +125,16 @@ def main(jobs: Path, found: Path) -> None:
     watch_losses()
     watch_policy()
     sys.addaudithook(watch_files)
-    world = parallel.join(parallel.meet(), CPU)
+    group = parallel.join(parallel.meet(), CPU)
     told = json.loads(jobs.read_text())
-    answers: dict[str, Any] = {"talk": talk(world)}
+    answers: dict[str, Any] = {"talk": talk(group)}
     for name, job in told["jobs"].items():
         if "error" in job:
-            answers[name] = said(lambda job=job, name=name: train(world, job, Path(told["data"]), jobs.parent / name))  # type: ignore[misc]
+            answers[name] = said(lambda job=job, name=name: train(group, job, Path(told["data"]), jobs.parent / name))  # type: ignore[misc]
         else:
-            answers[name] = train(world, job, Path(told["data"]), jobs.parent / name)
+            answers[name] = train(group, job, Path(told["data"]), jobs.parent / name)
     found.write_text(json.dumps(answers))
-    parallel.leave(world)
+    parallel.leave(group)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_encoding_once_equals_clearing_masks(absent: str, fusion: Any) -> None:
     for kept in configurations(model.modalities):
         columns = torch.tensor([m in kept for m in model.modalities])
         plain = model(inputs, keep(masks, columns))
-        once = model.fuse(model.only(kept, encoded, nothing), present_in(masks) & columns)
+        once = model.fuse(model.restrict(kept, encoded, nothing), present_in(masks) & columns)
         torch.testing.assert_close(once.logits, plain.logits, atol=1e-6, rtol=1e-6)
         assert torch.equal(once.present, plain.present)
 
@@ -92,7 +92,7 @@ def test_encoding_once_allows_encoders_that_cut(fusion: Any) -> None:
     for kept in configurations(model.modalities):
         columns = torch.tensor([m in kept for m in model.modalities])
         plain = model(inputs, keep(masks, columns)).logits
-        once = model.fuse(model.only(kept, encoded, nothing), present_in(masks) & columns).logits
+        once = model.fuse(model.restrict(kept, encoded, nothing), present_in(masks) & columns).logits
         torch.testing.assert_close(once, plain, atol=1e-6, rtol=1e-6)
 
 
@@ -291,7 +291,7 @@ def test_absent_samples_as_one_change_nothing(absent: str, lacking: list[int]) -
         given: list[int] = []
         model.encoders["audio"].register_forward_pre_hook(lambda _, x, given=given: given.append(len(x[0])))
         model.eval()
-        logits = model.answer(inputs, masks).logits
+        logits = model.forward_masked(inputs, masks).logits
         logits.square().sum().backward()
         found.append((logits, [weight.grad for weight in model.parameters() if weight.grad is not None]))
         whole = len(masks["audio"])

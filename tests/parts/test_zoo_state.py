@@ -17,7 +17,7 @@ from zoo import pen as pen
 
 from emotiwave_core.cli import _exit_code
 from emotiwave_core.parts.global_state import common_things
-from emotiwave_core.parts.guard import PutBack, undisturbed
+from emotiwave_core.parts.guard import PutBack, preserve_global_state
 
 # What a plugin does, and what the line about it calls what it has changed.
 CHANGES = {
@@ -71,7 +71,10 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]
 def test_what_is_changed_is_put_back_and_said(change: str, changed: Callable[[], list[str]]) -> None:
     """Each thing is as it was after the guard, and the warning names who changed it and what."""
     streams = sys.stdout, sys.stderr
-    with pytest.warns(PutBack, match="The plugin 'mine'") as caught, undisturbed("The plugin 'mine'", "in the zoo"):
+    with (
+        pytest.warns(PutBack, match="The plugin 'mine'") as caught,
+        preserve_global_state("The plugin 'mine'", "in the zoo"),
+    ):
         exec(change, NAMES)
     (warning,) = [one for one in caught if one.category is PutBack]
     assert f"changes {(CHANGES | DRAWS)[change]} in the zoo" in str(warning.message)
@@ -94,7 +97,7 @@ def test_what_harms_nobody_stays(
     """A library's own variables, a narrow filter and a higher limit are left alone, and nothing is said."""
     monkeypatch.delenv("A_LIBRARY_OF_ITS_OWN", raising=False)
     limit = sys.getrecursionlimit()
-    with undisturbed("The plugin 'mine'", "in the zoo"):
+    with preserve_global_state("The plugin 'mine'", "in the zoo"):
         exec(harmless, NAMES)
     assert not list(recwarn)
     assert "A_LIBRARY" not in harmless or os.environ.pop("A_LIBRARY_OF_ITS_OWN") == "1"

@@ -97,7 +97,7 @@ def go_together(encoder: str, fusion: str, policies: list[str]) -> None:
             encoded, absent = model.encode(inputs, masks), model.encode_absent(inputs)
             for kept in configurations(model.modalities):
                 columns = torch.tensor([m in kept for m in model.modalities])
-                once = model.fuse(model.only(kept, encoded, absent), present_in(masks) & columns)
+                once = model.fuse(model.restrict(kept, encoded, absent), present_in(masks) & columns)
                 assert bool(once.logits.isfinite().all()), (dropout, kept)
                 if dropout == policies[0]:
                     plain = model(inputs, keep(masks, columns))

@@ -12,7 +12,7 @@ from test_model import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from training import CPU, REGISTRY, small, start
 
-from emotiwave_core.compute.memory import halving
+from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError, is_out_of_memory
 from emotiwave_core.layers.masking import keep, whole_modalities
@@ -45,7 +45,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
     torch.manual_seed(noise or 0)
     extra = recipe.objective.complete > 0 or recipe.objective.distillation > 0
     whole = whole_modalities(masks, left)
-    output, complete = pieces.in_pieces(Learner(model, extra), count, inputs, masks, left, whole)
+    output, complete = pieces.in_microbatches(Learner(model, extra), count, inputs, masks, left, whole)
     loss, _ = training_loss(objective, recipe.objective, output, complete, targets)
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ def test_a_piece_is_computed_again_with_its_own_noise() -> None:
     def loss() -> Tensor:
         torch.manual_seed(3)
         given = ({m: x.double() for m, x in inputs.items()}, masks, masks, True)
-        output, _ = pieces.in_pieces(Learner(model, False), 3, *given)
+        output, _ = pieces.in_microbatches(Learner(model, False), 3, *given)
         return (output.logits**2).sum()
 
     assert isinstance(model.head[2], nn.Dropout)
@@ -186,7 +186,7 @@ def test_a_run_that_ran_out_is_resumed_with_it(tiny: Path, tmp_path: Path, monke
 
 
 def test_a_single_sample_that_does_not_fit_ends_it(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is an end to halving, in training and in scoring."""
+    """There is an end to retry_smaller_batches, in training and in scoring."""
     small_memory(monkeypatch, 0)
     with pytest.raises(torch.OutOfMemoryError):
         start(small(computing={"auto_batch": True}), tiny, tmp_path / "run")
@@ -204,13 +204,13 @@ def test_halving_ends_where_it_fits_or_at_one() -> None:
 
     auto, told = small(computing={"auto_batch": True}), Told()
     short = torch.OutOfMemoryError("x")
-    assert halving(partial(work, fits=2, error=short), 9, auto, "it", told) == "done"
+    assert retry_smaller_batches(partial(work, fits=2, error=short), 9, auto, "it", told) == "done"
     assert asked == [9, 5, 3, 2]
     assert told.lines[-1] == "Memory is short: it takes 2 samples at a time."
     for recipe, error, due in ((auto, short, [2, 1]), (auto, RuntimeError("other"), [2]), (small(), short, [2])):
         asked.clear()
         with pytest.raises(type(error)):
-            halving(partial(work, fits=0, error=error), 2, recipe, "it")
+            retry_smaller_batches(partial(work, fits=0, error=error), 2, recipe, "it")
         assert asked == due
 
 
@@ -232,15 +232,15 @@ def test_what_is_taken_for_it(error: Exception, due: bool) -> None:
 
 def test_several_processes_do_not_halve(tiny: Path, tmp_path: Path) -> None:
     """Each would do it for itself: it is refused with the setting to lower."""
-    from emotiwave_core.compute.distributed import World
+    from emotiwave_core.compute.distributed import ProcessGroup
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("first", "in_turn"):
-            patch.setattr(World, name, lambda _, work: work())
-        patch.setattr(World, "everyone", lambda _, value: [value])
+            patch.setattr(ProcessGroup, name, lambda _, work: work())
+        patch.setattr(ProcessGroup, "everyone", lambda _, value: [value])
         recipe, out = small(computing={"auto_batch": True}), tmp_path / "run"
         with pytest.raises(SettingsError, match=r"lower training\.batch_size"):
-            run.start(recipe, tiny, out, REGISTRY, CPU, Told(), World(0, 2))
+            run.start(recipe, tiny, out, REGISTRY, CPU, Told(), ProcessGroup(0, 2))
 
 
 @pytest.mark.stress

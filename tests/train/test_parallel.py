@@ -21,7 +21,7 @@ from training import CPU, small, start
 
 from emotiwave_core.compute import distributed as parallel
 from emotiwave_core.compute.device import find_device
-from emotiwave_core.compute.distributed import ALONE, World
+from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Output
@@ -169,18 +169,18 @@ def test_a_loss_that_is_not_finite_ends_all(
 @given(st.integers(0, 200), st.integers(1, 70))
 def test_shares_are_a_partition(count: int, size: int) -> None:
     """The shares of all ranks are the batch, in order, and within one of each other; who has none computes one."""
-    worlds = [World(rank, size) for rank in range(size)]
-    shares = [world.own(count) for world in worlds]
+    groups = [ProcessGroup(rank, size) for rank in range(size)]
+    shares = [group.own(count) for group in groups]
     assert [row for share in shares for row in range(count)[share]] == list(range(count))
     lengths = [len(range(count)[share]) for share in shares]
     assert max(lengths) - min(lengths) <= 1
-    for world, share, length in zip(worlds, shares, lengths, strict=True):
-        assert world.computed(count) == (share if length else slice(0, 1))
-    assert ALONE.own(count) == slice(0, count)
+    for group, share, length in zip(groups, shares, lengths, strict=True):
+        assert group.computed(count) == (share if length else slice(0, 1))
+    assert SINGLE.own(count) == slice(0, count)
 
 
-def together(size: int, work: Callable[[World], Any], patch: pytest.MonkeyPatch) -> list[Any]:
-    """What the ranks of a world make of it, each a thread; only `all_gather` is there."""
+def together(size: int, work: Callable[[ProcessGroup], Any], patch: pytest.MonkeyPatch) -> list[Any]:
+    """What the ranks of a group make of it, each a thread; only `all_gather` is there."""
     results: list[Any] = [None] * size
     slots: list[Tensor] = [torch.empty(0)] * size
     barrier, local = threading.Barrier(size, timeout=20), threading.local()
@@ -194,7 +194,7 @@ def together(size: int, work: Callable[[World], Any], patch: pytest.MonkeyPatch)
 
     def run(rank: int) -> None:
         local.rank = rank
-        results[rank] = work(World(rank, size))
+        results[rank] = work(ProcessGroup(rank, size))
 
     patch.setattr(parallel.dist, "all_gather", all_gather)
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
@@ -219,16 +219,16 @@ def test_gradients_sum_to_that_of_one(size: int, count: int, kind: Any, seed: in
     targets = torch.nn.functional.one_hot(classes, 3).double() if kind == "multi" else classes
     objective.weights.copy_(torch.tensor([1.0, 2.5, 0.3]))
 
-    def loss_of(world: World) -> tuple[Tensor, Tensor, Tensor]:
+    def loss_of(group: ProcessGroup) -> tuple[Tensor, Tensor, Tensor]:
         own = weights.clone().requires_grad_()
-        share = world.computed(count)
+        share = group.computed(count)
         rows = (x[share] @ own).tanh()
         there = {m: mask[share] for m, mask in masks.items()}
         alone, none = rows[:, 3:].reshape(len(rows), 3, 3), torch.zeros(len(rows), len(there), dtype=torch.bool)
         outputs = (Output(scale * rows[:, :3], None, rows.square().mean(), none, alone) for scale in (1.0, 2.0))
         output, complete = (
-            of_all(world, *outputs, masks, left)
-            if world.size > 1
+            of_all(group, *outputs, masks, left)
+            if group.size > 1
             else tuple(
                 one._replace(present=torch.stack([mask.any(1) for mask in some.values()], 1))
                 for one, some in zip(outputs, (left, masks), strict=True)
@@ -241,7 +241,7 @@ def test_gradients_sum_to_that_of_one(size: int, count: int, kind: Any, seed: in
 
     with pytest.MonkeyPatch.context() as patch:
         found = together(size, loss_of, patch)
-    loss, each, gradient = loss_of(ALONE)
+    loss, each, gradient = loss_of(SINGLE)
     for one in found:
         torch.testing.assert_close(one[0], loss, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(one[1], each, rtol=1e-6, atol=1e-6)
@@ -252,7 +252,7 @@ def test_parts_draw_their_own_and_policies_what_one_process_draws() -> None:
     """Noise depends on seed, epoch and rank, goes on from step to step, and leaves the policy's generator as it was."""
 
     def drawn(seed: int, epoch: int, rank: int) -> list[float]:
-        noise, numbers = World(rank, 2).noise(seed, epoch, CPU), []
+        noise, numbers = ProcessGroup(rank, 2).noise(seed, epoch, CPU), []
         for _ in range(2):
             with noise():
                 numbers.append(torch.rand(()).item())
@@ -266,7 +266,7 @@ def test_parts_draw_their_own_and_policies_what_one_process_draws() -> None:
     assert len({number for case in cases for number in case}) == 8
     assert drawn(0, 1, 1) == cases[1]
     torch.manual_seed(5)
-    with ALONE.noise(0, 1, CPU)():
+    with SINGLE.noise(0, 1, CPU)():
         assert torch.equal(torch.rand(3), due)
 
 

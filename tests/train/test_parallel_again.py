@@ -121,7 +121,7 @@ def test_of_several_processes_one_says_why_they_fail(monkeypatch: pytest.MonkeyP
     hushed: list[str] = []
     monkeypatch.setattr(processes, "GRACE", 0.0)
     monkeypatch.setattr(processes, "_hush", lambda: hushed.append(os.environ["RANK"]))
-    monkeypatch.setattr(parallel, "join", lambda *_: parallel.World(int(os.environ["RANK"]), 2))
+    monkeypatch.setattr(parallel, "join", lambda *_: parallel.ProcessGroup(int(os.environ["RANK"]), 2))
 
     def fail(rank: int, error: BaseException) -> BaseException:
         for name, value in {

@@ -164,7 +164,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     touched: set[int] = set()
     asked: list[str] = []
     padded, statistics = batch_module.padded, train_module.feature_statistics
-    rows, opened = Corpus.rows, run_module.open_trained
+    rows, opened = Corpus.rows, run_module.open_trained_run
     at_end: dict[str, Any] = {}
 
     def gathered(store: Store, modality: str, some: Any, *rest: Any) -> Any:
@@ -186,7 +186,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     monkeypatch.setattr(batch_module, "padded", gathered)
     monkeypatch.setattr(train_module, "feature_statistics", measured)
     monkeypatch.setattr(Corpus, "rows", asked_for)
-    monkeypatch.setattr(run_module, "open_trained", evaluated)
+    monkeypatch.setattr(run_module, "open_trained_run", evaluated)
     start(small(), tiny, tmp_path / "run")
     corpus = open_corpus(tiny, small().data)
     test = set(rows(corpus, "test").tolist())

@@ -18,7 +18,7 @@ from emotiwave_core.data.loading.batch import (
     runs,
     step_mask,
 )
-from emotiwave_core.data.loading.prefetch import ahead
+from emotiwave_core.data.loading.prefetch import prefetch
 from emotiwave_core.data.store.store import Store
 
 
@@ -110,7 +110,7 @@ def room(store: Store, rows: NDArray[np.int64], device: torch.device) -> bool:
 
 
 @attrs.frozen(eq=False)
-class Feed:
+class Loader:
     """Where the batches of a store come from, for one device: made once, asked in every epoch."""
 
     store: Store
@@ -132,13 +132,13 @@ class Feed:
         if not self.fetch_ahead:
             return batches(self.store, rows, targets, size, self.device, order, share)
         found = host_batches(self.store, rows, targets, size, order, share, pinned=self.device.type == "cuda")
-        return (moved(batch, self.device) for batch in ahead(found))  # here: a thread does not know our current device
+        return (moved(batch, self.device) for batch in prefetch(found))  # not in a thread, which has no device
 
 
-def open_feed(store: Store, device: torch.device, keep: NDArray[np.int64] | None = None) -> Feed:
+def open_loader(store: Store, device: torch.device, keep: NDArray[np.int64] | None = None) -> Loader:
     """A feed for a device. The samples `keep` stay on a GPU if it has the room; others are fetched ahead.
 
     On a CPU it is the plain way: there a thread of its own saves nothing.
     """
     kept = resident(store, keep, device) if keep is not None and room(store, keep, device) else None
-    return Feed(store, device, kept, fetch_ahead=device.type == "cuda")
+    return Loader(store, device, kept, fetch_ahead=device.type == "cuda")

@@ -9,7 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     """The same items in the same order, `depth` of them made before they are asked for; an error comes in its turn.
 
     The thread ends with the last item, with an error, and where the consumer leaves early.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile
-from emotiwave_core.data.loading.prefetch import ahead
+from emotiwave_core.data.loading.prefetch import prefetch
 from emotiwave_core.data.prepare.align import Reference, Steps, average, grouped, overlapping, rounded, span_of
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
@@ -26,7 +26,7 @@ from emotiwave_core.data.prepare.segments import (
 from emotiwave_core.data.prepare.store_key import Options, check_features, sources_of
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.atomic import sha256_of
-from emotiwave_core.io.incremental_hash import Follower
+from emotiwave_core.io.incremental_hash import IncrementalHash
 from emotiwave_core.monitor import Monitor
 
 LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
@@ -176,7 +176,7 @@ class Packer:
         with (
             CsdFile(path) as file,
             self._reference() as reference,
-            Follower(path) as follower,
+            IncrementalHash(path) as follower,
             self._reading(file, name, reference, size // len(videos)) as read,
             self.monitor.progress(f"Packing {name}", len(videos)) as step,
         ):
@@ -202,7 +202,7 @@ class Packer:
     ) -> AbstractContextManager[Iterator[_Video]]:
         """The videos in turn; where they are large (about `size` bytes each), the next one is read in a thread."""
         read = self._read(file, name, reference)
-        return closing(cast("Generator[_Video, None, None]", ahead(read, 1) if size >= LARGE else read))
+        return closing(cast("Generator[_Video, None, None]", prefetch(read, 1) if size >= LARGE else read))
 
     def _read(self, file: CsdFile, name: str, reference: Reference | None) -> Iterator[_Video]:
         """The videos in turn. What lies before the first row that is read, and after the last one, is not unpacked."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from emotiwave_core.data.prepare.packing import Packer
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import out_of_space
-from emotiwave_core.io.incremental_hash import Follower
+from emotiwave_core.io.incremental_hash import IncrementalHash
 
 CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
 NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
@@ -70,7 +70,7 @@ def write_arrays(path: Path, packer: Packer) -> str:
     with (
         out_of_space(path),
         path.open("wb", buffering=0) as file,
-        Follower(path) as follower,
+        IncrementalHash(path) as follower,
         contextlib.closing(packer.pieces()) as pieces,
     ):
         if hasattr(os, "posix_fallocate"):

@@ -196,8 +196,8 @@ def _claim(folder: Path) -> None:
     """Take a folder that is absent, empty or a sample (also an unfinished one), and unmark it until it is complete."""
     with out_of_space(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        strangers = any(not entry.name.startswith(".") for entry in folder.iterdir())
-        if strangers and not (folder / "truth.json").exists():  # the first file of a sample, and of nothing else
+        others = any(not entry.name.startswith(".") for entry in folder.iterdir())
+        if others and not (folder / "truth.json").exists():  # the first file of a sample, and of nothing else
             raise DataError(f"{folder} holds other files; choose an empty folder for the sample.")
         (folder / "dataset.toml").unlink(missing_ok=True)
 
