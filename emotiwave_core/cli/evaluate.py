@@ -15,7 +15,7 @@ from emotiwave_core.cli.common import (
     registry_option,
 )
 from emotiwave_core.data.folds import FOLDS
-from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, PROTOCOLS
+from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, corruption_names
 
 EXAMPLES = """\b
 Examples:
@@ -31,7 +31,7 @@ Examples:
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
 @option(
     "--protocol",
-    type=click.Choice([CONFIGURATIONS, *PROTOCOLS]),
+    type=click.Choice([CONFIGURATIONS, *corruption_names()]),
     default=CONFIGURATIONS,
     show_default=True,
     section="Protocol",
@@ -65,38 +65,28 @@ def evaluate(
     if manifest is not None and seed is not None:
         raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
 
-    from emotiwave_core.cli.console import Console, print_scores
-    from emotiwave_core.cli.curves import print_curves
+    from emotiwave_core.cli.console import Console, print_protocol, print_scores
     from emotiwave_core.compute.device import find_device
-    from emotiwave_core.evaluate.protocol import evaluate_protocol
+    from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.parts.stdout import quiet
     from emotiwave_core.train import run as engine
 
     own = data is None and fold == "test"
     registry, place, console = load_registry(registry_file), find_device(device), Console()
-    with quiet():
-        if protocol == CONFIGURATIONS:
+    if protocol == CONFIGURATIONS:
+        with quiet():
             found = engine.evaluate(run, registry, place, console, data=data, fold=fold, write=own)
-        else:
-            found = evaluate_protocol(
-                run,
-                protocol,
-                registry,
-                place,
-                console,
-                seed=seed or 0,
-                manifest=manifest,
-                against=against,
-                data=data,
-                fold=fold,
-                write=own,
-            )
+        print_json(found) if as_json else print_scores(found)
+        return
+    request = ProtocolRequest(
+        protocol=protocol, seed=seed or 0, manifest=manifest, against=against, data=data, fold=fold
+    )
+    with quiet():
+        scores = evaluate_protocol(run, request, registry, place, console, write=own)
     if as_json:
-        print_json(found)
-    elif protocol == CONFIGURATIONS:
-        print_scores(found)
+        print_json(scores.to_dict())
     else:
-        print_curves(found)
+        print_protocol(scores)
         if own:
             console.say(f"Curves and manifest: {run / 'protocols'}")

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.runs.contents import Run
-from emotiwave_core.runs.curves import Protocol
+from emotiwave_core.runs.protocol_scores import ProtocolScores
 from emotiwave_core.runs.schema import Matrix
 
 ACCENT, PALE, INK, GREY = "#0f6e84", "#8fbcc7", "#1b2125", "#6b747b"
@@ -152,7 +152,7 @@ def reliability(run: Run) -> Figure:
     return figure
 
 
-def protocol_curves(protocol: Protocol, guess: float | None = None) -> Figure:
+def protocol_curves(protocol: ProtocolScores, guess: float | None = None) -> Figure:
     """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals.
 
     `guess` is what is reached without the input, a dashed line.

@@ -7,9 +7,9 @@ from typing import Any
 from attrs import field, frozen
 
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.runs.curves import Protocol, read_protocols
 from emotiwave_core.runs.explanation import Explanation, read_explanation
 from emotiwave_core.runs.predictions import Predicted, read_predicted
+from emotiwave_core.runs.protocol_scores import ProtocolScores, read_protocols
 from emotiwave_core.runs.schema import clean, file_bytes, parse
 from emotiwave_core.runs.scores import Scores, read_scores
 
@@ -122,9 +122,9 @@ class Run:
     scores: Scores
     explanation: Explanation | None
     predicted: Predicted | None
-    protocols: list[Protocol]
+    protocols: list[ProtocolScores]
 
-    def guess(self, protocol: Protocol) -> float | None:
+    def guess(self, protocol: ProtocolScores) -> float | None:
         """The macro-F1 that is reached without the input of a protocol, where it was scored on the same samples."""
         same = (protocol.fold, protocol.samples) == (self.scores.fold, self.scores.samples)
         return self.scores.constant.floor if same else None

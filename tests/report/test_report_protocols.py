@@ -16,7 +16,7 @@ from emotiwave_core.report.charts import Chart, axis_of, protocol_chart, reliabi
 from emotiwave_core.report.page import write_report
 from emotiwave_core.report.pictures import protocol_curves
 from emotiwave_core.runs.contents import read_run
-from emotiwave_core.runs.curves import read_protocols
+from emotiwave_core.runs.protocol_scores import read_protocols
 
 
 def read_back(chart: Chart, path: str, x: tuple[float, float]) -> list[tuple[float, float]]:
