@@ -103,7 +103,7 @@ def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) ->
         files, folds = set(about["data"]["sources"].values()), read_data(run)["folds_sha256"]
     except (LookupError, TypeError, AttributeError, DataError):
         return []  # it is not known
-    if files != set(corpus.store.facts["sources"].values()):
+    if files != set(corpus.store.facts.sources.values()):
         return []
     if folds != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]

@@ -127,7 +127,7 @@ def _walk(
     model = build(recipe, registry, corpus, objective)
     about = describe(recipe, registry, model, objective) | {
         "targets": list(corpus.store.targets),
-        "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
+        "data": {"fingerprint": corpus.store.fingerprint, "sources": corpus.store.facts.sources},
     }
     watchers = find_watchers(recipe, registry, monitor) if group.rank == 0 else NOBODY
     if recipe.computing.auto_batch and group.size > 1:
@@ -157,7 +157,7 @@ def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
 
 def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
     """DataError where another process has found other files, or other folds, under the same name."""
-    found = group.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
+    found = group.everyone((corpus.store.facts.sources, corpus.store.facts.options, corpus.folds.sha256))
     others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
     if others:
         raise DataError(
@@ -180,7 +180,7 @@ def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objecti
         if modality not in ("*", *corpus.store.modalities):
             known = ", ".join(corpus.store.modalities)
             raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
-    steps = {m: int(limit) for m, limit in corpus.store.facts["options"]["max_steps"].items()}
+    steps = {m: int(limit) for m, limit in corpus.store.facts.options.max_steps.items()}
     return assemble(recipe, registry, corpus.store.features, len(objective.classes), steps)
 
 
