@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -62,7 +63,7 @@ def killed_at(name: str, call: int, after: bool = False) -> Iterator[None]:
 
 def outcome(run: Path) -> dict[str, Any]:
     """All that a run ends with, but for the time that it took: the seconds of each epoch, and run.json."""
-    history = [{key: value for key, value in line.items() if key != "seconds"} for line in read_history(run)]
+    history = [attrs.evolve(epoch, seconds=None) for epoch in read_history(run)]
     files = {name: (run / name).read_bytes() for name in (WEIGHTS, LAST, ABOUT, SCORES, PREDICTIONS, RECIPE)}
     return files | {"history": history, "leftovers": sorted(path.name for path in run.glob(".*.part"))}
 
@@ -81,7 +82,7 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         patch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
         start(MULTI, tiny, folder / "run")
     found = outcome(folder / "run")
-    assert [line["epoch"] for line in found["history"]] == list(range(1, EPOCHS + 1))
+    assert [epoch.epoch for epoch in found["history"]] == list(range(1, EPOCHS + 1))
     assert not found["leftovers"]
     return found
 
