@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from damaging import SECONDS, changed, mangled, one_sentence, stand_ins, to_json
+from file_damage import SECONDS, changed, mangled, one_sentence, stand_ins, to_json
 from forked import forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
