@@ -9,6 +9,7 @@ from emotiwave_core.config.recipe import ModelSettings, Part, Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, forbid_exit, preserve_global_state, snapshot
 from emotiwave_core.parts.registry import Registry
@@ -226,8 +227,8 @@ def assemble(
     fusion: Fusion = _make(registry, "fusion", recipe.fusion, widths)
     _width(fusion)
     policy: DropoutPolicy = _make(registry, "dropout", recipe.dropout)
-    unimodal, present_only = recipe.objective.unimodal > 0, recipe.computing.present_only
-    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal, present_only)
+    heads, present_only = needs_heads(recipe.objective), recipe.computing.present_only
+    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, heads, present_only)
     model.names = {encoder: f"The encoder '{recipe.encoder_of(m).name}'" for m, encoder in encoders.items()}
     model.names |= {fusion: f"The fusion '{recipe.fusion.name}'", policy: f"The dropout '{recipe.dropout.name}'"}
     known = [*(("encoder", recipe.encoder_of(m).name) for m in features), ("fusion", recipe.fusion.name)]
