@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sklearn
 import torch
 from datasets import write_dataset
 from warm_python import warm_python
@@ -14,7 +15,8 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _quick() -> None:
+    sklearn.set_config(skip_parameter_validation=True)  # it takes longer than the metric of a small fold
     torch.set_num_threads(1)  # on few cores, several workers with several threads each are slower
 
 
@@ -32,15 +34,16 @@ def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="session")
-def _launcher() -> Iterator[str]:
+def launcher() -> Iterator[str]:
+    """An interpreter that begins with the libraries imported."""
     with warm_python() as launcher:
         yield launcher
 
 
 @pytest.fixture
-def warm_children(_launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def warm_children(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of `sys.executable` begin with the libraries imported."""
-    monkeypatch.setattr(sys, "executable", _launcher)
+    monkeypatch.setattr(sys, "executable", launcher)
 
 
 @pytest.fixture(autouse=True)
