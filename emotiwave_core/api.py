@@ -40,6 +40,16 @@ def load_dataset(folder: FilePath) -> "Dataset":
     return dataset.load_dataset(Path(folder))
 
 
+def load_sample(monitor: Monitor | None = None) -> "Dataset":
+    """Open the synthetic sample, which is written into the user's cache on first use; its scores say nothing of people.
+
+    ResourceError where the cache cannot be written.
+    """
+    from emotiwave_core.data.synthetic.sample import cached_sample
+
+    return load_dataset(cached_sample(monitor or monitor_for_here()))
+
+
 def train(
     dataset: "Dataset | FilePath",
     /,

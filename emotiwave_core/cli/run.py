@@ -103,7 +103,7 @@ def run(
         complete_recipe = Recipe.from_table(table, source)
         if out is None and processes.group is not None:
             raise click.UsageError("Under torchrun give the run's folder by --out: a restart must find it.")
-        folder = data or processes.first(sample_folder)
+        folder = data or processes.first(_sample)
         run_folder = out or next_folder(complete_recipe.name)
 
         def train(monitor: Monitor) -> api.Run:
@@ -138,21 +138,11 @@ def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], pr
     console.say(f"Report: {folder / 'report.html'}")
 
 
-def sample_folder() -> Path:
-    """The synthetic sample, written into the cache on first use."""
-    from filelock import FileLock
+def _sample() -> Path:
+    """Write the synthetic sample where it is not there yet, say that it is used, and return its folder."""
+    from emotiwave_core import api
 
-    from emotiwave_core import __version__
-    from emotiwave_core.data.synthetic.sample import EDITION, write_sample
-    from emotiwave_core.io.atomic import cache_folder, out_of_space
-
-    folder = cache_folder() / f"sample-{__version__}-{EDITION}"
     console = TerminalMonitor()
-    with out_of_space(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "dataset.toml").exists():
-            console.say("Writing the synthetic sample data set…")
-            write_sample(folder)
+    folder = api.load_sample(console).folder
     console.say(f"No --data: training on the SYNTHETIC sample in {folder}; its scores say nothing about people.")
     return folder

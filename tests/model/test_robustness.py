@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import CROSSMODAL, some_batch, some_model
 from scipy.special import expit, log_expit, rel_entr, softmax
-from test_model import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from torch.nn import functional
 from training import small, start

@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import WIDTHS
 from documents import ENTRIES, ROOT
-from test_model import some_batch
+from models import some_batch
 from torch import Tensor
 from training import REGISTRY
 

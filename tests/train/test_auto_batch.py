@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import write_dataset
 from forked import emotiwave, forked
-from test_model import CROSSMODAL, some_batch, some_model
+from models import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from training import CPU, REGISTRY, small, start
 

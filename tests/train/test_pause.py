@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from forked import emotiwave, forked
-from test_resume import EPOCHS, MULTI, killed_at, outcome
+from killed_runs import EPOCHS, MULTI, killed_at, outcome
 from torch import Tensor
 from training import resume, start
 
