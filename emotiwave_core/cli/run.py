@@ -193,22 +193,12 @@ def override(
 
 
 def sample_folder() -> Path:
-    """The synthetic sample, written into the cache on first use."""
-    from filelock import FileLock
-
-    from emotiwave_core import __version__
+    """The synthetic sample's folder, said on stderr."""
     from emotiwave_core.cli.console import Console
-    from emotiwave_core.data.synthetic.sample import EDITION, write_sample
-    from emotiwave_core.io.atomic import cache_folder, out_of_space
+    from emotiwave_core.data.synthetic.sample import cached_sample
 
-    folder = cache_folder() / f"sample-{__version__}-{EDITION}"
     console = Console()
-    with out_of_space(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "dataset.toml").exists():
-            console.say("Writing the synthetic sample data set…")
-            write_sample(folder)
+    folder = cached_sample(console)
     console.say(f"No --data: training on the SYNTHETIC sample in {folder}; its scores say nothing about people.")
     return folder
 

@@ -1,13 +1,15 @@
 """A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 
-from emotiwave_core.compute.device import cost_of_determinism, deterministic, seed_everything
+from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
 from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
@@ -21,7 +23,7 @@ from emotiwave_core.errors import (
     SettingsError,
     is_out_of_memory,
 )
-from emotiwave_core.evaluate.scoring import Predictions, score_all, write_predictions
+from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.explain.summary import write_explanation
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.attribute_errors import attribute_errors
@@ -30,12 +32,16 @@ from emotiwave_core.model.objective import Objective, make_objective
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.watchers import NOBODY, Watchers
+from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run
 from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
+from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
+from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.trained_model import LAST, describe
 from emotiwave_core.train.loop import train
 
-SCORES, PREDICTIONS = "scores.json", "predictions.csv"
+SCORES = "scores.json"
 
 
 def start(
@@ -118,6 +124,7 @@ def _walk(
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
     group.first(lambda: _write_data(out, corpus))
+    group.first(lambda: _write_start(out, device, group))
     for note in [*corpus.notes(), *third_party_parts(recipe, registry, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
@@ -135,10 +142,14 @@ def _walk(
         train(out, model, objective, corpus, recipe, about, device, monitor, watchers, group)
 
     def finish() -> dict[str, Any]:
+        began = time.perf_counter()
         _write_data(out, corpus, trained=True)
         with deterministic(recipe.computing.deterministic):
             trained = open_trained_run(out, registry, monitor, corpus=corpus)
             scores = _evaluate(trained, "test", registry, device, monitor, write=True)
+        training_seconds = sum(line.get("seconds", 0.0) for line in read_history(out))
+        write_end(out, training_seconds, time.perf_counter() - began)
+        _report(out)
         watchers.run_end(out, scores)
         return scores
 
@@ -150,6 +161,12 @@ def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
     before = read_data(out)
     folds = {"folds": before["folds"]} if "folds" in before else {}
     write_json(out / DATA, corpus.facts() | {"trained": trained or before.get("trained", False)} | folds)
+
+
+def _write_start(out: Path, device: torch.device, group: ProcessGroup) -> None:
+    """Write when, and with what hardware and versions, the training starts or goes on."""
+    hardware, threads = hardware_name(device), torch.get_num_threads()
+    write_start(out, provenance_of(device.type, hardware, group.size, threads, torch.__version__))
 
 
 def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
@@ -194,7 +211,10 @@ def evaluate(
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
     with adding_to(run) if write else contextlib.nullcontext():
         trained = open_trained_run(run, registry, monitor, data=data, fold=fold)
-        return _evaluate(trained, fold, registry, device, monitor, write)
+        scores = _evaluate(trained, fold, registry, device, monitor, write)
+        if write:
+            _report(run)
+        return scores
 
 
 def _evaluate(
@@ -221,21 +241,26 @@ def _evaluate(
 def _keep(
     trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], device: torch.device, monitor: Monitor
 ) -> None:
-    """Write what a run says of its test fold, and the report of it."""
-    from emotiwave_core.report.page import write_report
-
+    """Write what a run says of its test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
     folds = {name: own.fold_facts(name, objective) for name in FOLDS}
     write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
+    store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
     write_predictions(
         run / PREDICTIONS,
-        own,
-        objective,
+        objective.classes,
         trained.model.modalities,
-        trained.fold,
-        predictions.probabilities,
-        trained.thresholds,
+        [store.ids[row] for row in rows],
+        [(start, end) for start, end in (store.intervals[row].tolist() for row in rows)],
+        trained.fold.targets.numpy().astype(np.int64),
+        np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities]),
+        probabilities,
     )
     write_json(run / SCORES, scores)
     write_explanation(trained, predictions, device, monitor)
+
+
+def _report(run: Path) -> None:
+    from emotiwave_core.report.page import write_report
+
     write_report(run)
