@@ -161,7 +161,7 @@ def test_reliability_diagram_is_the_bins(tmp_path: Path) -> None:
 
 
 def test_bins_of_few_predictions_are_not_joined(tmp_path: Path) -> None:
-    """Bins below the limit are faint, and no line goes through them; dots grow with the count, and the limit is said."""
+    """Bins below the limit are faint, no line goes through them; dots grow with the count, and the limit is said."""
     chart = reliability_chart(
         calibration_of((0.1, 1.0, 1), (0.3, 0.2, 40), (0.5, 0.5, 10), (0.7, 0.0, 9), (0.9, 0.9, 20))
     )
