@@ -6,6 +6,7 @@ policy lets nothing load and no script run but the panel's own, known by its has
 """
 
 import base64
+import functools
 import hashlib
 import shlex
 from importlib.resources import files
@@ -41,13 +42,9 @@ def write_report(run: Path) -> Path:
     return page
 
 
-def render(run: Run, pictures: list[str]) -> str:
-    """The page as HTML text; `pictures` are the names of the files it mentions."""
-    scores, explained = run.scores, run.explanation
-    fold = explained.macro_f1 if explained else None
-    drawn = drawn_samples(explained) if explained else {}
-    plots = [plot for samples in drawn.values() for sample in samples for plot in sample.plots]
-    absent = explained.absent if explained else {}
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """The templates, which are compiled once in a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("emotiwave_core.report", "templates"),
         autoescape=True,
@@ -56,51 +53,65 @@ def render(run: Run, pictures: list[str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
+    return environment
+
+
+def render(run: Run, pictures: list[str]) -> str:
+    """The page as HTML text; `pictures` are the names of the files it mentions."""
+    scores, explained = run.scores, run.explanation
+    fold = explained.macro_f1 if explained else None
+    drawn = drawn_samples(explained) if explained else {}
+    plots = [plot for samples in drawn.values() for sample in samples for plot in sample.plots]
+    absent = explained.absent if explained else {}
     complete = scores.configurations[scores.complete.configuration]
     script = (files("emotiwave_core.report") / "templates" / "panel.js").read_text("utf-8") if run.predicted else ""
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        scores=scores,
-        synthetic=scores.synthetic and "synthetic" not in scores.dataset.lower(),  # to be said beside the name
-        data=run.data,
-        model=run.model,
-        pictures=pictures,
-        complete=complete,
-        model_in_words=model_in_words(run.model),
-        constant=scores.constant,
-        verdict=verdict(scores),
-        metrics=metrics(scores, complete),
-        crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
-        row_shares=row_shares,
-        firm=FIRM,
-        reliability=reliability_chart(complete.calibration),
-        explained=explained,
-        fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
-        by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
-        drawn_samples=drawn,
-        attentive=any(plot.attention for plot in plots),
-        gapped=any(plot.gaps for plot in plots),
-        worded=any(plot.words for plot in plots),
-        charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
-        protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
-        predicted=run.predicted,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        embedded=Markup(embedded(run.predicted, scores.modalities, absent)) if run.predicted else "",
-        view=view,
-        seed=seed_of(run.model.recipe),
-        folder=shlex.quote(str(run.folder)),
-        command=shlex.join(
-            (
-                "emotiwave",
-                "run",
-                f"{run.folder / 'recipe.toml'}",
-                "--data",
-                run.data.folder,
-                "--out",
-                f"{run.folder}-again",
-            )
-        ),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            scores=scores,
+            synthetic=scores.synthetic and "synthetic" not in scores.dataset.lower(),  # to be said beside the name
+            data=run.data,
+            model=run.model,
+            pictures=pictures,
+            complete=complete,
+            model_in_words=model_in_words(run.model),
+            constant=scores.constant,
+            verdict=verdict(scores),
+            metrics=metrics(scores, complete),
+            crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
+            row_shares=row_shares,
+            firm=FIRM,
+            reliability=reliability_chart(complete.calibration),
+            explained=explained,
+            fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
+            by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
+            drawn_samples=drawn,
+            attentive=any(plot.attention for plot in plots),
+            gapped=any(plot.gaps for plot in plots),
+            worded=any(plot.words for plot in plots),
+            charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
+            protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
+            predicted=run.predicted,
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            embedded=Markup(embedded(run.predicted, scores.modalities, absent)) if run.predicted else "",
+            view=view,
+            seed=seed_of(run.model.recipe),
+            folder=shlex.quote(str(run.folder)),
+            command=shlex.join(
+                (
+                    "emotiwave",
+                    "run",
+                    f"{run.folder / 'recipe.toml'}",
+                    "--data",
+                    run.data.folder,
+                    "--out",
+                    f"{run.folder}-again",
+                )
+            ),
+        )
     )
 
 

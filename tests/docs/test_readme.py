@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from documents import block, text_of
 
 from emotiwave_core.cli import exit_code_of
@@ -15,7 +16,10 @@ from emotiwave_core.parts.registry import load_registry
 README = text_of("README.md")
 
 
-def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(tmp_path: Path, tiny: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.usefixtures("warm_children")
+def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file, the registry.toml and the test of the README work in an empty folder, as they stand."""
     monkeypatch.chdir(tmp_path)
     for first_line, name in (
