@@ -6,6 +6,7 @@ policy lets nothing load and no script run but the panel's own, known by its has
 """
 
 import base64
+import functools
 import hashlib
 import shlex
 from importlib.resources import files
@@ -39,12 +40,9 @@ def write_report(run: Path) -> Path:
     return page
 
 
-def render(run: Run, pictures: list[str]) -> str:
-    """The page as HTML text; `pictures` are the names of the files it mentions."""
-    scores, explained = run.scores, run.explanation
-    fold = explained.macro_f1 if explained else None
-    found = stories(explained) if explained else {}
-    absent = explained.absent if explained else {}
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """The templates, which are compiled once in a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("emotiwave_core.report", "templates"),
         autoescape=True,
@@ -53,9 +51,18 @@ def render(run: Run, pictures: list[str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
+    return environment
+
+
+def render(run: Run, pictures: list[str]) -> str:
+    """The page as HTML text; `pictures` are the names of the files it mentions."""
+    scores, explained = run.scores, run.explanation
+    fold = explained.macro_f1 if explained else None
+    found = stories(explained) if explained else {}
+    absent = explained.absent if explained else {}
     complete = scores.configurations[scores.complete.configuration]
     script = (files("emotiwave_core.report") / "templates" / "panel.js").read_text("utf-8") if run.predicted else ""
-    return environment.get_template("report.html.j2").render(
+    return _environment().get_template("report.html.j2").render(
         run=run,
         scores=scores,
         synthetic=scores.synthetic and "synthetic" not in scores.dataset.lower(),  # to be said beside the name

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from documents import block, text_of
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.data.dataset import _described
 from emotiwave_core.parts.registry import load_registry
 
@@ -16,7 +17,10 @@ README = text_of("README.md")
 RECIPES = text_of("docs/recipes.md")
 
 
-def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(tmp_path: Path, tiny: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.usefixtures("warm_children")
+def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file, the registry.toml and the test of the README work in an empty folder, as they stand."""
     monkeypatch.chdir(tmp_path)
     for first_line, name in (
@@ -26,7 +30,7 @@ def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(tmp_path: Path, t
     ):
         Path(name).write_text(block(README, first_line))
     fast = ["--set", "training.epochs=1", "--out", "run"]
-    assert _exit_code(["run", "--encoder", "meanmlp:width=32", "--data", str(tiny), *fast]) == 0
+    assert exit_code_of(["run", "--encoder", "meanmlp:width=32", "--data", str(tiny), *fast]) == 0
     plugins = json.loads(Path("run/model.json").read_text())["plugins"]
     assert plugins[0]["name"] == "meanmlp"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_encoder.py"]

@@ -134,7 +134,7 @@ def test_a_run_whose_memory_is_short_learns_the_same(
         told = Told()
         run.start(small(**quiet), tiny, tmp_path / "short", REGISTRY, CPU, told)
     for one, other in zip(read_history(tmp_path / "whole"), read_history(tmp_path / "short"), strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
     weights = [read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("whole", "short")]
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
     said = [line for line in told.lines if "Memory is short" in line]
@@ -147,7 +147,7 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 5, which settings to lower, one sentence; and the same command with --auto-batch takes the folder."""
-    from emotiwave_core.cli import _exit_code
+    from emotiwave_core.cli import exit_code_of
 
     small_memory(monkeypatch, 1)
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
@@ -162,13 +162,13 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
         "--set",
         "training.epochs=1",
     ]
-    assert _exit_code(command) == 5
+    assert exit_code_of(command) == 5
     said = capfd.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(
         "Error: Out of memory (CUDA out of memory. Tried to allocate 2.00 GiB). Lower training.batch_size"
     )
     assert "--auto-batch" in said
-    assert _exit_code([*command, "--auto-batch"]) == 0
+    assert exit_code_of([*command, "--auto-batch"]) == 0
     assert read_recipe(tmp_path / "run" / RECIPE)["computing"]["auto_batch"] is True
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_ran_out_is_resumed_with_it(tiny: Path, tmp_path: Path, monke
     small_memory(monkeypatch, 4)
     run.resume(tmp_path / "run", REGISTRY, CPU, Told(), auto_batch=True)
     assert Recipe.from_table(read_recipe(tmp_path / "run" / RECIPE), "it").computing.auto_batch
-    assert [line["epoch"] for line in read_history(tmp_path / "run")] == [2, 3]
+    assert [line.epoch for line in read_history(tmp_path / "run")] == [2, 3]
 
 
 def test_a_single_sample_that_does_not_fit_ends_it(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
