@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
         run = Path(folder)
         train(run, model, objective, corpus, recipe, about, torch.device("cpu"), SILENT)
         best, history = read_about(run)["best"]["epoch"], read_history(run)
-    valid: dict[str, Any] = history[best - 1]["valid"]
+    valid: dict[str, Any] = attrs.asdict(history[best - 1].valid)
     return valid | {"epoch": best, "epochs": len(history)}
 
 

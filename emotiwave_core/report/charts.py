@@ -7,8 +7,8 @@ from typing import NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 from emotiwave_core.report.numbers import MINUS, score
-from emotiwave_core.runs.contents import Epoch
 from emotiwave_core.runs.curves import Protocol
+from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.schema import Interval
 from emotiwave_core.runs.scores import Calibration
 
