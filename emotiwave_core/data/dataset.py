@@ -65,7 +65,7 @@ def load_dataset(folder: Path, labelled: bool = True) -> Dataset:
         )
         raise DataError(
             f"{folder} has neither a dataset.toml nor {needed} (there: {files}); write a dataset.toml with "
-            f"{tables} as the README shows."
+            f"{tables} as docs/data.md shows."
         )
     folds = next((folder / name for name in STANDARD_FOLDS if (folder / name).is_file()), None)
     return Dataset(
