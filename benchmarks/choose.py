@@ -15,12 +15,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import numpy as np
 import torch
 
-from emotiwave_core.cli.run import override
 from emotiwave_core.compute.device import seed_everything
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.io.atomic import write_json
@@ -39,7 +40,7 @@ SPLITS = {"folds.json": ["data.folds=folds.json"], "cv.json": ["data.folds=cv.js
 def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
     """Train once; the validation scores of the best epoch."""
     torch.set_num_threads(1)
-    table = override({"seed": seed}, (), None, None, tuple(settings), None)
+    table = override({"seed": seed}, tuple(settings))
     registry = load_registry()
     recipe = complete(Recipe.from_table(table, "The candidate"), registry)
     seed_everything(recipe.seed)
@@ -51,7 +52,7 @@ def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
         run = Path(folder)
         train(run, model, objective, corpus, recipe, about, torch.device("cpu"), SILENT)
         best, history = read_about(run)["best"]["epoch"], read_history(run)
-    valid: dict[str, Any] = history[best - 1]["valid"]
+    valid: dict[str, Any] = attrs.asdict(history[best - 1].valid)
     return valid | {"epoch": best, "epochs": len(history)}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from emotiwave_core.cli import printable
+from emotiwave_core.errors import printable
 
 WIDTH = 80
 UNITS = {"forward": (1e3, " ms"), "forward and backward": (1e3, " ms"), "held for backward": (1e-6, " MB")}

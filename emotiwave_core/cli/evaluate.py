@@ -65,28 +65,25 @@ def evaluate(
     if manifest is not None and seed is not None:
         raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
 
-    from emotiwave_core.cli.console import Console, print_protocol, print_scores
-    from emotiwave_core.compute.device import find_device
-    from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
-    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core import api
+    from emotiwave_core.cli.console import print_protocol, print_scores
+    from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.stdout import quiet
-    from emotiwave_core.train import run as engine
 
-    own = data is None and fold == "test"
-    registry, place, console = load_registry(registry_file), find_device(device), Console()
+    console = TerminalMonitor()
+    opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
     if protocol == CONFIGURATIONS:
         with quiet():
-            found = engine.evaluate(run, registry, place, console, data=data, fold=fold, write=own)
-        print_json(found) if as_json else print_scores(found)
+            result = opened.evaluate(data, fold=fold)
+        print_json(result) if as_json else print_scores(result)
         return
-    request = ProtocolRequest(
-        protocol=protocol, seed=seed or 0, manifest=manifest, against=against, data=data, fold=fold
-    )
     with quiet():
-        scores = evaluate_protocol(run, request, registry, place, console, write=own)
+        scores = opened.robustness(
+            protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
+        )
     if as_json:
         print_json(scores.to_dict())
     else:
         print_protocol(scores)
-        if own:
+        if data is None and fold == "test":
             console.say(f"Curves and manifest: {run / 'protocols'}")

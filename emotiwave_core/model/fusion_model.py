@@ -1,4 +1,4 @@
-"""The model: standardised features -> encoders -> fusion -> head. The parts come from the registry."""
+"""The model: standardised features -> encoders -> fusion -> head."""
 
 from typing import Any, Literal, cast
 
@@ -9,6 +9,7 @@ from emotiwave_core.config.recipe import ModelSettings, Part, Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, forbid_exit, preserve_global_state, snapshot
 from emotiwave_core.parts.registry import Registry
@@ -96,12 +97,12 @@ class FusionModel(nn.Module):
         return self.forward_masked(inputs, masks)
 
     def forward_masked(self, inputs: Tensors, masks: Tensors) -> Output:
-        """What it says of what the masks leave; nothing more is dropped."""
+        """The output of what the masks leave; the policy drops nothing more."""
         masks = {m: masks[m] for m in self.encoders}
         return self.fuse(self.encode(inputs, masks), present_in(masks))
 
     def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
-        """What the policy leaves of masks {m: [B, T] bool}, and whether that is whole modalities only."""
+        """The masks {m: [B, T] bool} after the policy, and True where it took whole modalities only."""
         who, before, written = self._who(self.policy), snapshot(), returned.versions(masks.values())
         left = returned.check_left(who, masks, self.policy(masks, progress))
         check_snapshot(before, who)
@@ -112,11 +113,11 @@ class FusionModel(nn.Module):
         return left, whole
 
     def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
-        """In training: what it says of what the policy left of the masks, and of all that there was.
+        """The outputs in training: of what the policy left of the masks, and of all that there was.
 
         `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
         """
-        masks, left = ({m: some[m] for m in self.encoders} for some in (masks, left))
+        masks, left = ({m: by_modality[m] for m in self.encoders} for by_modality in (masks, left))
         encoded = self.encode(inputs, masks)
         complete = self.fuse(encoded, present_in(masks))
         rest = self._without(encoded, left, inputs) if whole else self.encode(inputs, left)
@@ -127,19 +128,19 @@ class FusionModel(nn.Module):
         return {m: self._encode(m, inputs[m], masks[m]) for m in self.encoders if m in masks}
 
     def _encode(self, modality: str, x: Tensor, mask: Tensor) -> Encoded:
-        """x [B, T, F], mask [B, T] -> what the encoder makes of them."""
+        """x [B, T, F], mask [B, T] -> Encoded."""
         encoder, rows = self.encoders[modality], rows_to_encode(mask) if self.present_only else None
         if rows is not None:
             x, mask = x[rows.encoded], mask[rows.encoded]
         x, mask = self.prepare(modality, x, mask)
         who, before, written = self._who(encoder), snapshot(), returned.versions([mask])
-        one = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
+        encoded = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
         check_snapshot(before, who)
         returned.check_unwritten(who, [mask], written)
-        return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
+        return encoded if rows is None else Encoded(*(tensor.index_select(0, rows.back) for tensor in encoded))
 
     def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What an encoder is given: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
+        """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
         if modality in self.scalers:
             x = self.scalers[modality](x)
         x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
@@ -158,16 +159,19 @@ class FusionModel(nn.Module):
         return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
 
     def restrict(
-        self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
+        self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
     ) -> dict[str, Encoded]:
-        """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
+        """The encodings as if only the modalities of a configuration were there: encode once, score all of them.
 
-        `absent` is `encode_absent(…)`, what each encoder makes of an absent sequence.
+        `absent` is `encode_absent(…)`, the encoding of an absent sequence.
         """
-        return {m: one if m in kept else _spread(absent[m], len(one.mask)) for m, one in encoded.items()}
+        return {
+            m: encoding if m in configuration else _repeat(absent[m], len(encoding.mask))
+            for m, encoding in encoded.items()
+        }
 
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
-        """What the encoders make of one sample in which every modality is absent.
+        """The encodings of one sample in which every modality is absent.
 
         Its states have a single step, for padding never matters; with `absent = "zeros"` as many as those of `inputs`.
         """
@@ -180,10 +184,13 @@ class FusionModel(nn.Module):
 
     def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings with every modality of a sample that has no step left replaced by an absent one."""
-        absent = {m: _spread(_as_long(one, encoded[m]), len(left[m])) for m, one in self.encode_absent(inputs).items()}
+        absent = {
+            m: _repeat(_pad_like(encoding, encoded[m]), len(left[m]))
+            for m, encoding in self.encode_absent(inputs).items()
+        }
         rows = {m: mask.any(dim=1) for m, mask in left.items()}
         return {
-            m: Encoded(*(_choose(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
+            m: Encoded(*(_where_rows(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
         }
 
     def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,21 +199,21 @@ class FusionModel(nn.Module):
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
-def _spread(one: Encoded, count: int) -> Encoded:
+def _repeat(encoded: Encoded, count: int) -> Encoded:
     """The encoding of one sample, for each of `count` samples."""
-    return Encoded(*(piece.expand(count, *piece.shape[1:]) for piece in one))
+    return Encoded(*(tensor.expand(count, *tensor.shape[1:]) for tensor in encoded))
 
 
-def _as_long(one: Encoded, like: Encoded) -> Encoded:
+def _pad_like(encoded: Encoded, like: Encoded) -> Encoded:
     """An encoding that is not longer than another, padded to its steps."""
-    missing = like.mask.shape[1] - one.mask.shape[1]
+    missing = like.mask.shape[1] - encoded.mask.shape[1]
     pad = nn.functional.pad
-    return Encoded(pad(one.states, (0, 0, 0, missing)), one.pooled, pad(one.mask, (0, missing)))
+    return Encoded(pad(encoded.states, (0, 0, 0, missing)), encoded.pooled, pad(encoded.mask, (0, missing)))
 
 
-def _choose(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The rows [B] of `one`, and of `other` where they are not set."""
-    return torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, other)
+def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
+    """The rows [B] of `tensor`, and of `other` where they are not set."""
+    return torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), tensor, other)
 
 
 def assemble(
@@ -226,8 +233,8 @@ def assemble(
     fusion: Fusion = _make(registry, "fusion", recipe.fusion, widths)
     _width(fusion)
     policy: DropoutPolicy = _make(registry, "dropout", recipe.dropout)
-    unimodal, present_only = recipe.objective.unimodal > 0, recipe.computing.present_only
-    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, unimodal, present_only)
+    heads, present_only = needs_heads(recipe.objective), recipe.computing.present_only
+    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, heads, present_only)
     model.names = {encoder: f"The encoder '{recipe.encoder_of(m).name}'" for m, encoder in encoders.items()}
     model.names |= {fusion: f"The fusion '{recipe.fusion.name}'", policy: f"The dropout '{recipe.dropout.name}'"}
     known = [*(("encoder", recipe.encoder_of(m).name) for m in features), ("fusion", recipe.fusion.name)]

@@ -1,6 +1,7 @@
 """A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import attrs
 import numpy as np
 import torch
 
-from emotiwave_core.compute.device import cost_of_determinism, deterministic, seed_everything
+from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
 from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
@@ -33,8 +34,11 @@ from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run
-from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
+from emotiwave_core.runs.data_file import data_file, read_data, write_data
+from emotiwave_core.runs.folder import adding_to, free, take, take_up
+from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
+from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.trained_model import LAST, describe
 from emotiwave_core.train.loop import train
 
@@ -120,14 +124,15 @@ def _walk(
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
-    group.first(lambda: _write_data(out, corpus))
+    group.first(lambda: _write_opened(out, corpus))
+    group.first(lambda: _write_start(out, device, group))
     for note in [*corpus.notes(), *third_party_parts(recipe, registry, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
     model = build(recipe, registry, corpus, objective)
     about = describe(recipe, registry, model, objective) | {
         "targets": list(corpus.store.targets),
-        "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
+        "data": {"fingerprint": corpus.store.fingerprint, "sources": corpus.store.facts.sources},
     }
     watchers = find_watchers(recipe, registry, monitor) if group.rank == 0 else NOBODY
     if recipe.computing.auto_batch and group.size > 1:
@@ -138,26 +143,41 @@ def _walk(
         train(out, model, objective, corpus, recipe, about, device, monitor, watchers, group)
 
     def finish() -> dict[str, Any]:
-        _write_data(out, corpus, trained=True)
+        began = time.perf_counter()
         with deterministic(recipe.computing.deterministic):
             trained = open_trained_run(out, registry, monitor, corpus=corpus)
+            _write_trained(out, corpus, objective)
             scores = _evaluate(trained, "test", registry, device, monitor, write=True)
+        training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
+        write_end(out, training_seconds, time.perf_counter() - began)
+        _report(out)
         watchers.run_end(out, scores)
         return scores
 
     return group.first(finish)
 
 
-def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
-    """Write what is known of the data, and keep what a run that has ended knows of its folds."""
-    before = read_data(out)
-    folds = {"folds": before["folds"]} if "folds" in before else {}
-    write_json(out / DATA, corpus.facts() | {"trained": trained or before.get("trained", False)} | folds)
+def _write_opened(out: Path, corpus: Corpus) -> None:
+    """Write what is known of the data when a run opens them for the first time."""
+    if read_data(out) is None:
+        write_data(out, data_file(corpus.facts()))
+
+
+def _write_trained(run: Path, corpus: Corpus, objective: Objective) -> None:
+    """Write what is known of the data when the training has ended: now the test fold may be read."""
+    folds = {name: corpus.fold_facts(name, objective) for name in FOLDS}
+    write_data(run, data_file(corpus.facts(), folds))
+
+
+def _write_start(out: Path, device: torch.device, group: ProcessGroup) -> None:
+    """Write when, and with what hardware and versions, the training starts or goes on."""
+    hardware, threads = hardware_name(device), torch.get_num_threads()
+    write_start(out, provenance_of(device.type, hardware, group.size, threads, torch.__version__))
 
 
 def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
     """DataError where another process has found other files, or other folds, under the same name."""
-    found = group.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
+    found = group.everyone((corpus.store.facts.sources, corpus.store.facts.options, corpus.folds.sha256))
     others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
     if others:
         raise DataError(
@@ -180,7 +200,7 @@ def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objecti
         if modality not in ("*", *corpus.store.modalities):
             known = ", ".join(corpus.store.modalities)
             raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
-    steps = {m: int(limit) for m, limit in corpus.store.facts["options"]["max_steps"].items()}
+    steps = {m: int(limit) for m, limit in corpus.store.facts.options.max_steps.items()}
     return assemble(recipe, registry, corpus.store.features, len(objective.classes), steps)
 
 
@@ -197,7 +217,12 @@ def evaluate(
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
     with adding_to(run) if write else contextlib.nullcontext():
         trained = open_trained_run(run, registry, monitor, data=data, fold=fold)
-        return _evaluate(trained, fold, registry, device, monitor, write)
+        if write:
+            _write_trained(run, trained.corpus, trained.objective)
+        scores = _evaluate(trained, fold, registry, device, monitor, write)
+        if write:
+            _report(run)
+        return scores
 
 
 def _evaluate(
@@ -224,12 +249,8 @@ def _evaluate(
 def _keep(
     trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], device: torch.device, monitor: Monitor
 ) -> None:
-    """Write what a run says of its test fold, and the report of it."""
-    from emotiwave_core.report.page import write_report
-
+    """Write what a run says of its test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
-    folds = {name: own.fold_facts(name, objective) for name in FOLDS}
-    write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
     store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
     write_predictions(
         run / PREDICTIONS,
@@ -243,4 +264,9 @@ def _keep(
     )
     write_json(run / SCORES, scores)
     write_explanation(trained, predictions, device, monitor)
+
+
+def _report(run: Path) -> None:
+    from emotiwave_core.report.page import write_report
+
     write_report(run)

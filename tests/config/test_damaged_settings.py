@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 import tomli_w
-from damaging import changed, mangled, one_sentence, stand_ins, to_json, to_toml
+from file_damage import changed, mangled, one_sentence, stand_ins, to_json, to_toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_dataset import GOOD
-from test_folds import SDK
+from sound_documents import GOOD, LISTS, RECIPE, SDK, TABLE
 from training import REGISTRY
 
-from emotiwave_core.cli.run import override
-from emotiwave_core.config.flags import parse_part, parse_value
+from emotiwave_core.config.flags import override, parse_part, parse_value
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS, read_folds
@@ -26,20 +24,6 @@ from emotiwave_core.train.run import complete
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=500)
-
-PARTS = {
-    "encoder": {"text": {"name": "bilstm", "hidden_size": 4, "pooling": "mean"}, "*": "mean"},
-    "fusion": {"name": "crossmodal", "width": 8, "heads": 2},
-    "dropout": {"name": "mixed", "policies": [{"name": "uniform"}, {"name": "bernoulli", "p": 0.3}]},
-}
-RECIPE = complete(Recipe.from_table({"objective": {"kind": "multi"}, **PARTS}, "The test's"), REGISTRY).to_table()
-TABLE = {
-    "encoder": {"mine": "emotiwave-mine"},
-    "recipe": {"small": {"encoder": "mean", "training": {"epochs": 3}}},
-    "plugins": {"mine": "mine.py"},
-    "disabled": ["encoder.mamba"],
-}
-LISTS = {"train": ["a", "b"], "valid": ["c"], "test": ["d"], "fold0": ["x"], "fold1": []}
 
 
 def read_settings(path: Path) -> Any:
@@ -186,7 +170,7 @@ def test_each_way_is_named(room: Path, kind: str, text: str, says: str) -> None:
 
 def lay_over(table: dict[str, Any], part: str, setting: str) -> Any:
     """A recipe with an encoder and a value from the command line."""
-    changed = override(json.loads(json.dumps(table)), (part,), part, None, (setting,), None)
+    changed = override(json.loads(json.dumps(table)), (setting,), encoder=(part,), fusion=part)
     return complete(Recipe.from_table(changed, "The recipe"), REGISTRY)
 
 

@@ -13,7 +13,7 @@ import pytest
 from documents import block, text_of
 from training import small, start
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.cli.console import print_protocol
 from emotiwave_core.evaluate import corruptions
 from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, corruption_names, find_corruption
@@ -49,7 +49,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def typed(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     """`emotiwave evaluate` with these arguments: the code, stdout and stderr."""
-    code = _exit_code(["evaluate", *map(str, arguments)])
+    code = exit_code_of(["evaluate", *map(str, arguments)])
     return code, *capfd.readouterr()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import write_dataset
 from forked import emotiwave, forked
-from test_model import CROSSMODAL, some_batch, some_model
+from models import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from training import CPU, REGISTRY, small, start
 
@@ -16,14 +16,14 @@ from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError, is_out_of_memory
 from emotiwave_core.layers.masking import keep, whole_modalities
-from emotiwave_core.model.objective import make_objective, training_loss
+from emotiwave_core.model.objective import make_objective
+from emotiwave_core.model.terms import training_loss
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.trained_model import WEIGHTS, read_tensors
-from emotiwave_core.train import microbatches as pieces
 from emotiwave_core.train import run
-from emotiwave_core.train.step import Learner
+from emotiwave_core.train.step import ForwardPass, in_microbatches
 
 B = 6
 SIZES = [1, 2, 4, 50]
@@ -45,7 +45,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
     torch.manual_seed(noise or 0)
     extra = recipe.objective.complete > 0 or recipe.objective.distillation > 0
     whole = whole_modalities(masks, left)
-    output, complete = pieces.in_microbatches(Learner(model, extra), count, inputs, masks, left, whole)
+    output, complete = in_microbatches(ForwardPass(model, extra), count, inputs, masks, left, whole)
     loss, _ = training_loss(objective, recipe.objective, output, complete, targets)
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ def test_a_piece_is_computed_again_with_its_own_noise() -> None:
     def loss() -> Tensor:
         torch.manual_seed(3)
         given = ({m: x.double() for m, x in inputs.items()}, masks, masks, True)
-        output, _ = pieces.in_microbatches(Learner(model, False), 3, *given)
+        output, _ = in_microbatches(ForwardPass(model, False), 3, *given)
         return (output.logits**2).sum()
 
     assert isinstance(model.head[2], nn.Dropout)
@@ -134,7 +134,7 @@ def test_a_run_whose_memory_is_short_learns_the_same(
         told = Told()
         run.start(small(**quiet), tiny, tmp_path / "short", REGISTRY, CPU, told)
     for one, other in zip(read_history(tmp_path / "whole"), read_history(tmp_path / "short"), strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
     weights = [read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("whole", "short")]
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
     said = [line for line in told.lines if "Memory is short" in line]
@@ -147,7 +147,7 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 5, which settings to lower, one sentence; and the same command with --auto-batch takes the folder."""
-    from emotiwave_core.cli import _exit_code
+    from emotiwave_core.cli import exit_code_of
 
     small_memory(monkeypatch, 1)
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
@@ -162,13 +162,13 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
         "--set",
         "training.epochs=1",
     ]
-    assert _exit_code(command) == 5
+    assert exit_code_of(command) == 5
     said = capfd.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(
         "Error: Out of memory (CUDA out of memory. Tried to allocate 2.00 GiB). Lower training.batch_size"
     )
     assert "--auto-batch" in said
-    assert _exit_code([*command, "--auto-batch"]) == 0
+    assert exit_code_of([*command, "--auto-batch"]) == 0
     assert read_recipe(tmp_path / "run" / RECIPE)["computing"]["auto_batch"] is True
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_ran_out_is_resumed_with_it(tiny: Path, tmp_path: Path, monke
     small_memory(monkeypatch, 4)
     run.resume(tmp_path / "run", REGISTRY, CPU, Told(), auto_batch=True)
     assert Recipe.from_table(read_recipe(tmp_path / "run" / RECIPE), "it").computing.auto_batch
-    assert [line["epoch"] for line in read_history(tmp_path / "run")] == [2, 3]
+    assert [line.epoch for line in read_history(tmp_path / "run")] == [2, 3]
 
 
 def test_a_single_sample_that_does_not_fit_ends_it(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
