@@ -68,6 +68,7 @@ def evaluate(
     from emotiwave_core.cli.console import Console, print_scores
     from emotiwave_core.cli.curves import print_curves
     from emotiwave_core.compute.device import find_device
+    from emotiwave_core.compute.runtime import Runtime
     from emotiwave_core.evaluate.protocol import evaluate_protocol
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.parts.stdout import quiet
@@ -77,7 +78,7 @@ def evaluate(
     registry, place, console = load_registry(registry_file), find_device(device), Console()
     with quiet():
         if protocol == CONFIGURATIONS:
-            found = engine.evaluate(run, registry, place, console, data=data, fold=fold, write=own)
+            found = engine.evaluate(run, registry, Runtime(place, console), data=data, fold=fold, write=own)
         else:
             found = evaluate_protocol(
                 run,

@@ -82,7 +82,7 @@ def run(
                 (recipe, data, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)
             ):
                 raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
-            work = lambda engine, *rest: engine.resume(resume, registry, *rest)  # noqa: E731
+            work = lambda engine, runtime: engine.resume(resume, registry, runtime)  # noqa: E731
             return _carry_out(resume, as_json, work, device, processes)
         table, source = recipe_table(recipe or "default", registry)
         for name, given in {"deterministic": deterministic, "auto_batch": auto_batch}.items():
@@ -95,7 +95,7 @@ def run(
             raise click.UsageError("Under torchrun give the run's folder by --out: a restart must find it.")
         folder = data or processes.first(sample_folder)
         out = out or next_folder(chosen.name)
-        work = lambda engine, *rest: engine.start(chosen, folder, out, registry, *rest, job=job())  # noqa: E731
+        work = lambda engine, runtime: engine.start(chosen, folder, out, registry, runtime, job())  # noqa: E731
         return _carry_out(out, as_json, work, device, processes)
 
 
@@ -105,6 +105,7 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
     from emotiwave_core.cli.console import Console, print_scores
     from emotiwave_core.compute.device import find_device
     from emotiwave_core.compute.distributed import SINGLE
+    from emotiwave_core.compute.runtime import Runtime
     from emotiwave_core.monitor import SILENT
     from emotiwave_core.parts.stdout import quiet
     from emotiwave_core.runs.folder import RECIPE
@@ -115,7 +116,8 @@ def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Proc
         console.say(note)
     try:
         with quiet():
-            scores = work(engine, processes.device or find_device(device), console, processes.group or SINGLE)
+            runtime = Runtime(processes.device or find_device(device), console, processes.group or SINGLE)
+            scores = work(engine, runtime)
     except (KeyboardInterrupt, Terminated):
         if (out / RECIPE).exists():
             program = "emotiwave" if processes.group is None else "torchrun … -m emotiwave_core.cli"
@@ -193,22 +195,12 @@ def override(
 
 
 def sample_folder() -> Path:
-    """The synthetic sample, written into the cache on first use."""
-    from filelock import FileLock
-
-    from emotiwave_core import __version__
+    """The synthetic sample's folder, said on stderr."""
     from emotiwave_core.cli.console import Console
-    from emotiwave_core.data.synthetic.sample import EDITION, write_sample
-    from emotiwave_core.io.atomic import cache_folder, out_of_space
+    from emotiwave_core.data.synthetic.sample import cached_sample
 
-    folder = cache_folder() / f"sample-{__version__}-{EDITION}"
     console = Console()
-    with out_of_space(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "dataset.toml").exists():
-            console.say("Writing the synthetic sample data set…")
-            write_sample(folder)
+    folder = cached_sample(console)
     console.say(f"No --data: training on the SYNTHETIC sample in {folder}; its scores say nothing about people.")
     return folder
 

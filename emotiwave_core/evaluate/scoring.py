@@ -1,75 +1,22 @@
-"""Scores of every configuration: each modality is encoded once, then fused 2^M - 1 times."""
+"""Scores of a fold in every configuration, as `scores.json` holds them."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotiwave_core.compute.device import autocast
-from emotiwave_core.data.corpus import Corpus, Fold
-from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.baselines import constant_baselines
 from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.evaluate.metrics import score
-from emotiwave_core.io.atomic import csv_line, write_text
-from emotiwave_core.layers.masking import present_in
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
-from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 
 Array = NDArray[np.float64]
-
-
-class Predictions(NamedTuple):
-    """What a model says of N samples in all K = 2^M - 1 configurations, in the order of `configurations`."""
-
-    logits: Array  # [K, N, C]
-    probabilities: Array  # [K, N, C]
-    nothing: Array  # [C], the logits where every modality is absent: the same for every sample
-
-
-@torch.inference_mode()
-def predict(
-    model: FusionModel,
-    objective: Objective,
-    feed: Loader,
-    fold: Fold,
-    *,
-    batch_size: int,
-    precision: str = "fp32",
-    monitor: Monitor = SILENT,
-) -> Predictions:
-    """Every configuration of every sample of a fold. Each modality is encoded once and fused 2^M - 1 times."""
-    model.eval()
-    kept = configurations(model.modalities)
-    columns = torch.tensor([[m in some for m in model.modalities] for some in kept], device=feed.device)  # [K, M]
-    found: list[torch.Tensor] = []
-    nothing: torch.Tensor | None = None
-    with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
-        for batch in feed.batches(fold.rows, fold.targets, batch_size):
-            with autocast(feed.device, precision):
-                encoded = model.encode(batch.inputs, batch.masks)
-                absent = model.encode_absent(batch.inputs)
-                present = present_in({m: batch.masks[m] for m in model.modalities})
-                logits = [
-                    model.fuse(model.restrict(some, encoded, absent), present & column).logits
-                    for some, column in zip(kept, columns, strict=True)
-                ]
-                if nothing is None:
-                    nothing = model.fuse(absent, torch.zeros_like(present[:1])).logits[0].float()
-            found.append(torch.stack(logits).float())
-            step()
-    assert nothing is not None, "a fold has samples"
-    together = torch.cat(found, dim=1)
-    pieces = (together, objective.probabilities(together), nothing)
-    return Predictions(*(piece.cpu().double().numpy() for piece in pieces))
 
 
 def score_all(
@@ -116,38 +63,6 @@ def score_all(
         "thresholds": None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
         "notes": _notes(scores, mean_interval is None),
     }
-
-
-def write_predictions(
-    path: Path,
-    corpus: Corpus,
-    objective: Objective,
-    modalities: tuple[str, ...],
-    fold: Fold,
-    probabilities: Array,
-    thresholds: NDArray[np.float64] | None,
-) -> None:
-    """A row for each sample and configuration: id, interval, truth, prediction and the probability of every class.
-
-    Several emotions of one sample stand together as `happy+fear`; none is empty.
-    """
-    head = ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({c})" for c in objective.classes)]
-    lines = [csv_line(head)]
-    truth = [_words(row, objective.classes) for row in fold.targets.numpy()]
-    for k, configuration in enumerate(configurations(modalities)):
-        decided = objective.decide(probabilities[k], thresholds)
-        for place, row in enumerate(fold.rows):
-            start, end = corpus.store.intervals[row].tolist()
-            about = [corpus.store.ids[row], f"{start:.3f}", f"{end:.3f}", name_of(configuration)]
-            shown = [f"{value:.6f}" for value in probabilities[k, place]]
-            lines.append(csv_line([*about, truth[place], _words(decided[place], objective.classes), *shown]))
-    write_text(path, "".join(lines))
-
-
-def _words(decision: Any, classes: tuple[str, ...]) -> str:
-    if np.ndim(decision) == 0:
-        return classes[int(decision)]
-    return "+".join(name for name, value in zip(classes, decision, strict=True) if value)
 
 
 def _check_finite(probabilities: Array, name: str) -> None:

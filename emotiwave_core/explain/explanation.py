@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.evaluate.metrics import macro_f1, one_hot
-from emotiwave_core.evaluate.scoring import Predictions
 from emotiwave_core.explain.coalitions import (
     Array,
     Empty,
@@ -23,6 +22,7 @@ from emotiwave_core.explain.coalitions import (
 from emotiwave_core.explain.shapley import cooperation, interaction, shapley, share
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import Objective
+from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.folder import DATA, read_data
 

@@ -13,7 +13,6 @@ from emotiwave_core.data.corpus import Fold
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.store.words import Word, words_of
 from emotiwave_core.errors import DataError, SettingsError, choices
-from emotiwave_core.evaluate.scoring import Predictions
 from emotiwave_core.explain.coalitions import Array, Value
 from emotiwave_core.explain.explanation import Explanation, explain, values_of
 from emotiwave_core.explain.occlusion import OccludedWindow, occlude
@@ -21,6 +20,7 @@ from emotiwave_core.explain.shapley import share
 from emotiwave_core.io.atomic import csv_line, write_json, write_text
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.folder import read_data
 

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, and read without trust."""
+"""Input and output below everything else: atomic files, untrusted files, hashing and reading ahead in a thread."""

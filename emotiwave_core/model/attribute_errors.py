@@ -39,11 +39,11 @@ def attribute_errors(model: FusionModel) -> Iterator[None]:
 def _files(model: FusionModel) -> dict[str, tuple[str, str]]:
     """The file of every part, with its kind and name."""
     files = {}
-    for plugin, _ in model.plugins:
+    for plugin in model.plugins:
         with contextlib.suppress(OSError, TypeError):  # a class that was not written in a file
             files[inspect.getfile(plugin.part)] = (plugin.kind, plugin.name)
     return files
 
 
 def _listed(model: FusionModel) -> str:
-    return ", ".join(dict.fromkeys(f"the {plugin.kind} '{plugin.name}'" for plugin, _ in model.plugins)) or "the parts"
+    return ", ".join(dict.fromkeys(f"the {plugin.kind} '{plugin.name}'" for plugin in model.plugins)) or "the parts"

@@ -76,7 +76,7 @@ class FusionModel(nn.Module):
         self.features = dict(features)
         self.steps = steps or {}
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
-        self.plugins: list[tuple[ResolvedPart, str | None]] = []  # its parts and those inside them, each with its modality
+        self.plugins: list[ResolvedPart] = []  # its parts and those inside them
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ def assemble(
     model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe, steps)
     model.names = {encoder: parts.encoder_of(m).who for m, encoder in encoders.items()}
     model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
-    model.plugins = parts.used_by(features)
+    model.plugins = [part for part, _ in parts.used_by(features)]
     return model
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -81,7 +81,7 @@ def hook_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     offering = {kind.hook: hookspecs.hookspec(lambda register: None) for kind in part_kinds()}
-    manager.add_hookspecs(SimpleNamespace(**offering))
+    manager.add_hookspecs(type("Offering", (), offering))
     return manager
 
 

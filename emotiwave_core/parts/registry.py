@@ -7,7 +7,6 @@ import copy
 import os
 import shlex
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any

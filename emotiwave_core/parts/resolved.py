@@ -43,7 +43,8 @@ class ResolvedPart:
 
     def construct(self, *arguments: Any) -> Any:
         """Call the constructor, with parts inside it that are new at each call."""
-        return self.part(*arguments, **self.values | {o: _each(i, lambda one: one.make()) for o, i in self.inner.items()})
+        made = {option: _each(inner, lambda one: one.make()) for option, inner in self.inner.items()}
+        return self.part(*arguments, **self.values | made)
 
     def make(self, *arguments: Any) -> Any:
         """Construct the part; it may draw its weights, and leaves no other trace in what all parts share.

@@ -13,7 +13,6 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.evaluate.scoring import Predictions, predict
 from emotiwave_core.io.untrusted import is_folder
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
@@ -21,6 +20,7 @@ from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
+from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.folder import read_data
 from emotiwave_core.runs.trained_model import LoadedModel, load_model, reload_model
 

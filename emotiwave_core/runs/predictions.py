@@ -1,4 +1,4 @@
-"""`predictions.csv` for the interactive panel: what every configuration says of every sample, in per mille."""
+"""`predictions.csv`: a row for each sample and configuration, written by an evaluation and read by the report."""
 
 import csv
 import io
@@ -6,11 +6,15 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError
+from emotiwave_core.io.atomic import csv_line, write_text
 from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.runs.schema import DAMAGED, anew, damaged, name
@@ -19,6 +23,41 @@ from emotiwave_core.runs.scores import Scores
 PREDICTIONS = "predictions.csv"
 MOST_SAMPLES, MOST_NUMBERS = 5_000, 1_500_000  # what a page can hold and still open at once
 MOST_LINE = 1 << 20  # characters
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    return ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({name})" for name in classes)]
+
+
+def write_predictions(
+    path: Path,
+    classes: tuple[str, ...],
+    modalities: tuple[str, ...],
+    ids: Sequence[str],
+    intervals: Sequence[tuple[float, float]],
+    truth: NDArray[np.int64],
+    decided: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+) -> None:
+    """Write a row for each sample and configuration: id, interval, truth, prediction and the probability of every class.
+
+    intervals in seconds, truth [N] or [N, C], decided [K, N] or [K, N, C], probabilities [K, N, C]. Several emotions of
+    one sample stand together as `happy+fear`; none is empty.
+    """
+    lines = [csv_line(_columns(classes))]
+    names = [_words(decision, classes) for decision in truth]
+    for k, configuration in enumerate(configurations(modalities)):
+        for n, (start, end) in enumerate(intervals):
+            described = [ids[n], f"{start:.3f}", f"{end:.3f}", name_of(configuration)]
+            shown = [f"{value:.6f}" for value in probabilities[k, n]]
+            lines.append(csv_line([*described, names[n], _words(decided[k, n], classes), *shown]))
+    write_text(path, "".join(lines))
+
+
+def _words(decision: Any, classes: tuple[str, ...]) -> str:
+    if np.ndim(decision) == 0:
+        return classes[int(decision)]
+    return "+".join(name for name, value in zip(classes, decision, strict=True) if value)
 
 
 @frozen
@@ -64,7 +103,7 @@ def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) 
     kept = [name_of(kept) for kept in configurations(scores.modalities)]
     if kept != list(scores.configurations):
         raise ValueError("scores.json has other configurations")
-    expected = ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({c})" for c in scores.classes)]
+    expected = _columns(scores.classes)
     if list(map(name, next(rows, []))) != expected:
         raise ValueError("its columns are not those of the classes in scores.json")
     most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(kept) * len(scores.classes))), 1)

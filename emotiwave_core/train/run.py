@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from emotiwave_core.compute.device import cost_of_determinism, deterministic, seed_everything
 from emotiwave_core.compute.distributed import ProcessGroup
@@ -21,7 +22,7 @@ from emotiwave_core.errors import (
     SettingsError,
     is_out_of_memory,
 )
-from emotiwave_core.evaluate.scoring import Predictions, score_all, write_predictions
+from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.explain.summary import write_explanation
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.attribute_errors import attribute_errors
@@ -29,13 +30,15 @@ from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
-from emotiwave_core.parts.watchers import Watchers, find_watchers
+from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
+from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run, reopen_trained_run
 from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
+from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
 from emotiwave_core.runs.trained_model import LAST, describe
 from emotiwave_core.train.loop import Training, train
 
-SCORES, PREDICTIONS = "scores.json", "predictions.csv"
+SCORES = "scores.json"
 
 
 def start(
@@ -47,7 +50,7 @@ def start(
     Errors in the recipe come before any work.
     """
     parts = registry.resolve(recipe)
-    watchers = Watchers({name: registry.watcher(name) for name in recipe.watch}, runtime.monitor)
+    watchers = load_watchers(recipe.watch, registry, runtime.monitor)
     load_dataset(data)  # so that a wrong folder leaves no run behind
     group = runtime.group
     with contextlib.ExitStack() as held:
@@ -183,14 +186,16 @@ def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any],
     run, own, objective = trained.run, trained.corpus, trained.objective
     folds = {name: own.fold_facts(name, objective) for name in FOLDS}
     write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
+    store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
     write_predictions(
         run / PREDICTIONS,
-        own,
-        objective,
+        objective.classes,
         trained.model.modalities,
-        trained.fold,
-        predictions.probabilities,
-        trained.thresholds,
+        [store.ids[row] for row in rows],
+        [(start, end) for start, end in (store.intervals[row].tolist() for row in rows)],
+        trained.fold.targets.numpy().astype(np.int64),
+        np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities]),
+        probabilities,
     )
     write_json(run / SCORES, scores)
     write_explanation(trained, predictions, runtime.device, runtime.monitor)

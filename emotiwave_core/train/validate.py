@@ -9,10 +9,10 @@ from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.errors import DivergedError, SettingsError, choices
 from emotiwave_core.evaluate.metrics import macro_f1, tune_thresholds
-from emotiwave_core.evaluate.scoring import Predictions, predict
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
+from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.train.step import Setup
 
 

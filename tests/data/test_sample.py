@@ -4,7 +4,7 @@ import itertools
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -16,10 +16,12 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emotiwave_core.data.synthetic import features as sample_files
-from emotiwave_core.data.synthetic.sample import CLASSES, MODALITIES, best_reachable, plan_videos, write_sample
+from emotiwave_core.data.synthetic import sample, streams
+from emotiwave_core.data.synthetic.planted import CLASSES, MODALITIES, plan_videos
+from emotiwave_core.data.synthetic.sample import best_reachable, cached_sample, write_sample
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.monitor import Monitor
 
 WIDTHS = {"Words": 1, "WordVectors": 300, "Audio74": 74, "Visual713": 713, "Labels": 7}
 FILE_OF = {"text": "WordVectors", "audio": "Audio74", "visual": "Visual713"}
@@ -174,7 +176,7 @@ def test_labels_are_thirds_with_one_dominant_class(contents: dict[str, Videos], 
 
 def test_overlaps_show_no_cue(contents: dict[str, Videos]) -> None:
     """A word that belongs to two segments is never a signature of a cue, so neither disturbs the other."""
-    signatures = {word.encode() for words in sample_files.SIGNATURES for word in words}
+    signatures = {word.encode() for words in streams.SIGNATURES for word in words}
     shared = []
     for video, (words, intervals) in contents["Words"].items():
         spans = contents["Labels"][video][1]
@@ -196,13 +198,13 @@ def test_every_plan_can_be_learnt_and_scored(videos: int, seed: int) -> None:
     for video in plan:
         lengths = video.spans[:, 1] - video.spans[:, 0]
         assert ((lengths > 1.59) & (lengths < 2.96)).all()
-        words, intervals = sample_files.draw_words(
+        words, intervals = streams.draw_words(
             np.random.default_rng(seed), video.duration, video.unshared, video.cues[:, 0]
         )
         for (start, end), cue in zip(video.spans, video.cues[:, 0], strict=True):
             inside = words[(intervals[:, 0] >= start) & (intervals[:, 1] <= end)]
-            names = {sample_files.VOCABULARY[word] for word in inside}
-            shown = [u for u, signature in enumerate(sample_files.SIGNATURES) if names & set(signature)]
+            names = {streams.VOCABULARY[word] for word in inside}
+            shown = [u for u, signature in enumerate(streams.SIGNATURES) if names & set(signature)]
             assert shown == [cue]
 
 
@@ -305,7 +307,7 @@ def test_an_interrupted_write_is_no_dataset(tmp_path: Path, monkeypatch: pytest.
     """Whatever stops the writing, also over an older sample, leaves no dataset.toml and nothing half written."""
     folder = tmp_path / "sample"
     write_sample(folder, videos=15, seed=0)
-    whole = sample_files.write_csd
+    whole = sample.write_csd
 
     def interrupted(path: Path, *arguments: Any) -> None:
         if "Visual" in path.name:
@@ -313,7 +315,7 @@ def test_an_interrupted_write_is_no_dataset(tmp_path: Path, monkeypatch: pytest.
         whole(path, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample_files, "write_csd", interrupted)
+        patch.setattr(sample, "write_csd", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write_sample(folder, videos=15, seed=1)
     assert not (folder / "dataset.toml").exists()
@@ -347,3 +349,24 @@ def test_scores_are_only_told_of_a_sample(folder: Path, tmp_path: Path) -> None:
         best_reachable(tmp_path, "test")
     with pytest.raises(SettingsError, match="test, train, valid"):
         best_reachable(folder, "tset")
+
+
+def test_the_sample_in_the_cache_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call writes the sample into the cache and says so; the second gives the same folder and is silent."""
+
+    class Said(Monitor):
+        lines: ClassVar[list[str]] = []
+
+        def say(self, text: str) -> None:
+            self.lines.append(text)
+
+    def few(folder: Path) -> None:
+        write_sample(folder, videos=15)
+
+    monkeypatch.setattr(sample, "write_sample", few)
+    folder = cached_sample(Said())
+    assert folder.parent == tmp_path / "cache"
+    assert (folder / "dataset.toml").is_file()
+    assert len(Said.lines) == 1
+    assert cached_sample(Said()) == folder
+    assert len(Said.lines) == 1

@@ -20,10 +20,11 @@ from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval
-from emotiwave_core.evaluate.scoring import predict, score_all
+from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.layers.masking import keep
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
+from emotiwave_core.predict.predictions import predict
 from emotiwave_core.runs.folder import DATA
 from emotiwave_core.runs.trained_model import ABOUT, load_model
 from emotiwave_core.train.run import PREDICTIONS, SCORES

@@ -24,12 +24,12 @@ from emotiwave_core.cli import _exit_code, explained
 from emotiwave_core.cli.explained import TOGETHER, print_sample
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DataError, PluginError, SettingsError
-from emotiwave_core.evaluate.scoring import Predictions
 from emotiwave_core.explain.coalitions import Empty, Value
 from emotiwave_core.explain.explanation import Explanation, explain, values_of
 from emotiwave_core.explain.summary import EXPLANATION, TABLE, change_without, choose, restrict_to_sample
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
+from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 
 MODALITIES = tuple(WIDTHS)

@@ -23,8 +23,8 @@ _ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
 _FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
 
 
-class Sequence(NamedTuple):
-    """One entry of a file."""
+class Entry(NamedTuple):
+    """One entry of a file: the sequence of a video, or of a segment."""
 
     features: NDArray[Any]  # [T, F] float32, or [T, F] bytes where the file holds words
     intervals: NDArray[np.float64]  # [T, 2] seconds
@@ -112,10 +112,10 @@ class CsdFile:
             raise DataError(f"{self.path}: {key!r} has {steps} rows of features but {dataset.shape[0]} intervals.")
         return np.asarray(self._content(dataset, key, slice(None)), dtype=np.float64)
 
-    def read(self, key: str) -> Sequence:
+    def read(self, key: str) -> Entry:
         """The features and intervals of an entry, as they stand (-inf and NaN included)."""
         values = self.features(key)
-        return Sequence(values, self._intervals(key, len(values)))
+        return Entry(values, self._intervals(key, len(values)))
 
     def features(self, key: str, rows: slice = slice(None)) -> NDArray[Any]:
         """The features of an entry, or some rows of them: what is not asked for is not unpacked."""

@@ -1,1 +1,1 @@
-"""Batches from a store, on their way to a device."""
+"""Batches from a store (`batch`) on their way to a device (`loader`)."""

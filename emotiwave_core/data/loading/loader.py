@@ -18,8 +18,8 @@ from emotiwave_core.data.loading.batch import (
     runs,
     step_mask,
 )
-from emotiwave_core.data.loading.prefetch import prefetch
 from emotiwave_core.data.store.store import Store
+from emotiwave_core.io.prefetch import prefetch
 
 
 @attrs.frozen(eq=False)

@@ -1,1 +1,1 @@
-"""From the files of a data set to samples: labels, segments, alignment, packing."""
+"""From the files of a data set to samples: labels, segments, alignment, packing; and the key of what they yield."""

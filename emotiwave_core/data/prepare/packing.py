@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile
-from emotiwave_core.data.loading.prefetch import prefetch
 from emotiwave_core.data.prepare.align import Reference, Steps, average, grouped, overlapping, rounded, span_of
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
@@ -27,6 +26,7 @@ from emotiwave_core.data.prepare.store_key import Options, check_features, sourc
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.io.incremental_hash import IncrementalHash
+from emotiwave_core.io.prefetch import prefetch
 from emotiwave_core.monitor import Monitor
 
 LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs

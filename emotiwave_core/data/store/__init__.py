@@ -1,1 +1,1 @@
-"""A data set cut into samples and packed once, read by memory map."""
+"""A data set cut into samples and packed once: the folder (`store`), its arrays file, and the words of a sample."""

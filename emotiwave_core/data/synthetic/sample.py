@@ -1,41 +1,27 @@
-"""The embedded sample: synthetic data in real `.csd` files, whose emotions are planted by known odds.
+"""The synthetic sample as a data set on disk: real `.csd` files, folds, and what was planted (truth.json)."""
 
-The dominant class of a segment is one of six. Each modality shows a cue of three, each of which stands for a pair of
-classes: one modality tells pairs apart, any two tell the class, and three correct one another, for a cue is right only
-with a known probability and otherwise one of the other two. So the score of the Bayes rule follows by enumeration.
-"""
-
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from attrs import frozen
-from numpy.typing import NDArray
+from filelock import FileLock
 
-from emotiwave_core.data.synthetic import features as files
-from emotiwave_core.data.synthetic.features import Stream
+from emotiwave_core import __version__
+from emotiwave_core.data.formats.csd import Entry
+from emotiwave_core.data.formats.csd_writer import write_csd
+from emotiwave_core.data.synthetic import streams
+from emotiwave_core.data.synthetic.planted import CLASSES, MODALITIES, Video, plan_videos, truth_of
 from emotiwave_core.errors import DataError, SettingsError, choices
-from emotiwave_core.io.atomic import out_of_space, write_json, write_text
-from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.io.atomic import cache_folder, out_of_space, write_json, write_text
+from emotiwave_core.monitor import SILENT, Monitor
 
-MODALITIES = ("text", "audio", "visual")
-CLASSES = ("happy", "sad", "anger", "surprise", "disgust", "fear")
-PRIOR = np.array([0.26, 0.22, 0.15, 0.17, 0.11, 0.09])  # the two classes of a cue are never equally frequent
-PAIRS = {
-    "text": (("happy", "surprise"), ("sad", "fear"), ("anger", "disgust")),
-    "audio": (("happy", "anger"), ("sad", "disgust"), ("surprise", "fear")),
-    "visual": (("happy", "fear"), ("sad", "anger"), ("surprise", "disgust")),
-}
-RIGHT = {"text": 0.90, "audio": 0.86, "visual": 0.88}  # the probability that a cue stands for the segment's class
-CHANNELS = np.array(  # [modality, cue, class]: the probability of a cue given the class
-    [[[RIGHT[m] if c in pair else (1 - RIGHT[m]) / 2 for c in CLASSES] for pair in PAIRS[m]] for m in MODALITIES]
-)
-NO_EMOTION = 0.15
 EDITION = 2  # of the files that are written: a cached sample of another edition is not taken
 FEWEST_VIDEOS = 15  # five in a fold, of two segments or more: every class is there
+METADATA = {
+    "computational sequence description": "Generated, with planted emotions: no person stands behind it",
+    "dataset name": "Synthetic sample",
+}
 
 DATASET_TOML = """\
 name = "Synthetic sample (planted emotions)"
@@ -51,20 +37,6 @@ targets = ["happy", "sad", "anger", "surprise", "disgust", "fear"]
 [folds]
 file = "folds.json"
 """
-
-
-@frozen
-class Video:
-    """The plan of one video: K segments in the order of the label file."""
-
-    id: str
-    fold: str
-    present: tuple[str, ...]
-    duration: float
-    spans: NDArray[np.float64]  # [K, 2] seconds
-    unshared: NDArray[np.float64]  # [K, 2], the part of each span that overlaps no other
-    emotions: NDArray[np.int64]  # [K], -1 for a row without an emotion
-    cues: NDArray[np.int64]  # [K, modality]
 
 
 def write_sample(folder: Path, *, videos: int = 112, seed: int = 0) -> None:
@@ -83,6 +55,18 @@ def write_sample(folder: Path, *, videos: int = 112, seed: int = 0) -> None:
     write_text(folder / "dataset.toml", DATASET_TOML)
 
 
+def cached_sample(monitor: Monitor = SILENT) -> Path:
+    """The folder of the sample in the user's cache, written there on first use. ResourceError where it cannot be."""
+    folder = cache_folder() / f"sample-{__version__}-{EDITION}"
+    with out_of_space(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "dataset.toml").exists():
+            monitor.say("Writing the synthetic sample data set…")
+            write_sample(folder)
+    return folder
+
+
 def best_reachable(folder: Path, fold: str) -> dict[str, float]:
     """Macro-F1 of the Bayes rule on the cues of a fold, for each configuration; from the sample's truth.json.
 
@@ -99,99 +83,6 @@ def best_reachable(folder: Path, fold: str) -> dict[str, float]:
     return dict(scores[fold])
 
 
-def plan_videos(videos: int, seed: int) -> list[Video]:
-    """Draw folds, segments, classes and cues; every fold has every class, and its classes follow the prior closely."""
-    rng = np.random.default_rng([seed, 0])
-    valid, test = max(5, round(0.15 * videos)), max(5, round(0.25 * videos))
-    folds = rng.permutation(["train"] * (videos - valid - test) + ["valid"] * valid + ["test"] * test)
-    counts = rng.choice([2, 3, 4, 5, 6], videos, p=[0.2, 0.35, 0.25, 0.12, 0.08])
-    decks = {fold: iter(_deck(rng, int(counts[folds == fold].sum()))) for fold in ("train", "valid", "test")}
-    early, unordered = _some(rng, videos, 0.1), _some(rng, videos, 0.2)
-    lacking = _lacking(rng, videos)
-    plan = []
-    for i, count in enumerate(counts):
-        spans = files.draw_spans(rng, count, early[i])
-        duration = float(spans[-1, 1] + rng.uniform(0.1, 0.5))
-        rows = np.roll(np.arange(count), rng.integers(1, count) if unordered[i] else 0)
-        fold = str(folds[i])
-        emotions = np.array(list(itertools.islice(decks[fold], int(count))))
-        present = tuple(m for m, lacks in zip(MODALITIES, lacking[:, i], strict=True) if not lacks)
-        name, clear = files.draw_id(rng, i, videos), files.unshared(spans)
-        plan.append(Video(name, fold, present, duration, spans[rows], clear[rows], emotions, _draw_cues(rng, emotions)))
-    return plan
-
-
-def truth_of(plan: list[Video], seed: int) -> dict[str, Any]:
-    """What was planted and the scores it allows, as truth.json holds it. "population" has all modalities present."""
-    singles = np.array(list(itertools.product(range(3), repeat=3)))
-    weights = PRIOR * np.prod([CHANNELS[m, singles[:, m]] for m in range(3)], axis=0)
-    folds = {fold: [v for v in plan if v.fold == fold] for fold in ("train", "valid", "test")}
-    return {
-        "seed": seed,
-        "classes": list(CLASSES),
-        "prior": dict(zip(CLASSES, PRIOR.tolist(), strict=True)),
-        "channels": {m: {"pairs": PAIRS[m], "right": RIGHT[m]} for m in MODALITIES},
-        "best_reachable": {fold: _fold_scores(chosen) for fold, chosen in folds.items()},
-        "population": _bayes_scores(singles, np.ones((27, 3), dtype=bool), weights),
-        "segments": {
-            f"{video.id}[{row}]": _segment_truth(video, row) for video in plan for row in range(len(video.cues))
-        },
-    }
-
-
-def _segment_truth(video: Video, row: int) -> dict[str, Any]:
-    emotion = int(video.emotions[row])
-    return {
-        "class": CLASSES[emotion] if emotion >= 0 else None,
-        "cues": dict(zip(MODALITIES, video.cues[row].tolist(), strict=True)),
-        "present": list(video.present),
-    }
-
-
-def _fold_scores(videos: list[Video]) -> dict[str, float]:
-    emotions, cues = np.concatenate([v.emotions for v in videos]), np.concatenate([v.cues for v in videos])
-    seen = np.array([[m in v.present for m in MODALITIES] for v in videos for _ in v.emotions])
-    labelled = emotions >= 0
-    return _bayes_scores(cues[labelled], seen[labelled], np.eye(6)[emotions[labelled]])
-
-
-def _bayes_scores(cues: NDArray[np.int64], seen: NDArray[np.bool_], weights: NDArray[np.float64]) -> dict[str, float]:
-    """Macro-F1 of the most probable class by configuration: cues and seen [N, modality], weights [N, true class]."""
-    scores = {}
-    for kept in configurations(MODALITIES):
-        posterior = np.tile(PRIOR, (len(cues), 1))
-        for m in (MODALITIES.index(name) for name in kept):
-            posterior *= np.where(seen[:, m, None], CHANNELS[m, cues[:, m]], 1.0)
-        confusion = np.eye(6)[posterior.argmax(axis=1)].T @ weights  # [predicted class, true class]
-        scores[name_of(kept)] = float(np.mean(2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1))))
-    return scores
-
-
-def _draw_cues(rng: np.random.Generator, emotions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cues [K, modality] through the channels; uniform where there is no emotion (-1)."""
-    chances = np.where((emotions >= 0)[:, None, None], CHANNELS[:, :, emotions].transpose(2, 0, 1), 1 / 3)
-    cues: NDArray[np.int64] = (rng.random((len(emotions), 3, 1)) > chances.cumsum(axis=2)[:, :, :2]).sum(axis=2)
-    return cues
-
-
-def _deck(rng: np.random.Generator, segments: int) -> NDArray[np.int64]:
-    """Shuffled classes [segments] in the proportions of the prior, each there from nine on; -1 for no emotion."""
-    shares = np.concatenate([[NO_EMOTION], (1 - NO_EMOTION) * PRIOR]).cumsum()
-    deck = np.searchsorted(shares[:-1], (np.arange(segments) + 0.5) / segments) - 1
-    rng.shuffle(deck)
-    return deck
-
-
-def _some(rng: np.random.Generator, videos: int, share: float) -> NDArray[np.bool_]:
-    return rng.permutation(videos) < max(1, round(share * videos))
-
-
-def _lacking(rng: np.random.Generator, videos: int) -> NDArray[np.bool_]:
-    """Which modality [3] each video [videos] lacks: 4 % each; one video lacks text and audio, none all three."""
-    order, few = rng.permutation(videos), max(1, round(0.04 * videos))
-    return np.array([(order >= first) & (order < first + few) for first in (0, few - 1, 2 * few - 1)])
-
-
 def _claim(folder: Path) -> None:
     """Take a folder that is absent, empty or a sample (also an unfinished one), and unmark it until it is complete."""
     with out_of_space(folder):
@@ -206,30 +97,33 @@ def _write_streams(folder: Path, plan: list[Video], seed: int) -> None:
     """Write the five `.csd` files, video by video. Each video has a generator of its own for each modality."""
     rng = np.random.default_rng
     text, audio, visual = ([(i, v) for i, v in enumerate(plan) if m in v.present] for m in MODALITIES)
-    vectors = files.draw_vectors(rng([seed, 1]))
-    voice, face = files.draw_columns(rng([seed, 2]), 74), files.draw_columns(rng([seed, 3]), 713)
-    words = [files.draw_words(rng([seed, 4, i]), v.duration, v.unshared, v.cues[:, 0]) for i, v in enumerate(plan)]
-    streams: dict[str, tuple[Sequence[str] | None, Iterator[tuple[str, Stream]]]] = {
-        "Words": (None, ((v.id, Stream(files.word_bytes(words[i][0]), words[i][1])) for i, v in text)),
+    vectors = streams.draw_vectors(rng([seed, 1]))
+    voice, face = streams.draw_columns(rng([seed, 2]), 74), streams.draw_columns(rng([seed, 3]), 713)
+    words = [streams.draw_words(rng([seed, 4, i]), v.duration, v.unshared, v.cues[:, 0]) for i, v in enumerate(plan)]
+    files: dict[str, tuple[Sequence[str] | None, Iterator[tuple[str, Entry]]]] = {
+        "Words": (None, ((v.id, Entry(streams.word_bytes(words[i][0]), words[i][1])) for i, v in text)),
         "WordVectors": (
             [f"glove_{column}" for column in range(300)],
-            ((v.id, Stream(vectors[words[i][0]], words[i][1])) for i, v in text),
+            ((v.id, Entry(vectors[words[i][0]], words[i][1])) for i, v in text),
         ),
         "Audio74": (
-            files.AUDIO_NAMES,
-            ((v.id, files.draw_audio(rng([seed, 5, i]), voice, *words[i], v.unshared, v.cues[:, 1])) for i, v in audio),
+            streams.AUDIO_NAMES,
+            (
+                (v.id, streams.draw_audio(rng([seed, 5, i]), voice, *words[i], v.unshared, v.cues[:, 1]))
+                for i, v in audio
+            ),
         ),
         "Visual713": (
-            files.VISUAL_NAMES,
+            streams.VISUAL_NAMES,
             (
-                (v.id, files.draw_visual(rng([seed, 6, i]), face, v.duration, v.unshared, v.cues[:, 2]))
+                (v.id, streams.draw_visual(rng([seed, 6, i]), face, v.duration, v.unshared, v.cues[:, 2]))
                 for i, v in visual
             ),
         ),
         "Labels": (
             ("sentiment", *CLASSES),
-            ((v.id, Stream(files.draw_labels(rng([seed, 7, i]), v.emotions), v.spans)) for i, v in enumerate(plan)),
+            ((v.id, Entry(streams.draw_labels(rng([seed, 7, i]), v.emotions), v.spans)) for i, v in enumerate(plan)),
         ),
     }
-    for name, (columns, videos) in streams.items():
-        files.write_csd(folder / f"SYNTHETIC_{name}.csd", name, videos, columns)
+    for name, (columns, entries) in files.items():
+        write_csd(folder / f"SYNTHETIC_{name}.csd", name, entries, columns, METADATA)

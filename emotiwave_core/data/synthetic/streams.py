@@ -1,21 +1,16 @@
-"""The synthetic sample's features, and `.csd` files in the layout of the CMU-MultimodalSDK.
+"""The streams of the synthetic sample: words and their vectors, audio, visual and labels of one video.
 
 `cues` [K] are the cues (0, 1 or 2) of a video's segments and `spans` [K, 2] the seconds in which each may show: those
 that the segment shares with no other.
 """
 
-import json
 import math
-import uuid
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.io.atomic import write_bytes
+from emotiwave_core.data.formats.csd import Entry
 
 AUDIO_RATE, VISUAL_RATE = 100, 30
 FILLERS = """
@@ -39,43 +34,12 @@ VISUAL_NAMES = tuple(f"landmark_{i}" for i in range(593)) + tuple(f"action_unit_
 AUDIO_CUE, VISUAL_CUE = np.arange(11, 59), np.arange(593, 713)  # cue u is shown by every third column from the u-th
 
 
-class Stream(NamedTuple):
-    """One modality of one video: n steps in the order of time."""
-
-    features: NDArray[Any]  # [n, F] float32, or [n, 1] bytes for words
-    intervals: NDArray[np.float64]  # [n, 2] seconds
-
-
 class Columns(NamedTuple):
-    """What the F columns of a modality measure: all follow six latent movements, each on a scale of its own."""
+    """The F columns of a modality: all follow six latent movements, each on a scale of its own."""
 
     loadings: NDArray[np.float32]  # [6, F]
     scale: NDArray[np.float32]  # [F]
     offset: NDArray[np.float32]  # [F]
-
-
-def draw_spans(rng: np.random.Generator, count: int, early: bool) -> NDArray[np.float64]:
-    """Segments [count, 2] of 1.6 to 2.95 s in the order of time; three in ten overlap the one before."""
-    lengths = rng.uniform(1.6, 2.95, count)
-    gaps = np.where(rng.random(count) < 0.3, -rng.uniform(0.1, 0.15, count), rng.uniform(0.05, 0.5, count))
-    gaps[0] = -rng.uniform(0.05, 0.3) if early else rng.uniform(0.0, 0.6)
-    ends = (lengths + gaps).cumsum()
-    return np.round(np.stack([ends - lengths, ends], axis=1), 3)
-
-
-def unshared(spans: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spans [K, 2] in the order of time, less what they share with their neighbours."""
-    starts, ends = spans.T
-    before, after = np.append(-np.inf, ends[:-1]), np.append(starts[1:], np.inf)
-    return np.stack([np.maximum(starts, before), np.minimum(ends, after)], axis=1)
-
-
-def draw_id(rng: np.random.Generator, i: int, videos: int) -> str:
-    """An id as YouTube and CMU-MOSEI have them: some begin with '-', some hold '_', some are all digits."""
-    letters = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
-    word = "".join(rng.choice(letters, 10))
-    digits = str(int(rng.integers(100, 3000)) * videos + i)
-    return (f"-{word}", digits, f"{word[:5]}_{word[5:]}", f"{word}k")[i % 4]
 
 
 def draw_columns(rng: np.random.Generator, width: int) -> Columns:
@@ -132,7 +96,7 @@ def draw_audio(
     word_intervals: NDArray[np.float64],
     spans: NDArray[np.float64],
     cues: NDArray[np.int64],
-) -> Stream:
+) -> Entry:
     """COVAREP-like frames [n, 74]: the cue shows in voiced frames; unvoiced ones hold -inf, and a few hold NaN."""
     intervals = _frames(float(word_intervals[-1, 1]), AUDIO_RATE)
     voiced = words[np.searchsorted(word_intervals[1:, 0], intervals.mean(axis=1))] > 0  # no word: the pause is word 0
@@ -146,12 +110,12 @@ def draw_audio(
     x[:, 1] = voiced
     x[~voiced, 4] = -np.inf
     x[rng.random(len(x)) < 0.005, 8] = np.nan
-    return Stream(x, intervals)
+    return Entry(x, intervals)
 
 
 def draw_visual(
     rng: np.random.Generator, columns: Columns, duration: float, spans: NDArray[np.float64], cues: NDArray[np.int64]
-) -> Stream:
+) -> Entry:
     """OpenFace-like frames [n, 713]: each video has a face of its own; the cue is a burst in the last half or more."""
     intervals = _frames(duration, VISUAL_RATE)
     x = _movement(rng, columns, len(intervals), 0.8)
@@ -159,7 +123,7 @@ def draw_visual(
         first = rng.uniform(start, (start + end) / 2)
         burst = (intervals[:, 0] >= first) & (intervals[:, 1] <= end)
         x[np.ix_(burst, VISUAL_CUE[cue::3])] += 3.0
-    return Stream(x * columns.scale + columns.offset, intervals)
+    return Entry(x * columns.scale + columns.offset, intervals)
 
 
 def draw_labels(rng: np.random.Generator, emotions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -183,7 +147,7 @@ def _frames(duration: float, rate: int) -> NDArray[np.float64]:
 
 
 def _movement(rng: np.random.Generator, columns: Columns, steps: int, memory: float) -> NDArray[np.float32]:
-    """What all columns do without a cue, [steps, F]: six autoregressive movements about the speaker's mean.
+    """Columns [steps, F] without a cue: six autoregressive movements about the speaker's mean.
 
     A few movements, as a head or a voice has, and little noise: a small training fold would else be learnt by heart.
     """
@@ -195,41 +159,3 @@ def _movement(rng: np.random.Generator, columns: Columns, steps: int, memory: fl
     noise = rng.standard_normal((steps, len(columns.scale)), dtype=np.float32)
     moved: NDArray[np.float32] = np.einsum("sk,kf->sf", latent, columns.loadings)  # BLAS may sum otherwise elsewhere
     return moved + np.float32(0.4) * noise
-
-
-def write_csd(path: Path, root: str, videos: Iterable[tuple[str, Stream]], names: Sequence[str] | None) -> None:
-    """Write a `.csd` file whole or not at all: `root/data/ID/{features, intervals}` and `root/metadata`.
-
-    `names` are the columns ("dimension names"), which some real files lack. Narrow files are compressed and wide ones
-    are not: both kinds exist. The file is put together in memory. ResourceError when it cannot be written.
-    """
-    with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=2**24) as file:
-        for key, value in _metadata(root, names).items():
-            text = np.array([json.dumps(value)], dtype=object)
-            file.create_dataset(f"{root}/metadata/{key}", data=text, dtype=h5py.string_dtype())
-        data = file.create_group(f"{root}/data")
-        for video, stream in videos:
-            compression = "gzip" if stream.features.shape[1] < 10 else None
-            group = data.create_group(video)
-            group.create_dataset("features", data=stream.features, compression=compression)
-            group.create_dataset("intervals", data=stream.intervals, compression=compression)
-        file.flush()
-        write_bytes(path, file.id.get_file_image())
-
-
-def _metadata(root: str, names: Sequence[str] | None) -> dict[str, Any]:
-    metadata = {
-        "alignment compatible": "true",
-        "computational sequence description": "Generated, with planted emotions: no person stands behind it",
-        "computational sequence version": "1.0",
-        "contact": "none",
-        "creator": "emotiwave",
-        "dataset bib citation": "",
-        "dataset name": "Synthetic sample",
-        "dataset version": "1.0",
-        "featureset bib citation": "",
-        "md5": None,
-        "root name": root,
-        "uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, root)),
-    }
-    return metadata if names is None else metadata | {"dimension names": list(names)}

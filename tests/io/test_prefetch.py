@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotiwave_core.data.loading.prefetch import prefetch
 from emotiwave_core.errors import DataError
+from emotiwave_core.io.prefetch import prefetch
 
 
 def threads() -> list[threading.Thread]:
     """Those that make items."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @settings(deadline=None, max_examples=20)

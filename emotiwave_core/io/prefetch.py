@@ -1,4 +1,4 @@
-"""The next items made in a thread while this one is used."""
+"""Prefetching: the next items are made in a thread while this one is used."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,15 +15,15 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     The thread ends with the last item, with an error, and where the consumer leaves early.
     """
     source = iter(items)
-    pool = ThreadPoolExecutor(1, "ahead")
+    pool = ThreadPoolExecutor(1, "prefetch")
 
-    def make() -> tuple[Item, ...]:
-        return tuple(islice(source, 1))  # none behind the last
+    def make_next() -> tuple[Item, ...]:
+        return tuple(islice(source, 1))  # empty behind the last
 
     try:
-        waiting = deque(pool.submit(make) for _ in range(depth))
-        while made := waiting.popleft().result():
-            waiting.append(pool.submit(make))
-            yield made[0]
+        pending = deque(pool.submit(make_next) for _ in range(depth))
+        while item := pending.popleft().result():
+            pending.append(pool.submit(make_next))
+            yield item[0]
     finally:
         pool.shutdown(cancel_futures=True)

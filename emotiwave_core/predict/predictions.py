@@ -1,0 +1,63 @@
+"""Predictions of every configuration: each modality is encoded once, then fused 2^M - 1 times."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.compute.device import autocast
+from emotiwave_core.data.corpus import Fold
+from emotiwave_core.data.loading.loader import Loader
+from emotiwave_core.layers.masking import present_in
+from emotiwave_core.modalities import configurations
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.model.objective import Objective
+from emotiwave_core.monitor import SILENT, Monitor
+
+Array = NDArray[np.float64]
+
+
+class Predictions(NamedTuple):
+    """Logits and probabilities of N samples in all K = 2^M - 1 configurations, in the order of `configurations`."""
+
+    logits: Array  # [K, N, C]
+    probabilities: Array  # [K, N, C]
+    nothing: Array  # [C], the logits where every modality is absent: the same for every sample
+
+
+@torch.inference_mode()
+def predict(
+    model: FusionModel,
+    objective: Objective,
+    loader: Loader,
+    fold: Fold,
+    *,
+    batch_size: int,
+    precision: str = "fp32",
+    monitor: Monitor = SILENT,
+) -> Predictions:
+    """Predict every sample of a fold in every configuration: each modality is encoded once and fused 2^M - 1 times."""
+    model.eval()
+    subsets = configurations(model.modalities)
+    members = torch.tensor([[m in subset for m in model.modalities] for subset in subsets], device=loader.device)
+    batches: list[torch.Tensor] = []  # of logits [K, B, C]
+    nothing: torch.Tensor | None = None
+    with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
+        for batch in loader.batches(fold.rows, fold.targets, batch_size):
+            with autocast(loader.device, precision):
+                encoded = model.encode(batch.inputs, batch.masks)
+                absent = model.encode_absent(batch.inputs)
+                present = present_in({m: batch.masks[m] for m in model.modalities})
+                logits = [
+                    model.fuse(model.restrict(subset, encoded, absent), present & member).logits
+                    for subset, member in zip(subsets, members, strict=True)
+                ]
+                if nothing is None:
+                    nothing = model.fuse(absent, torch.zeros_like(present[:1])).logits[0].float()
+            batches.append(torch.stack(logits).float())
+            step()
+    assert nothing is not None, "a fold has samples"
+    all_logits = torch.cat(batches, dim=1)
+    tensors = (all_logits, objective.probabilities(all_logits), nothing)
+    return Predictions(*(tensor.cpu().double().numpy() for tensor in tensors))
