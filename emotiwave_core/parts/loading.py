@@ -80,8 +80,9 @@ def hook_manager() -> pluggy.PluginManager:
     """A plugin manager that knows the hooks of watchers, and for each kind of part the one that offers it."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    offering = {kind.hook: hookspecs.hookspec(lambda register: None) for kind in part_kinds()}
-    manager.add_hookspecs(type("Offering", (), offering))
+    offering = ModuleType("offering")
+    vars(offering).update({kind.hook: hookspecs.hookspec(lambda register: None) for kind in part_kinds()})
+    manager.add_hookspecs(offering)
     return manager
 
 

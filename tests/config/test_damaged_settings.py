@@ -22,7 +22,6 @@ from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.errors import EmotiwaveError, SettingsError
 from emotiwave_core.io.untrusted import parse_toml
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.train.run import complete
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=500)
@@ -32,7 +31,9 @@ PARTS = {
     "fusion": {"name": "crossmodal", "width": 8, "heads": 2},
     "dropout": {"name": "mixed", "policies": [{"name": "uniform"}, {"name": "bernoulli", "p": 0.3}]},
 }
-RECIPE = complete(Recipe.from_table({"objective": {"kind": "multi"}, **PARTS}, "The test's"), REGISTRY).to_table()
+RECIPE = (
+    REGISTRY.resolve(Recipe.from_table({"objective": {"kind": "multi"}, **PARTS}, "The test's")).completed().to_table()
+)
 TABLE = {
     "encoder": {"mine": "emotiwave-mine"},
     "recipe": {"small": {"encoder": "mean", "training": {"epochs": 3}}},
@@ -44,7 +45,7 @@ LISTS = {"train": ["a", "b"], "valid": ["c"], "test": ["d"], "fold0": ["x"], "fo
 
 def read_settings(path: Path) -> Any:
     """A recipe, with all its parts, and as TOML again."""
-    recipe = complete(Recipe.from_table(read_recipe(path), str(path)), REGISTRY)
+    recipe = REGISTRY.resolve(Recipe.from_table(read_recipe(path), str(path))).completed()
     return tomli_w.dumps(recipe.to_table())
 
 
@@ -187,7 +188,7 @@ def test_each_way_is_named(room: Path, kind: str, text: str, says: str) -> None:
 def lay_over(table: dict[str, Any], part: str, setting: str) -> Any:
     """A recipe with an encoder and a value from the command line."""
     changed = override(json.loads(json.dumps(table)), (part,), part, None, (setting,), None)
-    return complete(Recipe.from_table(changed, "The recipe"), REGISTRY)
+    return REGISTRY.resolve(Recipe.from_table(changed, "The recipe")).completed()
 
 
 WORDS = ("bilstm", "training", "seed", "a", "=", ":", ".", ",", "[", "]", "{", "}", '"', "'", "\n", "#", "5", "-", "\0")
