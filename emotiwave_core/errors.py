@@ -1,11 +1,11 @@
-"""What can go wrong, by exit code: each error is one sentence that names the place and the way out."""
+"""Errors by exit code: each is one sentence that names the place and the way out."""
 
 import difflib
 import re
 import reprlib
 from collections.abc import Iterable
 
-LONGEST = 2000  # characters of a sentence: what a stranger's file holds may stand in it, and can be a megabyte
+LONGEST = 2000  # characters of a sentence, in which the content of a stranger's file may stand
 MOST_CHOICES = 50
 
 _BREAK = re.compile(r"[ \t]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029][\s]*")
@@ -61,7 +61,7 @@ class PassedOver(UserWarning):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory has run out: Python's, a GPU's, or that of torch on a CPU, which has no class for it."""
+    """True where memory has run out: Python's, a GPU's, or that of torch on a CPU, which has no class for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error) if isinstance(error, RuntimeError) else ""

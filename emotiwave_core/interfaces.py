@@ -1,4 +1,4 @@
-"""What a plugin is: three kinds of part and the tensors that pass between them.
+"""Interfaces of the parts: encoder, fusion, dropout policy, and the tensors that pass between them.
 
 B samples, T steps, F input features, D width, M modalities, C classes. Steps that are padding, lost or
 dropped are all the same thing: `False` in a mask. A modality whose mask has no step set is absent, and
@@ -30,13 +30,13 @@ class Fused(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What the whole model says of a batch."""
+    """The output of the whole model for a batch."""
 
     logits: Tensor  # [B, C]
     weights: Tensor | None  # [B, M] of the fusion
     loss: Tensor | None  # [] of the fusion
-    present: Tensor  # [B, M] bool, what was left after the dropout policy
-    unimodal: Tensor | None = None  # [B, M, C], what each modality says alone, in training with objective.unimodal
+    present: Tensor  # [B, M] bool, after the dropout policy
+    unimodal: Tensor | None = None  # [B, M, C], logits of the auxiliary heads, in training with objective.unimodal
 
 
 class Encoder(nn.Module, ABC):
@@ -75,7 +75,7 @@ class Fusion(nn.Module, ABC):
 
 
 class DropoutPolicy(nn.Module, ABC):
-    """In training, which modalities or steps each sample loses. The identity in `eval()`.
+    """Loss of modalities or steps in training, sample by sample. The identity in `eval()`.
 
     A subclass has the constructor `(*, options…)`. It only clears steps, never sets one, and never takes the last
     step of a sample. It draws from torch's global generator of the masks' device, so that a seed repeats it.

@@ -93,7 +93,7 @@ def against_plain(folder: Path, device: torch.device, changes: dict[str, Any], e
         rows, number = asked["training"].rows, asked["epoch"]
         if not loops:
             started.append(time.perf_counter())
-            videos = [asked["setup"].feed.store.videos[row] for row in rows]
+            videos = [asked["setup"].loader.store.videos[row] for row in rows]
             loops.append(Loop(twin(asked["setup"].model), Items(folder, videos), device))
             listen(asked["setup"].objective, losses)
             seed_everything(recipe.seed, number)  # for the twin has drawn weights
@@ -192,12 +192,13 @@ def twin(model: FusionModel) -> Plain:
 
 
 def listen(objective: Objective, losses: list[Tensor]) -> None:
-    """Have the loss of every batch noted. It is read at the end, so that nobody waits for a device."""
+    """Note the training loss of every batch. It is read at the end, so that nobody waits for a device."""
     inner = objective.losses
 
     def losses_of(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         loss, each = inner(logits, targets)
-        losses.append(loss.detach())
+        if torch.is_grad_enabled():
+            losses.append(loss.detach())
         return loss, each
 
     objective.losses = losses_of  # type: ignore[method-assign]

@@ -1,9 +1,12 @@
 """Where and how exactly to compute, and the seeds."""
 
+import contextlib
 import os
+import platform
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,3 +121,14 @@ def cost_of_determinism(device: torch.device) -> str:
         "Deterministic: only algorithms that give the same bits every time on this kind of GPU. They are slower; "
         "by how much depends on the parts."
     )
+
+
+def hardware_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -49,19 +49,19 @@ class Part:
 
 @attrs.frozen
 class DataSettings:
-    """How the data set is cut and split."""
+    """The cut and the split of the data set."""
 
-    unit: Literal["segment", "video"] = _setting("segment", "What a sample is: a labelled segment or a whole video.")
+    unit: Literal["segment", "video"] = _setting("segment", "A sample: a labelled segment or a whole video.")
     complete_only: bool = _setting(False, "Leave out samples that lack a modality.")
     max_steps: PerModality = _setting(300, "Steps of a sample that are kept, from its start.", _each_at_least_one)
-    downsample: PerModality = _setting(1, "So many steps are averaged into one.", _each_at_least_one)
+    downsample: PerModality = _setting(1, "Number of steps that are averaged into one.", _each_at_least_one)
     align: Align = _setting("none", "Average every modality over its words, or to so many steps a second.")
     folds: str = _setting(
         "auto", '"auto": the data set\'s own, else random; "random"; or a file in the data set\'s folder.'
     )
-    rotation: int | None = _setting(None, "Which fold of a file with fold0, fold1, … is the test fold.")
+    rotation: int | None = _setting(None, "Number of the test fold, for a file with fold0, fold1, …")
     ratios: list[float] = _setting(lambda: [0.8, 0.1, 0.1], "Shares of train, valid and test of random folds.")
-    split_seed: int = _setting(42, "What random folds are drawn from.", _at_least(0), validators.lt(2**32))
+    split_seed: int = _setting(42, "Seed of random folds.", _at_least(0), validators.lt(2**32))
 
     @align.validator
     def _align(self, _: Any, value: Align) -> None:
@@ -85,7 +85,7 @@ class DataSettings:
 
 @attrs.frozen
 class ModelSettings:
-    """What stands around the parts."""
+    """The model around the parts: standardisation, absent modalities, the head."""
 
     standardise: bool = _setting(True, "Features to mean 0 and deviation 1 of the training fold, clipped.")
     absent: Literal["mask", "zeros"] = _setting(
@@ -99,25 +99,31 @@ class ModelSettings:
 class Asymmetric:
     """The asymmetric loss of multi-label (Ridnik et al. 2021); the defaults are the paper's, which weighs no class."""
 
-    gamma_positive: float = _setting(0.0, "How much easy present emotions count less.", _at_least(0.0))
-    gamma_negative: float = _setting(4.0, "How much easy absent emotions count less.", _at_least(0.0))
+    gamma_positive: float = _setting(0.0, "Focusing parameter of positives: easy ones count less.", _at_least(0.0))
+    gamma_negative: float = _setting(4.0, "Focusing parameter of negatives: easy ones count less.", _at_least(0.0))
     margin: float = _setting(
-        0.05, "An absent emotion below this probability counts nothing.", _at_least(0.0), validators.lt(1.0)
+        0.05, "Probability margin: a negative below it counts nothing.", _at_least(0.0), validators.lt(1.0)
     )
 
 
 @attrs.frozen
 class ObjectiveSettings:
-    """What is learned from the intensities. The weights of further losses are 0 where they are not wanted."""
+    """The objective: targets made of the intensities, and the weights of further losses (0: off)."""
 
-    kind: Literal["single", "multi"] = _setting("single", "The strongest emotion, or each of them.")
+    kind: Literal["single", "multi"] = _setting(
+        "single", "Single-label (the strongest emotion) or multi-label (each of them)."
+    )
     no_emotion: Literal["drop", "first", "class"] = _setting(
         "drop", "Samples without any emotion, for `single`: left out, of the first class, or a class of their own."
     )
     class_weights: bool = _setting(True, "Rare classes weigh more in the loss.")
-    complete: float = _setting(0.0, "Weight of the same loss before the dropout policy.", _at_least(0.0))
-    distillation: float = _setting(0.0, "Weight of what all modalities teach those that are kept.", _at_least(0.0))
-    unimodal: float = _setting(0.0, "Weight of a head of its own for each modality.", _at_least(0.0))
+    complete: float = _setting(0.0, "Weight of the same loss on the sample before the dropout policy.", _at_least(0.0))
+    distillation: float = _setting(
+        0.0,
+        "Weight of the KL divergence from the prediction on all modalities (teacher) to the one after dropout.",
+        _at_least(0.0),
+    )
+    unimodal: float = _setting(0.0, "Weight of the loss of an auxiliary head for each modality.", _at_least(0.0))
     logit_adjustment: float = _setting(
         0.0, "Tau of logit adjustment by the class frequencies; instead of `class_weights`.", _at_least(0.0)
     )
@@ -132,44 +138,50 @@ class ObjectiveSettings:
 
 @attrs.frozen
 class TrainingSettings:
-    """How it is trained."""
+    """The training: epochs, batches, optimiser, early stopping."""
 
     epochs: int = _setting(40, "Epochs at most.", _counted)
     batch_size: int = _setting(16, "Samples in a step.", _counted)
-    buckets: int = _setting(1, "Sort the samples of so many batches by length; 1: no sorting.", _counted)
-    learning_rate: float = _setting(1e-3, "Of AdamW; the highest of a schedule.", validators.gt(0.0))
-    schedule: Literal["constant", "one-cycle"] = _setting("constant", "Of the learning rate.")
-    weight_decay: float = _setting(1e-2, "Of AdamW.", _at_least(0.0))
+    buckets: int = _setting(
+        1, "Number of batches whose samples are sorted by length together; 1: no sorting.", _counted
+    )
+    learning_rate: float = _setting(1e-3, "Learning rate of AdamW; the highest of a schedule.", validators.gt(0.0))
+    schedule: Literal["constant", "one-cycle"] = _setting("constant", "Schedule of the learning rate.")
+    weight_decay: float = _setting(1e-2, "Weight decay of AdamW.", _at_least(0.0))
     clip: float = _setting(1.0, "The largest norm of the gradient.", validators.gt(0.0))
-    patience: int = _setting(10, "Epochs without a better one after which it stops.", _counted)
+    patience: int = _setting(10, "Epochs without a better one after which training stops.", _counted)
     select: str = _setting(
         "mean", 'The validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration.'
     )
     ema: float = _setting(
         0.0, "Decay of the moving average of the weights; 0: no average.", _at_least(0.0), validators.lt(1.0)
     )
-    precision: Literal["fp32", "bf16"] = _setting("fp32", "Of the arithmetic in the model.")
+    precision: Literal["fp32", "bf16"] = _setting("fp32", "Precision of the arithmetic in the model.")
 
 
 @attrs.frozen
 class ComputingSettings:
-    """How it is computed. What is learned is the same but for rounding, and for the noise that encoders draw."""
+    """The computing. Results are the same but for rounding, and for the noise that encoders draw."""
 
     present_only: bool = _setting(True, "Samples that lack a modality pass its encoder as one (on a CPU).")
-    keep_on_device: bool = _setting(True, "Keep the data in the GPU's memory where half of what is free holds them.")
-    auto_batch: bool = _setting(False, "Where memory runs out, compute a batch in smaller pieces; it stays a batch.")
+    keep_on_device: bool = _setting(True, "Keep the data in the GPU's memory where they fit into half of the free one.")
+    auto_batch: bool = _setting(
+        False, "Compute a batch in microbatches where memory runs out; its gradient stays the same."
+    )
     deterministic: bool = _setting(False, "Only algorithms that give the same bits every time; slower on a GPU.")
 
 
 @attrs.frozen
 class Recipe:
-    """Everything that a run is made from, apart from the data itself."""
+    """A complete choice of data options, parts, objective and training: all of a run but the data itself."""
 
     name: str = _setting("default", "Names the folder of the run.")
-    seed: int = _setting(0, "What weights, order and dropout are drawn from.", _at_least(0), validators.lt(2**32))
-    encoder: dict[str, Part] = _setting(lambda: {ALL: Part("bilstm")}, "Makes one vector of a modality.")
-    fusion: Part = _setting(lambda: Part("concat"), "Makes one vector of all modalities.")
-    dropout: Part = _setting(lambda: Part("uniform"), "Which modalities training takes away.")
+    seed: int = _setting(0, "Seed of weights, order and dropout.", _at_least(0), validators.lt(2**32))
+    encoder: dict[str, Part] = _setting(
+        lambda: {ALL: Part("bilstm")}, "Encoder of each modality: its sequence to one vector."
+    )
+    fusion: Part = _setting(lambda: Part("concat"), "Fusion: all modalities to one vector.")
+    dropout: Part = _setting(lambda: Part("uniform"), "Dropout policy: the modalities that training takes away.")
     watch: list[str] = _setting(list, "Plugins that watch the run.")
     data: DataSettings = attrs.Factory(DataSettings)
     model: ModelSettings = attrs.Factory(ModelSettings)
@@ -179,7 +191,7 @@ class Recipe:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], source: str) -> "Recipe":
-        """A recipe from a TOML table; what is not given has its default. SettingsError where a value is not right."""
+        """A recipe from a TOML table, with defaults for the rest. SettingsError where a value is not right."""
         return structure(dict(table), cls, source)
 
     def to_table(self) -> dict[str, Any]:

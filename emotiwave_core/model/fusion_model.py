@@ -9,6 +9,7 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, snapshot
 from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
@@ -69,7 +70,7 @@ class FusionModel(nn.Module):
             nn.Dropout(settings.head_dropout),
             nn.Linear(settings.head, classes),
         )
-        alone = encoders if recipe.objective.unimodal > 0 else {}
+        alone = encoders if needs_heads(recipe.objective) else {}
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
@@ -95,12 +96,12 @@ class FusionModel(nn.Module):
         return self.forward_masked(inputs, masks)
 
     def forward_masked(self, inputs: Tensors, masks: Tensors) -> Output:
-        """What it says of what the masks leave; nothing more is dropped."""
+        """The output of what the masks leave; the policy drops nothing more."""
         masks = {m: masks[m] for m in self.encoders}
         return self.fuse(self.encode(inputs, masks), present_in(masks))
 
     def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
-        """What the policy leaves of masks {m: [B, T] bool}, and whether that is whole modalities only."""
+        """The masks {m: [B, T] bool} after the policy, and True where it took whole modalities only."""
         who, before, written = self._who(self.policy), snapshot(), returned.versions(masks.values())
         left = returned.check_left(who, masks, self.policy(masks, progress))
         check_snapshot(before, who)
@@ -111,7 +112,7 @@ class FusionModel(nn.Module):
         return left, whole
 
     def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
-        """In training: what it says of what the policy left of the masks, and of all that there was.
+        """The outputs in training: of what the policy left of the masks, and of all that there was.
 
         `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
         """
@@ -126,7 +127,7 @@ class FusionModel(nn.Module):
         return {m: self._encode(m, inputs[m], masks[m]) for m in self.encoders if m in masks}
 
     def _encode(self, modality: str, x: Tensor, mask: Tensor) -> Encoded:
-        """x [B, T, F], mask [B, T] -> what the encoder makes of them."""
+        """x [B, T, F], mask [B, T] -> Encoded."""
         encoder, rows = self.encoders[modality], rows_to_encode(mask) if self.present_only else None
         if rows is not None:
             x, mask = x[rows.encoded], mask[rows.encoded]
@@ -138,7 +139,7 @@ class FusionModel(nn.Module):
         return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
 
     def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What an encoder is given: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
+        """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
         if modality in self.scalers:
             x = self.scalers[modality](x)
         x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
@@ -161,12 +162,12 @@ class FusionModel(nn.Module):
     ) -> dict[str, Encoded]:
         """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
 
-        `absent` is `encode_absent(…)`, what each encoder makes of an absent sequence.
+        `absent` is `encode_absent(…)`, the encoding of an absent sequence.
         """
         return {m: one if m in kept else _spread(absent[m], len(one.mask)) for m, one in encoded.items()}
 
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
-        """What the encoders make of one sample in which every modality is absent.
+        """The encodings of one sample in which every modality is absent.
 
         Its states have a single step, for padding never matters; with `absent = "zeros"` as many as those of `inputs`.
         """

@@ -1,4 +1,4 @@
-"""What is learned from the intensities: targets, loss, probabilities and decisions."""
+"""Objectives: from intensities to targets, and from logits to loss, probabilities and decisions."""
 
 from abc import ABC, abstractmethod
 
@@ -29,7 +29,7 @@ class Objective(nn.Module, ABC):
         self.register_buffer("adjustment", torch.zeros(len(classes)))
 
     def fit(self, targets: Tensor, settings: ObjectiveSettings) -> None:
-        """Take what the settings ask for from the targets of the training fold."""
+        """Fit class weights and logit adjustment, where they are asked for, to the targets of the training fold."""
         if settings.class_weights:
             self.fit_weights(targets)
         self.adjustment.copy_(settings.logit_adjustment * self.log_priors(targets))
@@ -48,19 +48,24 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def log_priors(self, targets: Tensor) -> Tensor:
-        """What logit adjustment (Menon et al. 2021, eq. 10) adds to the logits of each class, [C]."""
+        """The logarithms that logit adjustment (Menon et al. 2021, eq. 10) adds to the logits of each class, [C]."""
 
     @abstractmethod
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """logits [B, C], targets -> the loss [] of the batch and the loss [B] of each sample."""
 
+    def output_loss(self, output: Output, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss [] of a batch, with the fusion's own, and the loss [B] of each sample without it."""
+        loss, losses = self.losses(output.logits.float(), targets)
+        return loss if output.loss is None else loss + output.loss, losses
+
     def sample_weights(self, targets: Tensor) -> Tensor:
-        """What each sample weighs in the loss of a batch, [B]."""
+        """The weight of each sample in the loss of a batch, [B]."""
         return torch.ones(len(targets), device=targets.device)
 
     @abstractmethod
     def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
-        """The mean KL divergence [] of what `logits` [B, C] say from what a teacher's say, which gets no gradient."""
+        """The mean KL divergence [] from the teacher's distribution, without gradient, to that of `logits` [B, C]."""
 
     @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -110,8 +115,8 @@ class SingleLabel(Objective):
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted mean cross-entropy, as `torch.nn.CrossEntropyLoss(weight)`."""
         logits = logits + self.adjustment
-        each = functional.cross_entropy(logits, targets, weight=self.weights, reduction="none")
-        return each.sum() / self.sample_weights(targets).sum(), each
+        losses = functional.cross_entropy(logits, targets, weight=self.weights, reduction="none")
+        return losses.sum() / self.sample_weights(targets).sum(), losses
 
     def sample_weights(self, targets: Tensor) -> Tensor:
         """The weight of its class."""
@@ -119,8 +124,8 @@ class SingleLabel(Objective):
 
     def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """Between two softmax distributions."""
-        due = teacher.detach().log_softmax(dim=-1)
-        return functional.kl_div(logits.log_softmax(dim=-1), due, reduction="batchmean", log_target=True)
+        target = teacher.detach().log_softmax(dim=-1)
+        return functional.kl_div(logits.log_softmax(dim=-1), target, reduction="batchmean", log_target=True)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax."""
@@ -164,18 +169,18 @@ class MultiLabel(Objective):
         """Mean binary cross-entropy, as `torch.nn.BCEWithLogitsLoss(pos_weight)`, or the asymmetric loss."""
         logits = logits + self.adjustment
         if self.asymmetric is not None:
-            each = asymmetric_loss(logits, targets, self.weights, self.asymmetric).mean(dim=1)
+            losses = asymmetric_loss(logits, targets, self.weights, self.asymmetric).mean(dim=1)
         else:
-            each = functional.binary_cross_entropy_with_logits(
+            losses = functional.binary_cross_entropy_with_logits(
                 logits, targets, pos_weight=self.weights, reduction="none"
             ).mean(dim=1)
-        return each.mean(), each
+        return losses.mean(), losses
 
     def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """Between the two Bernoulli distributions of each emotion, their mean."""
-        due = teacher.detach()
-        cross = functional.binary_cross_entropy_with_logits(logits, due.sigmoid())
-        return cross - functional.binary_cross_entropy_with_logits(due, due.sigmoid())
+        target = teacher.detach()
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, target.sigmoid())
+        return cross_entropy - functional.binary_cross_entropy_with_logits(target, target.sigmoid())
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Sigmoid."""
@@ -207,40 +212,3 @@ def asymmetric_loss(logits: Tensor, targets: Tensor, weights: Tensor, settings: 
     missed = (rest + settings.margin).clamp(max=1.0).log() if settings.margin else functional.logsigmoid(-logits)
     negative = -torch.where(shifted > 0.0, shifted.clamp(min=TINY).pow(settings.gamma_negative) * missed, 0.0)
     return targets * positive + (1.0 - targets) * negative
-
-
-def training_loss(
-    objective: Objective, settings: ObjectiveSettings, output: Output, complete: Output | None, targets: Tensor
-) -> tuple[Tensor, Tensor]:
-    """All that is learned from a batch, [], and the loss of each sample, [B].
-
-    `output` is of what the dropout policy left, `complete` of all that there was. The second is needed for the settings
-    `complete` and `distillation`: there the prediction on all modalities teaches the one on those kept.
-    """
-    loss, each = _own_loss(objective, output, targets)
-    if complete is not None:
-        if settings.complete:
-            loss = loss + settings.complete * _own_loss(objective, complete, targets)[0]
-        if settings.distillation:
-            loss = loss + settings.distillation * objective.divergence(output.logits.float(), complete.logits.float())
-    if settings.unimodal:
-        loss = loss + settings.unimodal * unimodal_loss(objective, output if complete is None else complete, targets)
-    return loss, each
-
-
-def unimodal_loss(objective: Objective, output: Output, targets: Tensor) -> Tensor:
-    """The mean loss [] of the auxiliary heads, over the modalities [B, M] that are present.
-
-    By class weights, where there are some, as the loss of a batch is.
-    """
-    assert output.unimodal is not None
-    heads = [objective.losses(logits.float(), targets)[1] for logits in output.unimodal.unbind(dim=1)]
-    each = torch.where(output.present, torch.stack(heads, dim=1), 0.0)  # [B, M]
-    weight = torch.where(output.present, objective.sample_weights(targets)[:, None], 0.0)
-    return each.sum() / weight.sum().clamp(min=TINY)
-
-
-def _own_loss(objective: Objective, output: Output, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The objective's loss and the fusion's own."""
-    loss, each = objective.losses(output.logits.float(), targets)
-    return loss if output.loss is None else loss + output.loss, each

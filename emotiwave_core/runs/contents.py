@@ -10,6 +10,7 @@ from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.runs.curves import Protocol, read_protocols
 from emotiwave_core.runs.explanation import Explanation, read_explanation
 from emotiwave_core.runs.predictions import Predicted, read_predicted
+from emotiwave_core.runs.provenance import Provenance, read_provenance
 from emotiwave_core.runs.schema import clean, file_bytes, parse
 from emotiwave_core.runs.scores import Scores, read_scores
 
@@ -123,6 +124,7 @@ class Run:
     explanation: Explanation | None
     predicted: Predicted | None
     protocols: list[Protocol]
+    provenance: Provenance | None
 
     def guess(self, protocol: Protocol) -> float | None:
         """The macro-F1 that is reached without the input of a protocol, where it was scored on the same samples."""
@@ -148,6 +150,7 @@ def read_run(run: Path) -> Run:
         explanation=explanation,
         predicted=read_predicted(run, scores, [one.id for one in explanation.chosen] if explanation else []),
         protocols=read_protocols(run),
+        provenance=read_provenance(run),
     )
 
 

@@ -15,6 +15,7 @@ from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.io.atomic import out_of_space, write_json, write_text
 from emotiwave_core.io.untrusted import read_json, why
 from emotiwave_core.runs.history import HISTORY
+from emotiwave_core.runs.provenance import RUN
 
 RECIPE, DATA = "recipe.toml", "data.json"
 JOB = ".job"  # which job of a launcher has begun the run
@@ -87,7 +88,7 @@ def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> 
 
 def free(out: Path) -> None:
     """Give up a run of which nothing was kept: its folder can be taken by a corrected try."""
-    for name in (RECIPE, DATA, HISTORY, JOB, LOCK):
+    for name in (RECIPE, DATA, HISTORY, RUN, JOB, LOCK):
         (out / name).unlink(missing_ok=True)
 
 

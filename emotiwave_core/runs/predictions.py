@@ -39,7 +39,7 @@ def write_predictions(
     decided: NDArray[np.int64],
     probabilities: NDArray[np.float64],
 ) -> None:
-    """Write a row for each sample and configuration: id, interval, truth, prediction and the probability of every class.
+    """Write a row for each sample and configuration: id, interval, truth, prediction and all probabilities.
 
     intervals in seconds, truth [N] or [N, C], decided [K, N] or [K, N, C], probabilities [K, N, C]. Several emotions of
     one sample stand together as `happy+fear`; none is empty.

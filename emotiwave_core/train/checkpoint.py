@@ -16,7 +16,7 @@ from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import append_history, cut_history
 from emotiwave_core.runs.rebuild import KEPT
 from emotiwave_core.runs.trained_model import LAST, load_last, save_last, save_model
-from emotiwave_core.train.step import Setup
+from emotiwave_core.train.step import TrainingSetup
 
 
 @attrs.define(eq=False)
@@ -24,7 +24,7 @@ class TrainingCheckpoint:
     """How far a training has come, on disk. Of several processes rank 0 alone writes."""
 
     run: Path
-    setup: Setup
+    setup: TrainingSetup
     optimiser: torch.optim.Optimizer
     average: AveragedModel | None
     watchers: Watchers = NOBODY
@@ -58,7 +58,7 @@ class TrainingCheckpoint:
         if middle is None:
             return 0, 0.0
         try:
-            set_random_state(middle["random"], self.setup.feed.device)
+            set_random_state(middle["random"], self.setup.loader.device)
             self.began -= middle["seconds"]
             return int(middle["step"]), float(middle["loss"])
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -66,7 +66,7 @@ class TrainingCheckpoint:
 
     def keep_steps(self, step: int, loss: float) -> None:
         """Keep the epoch that is being trained, after so many steps."""
-        random = random_state(self.setup.feed.device)
+        random = random_state(self.setup.loader.device)
         middle = {"step": step, "loss": loss, "seconds": time.perf_counter() - self.began, "random": random}
         save_last(self.run, self.setup.model, self.optimiser, self.average, self._state() | {"middle": middle})
         self.setup.monitor.say(f"Epoch {self.epoch + 1} is kept after {step} steps.")

@@ -18,10 +18,9 @@ from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.train.checkpoint import TrainingCheckpoint
-from emotiwave_core.train.microbatches import learn
 from emotiwave_core.train.optimise import learning_rate, moving_average
 from emotiwave_core.train.pause import NEVER, Pause
-from emotiwave_core.train.step import LossWatch, Setup, observe
+from emotiwave_core.train.step import LossWatch, TrainingSetup, compute_gradients, observe
 from emotiwave_core.train.validate import selection, validate
 
 
@@ -59,28 +58,28 @@ def train(training_of: Training, model: FusionModel, objective: Objective, corpu
     )
     average = moving_average(model, settings.ema) if settings.ema else None
     kept = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
-    setup = Setup(model, objective, recipe, open_loader(corpus.store, device, kept), monitor, group)
-    keeper = TrainingCheckpoint(training_of.run, setup, optimiser, average, training_of.watchers)
-    keeper.take_up()
+    setup = TrainingSetup(model, objective, recipe, open_loader(corpus.store, device, kept), monitor, group)
+    checkpoint = TrainingCheckpoint(training_of.run, setup, optimiser, average, training_of.watchers)
+    checkpoint.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 
-    with Pause(keeper.keep_steps, active=group.size == 1) as pause:
-        for epoch in range(keeper.epoch + 1, settings.epochs + 1):
-            if epoch - 1 - keeper.best_epoch >= settings.patience:
-                monitor.say(f"Stopped early: no better epoch since {keeper.best_epoch}.")
+    with Pause(checkpoint.keep_steps, active=group.size == 1) as pause:
+        for epoch in range(checkpoint.epoch + 1, settings.epochs + 1):
+            if epoch - 1 - checkpoint.best_epoch >= settings.patience:
+                monitor.say(f"Stopped early: no better epoch since {checkpoint.best_epoch}.")
                 break
-            total = train_epoch(setup, training, optimiser, epoch, average, *keeper.begin(epoch), pause)
+            total = train_epoch(setup, training, optimiser, epoch, average, *checkpoint.begin(epoch), pause)
             with pause.open(steps, total):
                 group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
                 group.take_over(model, average)  # for a part may keep statistics of what it saw
-                valid, thresholds = validate(setup, keeper.scored, validation)
+                valid, thresholds = validate(setup, checkpoint.scored, validation)
             chosen = valid["mean_macro_f1"] if selected is None else valid["configurations"][selected]
             best = {"epoch": epoch, "select": settings.select, "score": chosen}
             best |= {key: valid[key] for key in ("mean_macro_f1", "complete_macro_f1")}
-            described = about | {"thresholds": thresholds, "best": best} if chosen > keeper.best_score else None
+            described = about | {"thresholds": thresholds, "best": best} if chosen > checkpoint.best_score else None
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
             line = {"epoch": epoch, "train_loss": total / steps, "valid": valid, "learning_rate": rate}
-            keeper.keep_epoch(line, described)
+            checkpoint.keep_epoch(line, described)
             shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
             monitor.say(
                 f"Epoch {epoch:3d}/{settings.epochs}  loss {line['train_loss']:.4f}  "
@@ -90,7 +89,7 @@ def train(training_of: Training, model: FusionModel, objective: Objective, corpu
 
 
 def train_epoch(
-    setup: Setup,
+    setup: TrainingSetup,
     training: Fold,
     optimiser: torch.optim.Optimizer,
     epoch: int,
@@ -104,35 +103,35 @@ def train_epoch(
     `average` follows the weights. Of several processes each computes its share of every batch, and all the loss of the
     whole batch.
     """
-    model, recipe, feed, group = setup.model, setup.recipe, setup.feed, setup.group
-    settings, device = recipe.training, feed.device
+    model, recipe, loader, group = setup.model, setup.recipe, setup.loader, setup.group
+    settings, device = recipe.training, loader.device
     steps = math.ceil(len(training.rows) / settings.batch_size)
     if done >= steps:  # it was stopped while it was validated
         return loss_done
     order = epoch_order(len(training.rows), recipe.seed, epoch)
     if settings.buckets > 1:
-        sizes = numbers_in(feed.store, training.rows)
+        sizes = numbers_in(loader.store, training.rows)
         order = bucketed(order, sizes, settings.batch_size, settings.buckets, recipe.seed, epoch)
     order = order[done * settings.batch_size :]
-    found = feed.batches(training.rows, training.targets, settings.batch_size, order, group.computed)
-    watch, noise = LossWatch(epoch, feed.store.ids), group.noise(recipe.seed, epoch, device)
+    batches = loader.batches(training.rows, training.targets, settings.batch_size, order, group.computed)
+    watch, noise = LossWatch(epoch, loader.store.ids), group.noise(recipe.seed, epoch, device)
     total = torch.tensor(loss_done, device=device)
     model.train()
     with setup.monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
         for _ in range(done):
             advance()
-        for step, batch in enumerate(found, done):
+        for step, batch in enumerate(batches, done):
             number, whole = (epoch - 1) * steps + step, settings.epochs * steps
             left, modalities_whole = model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)))
             for parameters in optimiser.param_groups:
                 parameters["lr"] = learning_rate(settings, number, whole)
-            loss, each, present = learn(setup, batch, left, modalities_whole, noise)
+            loss, losses, present = compute_gradients(setup, batch, left, modalities_whole, noise)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             watch.step(loss, norm, batch.rows)
             optimiser.step()
             if average is not None:
                 average.update_parameters(model)
-            observe(model.policy, present, each)
+            observe(model.policy, present, losses)
             total += loss
             advance()
             if pause.due():

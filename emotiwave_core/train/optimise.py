@@ -1,4 +1,4 @@
-"""How the weights move: the learning rate of a step, and the average that follows them."""
+"""The learning rate of a step, and the moving average of the weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Where a training may be stopped: Ctrl-C and SIGTERM wait for the end of a step, and what is done is kept first."""
+"""Stopping between steps: Ctrl-C and SIGTERM wait for the end of a step, whose result is kept first."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ class Pause:
         self._before = {}
 
     def due(self) -> bool:
-        """Whether the steps are to be kept now: someone wants to stop, or it is long since they were."""
+        """True where the steps are to be kept now: a signal came, or it is long since they were."""
         return self._active and (self._noted is not None or time.monotonic() - self._last >= EVERY)
 
     def keep(self, step: int, loss: float) -> None:
@@ -49,7 +49,7 @@ class Pause:
         self.deliver()
 
     def deliver(self) -> None:
-        """What is done is kept: a signal that was noted does now what it would have done."""
+        """Raise the signal that was noted, now that the steps are kept."""
         self._last = time.monotonic()
         if self._noted is not None:
             self.__exit__()

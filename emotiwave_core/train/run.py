@@ -1,13 +1,15 @@
 """A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
+import torch
 
-from emotiwave_core.compute.device import cost_of_determinism, deterministic, seed_everything
+from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
 from emotiwave_core.compute.distributed import ProcessGroup
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
@@ -34,7 +36,9 @@ from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run, reopen_trained_run
 from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
+from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
+from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.trained_model import LAST, describe
 from emotiwave_core.train.loop import Training, train
 
@@ -82,6 +86,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
     group.first(lambda: _write_data(out, corpus))
+    group.first(lambda: _write_start(out, runtime))
     for note in [*corpus.notes(), *third_party_parts(parts, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
@@ -98,9 +103,13 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         train(Training(out, recipe, about, watchers), model, objective, corpus, runtime)
 
     def finish() -> dict[str, Any]:
+        began = time.perf_counter()
         _write_data(out, corpus, trained=True)
         with deterministic(recipe.computing.deterministic):
             scores = _evaluate(reopen_trained_run(out, parts, corpus), watchers, runtime, write=True)
+        training_seconds = sum(line.get("seconds", 0.0) for line in read_history(out))
+        write_end(out, training_seconds, time.perf_counter() - began)
+        _report(out)
         watchers.run_end(out, scores)
         return scores
 
@@ -112,6 +121,12 @@ def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
     before = read_data(out)
     folds = {"folds": before["folds"]} if "folds" in before else {}
     write_json(out / DATA, corpus.facts() | {"trained": trained or before.get("trained", False)} | folds)
+
+
+def _write_start(out: Path, runtime: Runtime) -> None:
+    """Write when, and with what hardware and versions, the training starts or goes on."""
+    device, threads = runtime.device, torch.get_num_threads()
+    write_start(out, provenance_of(device.type, hardware_name(device), runtime.group.size, threads, torch.__version__))
 
 
 def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
@@ -158,7 +173,10 @@ def evaluate(
     with adding_to(run) if write else contextlib.nullcontext():
         trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
         watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
-        return _evaluate(trained, watchers, runtime, write)
+        scores = _evaluate(trained, watchers, runtime, write)
+        if write:
+            _report(run)
+        return scores
 
 
 def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> dict[str, Any]:
@@ -180,9 +198,7 @@ def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: 
 
 
 def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], runtime: Runtime) -> None:
-    """Write what a run says of its test fold, and the report of it."""
-    from emotiwave_core.report.page import write_report
-
+    """Write what a run says of its test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
     folds = {name: own.fold_facts(name, objective) for name in FOLDS}
     write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
@@ -199,4 +215,9 @@ def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any],
     )
     write_json(run / SCORES, scores)
     write_explanation(trained, predictions, runtime.device, runtime.monitor)
+
+
+def _report(run: Path) -> None:
+    from emotiwave_core.report.page import write_report
+
     write_report(run)

@@ -1,6 +1,7 @@
-"""One step of training: what it is made with, its forward pass as a module, and a watch over its loss."""
+"""One step of training: forward pass, loss and gradient of a batch, in microbatches where memory is short."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import attrs
@@ -8,25 +9,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from emotiwave_core.compute.device import autocast, random_state, set_random_state
 from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.loading.batch import Batch
 from emotiwave_core.data.loading.loader import Loader
-from emotiwave_core.errors import DivergedError
+from emotiwave_core.errors import DivergedError, is_out_of_memory
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
+from emotiwave_core.model.terms import needs_complete, training_loss
 from emotiwave_core.monitor import SILENT, Monitor
 
+Noise = Callable[[], AbstractContextManager[None]]
 
-class Learner(nn.Module):
-    """What the model says of what the policy left, and, where a loss needs it, of all that there was."""
 
-    def __init__(self, model: FusionModel, twice: bool) -> None:
+class ForwardPass(nn.Module):
+    """The output of what the policy left, and, where a term of the loss needs it, of all that there was."""
+
+    def __init__(self, model: FusionModel, with_complete: bool) -> None:
         super().__init__()
         self.model = model
-        self.twice = twice
+        self.with_complete = with_complete
 
     def forward(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output | None]:
         """inputs {m: [B, T, F]}, masks and what is left of them {m: [B, T] bool} -> the two outputs.
@@ -34,7 +41,7 @@ class Learner(nn.Module):
         `whole` as for `FusionModel.forward_both`. The outputs are without `weights`: no loss reads these, and where
         several processes train, each waits for a gradient of all that it has been given.
         """
-        if self.twice:
+        if self.with_complete:
             output, complete = self.model.forward_both(inputs, masks, left, whole)
             return output._replace(weights=None), complete._replace(weights=None)
         return self.model.forward_masked(inputs, left)._replace(weights=None), None
@@ -42,66 +49,142 @@ class Learner(nn.Module):
 
 @attrs.define
 class Microbatches:
-    """How many pieces a batch is computed in. It grows where memory runs out (pieces.py)."""
+    """The number of microbatches that a batch is computed in. It grows where memory runs out."""
 
     count: int = 1
 
 
 @attrs.frozen(eq=False)
-class Setup:
-    """What every step of a training is made with."""
+class TrainingSetup:
+    """All that every step of a training shares."""
 
     model: FusionModel
     objective: Objective
     recipe: Recipe
-    feed: Loader
+    loader: Loader
     monitor: Monitor = SILENT
     group: ProcessGroup = SINGLE
-    pieces: Microbatches = attrs.Factory(Microbatches)
-    learner: nn.Module = attrs.field()  # the model, as the processes share it
+    microbatches: Microbatches = attrs.Factory(Microbatches)
+    forward_pass: nn.Module = attrs.field()  # as the processes share it
 
-    @learner.default
+    @forward_pass.default
     def _wrapped(self) -> nn.Module:
-        extra = self.recipe.objective
-        return self.group.wrap(Learner(self.model, extra.complete > 0 or extra.distillation > 0))
+        return self.group.wrap(ForwardPass(self.model, needs_complete(self.recipe.objective)))
 
 
-def of_all(
+class StepResult(NamedTuple):
+    """The loss of a step; its gradients are in the parameters."""
+
+    loss: Tensor  # []
+    losses: Tensor  # [B], of each sample
+    present: Tensor  # [B, M] bool, what the policy left
+
+
+def compute_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult:
+    """Put the gradient of a batch into the parameters; left {m: [B, T] bool}, on the CPU, is what the policy left.
+
+    With `computing.auto_batch` it is computed in twice as many microbatches whenever memory runs out. The error of the
+    memory itself where batches stay whole, or a single sample is too much.
+    """
+    device, auto = setup.loader.device, setup.recipe.computing.auto_batch
+    random = random_state(device) if auto else None
+    while (result := _try_gradients(setup, batch, left, whole, noise)) is None:
+        assert random is not None
+        set_random_state(random, device)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return result
+
+
+def _try_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult | None:
+    """The result of the step, or None where memory ran out and more microbatches may fit."""
+    samples, microbatches = len(batch.rows), setup.microbatches
+    try:
+        return _gradients(setup, batch, left, whole, noise)
+    except (RuntimeError, MemoryError) as error:
+        if not (setup.recipe.computing.auto_batch and is_out_of_memory(error)) or microbatches.count >= samples:
+            raise
+    microbatches.count = min(2 * microbatches.count, samples)  # the error's frames are gone, and what they held
+    count = microbatches.count
+    setup.monitor.say(f"Memory is short: a batch of {samples} samples is now computed in {count} pieces.")
+    return None
+
+
+def _gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult:
+    device, recipe, group = setup.loader.device, setup.recipe, setup.group
+    setup.model.zero_grad(set_to_none=True)
+    own_left = on(device, left, group.computed(len(batch.rows)))
+    with autocast(device, recipe.training.precision), noise():
+        outputs = in_microbatches(
+            setup.forward_pass, setup.microbatches.count, batch.inputs, batch.masks, own_left, whole
+        )
+    output, complete = gather_outputs(group, *outputs, batch.host_masks, left)
+    loss, losses = training_loss(setup.objective, recipe.objective, output, complete, batch.targets)
+    scaled = loss * group.size if group.size > 1 else loss  # for DDP takes the mean over the processes
+    scaled.backward()  # type: ignore[no-untyped-call]
+    return StepResult(loss.detach(), losses, output.present)
+
+
+def in_microbatches(
+    forward_pass: nn.Module, count: int, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool
+) -> tuple[Output, Output | None]:
+    """A `ForwardPass` in `count` microbatches, of each of which only the outputs are kept for the backward pass.
+
+    That computes each microbatch once more, with the noise that it had (gradient checkpointing, Chen et al. 2016). So
+    the gradient is that of the whole batch, whatever its loss, for the cost of one more forward pass.
+    """
+    rows = len(next(iter(masks.values())))
+    if count == 1 or rows == 1:
+        outputs: tuple[Output, Output | None] = forward_pass(inputs, masks, left, whole)
+        return outputs
+    pairs = []
+    for number in range(min(count, rows)):
+        piece = slice(rows * number // min(count, rows), rows * (number + 1) // min(count, rows))
+        arguments = ({m: tensor[piece] for m, tensor in tensors.items()} for tensors in (inputs, masks, left))
+        pairs.append(checkpoint(forward_pass, *arguments, whole, use_reentrant=False))
+    complete = [output for _, output in pairs if output is not None]
+    return join_outputs([output for output, _ in pairs]), join_outputs(complete) if complete else None
+
+
+def gather_outputs(
     group: ProcessGroup, output: Output, complete: Output | None, masks: Tensors, left: Tensors
 ) -> tuple[Output, Output | None]:
-    """What the model says of the whole batch, of which each process has computed its share.
+    """The outputs of the whole batch, of which each process has computed its share.
 
     masks and what is left of them {m: [B, T] bool} are of the whole batch. A fusion's own loss becomes the mean over
-    the samples of what each process's fusion has said of its share.
+    the samples of the losses of each process's fusion on its share.
     """
     if group.size == 1:
         return output, complete
     outputs = [output] if complete is None else [output, complete]
-    pieces = [piece for one in outputs for piece in _rows(one).values()]
-    whole = iter(group.gather(pieces, len(next(iter(masks.values())))))
-    found = []
-    for one, there in zip(outputs, (left, masks), strict=False):
-        rows = {name: next(whole) for name in _rows(one)}
-        present = present_in({m: there[m] for m in masks}).to(output.logits.device, non_blocking=True)
-        own_loss = rows["loss"].mean() if "loss" in rows else None
-        found.append(Output(rows["logits"], None, own_loss, present, rows.get("unimodal")))
-    return found[0], found[1] if complete is not None else None
+    columns = [column for own in outputs for column in _columns(own).values()]
+    gathered = iter(group.gather(columns, len(next(iter(masks.values())))))
+    whole = []
+    for own, own_masks in zip(outputs, (left, masks), strict=False):
+        rows = {name: next(gathered) for name in _columns(own)}
+        present = present_in({m: own_masks[m] for m in masks}).to(output.logits.device, non_blocking=True)
+        whole.append(_from_columns(rows, present))
+    return whole[0], whole[1] if complete is not None else None
 
 
-def joined(outputs: Sequence[Output]) -> Output:
-    """What the model says of a batch, from what it says of its pieces; a fusion's own loss is the mean over samples."""
-    each = [_rows(output) for output in outputs]
-    rows = {name: torch.cat([one[name] for one in each]) for name in each[0]}
-    present = torch.cat([output.present for output in outputs])
-    own_loss = rows["loss"].mean() if "loss" in rows else None
-    return Output(rows["logits"], None, own_loss, present, rows.get("unimodal"))
+def join_outputs(outputs: Sequence[Output]) -> Output:
+    """The output of a batch, from those of its microbatches; a fusion's own loss is the mean over samples."""
+    columns = [_columns(output) for output in outputs]
+    rows = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
+    return _from_columns(rows, torch.cat([output.present for output in outputs]))
 
 
-def _rows(output: Output) -> Tensors:
-    """What a loss reads of an output, a row a sample."""
+def _columns(output: Output) -> Tensors:
+    """All that a loss reads of an output, a row a sample."""
     loss = None if output.loss is None else output.loss.expand(len(output.logits))
-    rows = {"logits": output.logits, "loss": loss, "unimodal": output.unimodal}
-    return {name: piece for name, piece in rows.items() if piece is not None}
+    columns = {"logits": output.logits, "loss": loss, "unimodal": output.unimodal}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _from_columns(columns: Tensors, present: Tensor) -> Output:
+    """The output again, from its columns."""
+    loss = columns["loss"].mean() if "loss" in columns else None
+    return Output(columns["logits"], None, loss, present, columns.get("unimodal"))
 
 
 def on(device: torch.device, tensors: Tensors, rows: slice) -> Tensors:
@@ -123,7 +206,7 @@ class LossWatch:
 
     def __init__(self, epoch: int, ids: Sequence[str]) -> None:
         self.epoch, self.ids = epoch, ids
-        self.unseen: _Seen | None = None
+        self.unseen: _Unseen | None = None
 
     def step(self, loss: Tensor, norm: Tensor, rows: NDArray[np.int64]) -> None:
         """The loss [] and the gradient's norm [] of a step over these samples of the store."""
@@ -133,7 +216,7 @@ class LossWatch:
             finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
             ready.record()
-        self.unseen = _Seen(loss.detach(), norm, finite, ready, rows)
+        self.unseen = _Unseen(loss.detach(), norm, finite, ready, rows)
         if ready is None:
             self.check()
 
@@ -153,7 +236,7 @@ class LossWatch:
             )
 
 
-class _Seen(NamedTuple):
+class _Unseen(NamedTuple):
     """A step that was not looked at yet."""
 
     loss: Tensor

@@ -1,8 +1,9 @@
-"""The score of an epoch: macro-F1 of every configuration on the validation fold, and the thresholds tuned there."""
+"""Validation of an epoch: the loss, macro-F1 of every configuration, and the thresholds tuned on that fold."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.compute.memory import retry_smaller_batches
@@ -13,33 +14,39 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions, predict
-from emotiwave_core.train.step import Setup
+from emotiwave_core.train.step import TrainingSetup
+
+Array = NDArray[np.float64]
 
 
-def validate(setup: Setup, model: FusionModel, validation: Fold) -> tuple[dict[str, Any], dict[str, float] | None]:
-    """The macro-F1 of every configuration on the validation fold, and the thresholds that were tuned on it.
+def validate(
+    setup: TrainingSetup, model: FusionModel, validation: Fold
+) -> tuple[dict[str, Any], dict[str, float] | None]:
+    """The scores of an epoch on the validation fold, and the thresholds that were tuned on it.
 
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
-    and rank 0 judges.
+    and rank 0 judges. DivergedError where a probability is not a finite number.
     """
     group = setup.group
     own = group.own(len(validation.rows))
-    share, found = Fold(validation.name, validation.rows[own], validation.targets[own]), None
+    share, predictions = Fold(validation.name, validation.rows[own], validation.targets[own]), None
     if len(share.rows):
-        training, size = setup.recipe.training, -(-setup.recipe.training.batch_size // setup.pieces.count)
+        training, size = setup.recipe.training, -(-setup.recipe.training.batch_size // setup.microbatches.count)
 
         def ask(size: int) -> Predictions:
-            return predict(model, setup.objective, setup.feed, share, batch_size=size, precision=training.precision)
+            return predict(model, setup.objective, setup.loader, share, batch_size=size, precision=training.precision)
 
-        found = retry_smaller_batches(ask, size, setup.recipe, "validation", setup.monitor).probabilities
-    probabilities = np.concatenate([one for one in group.everyone(found) if one is not None], axis=1)
-    return group.first(lambda: _judge(model, setup.objective, validation, probabilities))
+        predictions = retry_smaller_batches(ask, size, setup.recipe, "validation", setup.monitor)
+    shares = [each for each in group.everyone(predictions) if each is not None]
+    logits = np.concatenate([each.logits[-1] for each in shares])  # of the complete configuration, [N, C]
+    probabilities = np.concatenate([each.probabilities for each in shares], axis=1)
+    return group.first(lambda: _judge(model, setup.objective, validation, logits, probabilities))
 
 
 def _judge(
-    model: FusionModel, objective: Objective, validation: Fold, probabilities: NDArray[np.float64]
+    model: FusionModel, objective: Objective, validation: Fold, logits: Array, probabilities: Array
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
-    """The scores and thresholds from probabilities [K, N, C]. DivergedError where one is not a finite number."""
+    """The scores and thresholds from the complete configuration's logits [N, C] and all probabilities [K, N, C]."""
     if not np.isfinite(probabilities).all():
         bad = int((~np.isfinite(probabilities)).any(axis=(0, 2)).sum())
         raise DivergedError(
@@ -58,8 +65,21 @@ def _judge(
         "complete_macro_f1": scores[names[-1]],
         "worst_macro_f1": min(scores.values()),
         "configurations": scores,
+        "loss": validation_loss(objective, logits, validation.targets),
     }
     return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def validation_loss(objective: Objective, logits: Array, targets: torch.Tensor) -> float | None:
+    """The objective's loss of the complete configuration: logits [N, C], targets [N] or [N, C].
+
+    Without further terms and a fusion's own loss, which belong to training. None where it is not a finite number, as
+    where no sample has a class that weighs anything.
+    """
+    device = objective.weights.device
+    loss = float(objective.losses(torch.from_numpy(logits).float().to(device), targets.to(device))[0])
+    return loss if np.isfinite(loss) else None
 
 
 def selection(select: str, modalities: tuple[str, ...]) -> str | None:

@@ -1,15 +1,12 @@
 """The benchmarks that the documents quote still run, and train what they say."""
 
-import importlib.util
 import json
-import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-from documents import ROOT, text_of
+from documents import ROOT, load_benchmark, text_of
 from training import REGISTRY, small, start
 
 from emotiwave_core.cli.run import override
@@ -18,17 +15,6 @@ from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.model.objective import Objective
 
 NAMES = ["text", "audio", "visual", "text+audio", "text+visual", "audio+visual", "text+audio+visual"]
-
-
-def load(name: str) -> ModuleType:
-    """A file of benchmarks/ as a module."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -42,7 +28,7 @@ def rotated(tiny: Path) -> Path:
 
 def test_a_specialist_sees_one_configuration_alone() -> None:
     """It keeps nothing else in training, is chosen by that configuration, and learns from no complete sample."""
-    catalogue = load("catalogue")
+    catalogue = load_benchmark("catalogue")
     for kept in NAMES:
         table = override(REGISTRY.recipe("robust"), (), None, None, catalogue.specialist(kept), None)
         recipe = Recipe.from_table(table, "A specialist")
@@ -54,7 +40,7 @@ def test_a_specialist_sees_one_configuration_alone() -> None:
 
 def test_the_catalogue_trains_every_recipe_on_every_rotation() -> None:
     """Each recipe of registry.toml and seven specialists, five rotations each."""
-    catalogue = load("catalogue")
+    catalogue = load_benchmark("catalogue")
     jobs = list(catalogue.jobs(list(REGISTRY.recipes), ("text", "audio", "visual")))
     rows = {job.row for job in jobs}
     assert rows == set(REGISTRY.recipes) | {f"only {name}" for name in NAMES}
@@ -65,7 +51,7 @@ def test_the_catalogue_trains_every_recipe_on_every_rotation() -> None:
 
 def test_the_table_is_of_what_the_runs_scored(rotated: Path, tmp_path: Path) -> None:
     """A row holds the means over the rotations of the runs' own scores; specialists each score their configuration."""
-    catalogue = load("catalogue")
+    catalogue = load_benchmark("catalogue")
     runs = []
     for rotation in range(2):
         data = {"folds": "cv.json", "rotation": rotation}
@@ -90,7 +76,7 @@ def test_candidates_are_compared_by_validation_alone(tiny: Path, monkeypatch: py
         return plain(corpus, name, objective)
 
     monkeypatch.setattr(Corpus, "fold", fold)
-    found = load("choose").measure(["training.epochs=2", "encoder.name=mean", "encoder.width=8"], 0, tiny)
+    found = load_benchmark("choose").measure(["training.epochs=2", "encoder.name=mean", "encoder.width=8"], 0, tiny)
     assert looked_up == {"train", "valid"}
     assert found["mean_macro_f1"] == pytest.approx(np.mean(list(found["configurations"].values())))
     assert found["epoch"] <= found["epochs"] == 2

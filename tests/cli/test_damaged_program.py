@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from damaging import stand_ins
+from file_damage import stand_ins
 from forked import Ended, emotiwave, forked
 from training import small, start
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import tomli_w
-from damaging import changed, mangled, one_sentence, stand_ins, to_json, to_toml
+from file_damage import changed, mangled, one_sentence, stand_ins, to_json, to_toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_dataset import GOOD
-from test_folds import SDK
+from sound_documents import GOOD, LISTS, RECIPE, SDK, TABLE
 from training import REGISTRY
 
 from emotiwave_core.cli.run import override
@@ -25,22 +24,6 @@ from emotiwave_core.parts.registry import load_registry
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=500)
-
-PARTS = {
-    "encoder": {"text": {"name": "bilstm", "hidden_size": 4, "pooling": "mean"}, "*": "mean"},
-    "fusion": {"name": "crossmodal", "width": 8, "heads": 2},
-    "dropout": {"name": "mixed", "policies": [{"name": "uniform"}, {"name": "bernoulli", "p": 0.3}]},
-}
-RECIPE = (
-    REGISTRY.resolve(Recipe.from_table({"objective": {"kind": "multi"}, **PARTS}, "The test's")).completed().to_table()
-)
-TABLE = {
-    "encoder": {"mine": "emotiwave-mine"},
-    "recipe": {"small": {"encoder": "mean", "training": {"epochs": 3}}},
-    "plugins": {"mine": "mine.py"},
-    "disabled": ["encoder.mamba"],
-}
-LISTS = {"train": ["a", "b"], "valid": ["c"], "test": ["d"], "fold0": ["x"], "fold1": []}
 
 
 def read_settings(path: Path) -> Any:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from datasets import EMOTIONS, Entry, write_csd
+from datasets import EMOTIONS, Entry, write_csd, write_spoken
+from documents import load_benchmark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_benchmarks import load
 from training import CPU, REGISTRY, small
 from training import start as start_run
 
@@ -109,39 +109,6 @@ def test_the_rate_of_a_file_gives_the_file(rate: float) -> None:
     steps = overlapping(rows, grid(0.0, 400 / rate, rate))
     assert steps.counts.tolist() == [1] * 400
     assert steps.rows.tolist() == list(range(400))
-
-
-def write_spoken(folder: Path) -> Dataset:
-    """Two modalities with dirt and gaps, and words with pauses; some videos lack one of them, some segments a word.
-
-    One row of each video has no finite interval.
-    """
-    random = np.random.default_rng(1)
-    labels: dict[str, Entry] = {}
-    words: dict[str, Entry] = {}
-    entries: dict[str, dict[str, Entry]] = {"fast": {}, "slow": {}}
-    for number in range(8):
-        video = f"v{number}"
-        start = np.round(random.uniform(-1, 8, size=3), 1)
-        labels[video] = (random.integers(0, 3, size=(3, 6)).astype(np.float32), np.stack([start, start + 2], axis=1))
-        edges = np.sort(random.choice(np.arange(-10, 80), size=12, replace=False)) / 10
-        spoken = random.permutation(np.stack([edges[:-1], edges[1:]], axis=1))
-        if video != "v1":
-            words[video] = (np.array([[b"sp" if n % 5 == 0 else b"word"] for n in range(11)]), spoken)
-        for name, (rate, width) in {"fast": (10, 3), "slow": (0.7, 2)}.items():
-            if video in {"fast": ("v2", "v4"), "slow": ("v3", "v4")}[name]:
-                continue
-            times = random.permutation(np.arange(-1, 8, 1 / rate))
-            times = times[(times < 3) | (times > 4.5)] if name == "fast" else times
-            features = random.normal(size=(len(times), width)).astype(np.float32)
-            features[random.random(features.shape) < 0.1] = np.nan
-            features[random.random(features.shape) < 0.05] = -np.inf
-            spans = np.stack([times, times + 1.5 / rate], axis=1)
-            spans[0, number % 2] = (-np.inf, np.inf)[number % 2]
-            entries[name][video] = (features, spans)
-    files = {name: write_csd(folder / f"{name}.csd", some) for name, some in entries.items()}
-    labelled = write_csd(folder / "labels.csd", labels, EMOTIONS)
-    return Dataset("Spoken", folder, files, labelled, words=write_csd(folder / "words.csd", words))
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +391,7 @@ def test_what_the_notes_advise_reads_every_row(spoken: Dataset, tmp_path: Path) 
 
 def test_the_benchmark_averages_what_it_times() -> None:
     """All three ways agree on frames that fit the words, and the table has a line of each, measured in ours."""
-    benchmark = load("align")
+    benchmark = load_benchmark("align")
     video, words = benchmark.draw_video(0)
     for features, intervals in video.values():
         np.testing.assert_allclose(

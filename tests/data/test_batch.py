@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import EMOTIONS, write_csd
+from datasets import EMOTIONS, write_csd, write_spoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_align import write_spoken
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.loading import batch as batch_module

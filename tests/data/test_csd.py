@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from datasets import write_csd
+from datasets import read_all, write_csd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -30,14 +30,6 @@ def one_video(folder: Path, make: Make, name: str = "features") -> Path:
         del file["anything/data/v"][name]
         make(file["anything/data/v"], name)
     return path
-
-
-def read(path: Path) -> None:
-    """Read everything that a file holds."""
-    with CsdFile(path) as file:
-        assert isinstance(file.metadata, dict)
-        for key in file.keys:
-            assert len(file.read(key).intervals) == file.steps(key)
 
 
 def test_features_and_intervals_are_read_as_they_stand(tmp_path: Path) -> None:
@@ -241,7 +233,7 @@ def _text(group: h5py.Group, name: str) -> None:
 def test_only_plain_tables_of_numbers_or_bytes_are_read(tmp_path: Path, make: Make, reason: str) -> None:
     """Another form, type, filter or a size without storage is refused with its reason, and nothing is unpacked."""
     with pytest.raises(DataError, match=reason):
-        read(one_video(tmp_path, make))
+        read_all(one_video(tmp_path, make))
 
 
 @pytest.mark.parametrize("name", ["features", "intervals"])
@@ -265,7 +257,7 @@ def test_no_other_file_is_read(tmp_path: Path, kind: str, name: str) -> None:
 
     reason = "link to elsewhere" if "link" in kind else "keeps its data in another file"
     with pytest.raises(DataError, match=reason):
-        read(one_video(tmp_path, make, name))
+        read_all(one_video(tmp_path, make, name))
 
 
 @pytest.mark.parametrize(
@@ -282,7 +274,7 @@ def test_links_are_refused_wherever_they_stand(tmp_path: Path, place: str, kind:
             file.move(place, "moved")
         file[place] = h5py.ExternalLink(str(secret), target) if kind == "external" else h5py.SoftLink("/moved")
     with pytest.raises(DataError, match="link to elsewhere"):
-        read(path)
+        read_all(path)
 
 
 def test_metadata_never_come_from_another_file(tmp_path: Path) -> None:
@@ -306,16 +298,16 @@ def test_metadata_never_come_from_another_file(tmp_path: Path) -> None:
 def test_intervals_must_fit_the_features(tmp_path: Path, intervals: object, reason: str) -> None:
     """Every step has one interval of two numbers."""
     with pytest.raises(DataError, match=reason):
-        read(one_video(tmp_path, lambda group, name: group.create_dataset(name, data=intervals), "intervals"))
+        read_all(one_video(tmp_path, lambda group, name: group.create_dataset(name, data=intervals), "intervals"))
 
 
 def test_all_entries_have_the_width_and_kind_of_the_first(tmp_path: Path) -> None:
     """An entry of another width, or of words among numbers, is refused by its name."""
     other = {"a": (FEATURES, INTERVALS), "b": (FEATURES[:, :2], INTERVALS)}
     with pytest.raises(DataError, match=r"'b' are \[5, 2\].*3 columns of numbers"):
-        read(write_csd(tmp_path / "a.csd", other))
+        read_all(write_csd(tmp_path / "a.csd", other))
     with pytest.raises(DataError, match=r"'b' are .*\|S2.*3 columns of numbers"):
-        read(write_csd(tmp_path / "b.csd", {**other, "b": (np.full((5, 3), b"sp"), INTERVALS)}))
+        read_all(write_csd(tmp_path / "b.csd", {**other, "b": (np.full((5, 3), b"sp"), INTERVALS)}))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +340,7 @@ def test_an_id_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         data = file["anything/data"].id
         h5py.h5o.copy(data, b"v", data, b"\xff\xfe")
     with pytest.raises(DataError, match="damaged"):
-        read(path)
+        read_all(path)
 
 
 def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
@@ -358,7 +350,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
     for length in range(0, len(whole), math.ceil(len(whole) / 40)):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError):
-            read(path)
+            read_all(path)
 
 
 def test_flipped_bits_are_an_error_or_another_number(tmp_path: Path) -> None:
@@ -372,7 +364,7 @@ def test_flipped_bits_are_an_error_or_another_number(tmp_path: Path) -> None:
             damaged[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
         path.write_bytes(damaged)
         try:
-            read(path)
+            read_all(path)
         except DataError:
             refused += 1
     assert 25 < refused < 250

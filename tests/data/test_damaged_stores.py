@@ -7,21 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damaging import changed, mangled, one_sentence, stand_ins, to_json
+from file_damage import changed, mangled, one_sentence, stand_ins, to_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sound_documents import MANIFEST
 
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store, open_store
-from emotiwave_core.evaluate.corruptions.manifest import Manifest, parse, read_manifest
+from emotiwave_core.evaluate.corruptions.manifest import parse, read_manifest
 
 QUICK = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 HASHED = 1 << 24  # bytes of zeros where all of them are hashed
-MANIFEST = Manifest(
-    format=1, protocol="frames", seed=3, levels=[0.0, 0.5], dataset="D", fold="test", modalities=["text"],
-    samples=["v[0]", "w[0]"], steps={"text": [2, 1]}, since={"text": ["1-", "-"]},
-)  # fmt: skip
 Stored = tuple[Path, Path, list[Any]]  # a store, a copy of it that is whole, its samples
 
 

@@ -3,24 +3,10 @@
 from pathlib import Path
 
 import pytest
+from sound_documents import GOOD
 
 from emotiwave_core.data.dataset import EMOTIONS, load_dataset
 from emotiwave_core.errors import DataError
-
-GOOD = """
-name = "Mine"
-synthetic = true
-words = "w.csd"
-[modalities]
-voice = "a.csd"
-face = "sub/b.csd"
-[labels]
-file = "l.csd"
-targets = ["happy", "sad"]
-columns = ["sad", "happy"]
-[folds]
-file = "folds.json"
-"""
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datasets import write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
+from sound_documents import SDK
 
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
@@ -105,19 +106,6 @@ def test_a_rotation_must_fit_the_file(tmp_path: Path) -> None:
             read_folds(path, rotation)
     with pytest.raises(SettingsError, match="has fixed folds"):
         read_folds(write(tmp_path, {fold: [] for fold in FOLDS}), 0)
-
-
-SDK = """
-import os
-os.system("touch EXECUTED")
-open("EXECUTED", "w").write("x")
-standard_train_fold=['-a','b',
-    'c']
-standard_valid_fold=['d']
-standard_test_fold=["e"]
-other = standard_test_fold + os.listdir("/")
-raise SystemExit(3)
-"""
 
 
 def test_the_sdk_file_is_read_and_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import Damaged, damaged_files, flipped, whole_files
-from hostile_batches import Outcome, read_again, through_the_program, tried
+from csd_in_child import Outcome, read_again, through_the_program, tried
+from damaged_csd import Damaged, damaged_files, flipped, whole_files
 
 MEMORY = 512 << 20  # bytes that the process may take beside the libraries
 SECONDS = 10  # for one file

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import h5py
 import pytest
+from csd_in_child import TOML
 from datasets import write_csd, write_dataset
 from forked import Ended, emotiwave, forked
-from hostile_batches import TOML
-from hostile_makers import FEATURES, INTERVALS
+from hostile_csd import FEATURES, INTERVALS
 
 SHOWN = [
     "<script>alert(1)",

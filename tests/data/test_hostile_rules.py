@@ -5,10 +5,10 @@ from pathlib import Path
 
 import h5py
 import pytest
-from hostile_makers import write
-from hostile_rules import RULES, Rule
-from hostile_watch import opened
-from test_csd import read
+from datasets import read_all
+from hostile_csd import write
+from hostile_csd_rules import RULES, Rule
+from opened_files import opened
 
 from emotiwave_core.errors import DataError
 
@@ -28,7 +28,7 @@ def test_what_breaks_one_rule_is_refused_for_that_reason(tmp_path: Path, rule: R
     """The one sentence names the file and the rule that was broken, and no other file is opened before."""
     path = write(rule.make, tmp_path / "hostile.csd", tmp_path / "other")
     with opened(tmp_path / "other") as names, pytest.raises(DataError) as refused:
-        read(path)
+        read_all(path)
     assert rule.reason in str(refused.value)
     assert str(path) in str(refused.value)
     assert names == []
@@ -36,7 +36,7 @@ def test_what_breaks_one_rule_is_refused_for_that_reason(tmp_path: Path, rule: R
 
 def test_what_breaks_no_rule_is_read(tmp_path: Path) -> None:
     """The file that the hostile ones are made of is read: each is refused for what was done to it."""
-    read(write(lambda file, other: None, tmp_path / "whole.csd", tmp_path / "other"))
+    read_all(write(lambda file, other: None, tmp_path / "whole.csd", tmp_path / "other"))
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.leads], ids=lambda rule: rule.name)

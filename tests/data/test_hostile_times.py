@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from csd_in_child import TOML
 from datasets import EMOTIONS, write_csd
 from forked import emotiwave
-from hostile_batches import TOML
 
 ODD = {
     "as far as numbers go": [[0, 1e308], [-1e308, 1e308], [1e300, 2e300]],

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import write_spoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_align import write_spoken
 
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.loading.batch import Batch, batches, host_batches, numbers_in

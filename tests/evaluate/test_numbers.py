@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numbers_data import CASES, LABELS, TEST, VALID, check_run, dataset, in_fold
+from extreme_numbers import CASES, LABELS, TEST, VALID, check_run, dataset, in_fold
 from torch import Tensor
 from training import resume, small, start
 

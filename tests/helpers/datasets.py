@@ -1,4 +1,4 @@
-"""Small `.csd` data sets, written with h5py alone, for tests."""
+"""Small `.csd` data sets, written with h5py alone."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.formats.csd import CsdFile
 
 EMOTIONS = ["happy", "sad", "anger", "surprise", "disgust", "fear"]
 WIDTHS = {"text": 5, "audio": 4, "visual": 3}
@@ -64,3 +67,44 @@ def write_dataset(folder: Path, videos: int = 24, seed: int = 0, missing: bool =
     text = f'name = "Tiny"\n[modalities]\n{files}[labels]\n{labels}[folds]\nfile = "folds.json"\n'
     (folder / "dataset.toml").write_text(text)
     return folder
+
+
+def write_spoken(folder: Path) -> Dataset:
+    """Two modalities with dirt and gaps, and words with pauses; some videos lack one of them, some segments a word.
+
+    One row of each video has no finite interval.
+    """
+    random = np.random.default_rng(1)
+    labels: dict[str, Entry] = {}
+    words: dict[str, Entry] = {}
+    entries: dict[str, dict[str, Entry]] = {"fast": {}, "slow": {}}
+    for number in range(8):
+        video = f"v{number}"
+        start = np.round(random.uniform(-1, 8, size=3), 1)
+        labels[video] = (random.integers(0, 3, size=(3, 6)).astype(np.float32), np.stack([start, start + 2], axis=1))
+        edges = np.sort(random.choice(np.arange(-10, 80), size=12, replace=False)) / 10
+        spoken = random.permutation(np.stack([edges[:-1], edges[1:]], axis=1))
+        if video != "v1":
+            words[video] = (np.array([[b"sp" if n % 5 == 0 else b"word"] for n in range(11)]), spoken)
+        for name, (rate, width) in {"fast": (10, 3), "slow": (0.7, 2)}.items():
+            if video in {"fast": ("v2", "v4"), "slow": ("v3", "v4")}[name]:
+                continue
+            times = random.permutation(np.arange(-1, 8, 1 / rate))
+            times = times[(times < 3) | (times > 4.5)] if name == "fast" else times
+            features = random.normal(size=(len(times), width)).astype(np.float32)
+            features[random.random(features.shape) < 0.1] = np.nan
+            features[random.random(features.shape) < 0.05] = -np.inf
+            spans = np.stack([times, times + 1.5 / rate], axis=1)
+            spans[0, number % 2] = (-np.inf, np.inf)[number % 2]
+            entries[name][video] = (features, spans)
+    files = {name: write_csd(folder / f"{name}.csd", some) for name, some in entries.items()}
+    labelled = write_csd(folder / "labels.csd", labels, EMOTIONS)
+    return Dataset("Spoken", folder, files, labelled, words=write_csd(folder / "words.csd", words))
+
+
+def read_all(path: Path) -> None:
+    """Read everything that a `.csd` file holds, with the reader of the program."""
+    with CsdFile(path) as file:
+        assert isinstance(file.metadata, dict)
+        for key in file.keys:
+            assert len(file.read(key).intervals) == file.steps(key)

@@ -33,13 +33,10 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.runs.history import read_history
     from emotiwave_core.runs.rebuild import check_classes, checked
 
-from damaging import one_sentence, to_json, to_toml
 from datasets import write_dataset
+from file_damage import one_sentence, to_json, to_toml
 from report_fixture import write_run
-from test_damaged_settings import LISTS, RECIPE, TABLE
-from test_damaged_stores import MANIFEST
-from test_dataset import GOOD
-from test_folds import SDK
+from sound_documents import GOOD, LISTS, MANIFEST, RECIPE, SDK, TABLE
 from training import REGISTRY
 
 Target = Callable[[bytes], Any]

@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_twins import torch_attention, torch_layer
 
 from emotiwave_core.layers.attention import Attention, Block, Transformer, positions, with_positions
 
@@ -15,30 +16,6 @@ MASK = torch.tensor(
     [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], dtype=torch.bool
 )
 SOME = MASK.any(dim=1)  # torch's own make NaN of a row without a step
-
-
-def torch_attention(module: Attention, width: int) -> nn.MultiheadAttention:
-    """torch's attention with the same weights, and biases of zero where ours has none."""
-    twin = nn.MultiheadAttention(width, module.heads, batch_first=True, dtype=torch.float64)
-    with torch.no_grad():
-        twin.in_proj_weight.copy_(torch.cat([module.query.weight, module.key.weight, module.value.weight]))
-        twin.in_proj_bias.zero_()
-    twin.out_proj.load_state_dict(module.output.state_dict())
-    return twin
-
-
-def torch_layer(block: Block, width: int) -> nn.TransformerEncoderLayer:
-    """torch's encoder layer with the same weights."""
-    heads = block.attention.heads
-    twin = nn.TransformerEncoderLayer(
-        width, heads, 4 * width, dropout=0.0, norm_first=True, batch_first=True, dtype=torch.float64
-    )
-    twin.self_attn = torch_attention(block.attention, width)
-    for ours, theirs in ((block.attention_norm, twin.norm1), (block.feed_forward[0], twin.norm2)):
-        theirs.load_state_dict(ours.state_dict())
-    for ours, theirs in ((block.feed_forward[1], twin.linear1), (block.feed_forward[4], twin.linear2)):
-        theirs.load_state_dict(ours.state_dict())
-    return twin
 
 
 def expect_same_with_gradients(ours: Tensor, our_x: Tensor, theirs: Tensor, their_x: Tensor) -> None:

@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 import torch
-from draws import DRAWS, PRESENT, Kept, expect_counts, shares, subsets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_draws import DRAWS, PRESENT, Kept, expect_counts, shares, subsets
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.layers.masking import count_subsets, draw_nonempty, draw_subset, keep, present_in, subset_numbers

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import CROSSMODAL, some_batch, some_model
 from scipy.special import expit, log_expit, rel_entr, softmax
-from test_model import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from torch.nn import functional
 from training import small, start
@@ -18,7 +18,9 @@ from emotiwave_core.config.recipe import Asymmetric, ObjectiveSettings, Recipe, 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
 from emotiwave_core.layers.masking import present_in, whole_modalities
-from emotiwave_core.model.objective import MultiLabel, Objective, make_objective, training_loss, unimodal_loss
+from emotiwave_core.model.objective import MultiLabel, Objective, make_objective
+from emotiwave_core.model.terms import all_terms, needs_complete, training_loss, weighted_terms
+from emotiwave_core.model.terms.unimodal import UnimodalHeads
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.trained_model import LAST, WEIGHTS, read_about, read_tensors
 from emotiwave_core.train.optimise import moving_average
@@ -75,7 +77,7 @@ def test_auxiliary_heads_learn_where_their_modality_is(objective: Objective) -> 
     alone = output.unimodal.clone().requires_grad_()
     targets = torch.tensor([0, 2, 1, 1])
     targets = functional.one_hot(targets, 3).float() if objective.multi else targets
-    loss = unimodal_loss(objective, output._replace(unimodal=alone), targets)
+    loss = UnimodalHeads().loss(objective, output._replace(unimodal=alone), None, targets)
     due = [
         float(objective.losses(output.unimodal[b, m][None], targets[b][None])[1])
         for b in range(4)
@@ -87,13 +89,13 @@ def test_auxiliary_heads_learn_where_their_modality_is(objective: Objective) -> 
     assert alone.grad is not None
     assert torch.equal((alone.grad != 0).any(dim=2), present)
     objective.weights.copy_(torch.tensor([1.0, 2.0, 5.0]))
-    weighted = unimodal_loss(objective, output, targets)
+    weighted = UnimodalHeads().loss(objective, output, None, targets)
     due = [objective.losses(output.unimodal[present[:, m], m], targets[present[:, m]])[0] for m in range(2)]
     shares = [float(objective.sample_weights(targets[present[:, m]]).sum()) for m in range(2)]
     objective.weights.fill_(1.0)
     assert float(weighted) == pytest.approx(np.average([float(one) for one in due], weights=shares), rel=1e-6)
     nobody = output._replace(present=torch.zeros_like(present))
-    assert float(unimodal_loss(objective, nobody, targets)) == 0.0
+    assert float(UnimodalHeads().loss(objective, nobody, None, targets)) == 0.0
 
 
 def test_the_whole_is_the_weighted_sum() -> None:
@@ -107,11 +109,11 @@ def test_the_whole_is_the_weighted_sum() -> None:
     due = plain + 0.25
     due = due + 0.5 * (SINGLE.losses(all_there.logits, targets)[0] + 0.5)
     due = due + 2.0 * SINGLE.divergence(left.logits, all_there.logits)
-    due = due + 0.125 * unimodal_loss(SINGLE, all_there, targets)
+    due = due + 0.125 * UnimodalHeads().loss(SINGLE, all_there, None, targets)
     torch.testing.assert_close(loss, due)
     assert torch.equal(each, due_each)
     alone = training_loss(SINGLE, ObjectiveSettings(unimodal=0.125), left, None, targets)[0]
-    torch.testing.assert_close(alone, plain + 0.25 + 0.125 * unimodal_loss(SINGLE, left, targets))
+    torch.testing.assert_close(alone, plain + 0.25 + 0.125 * UnimodalHeads().loss(SINGLE, left, None, targets))
     torch.testing.assert_close(training_loss(SINGLE, ObjectiveSettings(), left, None, targets)[0], plain + 0.25)
 
 
@@ -282,3 +284,14 @@ def test_all_of_it_is_off_by_default() -> None:
     model, (inputs, masks) = some_model(), some_batch()
     assert not any(name.startswith("unimodal") for name, _ in model.named_parameters())
     assert model.train()(inputs, masks).unimodal is None
+
+
+def test_every_further_loss_is_one_file_with_its_weight_in_the_recipe() -> None:
+    """Each term has a weight of its own name in [objective], off by default; a recipe gets what it asks for."""
+    names = [term.setting for term in all_terms()]
+    assert names == ["complete", "distillation", "unimodal"]
+    assert weighted_terms(ObjectiveSettings()) == []
+    chosen = weighted_terms(ObjectiveSettings(unimodal=0.5, distillation=2.0))
+    assert [(weight, term.setting) for weight, term in chosen] == [(2.0, "distillation"), (0.5, "unimodal")]
+    assert needs_complete(ObjectiveSettings(distillation=1.0))
+    assert not needs_complete(ObjectiveSettings(unimodal=1.0))

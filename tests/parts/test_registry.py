@@ -1,11 +1,12 @@
 """The registry: what is installed, what a name means, and what is said when either is wrong."""
 
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import tomli_w
+from distributions import ENCODER, install
+from distributions import site as site
 from documents import ENTRIES
 
 from emotiwave_core.config.recipe import Part, as_part, part_table
@@ -13,47 +14,6 @@ from emotiwave_core.errors import PassedOver, PluginError, SettingsError
 from emotiwave_core.interfaces import Encoder
 from emotiwave_core.parts.registry import Registry, load_registry
 from emotiwave_core.parts.survey import survey
-
-ENCODER = """
-from torch import Tensor
-from emotiwave_core import Encoded, Encoder, hookimpl
-
-class Mine(Encoder):
-    \"\"\"The mean of the steps.\"\"\"
-    def __init__(self, in_features: int, *, width: int = 3, rate: float = 0.5) -> None:
-        super().__init__()
-        if width > 100:
-            raise RuntimeError("too wide")
-        self.out_features = in_features
-    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
-        return Encoded(x, x.mean(1), mask)
-
-@hookimpl
-def register_encoders(register):
-    register("mine", Mine)
-"""
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path, to install pretended distributions into, and an empty working folder."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return folder
-
-
-def install(site: Path, distribution: str, entry: str, module: str, code: str) -> None:
-    """What pip leaves of a distribution with one entry point."""
-    about = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[emotiwave]\n{entry} = {module}\n")
-    (site / f"{module}.py").write_text(code)
-    sys.modules.pop(module, None)
 
 
 def overlay(text: str) -> Registry:

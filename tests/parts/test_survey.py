@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_registry import ENCODER, install
-from test_registry import site as site
+from distributions import ENCODER, install
+from distributions import site as site
 
 from emotiwave_core.cli import SECTIONS, emotiwave
 from emotiwave_core.parts import survey as probe

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from draws import ALL, PRESENT, Kept, drawn, evenly, expect_counts, masks_of, shares, subsets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_draws import ALL, PRESENT, Kept, drawn, evenly, expect_counts, masks_of, shares, subsets
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError

@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 import torch
-from draws import DRAWS, Kept, expect_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_draws import DRAWS, Kept, expect_counts
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_crossmodal import batch, copy_weights, scramble, some_absent, stood_in, without
+from step_fusions import batch, copy_weights, scramble, some_absent, stood_in, without
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import WIDTHS
 from documents import ENTRIES, ROOT
-from test_model import some_batch
+from models import some_batch
 from torch import Tensor
 from training import REGISTRY
 
@@ -20,7 +20,8 @@ from emotiwave_core.layers.masking import keep, present_in
 from emotiwave_core.layers.missing import Missing
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import assemble
-from emotiwave_core.model.objective import make_objective, training_loss
+from emotiwave_core.model.objective import make_objective
+from emotiwave_core.model.terms import training_loss
 
 SHIPPED = {
     kind: [n.partition(".")[2] for n in ENTRIES if n.startswith(kind)] for kind in ("encoder", "fusion", "dropout")

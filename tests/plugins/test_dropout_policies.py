@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from draws import ALL, DRAWS, PRESENT, Kept, by_coins, expect_counts, masks_of
+from policy_draws import ALL, DRAWS, PRESENT, Kept, by_coins, expect_counts, masks_of
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from draws import DRAWS, Kept, by_coins, expect_counts, shares
+from policy_draws import DRAWS, Kept, by_coins, expect_counts, shares
 from scipy.stats import binom, chisquare
 
 from emotiwave_core.errors import SettingsError

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from fusing import batch
+from pooled_batch import batch
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Fusion

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import moment
-from test_crossmodal import batch, copy_weights, scramble, some_absent, stood_in, without
+from step_fusions import batch, copy_weights, scramble, some_absent, stood_in, without
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fusing import batch
 from hypothesis import given
 from hypothesis import strategies as st
+from pooled_batch import batch
 from scipy.stats import variation
 
 from emotiwave_core.errors import SettingsError

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_crossmodal import attention_by_loops, batch, copy_weights, scramble, some_absent, stood_in
+from step_fusions import attention_by_loops, batch, copy_weights, scramble, some_absent, stood_in
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError

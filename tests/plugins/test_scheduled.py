@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from draws import ALL, Kept, by_coins, drawn, evenly, expect_counts, masks_of, mixture
+from policy_draws import ALL, Kept, by_coins, drawn, evenly, expect_counts, masks_of, mixture
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fusing import batch
+from pooled_batch import batch
 from torch import nn
 
 from emotiwave_core.errors import SettingsError

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from test_attention import torch_layer
 from torch import Tensor, nn
+from torch_twins import torch_layer
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Encoder

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from draws import ALL, PRESENT, Kept, drawn, evenly, expect_counts, masks_of, shares, subsets
+from policy_draws import ALL, PRESENT, Kept, drawn, evenly, expect_counts, masks_of, shares, subsets
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy

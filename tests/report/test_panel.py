@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser import Browser, chromium
-from shown_panel import Shown
+from panel_in_browser import Shown
 
 HOSTILE = (
     "</script><script>window.hit = 1</script>",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from browser import chromium
-from shown_panel import Shown
+from panel_in_browser import Shown
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_damage import damage
 from hypothesis import given
 from hypothesis import strategies as st
 from report_fixture import write_run
 from report_page import page_of
-from test_report_files import damage
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.report.occlusion import moments as picture

@@ -1,12 +1,12 @@
 """The files that a report is made of: missing, torn or damaged ones are one sentence."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from file_damage import damage
 from report_fixture import EMOTIONS, write_run
 from report_page import page_of
 
@@ -85,17 +85,6 @@ def test_damage_is_named_by_its_key(tmp_path: Path, name: str, change: Callable[
         write_report(run)
     assert f"writes: {says}" in str(caught.value)
     assert "$" not in str(caught.value)
-
-
-def damage(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
-    """A change of parsed JSON as a change of its text."""
-
-    def changed(text: str) -> str:
-        value = json.loads(text)
-        change(value)
-        return json.dumps(value)
-
-    return changed
 
 
 @pytest.mark.parametrize("name", ["scores.json", "model.json", "data.json", "explanation.json", "protocols/noise.json"])

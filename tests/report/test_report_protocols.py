@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_damage import damage
 from report_fixture import write_run
 from report_page import page_of
-from test_report_files import damage
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.report.charts import Chart, axis_of, protocol_chart, reliability_chart

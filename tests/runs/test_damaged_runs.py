@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from damaging import SECONDS, changed, mangled, one_sentence, stand_ins, to_json
+from file_damage import SECONDS, changed, mangled, one_sentence, stand_ins, to_json
 from forked import forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,6 +24,7 @@ from emotiwave_core.report.page import render
 from emotiwave_core.runs.contents import read_run
 from emotiwave_core.runs.folder import DATA, read_data
 from emotiwave_core.runs.history import HISTORY, cut_history, read_history
+from emotiwave_core.runs.provenance import RUN, read_provenance
 from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS, load_last, load_model
 
 QUICK = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
@@ -87,6 +88,7 @@ READ: dict[str, Callable[[Path], Any]] = {
     LAST: read_last,
     DATA: read_data,
     HISTORY: read_lines,
+    RUN: read_provenance,
 }
 SHOWN = (
     "model.json",

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import Damaged, flipped, whole_files
-from hostile_batches import TOML, read_again, tried
+from csd_in_child import TOML, read_again, tried
+from damaged_csd import Damaged, flipped, whole_files
 
 MEMORY = 1 << 30  # bytes that the process may take beside the libraries: under 2 GB in all
 SECONDS = 30  # for one mutant

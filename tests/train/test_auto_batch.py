@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import write_dataset
 from forked import emotiwave, forked
-from test_model import CROSSMODAL, some_batch, some_model
+from models import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from training import CPU, REGISTRY, small, start
 
@@ -17,14 +17,14 @@ from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError, is_out_of_memory
 from emotiwave_core.layers.masking import keep, whole_modalities
-from emotiwave_core.model.objective import make_objective, training_loss
+from emotiwave_core.model.objective import make_objective
+from emotiwave_core.model.terms import training_loss
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.trained_model import WEIGHTS, read_tensors
-from emotiwave_core.train import microbatches as pieces
 from emotiwave_core.train import run
-from emotiwave_core.train.step import Learner
+from emotiwave_core.train.step import ForwardPass, in_microbatches
 
 B = 6
 SIZES = [1, 2, 4, 50]
@@ -46,7 +46,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
     torch.manual_seed(noise or 0)
     extra = recipe.objective.complete > 0 or recipe.objective.distillation > 0
     whole = whole_modalities(masks, left)
-    output, complete = pieces.in_microbatches(Learner(model, extra), count, inputs, masks, left, whole)
+    output, complete = in_microbatches(ForwardPass(model, extra), count, inputs, masks, left, whole)
     loss, _ = training_loss(objective, recipe.objective, output, complete, targets)
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -77,7 +77,7 @@ def test_a_piece_is_computed_again_with_its_own_noise() -> None:
     def loss() -> Tensor:
         torch.manual_seed(3)
         given = ({m: x.double() for m, x in inputs.items()}, masks, masks, True)
-        output, _ = pieces.in_microbatches(Learner(model, False), 3, *given)
+        output, _ = in_microbatches(ForwardPass(model, False), 3, *given)
         return (output.logits**2).sum()
 
     assert isinstance(model.head[2], nn.Dropout)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from forked import Ended, emotiwave, forked
+from killed_runs import Whole, all_of, command
+from killed_runs import whole as whole
 from safetensors import safe_open
-from test_kills import Whole, all_of, command, whole
 
 __all__ = ["whole"]  # a fixture
 

@@ -1,87 +1,23 @@
 """SIGKILL at any moment, then the same command or `--resume`: the run ends with the bits of one that was not killed."""
 
-import json
-import os
 import random
 import shutil
 import signal
-import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from datasets import write_dataset
 from forked import Ended, emotiwave, forked
-from test_resume import outcome
+from killed_runs import SECONDS, Whole, all_of, command, on_change
+from killed_runs import whole as whole
 
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.trained_model import LAST
 from emotiwave_core.train.run import SCORES
 
-SETTINGS = ["training.epochs=4", "training.batch_size=4", "encoder.hidden_size=4", "training.ema=0.9"]
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.utime", "os.truncate"}
 MOMENTS = 240  # of random kills in the long battery
 PIECES = 24  # that they are told in
-SECONDS = 60.0  # of a process
-
-
-class Whole(NamedTuple):
-    """A run that was never killed."""
-
-    data: Path
-    outcome: dict[str, Any]
-    phases: list[float]  # the seconds in which it came to: the store, the first epoch, the scores, the end
-    changes: int  # how often it changed something in a folder
-
-
-def command(data: Path, out: Path) -> list[object]:
-    """What the user typed."""
-    return ["run", "--data", data, "--device", "cpu", "--out", out, *(f"--set={setting}" for setting in SETTINGS)]
-
-
-def on_change(folder: str, due: int, *arguments: object) -> int:
-    """The program, killed where it is about to change something in `folder` for the time number `due`."""
-    seen = 0
-
-    def hook(event: str, given: tuple[Any, ...]) -> None:
-        nonlocal seen
-        writes = event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if (writes or event in CHANGES) and str(given[0]).startswith(folder):
-            seen += 1
-            if seen == due:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    code = emotiwave(*arguments)
-    print(f"changes: {seen}", file=sys.stderr)
-    return code
-
-
-def all_of(run: Path) -> dict[str, Any]:
-    """All that a run ends with, but for the time that it took."""
-    more = ("explanation.json", "explanations.csv", "data.json")
-    assert (run / "report.html").stat().st_size > 10_000
-    return outcome(run) | {name: (run / name).read_bytes() for name in more}
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The run that all others must end like, on data that take a while to pack."""
-    folder = tmp_path_factory.mktemp("whole")
-    data, run, cache = write_dataset(folder, videos=48), folder / "there" / "run", folder / "there" / "cache"
-    cache.mkdir(parents=True)
-    work = partial(on_change, str(cache.parent), 0, *command(data, run))
-    forked(partial(emotiwave, "--help"), folder=folder)  # the process that the others are forked from is there
-    ended = forked(work, folder=folder, environment={"EMOTIWAVE_CACHE": str(cache)}, seconds=SECONDS)
-    assert ended.code == 0, ended
-    end = (run / "report.html").stat().st_mtime
-    store = max(path.stat().st_ctime for path in cache.rglob("store.json"))
-    epoch = store + json.loads((run / "history.jsonl").read_text().splitlines()[0])["seconds"]
-    times = [store, epoch, (run / SCORES).stat().st_mtime, end]
-    phases = [max(ended.seconds - (end - time), 0.01) for time in times]
-    return Whole(data, all_of(run), phases, int(ended.err.rsplit("changes: ", 1)[1]))
 
 
 def go_on(whole: Whole, run: Path, cache: Path, kill_after: float | None = None) -> Ended:

@@ -25,11 +25,12 @@ from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Output
-from emotiwave_core.model.objective import make_objective, training_loss
+from emotiwave_core.model.objective import make_objective
+from emotiwave_core.model.terms import training_loss
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.trained_model import WEIGHTS, read_tensors
 from emotiwave_core.train.run import SCORES
-from emotiwave_core.train.step import of_all
+from emotiwave_core.train.step import gather_outputs
 
 QUIET = {"head_dropout": 0.0}
 ALL_LOSSES = {"complete": 0.5, "distillation": 0.5, "unimodal": 0.25}
@@ -102,6 +103,8 @@ def test_two_processes_are_one(
     assert len(LOSSES) == 3 * -(-20 // RECIPES[name].get("training", {}).get("batch_size", 8))
     assert found[0][name]["losses"] == pytest.approx(LOSSES, abs=1e-5)
     histories = [read_history(run) for run in (tmp_path / "one", folder / name)]
+    losses = [[line["valid"].pop("loss") for line in history] for history in histories]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert [line["valid"] for line in histories[0]] == [line["valid"] for line in histories[1]]
     one, two = (read_tensors(run / WEIGHTS)[0] for run in (tmp_path / "one", folder / name))
     assert all(torch.allclose(tensor, two[key], atol=1e-4) for key, tensor in one.items())
@@ -227,7 +230,7 @@ def test_gradients_sum_to_that_of_one(size: int, count: int, kind: Any, seed: in
         alone, none = rows[:, 3:].reshape(len(rows), 3, 3), torch.zeros(len(rows), len(there), dtype=torch.bool)
         outputs = (Output(scale * rows[:, :3], None, rows.square().mean(), none, alone) for scale in (1.0, 2.0))
         output, complete = (
-            of_all(group, *outputs, masks, left)
+            gather_outputs(group, *outputs, masks, left)
             if group.size > 1
             else tuple(
                 one._replace(present=torch.stack([mask.any(1) for mask in some.values()], 1))

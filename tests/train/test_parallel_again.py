@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from test_resume import killed_at, outcome
+from killed_runs import killed_at, outcome
 from training import CPU, REGISTRY, small
 
 from emotiwave_core.cli import emotiwave, processes

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_resume import outcome
+from killed_runs import outcome
 
 from emotiwave_core.runs.history import HISTORY
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from forked import emotiwave, forked
-from test_resume import EPOCHS, MULTI, killed_at, outcome
+from killed_runs import EPOCHS, MULTI, killed_at, outcome
 from torch import Tensor
 from training import resume, start
 
@@ -115,7 +115,7 @@ def test_a_kill_costs_no_more_than_the_steps_of_ten_minutes(
     assert pause.EVERY <= 600
     monkeypatch.setattr(pause, "EVERY", 0.0)
     run = tmp_path / "run"
-    with killed_at("emotiwave_core.train.microbatches.training_loss", STEPS + 2):
+    with killed_at("emotiwave_core.train.step.training_loss", STEPS + 2):
         start(MULTI, tiny, run)
     assert (state_of(run)["epoch"], state_of(run)["middle"]["step"]) == (1, 1)
     resume(run)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from forked import emotiwave, forked
-from test_kills import Whole, command, whole
+from killed_runs import Whole, command
+from killed_runs import whole as whole
 
 __all__ = ["whole"]  # a fixture
 

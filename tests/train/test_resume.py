@@ -1,12 +1,8 @@
 """A run that is killed at any point and resumed ends as one that was never killed."""
 
-import contextlib
-import itertools
 import json
 import os
-import pkgutil
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +10,18 @@ import numpy as np
 import pytest
 import torch
 from datasets import write_dataset
+from killed_runs import EPOCHS, MULTI, killed_at, outcome
 from torch import Tensor
 from training import edit_csd, resume, small, start
 
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.masking import keep
-from emotiwave_core.runs.folder import RECIPE, alone_in
+from emotiwave_core.runs.folder import alone_in
 from emotiwave_core.runs.history import HISTORY, read_history
-from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS
-from emotiwave_core.train.run import PREDICTIONS, SCORES
+from emotiwave_core.runs.trained_model import LAST
+from emotiwave_core.train.run import SCORES
 from emotiwave_dropout.uniform import Uniform
-
-EPOCHS = 3
-# With all that has a state of its own: averaged weights, a schedule, and a policy in a policy that learns.
-MULTI = small(
-    objective={"kind": "multi"},
-    dropout={"name": "mixed", "policies": ["uniform", {"name": "scheduled", "policy": "adversarial", "end": 0.1}]},
-    training={"epochs": EPOCHS, "ema": 0.9, "schedule": "one-cycle"},
-)
-
-
-class Killed(BaseException):
-    """Stands for a signal: nothing on the way handles it."""
-
-
-@contextlib.contextmanager
-def killed_at(name: str, call: int, after: bool = False) -> Iterator[None]:
-    """What runs in here must come to this call of a function, and is killed there: before its work, or after."""
-    place, _, attribute = name.rpartition(".")
-    owner = pkgutil.resolve_name(place)
-    function, calls = getattr(owner, attribute), itertools.count(1)
-
-    def killing(*arguments: Any, **options: Any) -> Any:
-        due = next(calls) == call
-        if due and not after:
-            raise Killed
-        result = function(*arguments, **options)
-        if due:
-            raise Killed
-        return result
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):  # noqa: PT012
-        patch.setattr(owner, attribute, killing)
-        yield
-
-
-def outcome(run: Path) -> dict[str, Any]:
-    """All that a run ends with, but for the time that it took."""
-    history = [{key: value for key, value in line.items() if key != "seconds"} for line in read_history(run)]
-    files = {name: (run / name).read_bytes() for name in (WEIGHTS, LAST, ABOUT, SCORES, PREDICTIONS, RECIPE)}
-    return files | {"history": history, "leftovers": sorted(path.name for path in run.glob(".*.part"))}
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from forked import Ended, emotiwave, forked
-from test_kills import Whole, all_of, command, whole
+from killed_runs import Whole, all_of, command
+from killed_runs import whole as whole
 
 from emotiwave_core.runs.folder import LOCK
 from emotiwave_core.runs.trained_model import LAST, WEIGHTS

@@ -1,11 +1,11 @@
-"""The broken zoo: what a part returns in the middle of training is held against its interface, and named."""
+"""Faulty plugins: what a part returns in the middle of training is held against its interface, and named."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from zoo import Pen, check_ended, check_whole, plugin
-from zoo import pen as pen
+from faulty_plugins import Sandbox, check_ended, check_whole, plugin
+from faulty_plugins import sandbox as sandbox
 
 from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Encoded, Encoder, Fused, Fusion
@@ -135,14 +135,14 @@ LATE = [
     ("kind", "forward", "sentence"),
     [pytest.param(*one, marks=[] if one is LATE[12] else pytest.mark.stress) for one in LATE],
 )
-def test_wrong_in_the_middle_of_training(pen: Pen, kind: str, forward: str, sentence: str) -> None:
+def test_wrong_in_the_middle_of_training(sandbox: Sandbox, kind: str, forward: str, sentence: str) -> None:
     """Exit code 4 and the part by kind and name; two epochs are kept, and the mended part ends the run."""
-    ran = pen.run(plugin(kind, forward=forward), kind)
+    ran = sandbox.run(plugin(kind, forward=forward), kind)
     assert ran.code == 4, ran.err
     assert ran.said.startswith(f"Error: The {kind} 'mine' ")
     assert sentence in ran.said
     check_whole(Path("there"), 2)
-    assert pen.resume(plugin(kind)).code == 0
+    assert sandbox.resume(plugin(kind)).code == 0
     check_ended(Path("there"))
 
 
@@ -155,9 +155,9 @@ def test_wrong_in_the_middle_of_training(pen: Pen, kind: str, forward: str, sent
         pytest.param("encoder", "x.zero_()", marks=pytest.mark.stress),
     ],
 )
-def test_harmless_by_construction(pen: Pen, kind: str, forward: str) -> None:
+def test_harmless_by_construction(sandbox: Sandbox, kind: str, forward: str) -> None:
     """A loss without a gradient, a vector without one, samples emptied, inputs overwritten: the run ends, finite."""
-    ran = pen.run(plugin(kind, forward=forward), kind)
+    ran = sandbox.run(plugin(kind, forward=forward), kind)
     assert ran.code == 0, ran.err
     check_ended(Path("there"))
 
@@ -170,16 +170,16 @@ def test_harmless_by_construction(pen: Pen, kind: str, forward: str) -> None:
         pytest.param("fusion", "return one._replace(vector=one.vector / 0.0)", marks=pytest.mark.stress),
     ],
 )
-def test_what_is_not_finite_ends_as_diverged(pen: Pen, kind: str, forward: str) -> None:
+def test_what_is_not_finite_ends_as_diverged(sandbox: Sandbox, kind: str, forward: str) -> None:
     """NaN of a part in training: exit code 6, again on --resume, the last good epoch kept, and mended it ends."""
-    ran = pen.run(plugin(kind, forward=forward), kind)
+    ran = sandbox.run(plugin(kind, forward=forward), kind)
     assert (ran.code, "In epoch 3 the loss is" in ran.said) == (6, True), ran.err
     check_whole(Path("there"), 2)
-    again = pen.resume(plugin(kind, forward=forward, when="self.training and self.step >= 6"))
+    again = sandbox.resume(plugin(kind, forward=forward, when="self.training and self.step >= 6"))
     assert (again.code, again.said.split(",")[0].partition("norm")[0]) == (
         6,
         ran.said.split(",")[0].partition("norm")[0],
     )
     check_whole(Path("there"), 2)
-    assert pen.resume(plugin(kind)).code == 0
+    assert sandbox.resume(plugin(kind)).code == 0
     check_ended(Path("there"))

@@ -1,4 +1,4 @@
-"""The broken zoo: a watcher may raise, answer anything and write into what it is given. It costs nothing but itself."""
+"""A faulty watcher may raise, answer anything and write into what it is given. It costs nothing but itself."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zoo import EPOCHS, HEAD, RAISES, Pen
-from zoo import pen as pen
+from faulty_plugins import EPOCHS, HEAD, RAISES, Sandbox
+from faulty_plugins import sandbox as sandbox
 
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.watchers import Watchers
@@ -68,14 +68,14 @@ def ask(watchers: Watchers) -> dict[str, float]:
     return watchers.metrics(truth, truth, chances, ("a", "b", "c"))
 
 
-def test_a_watcher_that_spoils_what_it_is_given_spoils_nothing(pen: Pen) -> None:
+def test_a_watcher_that_spoils_what_it_is_given_spoils_nothing(sandbox: Sandbox) -> None:
     """Scores, predictions and what --json prints are those of a run without it, to the byte."""
-    assert pen.call("run", "--data", str(pen.data), *PLAIN, "--json").code == 0
+    assert sandbox.call("run", "--data", str(sandbox.data), *PLAIN, "--json").code == 0
     due = {name: Path("there", name).read_bytes() for name in ("scores.json", "predictions.csv", "model.safetensors")}
     Path("there").rename("plain")
     Path("watcher.py").write_text(HEAD + SPOILS)
     Path("registry.toml").write_text('[plugins]\nmine = "watcher.py"\n')
-    ran = pen.call("run", "--data", str(pen.data), *PLAIN, "--watch", "mine", "--json")
+    ran = sandbox.call("run", "--data", str(sandbox.data), *PLAIN, "--watch", "mine", "--json")
     assert ran.code == 0, ran.err
     assert {name: Path("there", name).read_bytes() for name in due} == due
     assert json.loads(ran.out) == json.loads(due["scores.json"])

@@ -164,3 +164,14 @@ def _away(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
+
+
+def damage(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
+    """A change of parsed JSON as a change of its text."""
+
+    def changed(text: str) -> str:
+        value = json.loads(text)
+        change(value)
+        return json.dumps(value)
+
+    return changed

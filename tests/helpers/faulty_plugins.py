@@ -1,4 +1,4 @@
-"""The broken zoo: plugins that are sound but for one thing, and a pen to let them loose in."""
+"""Faulty plugins, each sound but for one thing, and a folder in which the command line meets them."""
 
 import json
 import textwrap
@@ -124,7 +124,7 @@ class Ran(NamedTuple):
         return (self.err.strip().splitlines() or [""])[-1]
 
 
-class Pen:
+class Sandbox:
     """An empty folder in which the command line meets a plugin; the run is in `there`."""
 
     def __init__(self, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -166,11 +166,11 @@ def command(data: Path, kind: str) -> list[str]:
 
 
 @pytest.fixture
-def pen(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Pen:
-    """The pen, in a folder of its own. Reports have no pictures, which take longer than the rest."""
+def sandbox(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sandbox:
+    """A sandbox in a folder of its own. Reports have no pictures, which take longer than the rest."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
-    return Pen(tiny, capfd)
+    return Sandbox(tiny, capfd)
 
 
 def check_whole(run: Path, epochs: int, of: int = EPOCHS) -> None:

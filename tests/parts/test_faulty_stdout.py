@@ -1,4 +1,4 @@
-"""The broken zoo: what a plugin writes to stdout does not reach it: with --json that is for the answer alone."""
+"""Faulty plugins: what a plugin writes to stdout does not reach it: with --json that is for the answer alone."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from faulty_plugins import command, plugin
 from forked import Ended, emotiwave, forked
-from zoo import command, plugin
 
 from emotiwave_core.parts.stdout import quiet
 

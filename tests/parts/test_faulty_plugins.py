@@ -1,4 +1,4 @@
-"""The broken zoo: whatever a plugin raises, the message names it, the run's files stay whole and the run goes on."""
+"""Faulty plugins: whatever a plugin raises, the message names it, the run's files stay whole and the run goes on."""
 
 import os
 import signal
@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from faulty_plugins import KINDS, RAISES, Sandbox, check_ended, check_whole, command, plugin
+from faulty_plugins import sandbox as sandbox
 from forked import emotiwave, forked
-from zoo import KINDS, RAISES, Pen, check_ended, check_whole, command, plugin
-from zoo import pen as pen
 
 from emotiwave_core.parts import guard as guard
 
@@ -24,9 +24,9 @@ IN_TRAINING = [pytest.param(*one, marks=[] if one == ENDS else pytest.mark.stres
 
 
 @pytest.mark.parametrize("what", AT_IMPORT)
-def test_what_is_raised_at_import_names_the_file(pen: Pen, what: str) -> None:
+def test_what_is_raised_at_import_names_the_file(sandbox: Sandbox, what: str) -> None:
     """Whatever a file raises when it is imported, it is passed over by its name, and no folder is left."""
-    ran = pen.run(plugin(at_import=AT_IMPORT[what]))
+    ran = sandbox.run(plugin(at_import=AT_IMPORT[what]))
     assert ran.code == 2, ran.err  # for now there is no encoder of the name
     assert f"mine1.py does not load: {what}" in ran.err
     assert "Traceback" not in ran.err
@@ -34,70 +34,70 @@ def test_what_is_raised_at_import_names_the_file(pen: Pen, what: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "what"), EACH_KIND)
-def test_what_is_raised_at_construction_names_the_part(pen: Pen, kind: str, what: str) -> None:
+def test_what_is_raised_at_construction_names_the_part(sandbox: Sandbox, kind: str, what: str) -> None:
     """Whatever a constructor raises, the program leaves with 4, names the part and frees the folder."""
-    ran = pen.run(plugin(kind, construct=RAISES[what]), kind)
+    ran = sandbox.run(plugin(kind, construct=RAISES[what]), kind)
     assert ran.code == 4, ran.err
     assert f"The {kind} 'mine' fails at construction" in ran.said
     assert not Path("there/recipe.toml").exists()
 
 
 @pytest.mark.parametrize("what", ["SystemExit", "Stop"])
-def test_what_a_hook_raises_names_the_file(pen: Pen, what: str) -> None:
+def test_what_a_hook_raises_names_the_file(sandbox: Sandbox, what: str) -> None:
     """Whatever the hook of a file raises, the file is passed over by name."""
-    ran = pen.run(plugin(hook=RAISES[what]))
+    ran = sandbox.run(plugin(hook=RAISES[what]))
     assert (ran.code, "The hooks of" in ran.err, "mine1.py fail" in ran.err) == (2, True, True), ran.err
 
 
 @pytest.mark.parametrize(("kind", "what"), IN_TRAINING)
-def test_what_is_raised_in_training_costs_an_epoch(pen: Pen, kind: str, what: str) -> None:
+def test_what_is_raised_in_training_costs_an_epoch(sandbox: Sandbox, kind: str, what: str) -> None:
     """Raised late in training: exit code 4, the part and its line are named, and the mended part ends the run."""
-    ran = pen.run(plugin(kind, forward=RAISES[what]), kind)
+    ran = sandbox.run(plugin(kind, forward=RAISES[what]), kind)
     assert ran.code == 4, ran.err
     assert f"The {kind} 'mine' fails in " in ran.said
     assert "mine1.py, line" in ran.said
     check_whole(Path("there"), 2)
-    assert pen.resume(plugin(kind)).code == 0
+    assert sandbox.resume(plugin(kind)).code == 0
     check_ended(Path("there"))
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("what", RAISES)
-def test_step_100(pen: Pen, what: str) -> None:
+def test_step_100(sandbox: Sandbox, what: str) -> None:
     """The same at step 100 exactly, and once more when it is resumed."""
     slowly = ("--set", "training.batch_size=1", "--set", "training.epochs=5")
-    ran = pen.run(plugin(forward=RAISES[what], when="self.step == 100"), "encoder", *slowly)
+    ran = sandbox.run(plugin(forward=RAISES[what], when="self.step == 100"), "encoder", *slowly)
     assert (ran.code, "The encoder 'mine' fails in " in ran.said) == (4, True), ran.err
     check_whole(Path("there"), 4, of=5)
-    again = pen.resume(plugin(forward=RAISES[what], when="self.step == 4"))  # 96 are done
+    again = sandbox.resume(plugin(forward=RAISES[what], when="self.step == 4"))  # 96 are done
     assert (again.code, "The encoder 'mine' fails in " in again.said) == (4, True), again.err
     check_whole(Path("there"), 4, of=5)
-    assert pen.resume(plugin()).code == 0
+    assert sandbox.resume(plugin()).code == 0
     check_ended(Path("there"), 5)
 
 
 @pytest.mark.stress
-def test_what_is_raised_in_scoring_names_the_part(pen: Pen) -> None:
+def test_what_is_raised_in_scoring_names_the_part(sandbox: Sandbox) -> None:
     """A part that fails only when the run is scored again, explained or put under a protocol is named there too."""
-    assert pen.run(plugin()).code == 0
-    pen.holds(plugin(when="not self.training", forward="sys.exit(0)"))
+    assert sandbox.run(plugin()).code == 0
+    sandbox.holds(plugin(when="not self.training", forward="sys.exit(0)"))
     for words in (["evaluate", "there"], ["explain", "there"], ["evaluate", "there", "--protocol", "noise"]):
-        ran = pen.call(*words)
+        ran = sandbox.call(*words)
         assert (ran.code, "The encoder 'mine' fails in" in ran.said) == (4, True), ran.err
     check_ended(Path("there"))
 
 
-def test_a_policy_that_fails_as_it_observes_is_named(pen: Pen) -> None:
+def test_a_policy_that_fails_as_it_observes_is_named(sandbox: Sandbox) -> None:
     """An adaptive policy is asked about nothing between the steps that could end the program."""
     code = plugin("dropout") + "\ndef observe(self, present, loss):\n    sys.exit(0)\nMine.observe = observe\n"
-    ran = pen.run(code, "dropout")
+    ran = sandbox.run(code, "dropout")
     assert (ran.code, "The dropout 'mine' fails in" in ran.said) == (4, True), ran.err
 
 
 @pytest.mark.stress
-def test_a_part_that_recurses_without_end_is_named(pen: Pen) -> None:
+def test_a_part_that_recurses_without_end_is_named(sandbox: Sandbox) -> None:
     """RecursionError is the part's, and the run's files are whole."""
-    ran = pen.run(plugin(forward="return self.forward(x, mask)"))
+    ran = sandbox.run(plugin(forward="return self.forward(x, mask)"))
     assert (ran.code, "The encoder 'mine' fails in" in ran.said) == (4, True), ran.err
     check_whole(Path("there"), 2)
 
@@ -140,10 +140,10 @@ def test_after_a_crash_of_the_process_the_run_goes_on(tiny: Path, tmp_path: Path
 
 
 @pytest.mark.stress
-def test_the_zoo_is_sound_without_its_defects(pen: Pen) -> None:
-    """Each kind of plugin that the zoo breaks works before it is broken, and nothing is said of it."""
+def test_the_parts_are_sound_without_their_defects(sandbox: Sandbox) -> None:
+    """Each kind of plugin of the sandbox works before it is broken, and nothing is said of it."""
     for number, kind in enumerate(KINDS):
-        words = command(pen.data, kind)
-        pen.holds(plugin(kind))
-        ran = pen.call(*words[:-1], f"there{number}")
+        words = command(sandbox.data, kind)
+        sandbox.holds(plugin(kind))
+        ran = sandbox.call(*words[:-1], f"there{number}")
         assert (ran.code, "put back" in ran.err) == (0, False), ran.err

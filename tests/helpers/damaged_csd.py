@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from datasets import EMOTIONS, write_csd
-from hostile_makers import write
-from hostile_rules import RULES
+from hostile_csd import write
+from hostile_csd_rules import RULES
 
 SIGNATURES = (b"\x89HDF", b"OHDR", b"OCHK", b"TREE", b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"FHDB", b"FSHD", b"FADB")
 SIGNATURES += (b"FAHD", b"EAHD", b"EADB", b"BTHD", b"BTLF", b"BTIN", b"\x01\x00\x00\x00\x00\x00\x00\x00\x18\x00")

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import hostile_makers as make
+import hostile_csd as make
 import numpy as np
-from hostile_makers import (
+from hostile_csd import (
     ENTRY,
     FEATURES,
     Make,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+from damaged_csd import Damaged, whole_files
 from forked import emotiwave, forked
-from hostile import Damaged, whole_files
 
 MARK = "\x1e"  # before what the program says of each file
 TOML = 'name = "Hostile"\n{words}[modalities]\naudio = "audio.csd"\n[labels]\nfile = "labels.csd"\n'

@@ -1,4 +1,4 @@
-"""The broken zoo: what a plugin changes that all parts share is put back or refused, and said with its name."""
+"""Faulty plugins: what a plugin changes that all parts share is put back or refused, and said with its name."""
 
 import os
 import random
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faulty_plugins import Sandbox, check_whole, plugin
+from faulty_plugins import sandbox as sandbox
 from safetensors import safe_open
-from zoo import Pen, check_whole, plugin
-from zoo import pen as pen
 
 from emotiwave_core.cli import _exit_code
 from emotiwave_core.parts.global_state import common_things
@@ -73,11 +73,11 @@ def test_what_is_changed_is_put_back_and_said(change: str, changed: Callable[[],
     streams = sys.stdout, sys.stderr
     with (
         pytest.warns(PutBack, match="The plugin 'mine'") as caught,
-        preserve_global_state("The plugin 'mine'", "in the zoo"),
+        preserve_global_state("The plugin 'mine'", "in the sandbox"),
     ):
         exec(change, NAMES)
     (warning,) = [one for one in caught if one.category is PutBack]
-    assert f"changes {(CHANGES | DRAWS)[change]} in the zoo" in str(warning.message)
+    assert f"changes {(CHANGES | DRAWS)[change]} in the sandbox" in str(warning.message)
     assert changed() == []
     assert (sys.stdout, sys.stderr) == streams
 
@@ -97,7 +97,7 @@ def test_what_harms_nobody_stays(
     """A library's own variables, a narrow filter and a higher limit are left alone, and nothing is said."""
     monkeypatch.delenv("A_LIBRARY_OF_ITS_OWN", raising=False)
     limit = sys.getrecursionlimit()
-    with preserve_global_state("The plugin 'mine'", "in the zoo"):
+    with preserve_global_state("The plugin 'mine'", "in the sandbox"):
         exec(harmless, NAMES)
     assert not list(recwarn)
     assert "A_LIBRARY" not in harmless or os.environ.pop("A_LIBRARY_OF_ITS_OWN") == "1"
@@ -107,14 +107,14 @@ def test_what_harms_nobody_stays(
 
 @pytest.mark.parametrize("place", ["at_import", pytest.param("construct", marks=pytest.mark.stress)])
 def test_a_plugin_that_changes_everything_changes_no_run(
-    pen: Pen, place: str, changed: Callable[[], list[str]]
+    sandbox: Sandbox, place: str, changed: Callable[[], list[str]]
 ) -> None:
     """With all of it changed at import, or at construction, the model is bit for bit that of the sound plugin."""
-    assert pen.run(plugin()).code == 0
+    assert sandbox.run(plugin()).code == 0
     due = Path("there/model.safetensors").read_bytes()
     Path("there").rename("sound")
     every = [change for change in CHANGES if "sys.stderr" not in change]
-    ran = pen.run(plugin(**{place: "\n".join([*every, *DRAWS] if place == "at_import" else every)}))
+    ran = sandbox.run(plugin(**{place: "\n".join([*every, *DRAWS] if place == "at_import" else every)}))
     assert ran.code == 0, ran.err
     assert Path("there/model.safetensors").read_bytes() == due
     said = [line for line in ran.err.splitlines() if "it is put back" in line]
@@ -128,11 +128,11 @@ def test_a_plugin_that_changes_everything_changes_no_run(
 
 
 @pytest.mark.stress
-def test_a_part_that_seeds_does_not_decide_for_the_others(pen: Pen) -> None:
+def test_a_part_that_seeds_does_not_decide_for_the_others(sandbox: Sandbox) -> None:
     """Of a part that seeds itself at construction, what is constructed after it still follows the recipe's seed."""
     found = set()
     for seed in (1, 2):
-        ran = pen.run(plugin(construct="torch.manual_seed(0)"), "encoder", "--set", f"seed={seed}")
+        ran = sandbox.run(plugin(construct="torch.manual_seed(0)"), "encoder", "--set", f"seed={seed}")
         assert "changes the seed of torch's generator when it is constructed" in ran.err
         Path("there").rename(f"seed{seed}")
         with safe_open(f"seed{seed}/model.safetensors", framework="pt") as file:
@@ -143,9 +143,9 @@ def test_a_part_that_seeds_does_not_decide_for_the_others(pen: Pen) -> None:
 @pytest.mark.parametrize(
     "change", [pytest.param(one, marks=[] if "seed" in one else pytest.mark.stress) for one in REFUSED]
 )
-def test_in_forward_it_is_refused(pen: Pen, change: str, changed: Callable[[], list[str]]) -> None:
+def test_in_forward_it_is_refused(sandbox: Sandbox, change: str, changed: Callable[[], list[str]]) -> None:
     """What would change the numbers of others, or where they are written, ends the run with 4 and the part's name."""
-    ran = pen.run(plugin(forward=change))
+    ran = sandbox.run(plugin(forward=change))
     assert ran.code == 4, ran.err
     assert f"The encoder 'mine' changes {REFUSED[change]} in its forward" in ran.said
     check_whole(Path("there"), 2)
@@ -155,18 +155,20 @@ def test_in_forward_it_is_refused(pen: Pen, change: str, changed: Callable[[], l
 @pytest.mark.stress
 @pytest.mark.parametrize("kind", ["fusion", "dropout"])
 @pytest.mark.parametrize("change", REFUSED)
-def test_so_it_is_in_a_fusion_and_a_policy(pen: Pen, kind: str, change: str, changed: Callable[[], list[str]]) -> None:
+def test_so_it_is_in_a_fusion_and_a_policy(
+    sandbox: Sandbox, kind: str, change: str, changed: Callable[[], list[str]]
+) -> None:
     """The other kinds of part are looked at alike."""
-    ran = pen.run(plugin(kind, forward=change), kind)
+    ran = sandbox.run(plugin(kind, forward=change), kind)
     assert (ran.code, f"The {kind} 'mine' changes {REFUSED[change]} in its forward" in ran.said) == (4, True), ran.err
     check_whole(Path("there"), 2)
 
 
 @pytest.mark.stress
-def test_the_rest_is_put_back_after_training(pen: Pen, changed: Callable[[], list[str]]) -> None:
+def test_the_rest_is_put_back_after_training(sandbox: Sandbox, changed: Callable[[], list[str]]) -> None:
     """What changes no number is put back when the model has done its work, and the parts are named."""
     rest = [change for change in CHANGES if change not in REFUSED and "device" not in change and "stderr" not in change]
-    ran = pen.run(plugin(forward="\n".join(rest), when="self.step == 30"))
+    ran = sandbox.run(plugin(forward="\n".join(rest), when="self.step == 30"))
     assert ran.code == 0, ran.err
     (said,) = {line for line in ran.err.splitlines() if "it is put back" in line}
     assert "the encoder 'mine'" in said
