@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from emotiwave_core.cli.run import override
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.evaluate.metrics import macro_f1
@@ -66,7 +66,7 @@ def specialist(configuration: str) -> tuple[str, ...]:
 def asked(job: Job) -> dict[str, Any]:
     """The recipe of a job in full, as its run folder keeps it."""
     registry = load_registry()
-    table = override(registry.recipe(job.recipe), (), None, None, job.settings, None)
+    table = override(registry.recipe(job.recipe), job.settings)
     return registry.resolve(Recipe.from_table(table, job.row)).completed().to_table()
 
 

@@ -20,9 +20,9 @@ import click
 import numpy as np
 import torch
 
-from emotiwave_core.cli.run import override
 from emotiwave_core.compute.device import seed_everything
 from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.io.atomic import write_json
@@ -41,7 +41,7 @@ SPLITS = {"folds.json": ["data.folds=folds.json"], "cv.json": ["data.folds=cv.js
 def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
     """Train once; the validation scores of the best epoch."""
     torch.set_num_threads(1)
-    table = override({"seed": seed}, (), None, None, tuple(settings), None)
+    table = override({"seed": seed}, tuple(settings))
     registry = load_registry()
     parts = registry.resolve(Recipe.from_table(table, "The candidate"))
     parts = attrs.evolve(parts, recipe=parts.completed())

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 LONGEST = 2000  # characters of a sentence, in which the content of a stranger's file may stand
 MOST_CHOICES = 50
+LESS_MEMORY = (
+    "Lower training.batch_size, data.max_steps or the width of the encoders; or let batches be computed in pieces by "
+    "--auto-batch (computing.auto_batch)."
+)
 
 _BREAK = re.compile(r"[ \t]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029][\s]*")
 _SHORT = reprlib.Repr()
@@ -68,6 +72,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "DefaultCPUAllocator" in said or "ALLOC_FAILED" in said
 
 
+def out_of_memory(error: BaseException) -> ResourceError:
+    """The error of ours for an `is_out_of_memory` one, with the ways out."""
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return ResourceError(f"Out of memory ({first_line}). {LESS_MEMORY}")
+
+
 def choices(wrong: str, right: Iterable[str]) -> str:
     """The tail of an error about a wrong name: the nearest one, if any is near, and all of them."""
     names = sorted(right)
@@ -80,3 +90,8 @@ def choices(wrong: str, right: Iterable[str]) -> str:
 def short(value: object) -> str:
     """A value of a file or a flag in quotes, for an error: as long as a line or two, however long or deep it is."""
     return _SHORT.repr(value)
+
+
+def printable(text: str) -> str:
+    """Text of data files without the control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -9,13 +9,14 @@ import signal
 import sys
 import warnings
 from collections import UserDict
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO
 
 import click
 
 from emotiwave_core import __version__
-from emotiwave_core.errors import EmotiwaveError, PassedOver, is_out_of_memory
+from emotiwave_core.errors import EmotiwaveError, PassedOver, is_out_of_memory, out_of_memory, printable
 
 # Every command with the first sentence of its help, which stands here so that `--help` need not import any of them.
 SECTIONS = {
@@ -31,10 +32,6 @@ SECTIONS = {
         "plugins": "List all parts: who provides each, and whether it works.",
     },
 }
-LESS = (
-    "Lower training.batch_size, data.max_steps or the width of the encoders; or let batches be computed in pieces by "
-    "--auto-batch (computing.auto_batch)."
-)
 FILES = {"recipes": "parts", "plugins": "parts"}  # a command that is not named here has a file of its name
 
 
@@ -43,7 +40,7 @@ class Terminated(BaseException):
 
 
 class ReaderLeft(BaseException):
-    """Whoever read stdout has enough, as `head` has: no error. (click and rich alone would leave with exit code 1.)"""
+    """The reader of stdout has enough, as `head` has: no error. (click and rich alone would leave with exit code 1.)"""
 
 
 class Commands(UserDict[str, Any]):
@@ -96,11 +93,23 @@ def main() -> None:
     """The program `emotiwave`: exit codes 0 ok, 1 internal, 2 usage, 3 data, 4 plugin, 5 resources, 6 diverged."""
     _open_streams()
     faulthandler.enable()  # should a library or a plugin crash the process, stderr says where
-    sys.exit(_exit_code(sys.argv[1:]))
+    with terminated_by_sigterm():
+        code = exit_code_of(sys.argv[1:])
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def terminated_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` where SIGTERM comes within it, so that a command ends with a sentence and 143."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open_streams() -> None:
-    """See that there are the three streams, and that the last two take any text.
+    """Open the standard streams that are closed, and let stdout and stderr take any text.
 
     Where one is closed, the next file that is opened would get its number, and what a library prints with it.
     """
@@ -118,16 +127,27 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone
 
 
-def _exit_code(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
-    warnings.showwarning = _warn
-    signal.signal(signal.SIGTERM, _terminate)
+def exit_code_of(arguments: list[str]) -> int:
+    """Run a command as the program does: answers on stdout, one sentence on stderr for an error. Returns the exit code.
+
+    May be called inside another program: its signal handlers stay as they are, its `warnings.showwarning` is put back.
+    """
+    before = warnings.showwarning
+    warnings.showwarning = _show_warning
+    try:
+        return _outcome([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
+    finally:
+        warnings.showwarning = before
+
+
+def _outcome(arguments: list[str], debug: bool) -> int:
+    """Run a command, print its error if it has one, and return the exit code."""
     try:
         os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
         return _failed("Error: The working folder has been removed: change to one that is there.", 2, debug)
     try:
-        code = emotiwave(args=[argument for argument in arguments if argument != "--debug"], standalone_mode=False)
+        code = emotiwave(args=arguments, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0  # what a command gave to `context.exit`
     except (click.Abort, KeyboardInterrupt):
@@ -149,12 +169,8 @@ def _exit_code(arguments: list[str]) -> int:
             _close_stdout()  # for what is written to a file goes through `files.out_of_space`
             return _failed(f"Error: Cannot write to stdout: {error.strerror}.", 5, debug)
         if is_out_of_memory(error):
-            return _failed(f"Error: Out of memory ({_first_line(error)}). {LESS}", 5, debug)
+            return _failed(f"Error: {out_of_memory(error)}", 5, debug)
         return _failed(f"Internal error: {type(error).__name__}: {error} (--debug shows where).", 1, debug)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _close_stdout() -> None:
@@ -172,7 +188,7 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
     return code
 
 
-def _warn(
+def _show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -180,16 +196,11 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Ours as a line, those of libraries as they are."""
+    """Show a warning of ours as one line, and those of libraries as Python does."""
     if issubclass(category, PassedOver):
         click.echo(printable(f"Warning: {message}"), err=True)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
-
-
-def printable(text: str) -> str:
-    """Text from data files without control characters that a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from emotiwave_core.cli import printable
+from emotiwave_core.errors import printable
 from emotiwave_core.parts.kinds import part_kind
 
 WIDTH = 80

@@ -1,46 +1,20 @@
-"""What a person sees: progress on a terminal, lines in a pipe, tables on stdout."""
+"""Tables on stdout."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from emotiwave_core.cli import printable
-from emotiwave_core.monitor import Monitor
+from emotiwave_core.errors import printable
 
 WIDE = 10_000  # characters of a line in a pipe
 
 
-class Console(Monitor):
-    """Speaks on stderr. A bar is shown on a terminal and taken away when its work is done; a pipe gets lines alone."""
-
-    def __init__(self) -> None:
-        self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        """A line."""
-        self.rich.print(Text(printable(text)))
-
-    def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[], None]]:
-        """A bar with the time that is left."""
-        return self._bar(title, total)
-
-    @contextmanager
-    def _bar(self, title: str, total: int) -> Iterator[Callable[[], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.rich, transient=True, disable=not self.rich.is_terminal) as bar:
-            task = bar.add_task(title, total=total)
-            yield lambda: bar.advance(task)
-
-
-def tables() -> RichConsole:
+def tables() -> Console:
     """For tables on stdout: as wide as the terminal; in a pipe as wide as they need, so that nothing is cut."""
-    console = RichConsole(highlight=False)
-    return console if console.is_terminal else RichConsole(highlight=False, width=WIDE)
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def print_scores(scores: dict[str, Any]) -> None:

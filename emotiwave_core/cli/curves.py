@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from emotiwave_core.cli import printable
+from emotiwave_core.errors import printable
 from emotiwave_core.evaluate.corruptions import PROTOCOLS
 
 SUMMARIES = {"AUILC": "auilc", "relative": "relative_robustness", "effective": "effective_robustness"}

@@ -30,10 +30,10 @@ def inspect(context: click.Context, folder: Path, as_json: bool) -> None:
 
     Leaves with exit code 3 when a file cannot be read.
     """
-    from emotiwave_core.cli.console import Console
     from emotiwave_core.data.inspect import inspect_folder
+    from emotiwave_core.monitor import TerminalMonitor
 
-    facts = inspect_folder(folder, Console())
+    facts = inspect_folder(folder, TerminalMonitor())
     if as_json:
         print_json(facts)
     else:
@@ -71,15 +71,15 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
 
     Runs with the same data options then start at once.
     """
-    from emotiwave_core.cli.console import Console
-    from emotiwave_core.cli.run import override, recipe_table
+    from emotiwave_core.config.flags import override
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.corpus import open_corpus
+    from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.registry import load_registry
 
-    table, source = recipe_table(recipe, load_registry(registry_file))
-    chosen = Recipe.from_table(override(table, (), None, None, settings, None), source)
-    corpus = open_corpus(folder, chosen.data, Console())
+    table, source = load_registry(registry_file).recipe_table(recipe)
+    chosen = Recipe.from_table(override(table, settings), source)
+    corpus = open_corpus(folder, chosen.data, TerminalMonitor())
     facts: dict[str, Any] = {"store": str(corpus.store.path), **corpus.facts()}
     if as_json:
         print_json(facts)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from emotiwave_core.cli import printable
+from emotiwave_core.errors import printable
 
 
 def print_facts(facts: dict[str, Any]) -> None:

@@ -65,39 +65,26 @@ def evaluate(
     if manifest is not None and seed is not None:
         raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
 
-    from emotiwave_core.cli.console import Console, print_scores
+    from emotiwave_core import api
+    from emotiwave_core.cli.console import print_scores
     from emotiwave_core.cli.curves import print_curves
-    from emotiwave_core.compute.device import find_device
-    from emotiwave_core.compute.runtime import Runtime
-    from emotiwave_core.evaluate.protocol import evaluate_protocol
-    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.stdout import quiet
-    from emotiwave_core.train import run as engine
 
-    own = data is None and fold == "test"
-    registry, place, console = load_registry(registry_file), find_device(device), Console()
+    console = TerminalMonitor()
+    opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
     with quiet():
         if protocol == CONFIGURATIONS:
-            found = engine.evaluate(run, registry, Runtime(place, console), data=data, fold=fold, write=own)
+            result = opened.evaluate(data, fold=fold)
         else:
-            found = evaluate_protocol(
-                run,
-                protocol,
-                registry,
-                place,
-                console,
-                seed=seed or 0,
-                manifest=manifest,
-                against=against,
-                data=data,
-                fold=fold,
-                write=own,
+            result = opened.robustness(
+                protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
             )
     if as_json:
-        print_json(found)
+        print_json(result)
     elif protocol == CONFIGURATIONS:
-        print_scores(found)
+        print_scores(result)
     else:
-        print_curves(found)
-        if own:
+        print_curves(result)
+        if data is None and fold == "test":
             console.say(f"Curves and manifest: {run / 'protocols'}")

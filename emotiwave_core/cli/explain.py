@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 from click.core import ParameterSource
@@ -77,33 +77,18 @@ def explain(
     if picture is not None and picture.suffix.lower() != ".png":
         raise SettingsError(f"--picture writes a PNG: name it {picture.with_suffix('.png')}.")
 
-    from emotiwave_core.cli.console import Console
+    from emotiwave_core import api
     from emotiwave_core.cli.explained import print_fold, print_sample
-    from emotiwave_core.compute.device import find_device
-    from emotiwave_core.explain import summary as engine
-    from emotiwave_core.explain.explanation import explain as explain_run
     from emotiwave_core.io.atomic import out_of_space
-    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.stdout import quiet
-    from emotiwave_core.predict.trained import open_trained_run
 
-    monitor, place = Console(), find_device(device)
-    with quiet():
-        trained = open_trained_run(run, load_registry(registry_file), monitor, data=data, fold=fold)
-    for note in trained.notes:
-        monitor.say(f"Note: {note}")
-    if sample is not None:
-        trained = engine.restrict_to_sample(trained, sample)
     if picture is not None:
         with out_of_space(picture.parent):
             picture.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that it is not lost
     with quiet():
-        explanation = explain_run(trained, trained.predict(place, monitor), value=value, empty=empty)
-        about: dict[str, Any] = (
-            engine.about_fold(explanation, trained, place, monitor)
-            if sample is None
-            else engine.in_full(explanation, trained, 0, place, monitor)
-        )
+        opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
+        about = opened.explain(sample, value=value, empty=empty, dataset=data, fold=fold)
     if sample is None:
         print_json(about) if as_json else print_fold(about, shlex.join(_asked(run)))
         return

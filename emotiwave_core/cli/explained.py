@@ -9,8 +9,8 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
-from emotiwave_core.cli import printable
 from emotiwave_core.cli.console import tables
+from emotiwave_core.errors import printable
 
 WORTH_A_LOOK = {"right": "most confidently right", "wrong": "most confidently wrong", "changed": "most changed"}
 NAMED = {"probability": "probability", "logit": "log-odds"}

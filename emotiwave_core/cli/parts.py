@@ -17,9 +17,9 @@ from emotiwave_core.parts.kinds import part_kinds
 def recipes(context: click.Context) -> None:
     """List the recipes, or show one."""
     if context.invoked_subcommand is None:
-        from emotiwave_core.parts.registry import load_registry
+        from emotiwave_core import api
 
-        for name, table in load_registry(None).recipes.items():
+        for name, table in api.recipes().items():
             said = [_short(table[key]) for key in (kind.name for kind in part_kinds()) if key in table]
             said += [f"{key}.{_short(table[key])}" for key in ("objective", "training") if key in table]
             click.echo(f"{name:12} {', '.join(said)}")
@@ -44,7 +44,6 @@ def show(name: str, registry_file: Path | None) -> None:
     """
     import tomli_w
 
-    from emotiwave_core.cli.run import recipe_table
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.parts.stdout import quiet
@@ -52,7 +51,7 @@ def show(name: str, registry_file: Path | None) -> None:
 
     with quiet():
         registry = load_registry(registry_file)
-        table, source = recipe_table(name, registry)
+        table, source = registry.recipe_table(name)
         recipe = registry.resolve(Recipe.from_table(table, source)).completed()
         load_watchers(recipe.watch, registry)
     click.echo(tomli_w.dumps(recipe.to_table()), nl=False)

@@ -11,9 +11,6 @@ from emotiwave_core.cli.common import EXISTING
 @click.argument("run", type=EXISTING)
 def report(run: Path) -> None:
     """Write a run's report.html and pictures anew, and print where."""
-    from emotiwave_core.report.page import write_report
-    from emotiwave_core.runs.folder import adding_to
+    from emotiwave_core import api
 
-    with adding_to(run):
-        page = write_report(run)
-    click.echo(page)
+    click.echo(api.open_run(run).report())

@@ -1,9 +1,9 @@
 """`emotiwave run`."""
 
-import contextlib
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,11 @@ from emotiwave_core.cli.common import (
     print_json,
     registry_option,
 )
-from emotiwave_core.cli.processes import Processes, advice, job, joined
+from emotiwave_core.compute.torchrun import Processes, advice, joined
+from emotiwave_core.monitor import SILENT, Monitor, TerminalMonitor
+
+if TYPE_CHECKING:
+    from emotiwave_core.api import Run
 
 EXAMPLES = """\b
 Examples:
@@ -72,147 +76,73 @@ def run(
     RECIPE is a name that `emotiwave recipes` lists, or a recipe's .toml file; flags override it. Under torchrun the
     processes train together (docs/scaling.md).
     """
+    from emotiwave_core import api
+    from emotiwave_core.config.flags import override
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.runs.folder import next_folder
 
     with joined(device) as processes:
         registry = load_registry(registry_file)
+        training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes}
         if resume is not None:
             if any(
                 (recipe, data, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)
             ):
                 raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
-            work = lambda engine, runtime: engine.resume(resume, registry, runtime)  # noqa: E731
-            return _carry_out(resume, as_json, work, device, processes)
-        table, source = recipe_table(recipe or "default", registry)
-        for name, given in {"deterministic": deterministic, "auto_batch": auto_batch}.items():
-            settings = (*settings, f"computing.{name}=true") if given else settings
-        table = override(table, encoder, fusion, dropout, settings, precision)
+            return _carry_out(
+                resume, as_json, lambda monitor: api.resume(resume, monitor=monitor, **training), processes
+            )
+        switches = {"deterministic": deterministic, "auto_batch": auto_batch}
+        settings += tuple(f"computing.{name}=true" for name, is_on in switches.items() if is_on)
+        settings += (f"training.precision={precision}",) if precision else ()
+        table, source = registry.recipe_table(recipe or "default")
+        override(table, settings, encoder=encoder, fusion=fusion, dropout=dropout)
         if watch:
             table["watch"] = [*table.get("watch", []), *watch]
-        chosen = Recipe.from_table(table, source)
+        complete_recipe = Recipe.from_table(table, source)
         if out is None and processes.group is not None:
             raise click.UsageError("Under torchrun give the run's folder by --out: a restart must find it.")
-        folder = data or processes.first(sample_folder)
-        out = out or next_folder(chosen.name)
-        work = lambda engine, runtime: engine.start(chosen, folder, out, registry, runtime, job())  # noqa: E731
-        return _carry_out(out, as_json, work, device, processes)
+        folder = data or processes.first(_sample)
+        run_folder = out or next_folder(complete_recipe.name)
+
+        def train(monitor: Monitor) -> api.Run:
+            return api.train(folder, complete_recipe, out=run_folder, monitor=monitor, **training)
+
+        return _carry_out(run_folder, as_json, train, processes)
 
 
-def _carry_out(out: Path, as_json: bool, work: Any, device: str, processes: Processes) -> None:
+def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], processes: Processes) -> None:
     """Run, print the scores, and say how to go on where it is stopped."""
     from emotiwave_core.cli import Terminated
-    from emotiwave_core.cli.console import Console, print_scores
-    from emotiwave_core.compute.device import find_device
-    from emotiwave_core.compute.distributed import SINGLE
-    from emotiwave_core.compute.runtime import Runtime
-    from emotiwave_core.monitor import SILENT
+    from emotiwave_core.cli.console import print_scores
+    from emotiwave_core.io.untrusted import read_json
     from emotiwave_core.parts.stdout import quiet
     from emotiwave_core.runs.folder import RECIPE
-    from emotiwave_core.train import run as engine
 
-    console = Console() if processes.speaks else SILENT
+    console = TerminalMonitor() if processes.speaks else SILENT
     if processes.group is not None and (note := advice()):
         console.say(note)
     try:
         with quiet():
-            runtime = Runtime(processes.device or find_device(device), console, processes.group or SINGLE)
-            scores = work(engine, runtime)
+            run = work(console)
     except (KeyboardInterrupt, Terminated):
-        if (out / RECIPE).exists():
+        if (folder / RECIPE).exists():
             program = "emotiwave" if processes.group is None else "torchrun … -m emotiwave_core.cli"
-            again = f"{program} run --resume {shlex.quote(str(out))}"
-            console.say(f"Continue with: {again}")
+            console.say(f"Continue with: {program} run --resume {shlex.quote(str(folder))}")
         raise
-    finally:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # only where nothing has been written
     if not processes.speaks:
         return
-    if as_json:
-        print_json(scores)
-    else:
-        print_scores(scores)
-    console.say(f"Report: {out / 'report.html'}")
+    scores = read_json(run.folder / "scores.json")
+    print_json(scores) if as_json else print_scores(scores)
+    console.say(f"Report: {folder / 'report.html'}")
 
 
-def recipe_table(name: str, registry: Any) -> tuple[dict[str, Any], str]:
-    """The table of a recipe by name or file, and how errors call it."""
-    from emotiwave_core.config.recipe import read_recipe
+def _sample() -> Path:
+    """Write the synthetic sample where it is not there yet, say that it is used, and return its folder."""
+    from emotiwave_core import api
 
-    if name.endswith(".toml"):
-        if not Path(name).is_file():
-            raise click.UsageError(f"There is no recipe file {name}.")
-        return read_recipe(Path(name)), name
-    return registry.recipe(name), f"The recipe '{name}'"
-
-
-def override(
-    table: dict[str, Any],
-    encoder: tuple[str, ...],
-    fusion: str | None,
-    dropout: str | None,
-    settings: tuple[str, ...],
-    precision: str | None,
-) -> dict[str, Any]:
-    """Lay the flags over a recipe's table."""
-    from emotiwave_core.config.flags import parse_part, parse_value
-    from emotiwave_core.config.recipe import ALL
-    from emotiwave_core.errors import short
-    from emotiwave_core.io.untrusted import MOST_DEPTH
-
-    if encoder:
-        encoders: dict[str, Any] = {}
-        for text in encoder:
-            modality, equals, part = text.partition("=")
-            named = bool(equals) and ":" not in modality
-            key = modality.strip() if named else ALL
-            if key in encoders:
-                which = f"for {short(key)}" if named else "for all other modalities"
-                raise click.UsageError(f"--encoder is given twice {which}; one modality's own is --encoder text=NAME.")
-            encoders[key] = parse_part(part if named else text)
-        table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
-    if fusion:
-        table["fusion"] = parse_part(fusion)
-    if dropout:
-        table["dropout"] = parse_part(dropout)
-    for setting in (*settings, *([f"training.precision={precision}"] if precision else [])):
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise click.UsageError(f"--set takes KEY=VALUE, such as training.epochs=5, not {short(setting)}.")
-        *path, last = key.strip().split(".")
-        if len(path) > MOST_DEPTH:
-            raise click.UsageError(f"--set: there is no value of the recipe by the name {short(key)}.")
-        place = table
-        for step in path:
-            inner = place.get(step, {})
-            place[step] = {"name": inner} if isinstance(inner, str) else inner
-            if not isinstance(place[step], dict):
-                raise click.UsageError(f"--set {short(key)[1:-1]}: {short(step)} is a value, not a table.")
-            place = place[step]
-        place[last] = parse_value(value.strip())
-    return table
-
-
-def sample_folder() -> Path:
-    """The synthetic sample's folder, said on stderr."""
-    from emotiwave_core.cli.console import Console
-    from emotiwave_core.data.synthetic.sample import cached_sample
-
-    console = Console()
-    folder = cached_sample(console)
+    console = TerminalMonitor()
+    folder = api.load_sample(console).folder
     console.say(f"No --data: training on the SYNTHETIC sample in {folder}; its scores say nothing about people.")
     return folder
-
-
-def next_folder(name: str) -> Path:
-    """`runs/NAME-1`, or the next number that is free."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40] or "run"
-    number = 1
-    while True:
-        folder = Path("runs") / f"{safe}-{number}"
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1

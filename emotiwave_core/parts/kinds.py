@@ -114,3 +114,15 @@ def part_kind(name: str) -> PartKind:
     if not isinstance(kind, PartKind):
         raise KeyError(name)
     return kind
+
+
+def kind_of(part: object) -> PartKind | None:
+    """The kind of part whose base class this class derives from, if any."""
+    kinds = part_kinds() if isinstance(part, type) else []
+    return next((kind for kind in kinds if issubclass(part, kind.base_class)), None)  # type: ignore[arg-type]
+
+
+def base_names() -> str:
+    """The base classes of all kinds of part, in a sentence."""
+    *others, last = (kind.base_class.__name__ for kind in part_kinds())
+    return f"{', '.join(others)} or {last}"

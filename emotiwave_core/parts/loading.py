@@ -21,7 +21,7 @@ from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError, choices
 from emotiwave_core.io.untrusted import is_file
 from emotiwave_core.parts.guard import asked_to_end, forbid_exit, in_words, loading, preserve_global_state
-from emotiwave_core.parts.kinds import KINDS, PartKind, part_kinds
+from emotiwave_core.parts.kinds import KINDS, PartKind, base_names, part_kinds
 
 GROUP = "emotiwave"
 
@@ -108,8 +108,7 @@ def what_is_missing(module: ModuleType) -> str:
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, base) and value is not base:
                 return f'add `@hookimpl`, `def {kind.hook}(register):` and in it `register("{name.lower()}", {name})`.'
-    *others, last = (kind.base_class.__name__ for kind in part_kinds())
-    return f"it defines no subclass of {', '.join(others)} or {last}, and no hook that registers one."
+    return f"it defines no subclass of {base_names()}, and no hook that registers one."
 
 
 def _check_hooks(module: ModuleType, origin: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from emotiwave_core.config.options import check_options, holds_policies, signature_options
-from emotiwave_core.config.recipe import Part, Recipe, as_part
+from emotiwave_core.config.recipe import Part, Recipe, as_part, read_recipe
 from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.io.untrusted import read_toml, why
 from emotiwave_core.parts.kinds import KINDS, POLICY, WATCH, part_kind
@@ -167,6 +167,14 @@ class Registry:
         if name not in self.recipes:
             raise SettingsError(f"There is no recipe '{name}'.{choices(name, self.recipes)}")
         return {"name": name, **copy.deepcopy(self.recipes[name])}
+
+    def recipe_table(self, name: str) -> tuple[dict[str, Any], str]:
+        """The table of a recipe by its name or `.toml` file, and what errors call it. SettingsError for neither."""
+        if not name.endswith(".toml"):
+            return self.recipe(name), f"The recipe '{name}'"
+        if not Path(name).is_file():
+            raise SettingsError(f"There is no recipe file {name}.")
+        return read_recipe(Path(name)), name
 
 
 def load_registry(extra: Path | None = None) -> Registry:

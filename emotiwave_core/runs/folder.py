@@ -44,6 +44,19 @@ def adding_to(run: Path) -> AbstractContextManager[None]:
     return alone_in(run) if (run / RECIPE).exists() else contextlib.nullcontext()
 
 
+def next_folder(name: str) -> Path:
+    """Make `runs/NAME-1`, or the one with the next number that is free."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40] or "run"
+    number = 1
+    while True:
+        folder = Path("runs") / f"{safe}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
 def take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job: str | None) -> Recipe:
     """Make a run's folder, which is this run's as long as `held` is. The recipe as `take_up` will read it.
 

@@ -9,7 +9,7 @@ import pytest
 from documents import ROOT, load_benchmark, text_of
 from training import REGISTRY, small, start
 
-from emotiwave_core.cli.run import override
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.model.objective import Objective
@@ -30,7 +30,7 @@ def test_a_specialist_sees_one_configuration_alone() -> None:
     """It keeps nothing else in training, is chosen by that configuration, and learns from no complete sample."""
     catalogue = load_benchmark("catalogue")
     for kept in NAMES:
-        table = override(REGISTRY.recipe("robust"), (), None, None, catalogue.specialist(kept), None)
+        table = override(REGISTRY.recipe("robust"), catalogue.specialist(kept))
         recipe = Recipe.from_table(table, "A specialist")
         assert recipe.dropout.options == {"weights": {kept: 1.0}, "other": 0.0}
         assert recipe.training.select == kept
@@ -86,7 +86,7 @@ def test_every_candidate_is_a_recipe() -> None:
     """benchmarks/robust.toml holds settings that recipes take, and the winner is the recipe `robust`."""
     table = tomllib.loads((ROOT / "benchmarks" / "robust.toml").read_text())
     recipes = {
-        name: Recipe.from_table(override({}, (), None, None, (*table["base"], *settings), None), name)
+        name: Recipe.from_table(override({}, (*table["base"], *settings)), name)
         for name, settings in table["candidate"].items()
     }
     robust = Recipe.from_table(REGISTRY.recipe("robust") | {"name": "default"}, "robust")

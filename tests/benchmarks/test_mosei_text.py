@@ -13,7 +13,7 @@ from documents import ROOT
 from sklearn.metrics import f1_score
 from training import REGISTRY
 
-from emotiwave_core.cli.run import override
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval
 
@@ -105,7 +105,7 @@ def test_every_candidate_is_a_multi_label_recipe(mosei_text: ModuleType) -> None
     """All candidates differ, and learn each emotion by itself."""
     recipes = []
     for name, settings in mosei_text.CANDIDATES.items():
-        table = override(REGISTRY.recipe("default"), (), None, None, (*mosei_text.ALL, *settings), None)
+        table = override(REGISTRY.recipe("default"), (*mosei_text.ALL, *settings))
         recipes.append(Recipe.from_table(table, name))
     assert {recipe.objective.kind for recipe in recipes} == {"multi"}
     assert all(one != other for place, one in enumerate(recipes) for other in recipes[:place])

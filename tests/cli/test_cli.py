@@ -3,9 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +16,8 @@ import click
 import pytest
 from documents import ENTRIES
 
-from emotiwave_core.cli import Terminated, _exit_code, emotiwave, printable
+from emotiwave_core.cli import Terminated, emotiwave, exit_code_of
+from emotiwave_core.errors import printable
 
 FAST = ["--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=8"]
 
@@ -36,7 +40,7 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path / "work")
 
     def call(*arguments: str | Path) -> Answer:
-        code = _exit_code([str(argument) for argument in arguments])
+        code = exit_code_of([str(argument) for argument in arguments])
         return Answer(code, *capfd.readouterr())
 
     return call
@@ -190,8 +194,8 @@ def test_plugins_and_recipes_are_listed(cli: Cli) -> None:
 def test_help_answers_without_torch(command: str) -> None:
     """Each --help leaves with 0 and imports neither torch nor scikit-learn nor h5py."""
     code = (
-        "import sys; from emotiwave_core.cli import _exit_code; "
-        f"code = _exit_code({[*command.split(), '--help']!r}); "
+        "import sys; from emotiwave_core.cli import exit_code_of; "
+        f"code = exit_code_of({[*command.split(), '--help']!r}); "
         "slow = {'torch', 'sklearn', 'h5py', 'matplotlib'} & set(sys.modules); sys.exit(repr(slow) if slow else code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -268,12 +272,28 @@ def test_a_stopped_run_says_how_to_go_on(
 def test_sigterm_is_heard() -> None:
     """The signal itself ends a command with 143, and no traceback."""
     code = (
-        "import os, signal, sys; from emotiwave_core import cli; "
-        "cli.emotiwave.callback = lambda debug: os.kill(os.getpid(), signal.SIGTERM); "
-        "sys.exit(cli._exit_code(['recipes']))"
+        "import os, signal, sys; from emotiwave_core import cli; sys.argv = ['emotiwave', 'recipes']; "
+        "cli.emotiwave.callback = lambda debug: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (143, "Terminated.\n")
+
+
+def test_a_command_inside_a_program_leaves_its_handlers(cli: Cli) -> None:
+    """While it is at work SIGTERM is the program's, and afterwards warnings are shown as before."""
+    before, meanwhile = (signal.getsignal(signal.SIGTERM), warnings.showwarning), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emotiwave, "callback", lambda debug: meanwhile.append(signal.getsignal(signal.SIGTERM)))
+        assert cli("recipes").code == 0
+    assert cli("recipes", "show", "nothing").code == 2
+    assert meanwhile == [before[0]]
+    assert (signal.getsignal(signal.SIGTERM), warnings.showwarning) == before
+
+
+def test_a_command_may_be_called_from_a_thread(cli: Cli) -> None:
+    """Beside the main thread, where no handler can be set, a command does its work."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(exit_code_of, ["recipes"]).result() == 0
 
 
 def test_a_folder_that_holds_other_files_is_not_a_run_folder(cli: Cli, tiny: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.train import checkpoint as keeper
 
 ENCODER = """
@@ -50,7 +50,7 @@ def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
         Path(f"mine{number}.py").write_text(code)
         Path("registry.toml").write_text(f'[plugins]\nlocal = "mine{number}.py"')
         command = ["run", "--data", str(tiny), "--set", "training.epochs=1", "--out", "there"]
-        answer = _exit_code([*command, *(arguments or ("--encoder", "mine"))])
+        answer = exit_code_of([*command, *(arguments or ("--encoder", "mine"))])
         return answer, capfd.readouterr().err
 
     return call
@@ -109,9 +109,9 @@ def test_the_test_fold_of_an_unfinished_run_is_not_read(
     with monkeypatch.context() as patch:
         patch.setattr(keeper, "append_history", stopped)
         assert run(ENCODER)[0] == 130
-    assert _exit_code(["evaluate", "there"]) == 2
+    assert exit_code_of(["evaluate", "there"]) == 2
     assert "emotiwave run --resume there" in capfd.readouterr().err
-    assert _exit_code(["evaluate", "there", "--fold", "valid", "--json"]) == 0
+    assert exit_code_of(["evaluate", "there", "--fold", "valid", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["fold"] == "valid"
-    assert _exit_code(["run", "--resume", "there"]) == 0
-    assert _exit_code(["evaluate", "there"]) == 0
+    assert exit_code_of(["run", "--resume", "there"]) == 0
+    assert exit_code_of(["evaluate", "there"]) == 0

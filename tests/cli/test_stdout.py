@@ -13,10 +13,10 @@ from emotiwave_core.errors import ResourceError
 from emotiwave_core.io.atomic import out_of_space
 
 COMMANDS = {  # lines by click, TOML by click, a table by rich
-    "recipes": "sys.exit(cli._exit_code(['recipes']))",
-    "recipes show": "sys.exit(cli._exit_code(['recipes', 'show', 'notebook']))",
+    "recipes": "sys.exit(cli.exit_code_of(['recipes']))",
+    "recipes show": "sys.exit(cli.exit_code_of(['recipes', 'show', 'notebook']))",
     "table": "from emotiwave_core.cli.console import tables; "
-    "cli.emotiwave.callback = lambda debug: tables().print('x'); sys.exit(cli._exit_code(['recipes']))",
+    "cli.emotiwave.callback = lambda debug: tables().print('x'); sys.exit(cli.exit_code_of(['recipes']))",
 }
 
 

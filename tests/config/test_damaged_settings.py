@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from sound_documents import GOOD, LISTS, RECIPE, SDK, TABLE
 from training import REGISTRY
 
-from emotiwave_core.cli.run import override
-from emotiwave_core.config.flags import parse_part, parse_value
+from emotiwave_core.config.flags import override, parse_part, parse_value
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import FOLDS, read_folds
@@ -170,7 +169,7 @@ def test_each_way_is_named(room: Path, kind: str, text: str, says: str) -> None:
 
 def lay_over(table: dict[str, Any], part: str, setting: str) -> Any:
     """A recipe with an encoder and a value from the command line."""
-    changed = override(json.loads(json.dumps(table)), (part,), part, None, (setting,), None)
+    changed = override(json.loads(json.dumps(table)), (setting,), encoder=(part,), fusion=part)
     return REGISTRY.resolve(Recipe.from_table(changed, "The recipe")).completed()
 
 

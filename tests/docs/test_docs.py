@@ -15,8 +15,8 @@ import attrs
 import pytest
 from documents import ROOT, block, text_of
 
-from emotiwave_core.cli import _exit_code
-from emotiwave_core.cli.run import override
+from emotiwave_core.cli import exit_code_of
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.options import bare
 from emotiwave_core.config.recipe import Asymmetric, Part, Recipe
 from emotiwave_core.errors import SettingsError
@@ -62,7 +62,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:4]))
     Path("registry.toml").write_text("\n".join(lines))
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
-    assert _exit_code(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
+    assert exit_code_of(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
     assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
     scores = json.loads(Path("run/scores.json").read_text())
     assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
@@ -100,11 +100,11 @@ def test_the_reference_has_every_setting_of_a_recipe() -> None:
     given = {key: rest[0].strip("`") for key, rest in rows.items() if rest[0].strip() and "asymmetric" not in key}
     assert set(rows) - set(given) >= {"data.rotation", "objective.asymmetric"}
     for settings in ([*given.items()], *([item] for item in given.items())):
-        table = override({}, (), None, None, tuple(f"{key}={value}" for key, value in settings), None)
+        table = override({}, tuple(f"{key}={value}" for key, value in settings))
         assert Recipe.from_table(table, "the reference") == Recipe()
     asymmetric = {key: rest[0].strip("`") for key, rest in rows.items() if key.startswith("objective.asymmetric.")}
     settings = ("objective.kind=multi", *(f"{key}={value}" for key, value in asymmetric.items()))
-    assert Recipe.from_table(override({}, (), None, None, settings, None), "x").objective.asymmetric == Asymmetric()
+    assert Recipe.from_table(override({}, settings), "x").objective.asymmetric == Asymmetric()
 
 
 def test_the_limits_of_the_reference_are_those_that_hold() -> None:
@@ -116,12 +116,12 @@ def test_the_limits_of_the_reference_are_those_that_hold() -> None:
             number, found = float(bound) if "." in value or "e" in value else int(bound), found + 1
             step = (1 if isinstance(number, int) else 1e-6) * (1 if sign[0] == ">" else -1)
             good, bad = (number, number - step) if "=" in sign else (number + step, number)
-            structured = override({}, (), None, None, (*before, f"{key}={good!r}"), None)
+            structured = override({}, (*before, f"{key}={good!r}"))
             assert Recipe.from_table(structured, "x")
             with pytest.raises(SettingsError, match=f"x: '{re.escape(key)}' must be "):
-                Recipe.from_table(override({}, (), None, None, (*before, f"{key}={bad!r}"), None), "x")
+                Recipe.from_table(override({}, (*before, f"{key}={bad!r}")), "x")
         for choice in re.findall(r'`("\w[^`]*")`', allowed):
-            assert Recipe.from_table(override({}, (), None, None, (f"{key}={choice}",), None), "x")
+            assert Recipe.from_table(override({}, (f"{key}={choice}",)), "x")
     assert found >= 15
 
 

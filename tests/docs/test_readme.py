@@ -8,7 +8,7 @@ from pathlib import Path
 
 from documents import block, text_of
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.data.dataset import _described
 from emotiwave_core.parts.registry import load_registry
 
@@ -25,7 +25,7 @@ def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(tmp_path: Path, t
     ):
         Path(name).write_text(block(README, first_line))
     fast = ["--set", "training.epochs=1", "--out", "run"]
-    assert _exit_code(["run", "--encoder", "meanmlp:width=32", "--data", str(tiny), *fast]) == 0
+    assert exit_code_of(["run", "--encoder", "meanmlp:width=32", "--data", str(tiny), *fast]) == 0
     plugins = json.loads(Path("run/model.json").read_text())["plugins"]
     assert plugins[0]["name"] == "meanmlp"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_encoder.py"]

@@ -11,7 +11,7 @@ import pytest
 from documents import block, text_of
 from training import small, start
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.cli.curves import print_curves
 from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, PROTOCOLS
 from emotiwave_core.evaluate.corruptions.draw import normals
@@ -43,7 +43,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def typed(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
     """`emotiwave evaluate` with these arguments: the code, stdout and stderr."""
-    code = _exit_code(["evaluate", *map(str, arguments)])
+    code = exit_code_of(["evaluate", *map(str, arguments)])
     return code, *capfd.readouterr()
 
 

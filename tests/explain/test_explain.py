@@ -20,7 +20,7 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 from training import CPU, REGISTRY, evaluate, small, start
 
-from emotiwave_core.cli import _exit_code, explained
+from emotiwave_core.cli import exit_code_of, explained
 from emotiwave_core.cli.explained import TOGETHER, print_sample
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DataError, PluginError, SettingsError
@@ -380,7 +380,7 @@ def test_a_sample_without_an_emotion_is_said_to_be_left_out(tiny: Path, tmp_path
 def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """`emotiwave explain RUN` prints who decided and what to look at, --json what RUN holds, and changes nothing."""
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
-    assert _exit_code(["explain", str(run)]) == 0
+    assert exit_code_of(["explain", str(run)]) == 0
     out = capfd.readouterr().out
     about, _ = read(run)
     for m in MODALITIES:
@@ -390,7 +390,7 @@ def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[s
     asked = shlex.join(["emotiwave", "explain", str(run), "--sample", about["chosen"][0]["id"]])
     assert f"Look at one: {asked}\n" in out
     assert TOGETHER in out
-    assert _exit_code(["explain", str(run), "--json"]) == 0
+    assert exit_code_of(["explain", str(run), "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == about
     assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
@@ -398,13 +398,13 @@ def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[s
 def test_the_command_that_is_advised_works(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever was asked and wherever the run is: the last line can be typed as it stands."""
     folder = shutil.copytree(run, tmp_path / "my run's")
-    assert _exit_code(["explain", str(folder), "--fold", "valid", "--empty", "zeros", "--value", "logit"]) == 0
+    assert exit_code_of(["explain", str(folder), "--fold", "valid", "--empty", "zeros", "--value", "logit"]) == 0
     advised = shlex.split(capfd.readouterr().out.splitlines()[-1].removeprefix("Look at one: "))
     assert advised[:3] == ["emotiwave", "explain", str(folder)]
-    assert _exit_code([*advised[1:], "--json"]) == 0
+    assert exit_code_of([*advised[1:], "--json"]) == 0
     about = json.loads(capfd.readouterr().out)
     assert (about["fold"], about["value"], about["empty_coalition"]) == ("valid", "logit", "zeros")
-    assert _exit_code(["explain", str(folder), "--fold", "all"]) == 0
+    assert exit_code_of(["explain", str(folder), "--fold", "all"]) == 0
     assert capfd.readouterr().out.startswith("Who decided: all folds, ")
 
 
@@ -412,7 +412,7 @@ def test_the_command_tells_of_a_sample(run: Path, tmp_path: Path, capfd: pytest.
     """With --sample: every configuration, the classes that matter, what it lacks, moments and a picture."""
     picture = tmp_path / "made" / "for it" / "moments.png"
     asked = ["explain", str(run), "--sample", f"{LACKING}[0]", "--value", "logit", "--empty", "zeros"]
-    assert _exit_code([*asked, "--picture", str(picture)]) == 0
+    assert exit_code_of([*asked, "--picture", str(picture)]) == 0
     out = capfd.readouterr().out
     assert all(f"\n{name} " in out for name in NAMES)
     assert "The sample has no visual." in out
@@ -425,7 +425,7 @@ def test_the_command_tells_of_a_sample(run: Path, tmp_path: Path, capfd: pytest.
     assert "log-odds" in out
     assert out.count("│") >= 2
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert _exit_code([*asked, "--json"]) == 0
+    assert exit_code_of([*asked, "--json"]) == 0
     about = json.loads(capfd.readouterr().out)
     assert (about["value"], about["empty_coalition"], about["present"]) == ("logit", "zeros", ["text", "audio"])
     assert list(about["configurations"]) == NAMES
@@ -443,7 +443,7 @@ def test_a_narrow_terminal_cuts_no_name(
     run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Names fold where there is no room; a pipe has room for all."""
-    assert _exit_code(["explain", str(run), "--sample", "v18[0]", "--json"]) == 0
+    assert exit_code_of(["explain", str(run), "--sample", "v18[0]", "--json"]) == 0
     about = json.loads(capfd.readouterr().out)
     said = "happy+sad+anger+surprise"
     about["configurations"]["text+audio"]["predicted"] = said
@@ -471,7 +471,7 @@ def test_wrong_options_get_a_sentence(
     run: Path, options: list[str], code: int, sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each with its exit code, and nothing on stdout."""
-    assert _exit_code(["explain", str(run), *options]) == code
+    assert exit_code_of(["explain", str(run), *options]) == code
     said = capfd.readouterr()
     assert sentence in said.err
     assert not said.out

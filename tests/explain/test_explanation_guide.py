@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from documents import block, text_of
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 
 GUIDE = text_of("docs/explanation.md")
 
@@ -17,16 +17,16 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, tiny: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     first, *others = [shlex.split(line, comments=True) for line in block(GUIDE, "emotiwave run").splitlines()]
     fast = ["--set", "training.epochs=1", "--encoder", "bilstm:hidden_size=4"]
-    assert _exit_code([str(tiny) if word == "DIR" else word for word in first[1:]] + fast) == 0
+    assert exit_code_of([str(tiny) if word == "DIR" else word for word in first[1:]] + fast) == 0
     for command in others:
-        assert _exit_code([{"ID": "v18[1]"}.get(word, word) for word in command[1:]]) == 0, command
+        assert exit_code_of([{"ID": "v18[1]"}.get(word, word) for word in command[1:]]) == 0, command
     assert {"explanation.json", "explanations.csv"} <= {path.name for path in Path("runs/first").iterdir()}
     assert Path("moments.png").is_file()
 
 
 def test_every_option_of_the_guide_is_one(capfd: pytest.CaptureFixture[str]) -> None:
     """The options and values that the guide names are those in the help of the command."""
-    assert _exit_code(["explain", "--help"]) == 0
+    assert exit_code_of(["explain", "--help"]) == 0
     told = capfd.readouterr().out
     assert set(re.findall(r"--(?:value|empty) \w+", GUIDE)) == {
         f"--{name} {value}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from safetensors import safe_open
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.io.atomic import sha256_of
 
 EPOCHS = 3  # of 24 samples, two a batch: 12 steps each
@@ -140,7 +140,7 @@ class Sandbox:
     def call(self, *arguments: str) -> Ran:
         """The command line, in this process."""
         self.capfd.readouterr()
-        code = _exit_code(list(arguments))
+        code = exit_code_of(list(arguments))
         return Ran(code, *self.capfd.readouterr())
 
     def run(self, code: str, kind: str = "encoder", *more: str) -> Ran:

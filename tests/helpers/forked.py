@@ -77,9 +77,10 @@ def forked(
 
 def emotiwave(*arguments: object) -> int:
     """The program with these arguments, as `work`."""
-    from emotiwave_core.cli import _exit_code
+    from emotiwave_core.cli import exit_code_of, terminated_by_sigterm
 
-    return _exit_code([str(argument) for argument in arguments])
+    with terminated_by_sigterm():
+        return exit_code_of([str(argument) for argument in arguments])
 
 
 def _child(work: Work, folder: str, environment: dict[str, str], memory: int | None, spoken: str) -> None:

@@ -17,8 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"]):
     import tomllib  # noqa: F401  (so that it is followed)
 
-    from emotiwave_core.cli.run import override
-    from emotiwave_core.config.flags import parse_part, parse_value
+    from emotiwave_core.config.flags import override, parse_part, parse_value
     from emotiwave_core.config.recipe import Recipe, read_recipe
     from emotiwave_core.data.dataset import load_dataset
     from emotiwave_core.data.folds import read_folds
@@ -72,7 +71,7 @@ def typed(data: bytes) -> None:
     part, _, setting = data.decode("utf-8", "surrogateescape").partition("\n")
     one_sentence(lambda: parse_part(part))
     one_sentence(lambda: parse_value(setting))
-    one_sentence(lambda: Recipe.from_table(override({}, (part,), part, part, (setting,), None), "It"))
+    one_sentence(lambda: Recipe.from_table(override({}, (setting,), encoder=(part,), fusion=part, dropout=part), "It"))
 
 
 def described(data: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.cli.checked import gather, print_event
 from emotiwave_core.errors import EmotiwaveError, PluginError
 from emotiwave_core.parts.check import check, measure
@@ -69,7 +69,7 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str) -> Answer:
-        code = _exit_code(["plugins", *arguments])
+        code = exit_code_of(["plugins", *arguments])
         return Answer(code, *capfd.readouterr())
 
     return call

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.flags import parse_part
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import ResourceError, SettingsError
@@ -37,7 +37,7 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     """Type `emotiwave plugins new …` in an empty folder: exit code, stdout, stderr."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    return lambda *arguments: (_exit_code(["plugins", "new", *arguments]), *capfd.readouterr())
+    return lambda *arguments: (exit_code_of(["plugins", "new", *arguments]), *capfd.readouterr())
 
 
 @pytest.mark.parametrize(("kind", "name"), [("encoder", "convnet"), ("fusion", "my-gate"), ("dropout", "x2")])

@@ -179,7 +179,7 @@ def test_the_list_of_commands_is_of_their_own_words() -> None:
 def test_help_imports_click_and_little_else() -> None:
     """`emotiwave --help` imports no command, and nothing of a distribution other than click."""
     code = (
-        "import sys; from emotiwave_core.cli import _exit_code; _exit_code(['--help']); "
+        "import sys; from emotiwave_core.cli import exit_code_of; exit_code_of(['--help']); "
         "ours = [name for name in sys.modules if name.startswith('emotiwave_core.')]; "
         "theirs = {'numpy', 'attr', 'attrs', 'cattrs', 'rich', 'pluggy', 'importlib.metadata'} & set(sys.modules); "
         "print(*ours, *theirs, file=sys.stderr)"

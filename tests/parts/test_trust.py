@@ -15,7 +15,7 @@ from report_fixture import write_run
 from report_page import Page
 from training import small, start
 
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.errors import PassedOver
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.report.page import write_report
@@ -56,7 +56,7 @@ def mined(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def ask(*arguments: object) -> int:
     """The program in this process, its exit code."""
-    return _exit_code([str(argument) for argument in arguments])
+    return exit_code_of([str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emotiwave_core import hookspecs
-from emotiwave_core.cli import _exit_code
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.parts.kinds import part_kinds
 from emotiwave_core.parts.watchers import HOOKS
 
@@ -56,7 +56,7 @@ def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
         Path("watcher.py").write_text(code or "")
         Path("registry.toml").write_text('[plugins]\nmine = "watcher.py"\n' if code else "")
         command = ["run", "--data", str(tiny), "--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=4"]
-        answer = _exit_code([*command, "--out", out, *(["--watch", "mine"] if code else []), *more])
+        answer = exit_code_of([*command, "--out", out, *(["--watch", "mine"] if code else []), *more])
         return answer, capfd.readouterr().err
 
     return call

@@ -148,7 +148,7 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 5, which settings to lower, one sentence; and the same command with --auto-batch takes the folder."""
-    from emotiwave_core.cli import _exit_code
+    from emotiwave_core.cli import exit_code_of
 
     small_memory(monkeypatch, 1)
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
@@ -163,13 +163,13 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
         "--set",
         "training.epochs=1",
     ]
-    assert _exit_code(command) == 5
+    assert exit_code_of(command) == 5
     said = capfd.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(
         "Error: Out of memory (CUDA out of memory. Tried to allocate 2.00 GiB). Lower training.batch_size"
     )
     assert "--auto-batch" in said
-    assert _exit_code([*command, "--auto-batch"]) == 0
+    assert exit_code_of([*command, "--auto-batch"]) == 0
     assert read_recipe(tmp_path / "run" / RECIPE)["computing"]["auto_batch"] is True
 
 

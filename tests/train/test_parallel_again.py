@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from killed_runs import killed_at, outcome
 from training import CPU, REGISTRY, small
 
-from emotiwave_core.cli import emotiwave, processes
-from emotiwave_core.cli.processes import advice
+from emotiwave_core.cli import emotiwave
 from emotiwave_core.compute import distributed as parallel
+from emotiwave_core.compute import torchrun as launcher
 from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.compute.torchrun import advice
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
@@ -119,8 +120,8 @@ def test_who_wants_restarts_is_told_what_they_need(monkeypatch: pytest.MonkeyPat
 def test_of_several_processes_one_says_why_they_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who knows of a failure first says it, and the others leave silently; of Ctrl-C only rank 0 speaks."""
     hushed: list[str] = []
-    monkeypatch.setattr(processes, "GRACE", 0.0)
-    monkeypatch.setattr(processes, "_hush", lambda: hushed.append(os.environ["RANK"]))
+    monkeypatch.setattr(launcher, "GRACE", 0.0)
+    monkeypatch.setattr(launcher, "_hush", lambda: hushed.append(os.environ["RANK"]))
     monkeypatch.setattr(parallel, "join", lambda *_: parallel.ProcessGroup(int(os.environ["RANK"]), 2))
 
     def fail(rank: int, error: BaseException) -> BaseException:
@@ -131,7 +132,7 @@ def test_of_several_processes_one_says_why_they_fail(monkeypatch: pytest.MonkeyP
             "MASTER_PORT": "1",
         }.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(BaseException) as caught, processes.joined("cpu"):
+        with pytest.raises(BaseException) as caught, launcher.joined("cpu"):
             raise error
         return caught.value
 
@@ -155,11 +156,11 @@ def test_of_several_processes_one_says_why_they_fail(monkeypatch: pytest.MonkeyP
     assert not hushed
     failures((0, KeyboardInterrupt()), (1, KeyboardInterrupt()))
     assert hushed == ["1"]
-    monkeypatch.setattr(processes.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))  # while it waits
+    monkeypatch.setattr(launcher.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))  # while it waits
     assert "torchrun says which" in str(failures((1, gone))[0])
     assert not hushed
     assert failures((1, wrong)) == [wrong]
     assert hushed == ["1"]
     monkeypatch.setenv("RANK", "x")
-    with pytest.raises(SettingsError, match="RANK is 'x'"), processes.joined("cpu"):
+    with pytest.raises(SettingsError, match="RANK is 'x'"), launcher.joined("cpu"):
         pass

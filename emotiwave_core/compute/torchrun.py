@@ -1,4 +1,4 @@
-"""`emotiwave run` under torchrun: several processes with one voice."""
+"""Processes that torchrun has started: they join into a group, and one of them speaks."""
 
 import contextlib
 import os
@@ -23,26 +23,30 @@ GRACE = 1.0  # seconds in which rank 0 can say what all know, and leave with its
 
 @attrs.frozen
 class Processes:
-    """What `joined` gives: by itself, a process that nobody else is with."""
+    """The processes that train one model together; by itself, a process that nobody else is with."""
 
     group: "ProcessGroup | None" = None
-    device: "torch.device | None" = None
+    device: "torch.device | None" = None  # of this process
+    job: str | None = None  # the same when torchrun starts it again
 
     @property
     def speaks(self) -> bool:
-        """Whether this is the one that is heard."""
+        """True of the one that writes to stdout and stderr."""
         return self.group is None or self.group.rank == 0
 
     def first(self, work: Callable[[], T]) -> T:
-        """What the first process makes of it, for all."""
+        """Let the first process do a piece of work, and give its result to all."""
         return work() if self.group is None else self.group.first(work)
+
+
+ALONE = Processes()
 
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """The processes that torchrun has started, as one: rank 0 speaks, and of a failure one of those that know of it."""
+    """Join the processes that torchrun has started, if it has: rank 0 speaks, and of a failure one that knows of it."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
-        yield Processes()
+        yield ALONE
         return
     for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
         if not os.environ[name].isdigit():
@@ -56,9 +60,9 @@ def joined(device: str) -> Iterator[Processes]:
         warnings.simplefilter("ignore", PassedOver)
     store = parallel.meet()
     try:
-        chosen = find_device(device, int(os.environ.get("LOCAL_RANK", 0)))
-        group = parallel.join(store, chosen)
-        yield Processes(group, chosen)
+        own_device = find_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+        group = parallel.join(store, own_device)
+        yield Processes(group, own_device, job())
         parallel.leave(group)
     except Exception as error:
         lost = parallel.is_lost(error)
@@ -81,13 +85,13 @@ def joined(device: str) -> Iterator[Processes]:
 
 
 def job() -> str | None:
-    """Which job of torchrun's this process is of: the same when torchrun starts it again. None without torchrun."""
+    """Name of this process's torchrun job: the same when torchrun starts it again. None without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name  # "none": nobody has given one
 
 
 def advice() -> str | None:
-    """A setting without which torchrun may hang as it starts the processes again."""
+    """Sentence about a setting without which torchrun may hang as it restarts processes; None where it is set."""
     wanted = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
     if not wanted or os.environ.get("TORCH_DISABLE_SHARE_RDZV_TCP_STORE") == "1":
         return None
@@ -95,14 +99,14 @@ def advice() -> str | None:
 
 
 def _may_speak(store: Any, lost: bool) -> bool:
-    """Whether nobody has spoken of this failure. `lost` is that of a process that has only lost another."""
+    """True where nobody has spoken of this failure. `lost`: this process has only lost another."""
     if os.environ["RANK"] != "0":
         time.sleep(GRACE)
     return _first_of(store, unknown=os.environ["RANK"] == "0" and not lost)
 
 
 def _first_of(store: Any, unknown: bool = False) -> bool:
-    """Whether no other process has spoken before; `unknown` where rank 0 held the store, and has gone."""
+    """True where no other process has spoken before; `unknown` where rank 0 held the store, and has gone."""
     from emotiwave_core.compute import distributed as parallel
 
     try:

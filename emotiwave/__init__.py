@@ -1,0 +1,43 @@
+"""Emotiwave in Python: `import emotiwave as ew`. docs/python.md shows all of it."""
+
+from emotiwave_core import __version__
+from emotiwave_core.api import (
+    PartInfo,
+    Run,
+    check,
+    load_dataset,
+    load_sample,
+    open_run,
+    parts,
+    recipes,
+    resume,
+    train,
+)
+from emotiwave_core.errors import (
+    DataError,
+    DivergedError,
+    EmotiwaveError,
+    PluginError,
+    ResourceError,
+    SettingsError,
+)
+
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "EmotiwaveError",
+    "PartInfo",
+    "PluginError",
+    "ResourceError",
+    "Run",
+    "SettingsError",
+    "__version__",
+    "check",
+    "load_dataset",
+    "load_sample",
+    "open_run",
+    "parts",
+    "recipes",
+    "resume",
+    "train",
+]

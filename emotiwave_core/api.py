@@ -1,0 +1,401 @@
+"""Functions of the Python face, `import emotiwave as ew`; the command line calls the same ones.
+
+Paths may be texts. Errors are those of `emotiwave_core.errors`, with the sentence that the command line prints. Nothing
+heavy is imported before it is needed. Progress goes to the `monitor`; without one, a notebook and a terminal get a bar,
+and a pipe nothing.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from emotiwave_core.compute.torchrun import ALONE, Processes
+from emotiwave_core.errors import DataError, SettingsError, is_out_of_memory, out_of_memory
+from emotiwave_core.monitor import Monitor, monitor_for_here
+
+if TYPE_CHECKING:
+    import torch
+
+    from emotiwave_core.config.recipe import Recipe
+    from emotiwave_core.data.dataset import Dataset
+    from emotiwave_core.explain.coalitions import Empty, Value
+    from emotiwave_core.parts.check.in_process import CheckedPart
+    from emotiwave_core.parts.registry import Registry
+    from emotiwave_core.runs.scores import Scores
+
+FilePath = str | os.PathLike[str]
+
+
+def load_dataset(folder: FilePath) -> "Dataset":
+    """Open a data set: a folder with a `dataset.toml`, or with the `.csd` files of CMU-MOSEI under their usual names.
+
+    Only the folder is looked at; the files are read when a run needs them. DataError where it is not a data set.
+    """
+    from emotiwave_core.data import dataset
+
+    return dataset.load_dataset(Path(folder))
+
+
+def load_sample(monitor: Monitor | None = None) -> "Dataset":
+    """Open the synthetic sample, which is written into the user's cache on first use; its scores say nothing of people.
+
+    ResourceError where the cache cannot be written.
+    """
+    from emotiwave_core.data.synthetic.sample import cached_sample
+
+    return load_dataset(cached_sample(monitor or monitor_for_here()))
+
+
+def train(
+    dataset: "Dataset | FilePath",
+    /,
+    recipe: "str | os.PathLike[str] | Mapping[str, Any] | Recipe" = "default",
+    *,
+    encoder: str | Mapping[str, Any] | None = None,
+    fusion: str | Mapping[str, Any] | None = None,
+    dropout: str | Mapping[str, Any] | None = None,
+    watch: Sequence[str] = (),
+    seed: int | None = None,
+    out: FilePath | None = None,
+    device: "str | torch.device" = "auto",
+    registry: "Registry | FilePath | None" = None,
+    monitor: Monitor | None = None,
+    processes: Processes = ALONE,
+    **settings: Mapping[str, Any],
+) -> "Run":
+    """Train a model, score it on every configuration, write a report, and return the run.
+
+    dataset: from `load_dataset`, or its folder.
+    recipe: a name that `recipes()` lists, a `.toml` file, or a table; what follows is laid over it.
+    encoder: `"NAME:option=value"` or a table with a `name`, for all modalities; or one of these for each modality,
+    `{"text": "bilstm", "*": "mean"}`. fusion, dropout: likewise, one part.
+    watch: plugins that watch the run, besides those of the recipe. seed: of weights, order and dropout.
+    settings: tables of the recipe, such as training={"epochs": 5} or data={"folds": "random"}; docs/reference.md
+    lists them.
+    out: the run's folder, new or empty; else `runs/RECIPE-N`. device: auto, cpu, cuda or cuda:N.
+    registry: a registry.toml laid over the others. processes: those that torchrun has started.
+
+    Stopped by Ctrl-C, or by the stop button of a cell, it keeps all steps that are done: `resume(out)` goes on.
+
+    SettingsError for a name or value that is not valid, DataError for data that cannot be used, PluginError for a part
+    that fails, ResourceError where memory, disk or device fall short, DivergedError for a loss that is not finite.
+    """
+    from emotiwave_core.compute.distributed import SINGLE
+    from emotiwave_core.compute.runtime import Runtime
+    from emotiwave_core.runs.folder import next_folder
+    from emotiwave_core.train import run as engine
+
+    registry, here = _registry(registry), monitor or monitor_for_here()
+    chosen = _recipe(recipe, registry, encoder, fusion, dropout, watch, seed, settings)
+    data = _dataset_folder(dataset)
+    target = Path(out) if out is not None else next_folder(chosen.name)
+    try:
+        with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
+            runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
+            engine.start(chosen, data, target, registry, runtime, processes.job)
+    finally:
+        with contextlib.suppress(OSError):
+            target.rmdir()  # only where nothing has been written
+    return Run(target, device, registry, monitor)
+
+
+def resume(
+    folder: FilePath,
+    /,
+    *,
+    device: "str | torch.device" = "auto",
+    registry: "Registry | FilePath | None" = None,
+    monitor: Monitor | None = None,
+    processes: Processes = ALONE,
+) -> "Run":
+    """Continue a run that was stopped at any point: it ends as if it had not been.
+
+    SettingsError where the folder holds no run; otherwise as `train`.
+    """
+    from emotiwave_core.compute.distributed import SINGLE
+    from emotiwave_core.compute.runtime import Runtime
+    from emotiwave_core.train import run as engine
+
+    target, registry, here = Path(folder), _registry(registry), monitor or monitor_for_here()
+    with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
+        runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
+        engine.resume(target, registry, runtime)
+    return Run(target, device, registry, monitor)
+
+
+def open_run(
+    folder: FilePath,
+    /,
+    *,
+    device: "str | torch.device" = "auto",
+    registry: "Registry | FilePath | None" = None,
+    monitor: Monitor | None = None,
+) -> "Run":
+    """Open the folder of a run. DataError where it holds none. The model is read when it is needed.
+
+    device: where the run computes. registry: a registry.toml laid over the others, for parts of your own.
+    """
+    path = Path(folder)
+    if not any((path / name).exists() for name in ("recipe.toml", "model.json")):
+        raise DataError(f"{path} holds no trained model (model.json); give the folder of a run that has ended.")
+    return Run(path, device, _registry(registry), monitor)
+
+
+@attrs.frozen(eq=False, slots=False, repr=False)
+class Run:
+    """The folder of a run, and all that can be asked of it. From `train`, `resume` or `open_run`."""
+
+    folder: Path
+    device: "str | torch.device"
+    registry: "Registry"
+    monitor: Monitor | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def scores(self) -> "Scores":
+        """Scores of the test fold as the run's last scoring left them: `scores()["text+audio"].macro_f1`.
+
+        DataError where the run has none yet, or `scores.json` is damaged.
+        """
+        from emotiwave_core.runs.scores import read_scores
+
+        return read_scores(self.folder)
+
+    def evaluate(self, dataset: "Dataset | FilePath | None" = None, *, fold: str = "test") -> dict[str, Any]:
+        """Score the run on every configuration, on a fold of its own data or of another labelled data set.
+
+        fold: train, valid, test or all. On the test fold of its own data the run's scores, predictions and report are
+        written anew; otherwise the folder stays as it is. DataError for data of another form.
+        """
+        from emotiwave_core.compute.runtime import Runtime
+        from emotiwave_core.train import run as engine
+
+        data, is_own = _optional_folder(dataset), dataset is None and fold == "test"
+        with _errors_of_ours():
+            runtime = Runtime(_device(self.device), self._monitor)
+            return engine.evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own)
+
+    def robustness(
+        self,
+        protocol: str,
+        *,
+        against: "Run | FilePath | None" = None,
+        seed: int = 0,
+        manifest: FilePath | None = None,
+        dataset: "Dataset | FilePath | None" = None,
+        fold: str = "test",
+    ) -> dict[str, Any]:
+        """Score the complete configuration at every level of a corruption: random, frames, blocks, noise, ….
+
+        against: another run that meets the same corruption, for the effective robustness. seed: of the corruption;
+        manifest: a file with one that was drawn before, instead of a seed. Scores and manifest are kept in the run's
+        `protocols/` where it is the test fold of its own data.
+        """
+        from emotiwave_core.evaluate.protocol import evaluate_protocol
+
+        with _errors_of_ours():
+            return evaluate_protocol(
+                self.folder,
+                protocol,
+                self.registry,
+                _device(self.device),
+                self._monitor,
+                seed=seed,
+                manifest=None if manifest is None else Path(manifest),
+                against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
+                data=_optional_folder(dataset),
+                fold=fold,
+                write=dataset is None and fold == "test",
+            )
+
+    def explain(
+        self,
+        sample: str | None = None,
+        *,
+        value: "Value" = "probability",
+        empty: "Empty" = "prior",
+        dataset: "Dataset | FilePath | None" = None,
+        fold: str = "test",
+    ) -> dict[str, Any]:
+        """Say which modality decided: exact Shapley values over a fold, or of one sample with its moments.
+
+        sample: an id as in predictions.csv. value: what is split over the modalities, the "probability" of a class or
+        its log-odds ("logit"). empty: what stands for no modality at all, the class frequencies ("prior") or what the
+        model says then ("zeros"). Nothing in the folder is changed.
+        """
+        from emotiwave_core.explain import summary
+        from emotiwave_core.explain.explanation import explain
+        from emotiwave_core.predict.trained import open_trained_run
+
+        monitor, device = self._monitor, _device(self.device)
+        with _errors_of_ours():
+            trained = open_trained_run(self.folder, self.registry, monitor, data=_optional_folder(dataset), fold=fold)
+            for note in trained.notes:
+                monitor.say(f"Note: {note}")
+            if sample is not None:
+                trained = summary.restrict_to_sample(trained, sample)
+            explanation = explain(trained, trained.predict(device, monitor), value=value, empty=empty)
+            if sample is None:
+                return summary.about_fold(explanation, trained, device, monitor)
+            return summary.in_full(explanation, trained, 0, device, monitor)
+
+    def report(self) -> Path:
+        """Write `report.html` and its pictures anew, and return the page's path. DataError for a damaged run."""
+        from emotiwave_core.report.page import write_report
+        from emotiwave_core.runs.folder import adding_to
+
+        with adding_to(self.folder):
+            return write_report(self.folder)
+
+    def resume(self) -> "Run":
+        """Continue the training where it was stopped: `emotiwave.resume` of this folder."""
+        return resume(self.folder, device=self.device, registry=self.registry, monitor=self.monitor)
+
+    @property
+    def _monitor(self) -> Monitor:
+        return self.monitor or monitor_for_here()
+
+
+def recipes(registry: "Registry | FilePath | None" = None) -> dict[str, dict[str, Any]]:
+    """Recipes by name, each the table of what it sets beside the defaults; any of them is a `recipe` for `train`."""
+    known = _registry(registry)
+    return {name: known.recipe(name) for name in known.recipes}
+
+
+@attrs.frozen
+class PartInfo:
+    """A part that is known: installed, of a local file, or named in a registry.toml."""
+
+    kind: str
+    name: str
+    state: str  # installed, local, shadowed, disabled, missing or broken
+    provider: str  # the distribution and its version, or a file
+    summary: str  # the first line of its docstring, or why it does not load
+    options: dict[str, Any]  # by name, with their defaults
+
+
+def parts(kind: str | None = None, registry: FilePath | None = None) -> list[PartInfo]:
+    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "watch") or of all.
+
+    Each is loaded once, in a process of its own, so that a broken one is listed as broken. SettingsError for another
+    kind.
+    """
+    from emotiwave_core.errors import choices
+    from emotiwave_core.parts.survey import survey
+
+    path = None if registry is None else Path(registry)
+    known = _registry(path)
+    if kind is not None and kind not in known.names:
+        raise SettingsError(f"There is no kind of part '{kind}'.{choices(kind, known.names)}")
+    fields = [field.name for field in attrs.fields(PartInfo)]
+    rows = (row for row in survey(known, path) if kind in (None, row["kind"]))
+    return [PartInfo(**{name: row[name] for name in fields}) for row in rows]
+
+
+def check(part: type, /, **options: Any) -> "CheckedPart":
+    """Hold the class of a part to the contract of its kind, in this process; options go to its constructor.
+
+    `print` of the result tells every law; `holds` is true where none is broken. SettingsError for a class that is no
+    part, PluginError where its constructor fails. A part that may hang is better checked by `emotiwave plugins check`.
+    """
+    from emotiwave_core.parts.check.in_process import check_class
+
+    return check_class(part, options)
+
+
+def _registry(registry: "Registry | FilePath | None") -> "Registry":
+    from emotiwave_core.parts.registry import Registry, load_registry
+
+    if isinstance(registry, Registry):
+        return registry
+    return load_registry(None if registry is None else Path(registry))
+
+
+def _device(device: "str | torch.device") -> "torch.device":
+    from emotiwave_core.compute.device import find_device
+
+    return find_device(str(device))
+
+
+def _dataset_folder(dataset: "Dataset | FilePath") -> Path:
+    """The folder of a data set that was opened, or of a path."""
+    from emotiwave_core.data.dataset import Dataset
+
+    return dataset.folder if isinstance(dataset, Dataset) else Path(dataset)
+
+
+def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
+    return None if dataset is None else _dataset_folder(dataset)
+
+
+def _recipe(
+    recipe: "str | os.PathLike[str] | Mapping[str, Any] | Recipe",
+    registry: "Registry",
+    encoder: str | Mapping[str, Any] | None,
+    fusion: str | Mapping[str, Any] | None,
+    dropout: str | Mapping[str, Any] | None,
+    watch: Sequence[str],
+    seed: int | None,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> "Recipe":
+    """The recipe with what a call of `train` lays over it."""
+    from emotiwave_core.config.recipe import Recipe
+
+    table: dict[str, Any]
+    if isinstance(recipe, Recipe):
+        table, source = recipe.to_table(), f"The recipe '{recipe.name}'"
+    elif isinstance(recipe, Mapping):
+        table, source = dict(recipe), "The recipe"
+    else:
+        table, source = registry.recipe_table(os.fspath(recipe))
+    for name, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"{name}= is a table of the recipe, such as training={{'epochs': 5}}, not {values!r}.")
+        table[name] = {**table.get(name, {}), **values}
+    if encoder is not None:
+        table["encoder"] = _encoder_table(encoder)
+    table |= {name: _part_table(part) for name, part in (("fusion", fusion), ("dropout", dropout)) if part is not None}
+    if watch:
+        table["watch"] = [*table.get("watch", []), *watch]
+    if seed is not None:
+        table["seed"] = seed
+    return Recipe.from_table(table, source)
+
+
+def _part_table(part: str | Mapping[str, Any]) -> dict[str, Any]:
+    from emotiwave_core.config.flags import parse_part
+
+    return parse_part(part) if isinstance(part, str) else dict(part)
+
+
+def _encoder_table(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(encoder, str) or "name" in encoder:
+        return _part_table(encoder)
+    return {modality: _part_table(part) for modality, part in encoder.items()}
+
+
+@contextlib.contextmanager
+def _errors_of_ours() -> Iterator[None]:
+    """Turn an error of memory, torch's or Python's, into a ResourceError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error) from error
+        raise
+
+
+@contextlib.contextmanager
+def _told_how_to_resume(folder: Path, monitor: Monitor | None) -> Iterator[None]:
+    """Where a training is stopped and there is something to resume, say how."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if monitor is not None and (folder / "recipe.toml").exists():
+            monitor.say(f"Stopped. Continue with: emotiwave.resume({str(folder)!r})")
+        raise
