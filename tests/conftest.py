@@ -1,25 +1,49 @@
 """Fixtures that tests share."""
 
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sklearn
 import torch
 from datasets import write_dataset
+from warm_python import warm_python
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A law that starts a process for each part is kept for `make slow`: test_catalogue.py imports all parts in one."""
-    for item in items:
-        if item.name == "test_import_draws_nothing":
-            item.add_marker(pytest.mark.slow)
+@pytest.fixture(scope="session", autouse=True)
+def _quick() -> None:
+    sklearn.set_config(skip_parameter_validation=True)  # it takes longer than the metric of a small fold
+    torch.set_num_threads(1)  # on few cores, several workers with several threads each are slower
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # on few cores, several workers with several threads each are slower
+def _interruptible() -> None:
+    """Ctrl-C reaches the tests that send it, also where the suite was started in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have no pictures, which take longer to draw than a small training; those of `report/` have theirs."""
+    if "pictures" not in request.keywords and request.path.parent.name != "report":
+        monkeypatch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[str]:
+    """An interpreter that begins with the libraries imported."""
+    with warm_python() as launcher:
+        yield launcher
+
+
+@pytest.fixture
+def warm_children(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of `sys.executable` begin with the libraries imported."""
+    monkeypatch.setattr(sys, "executable", launcher)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.predictions import Predictions, predict
-from emotiwave_core.runs.folder import read_data
+from emotiwave_core.runs.data_file import read_data, read_data_folder
 from emotiwave_core.runs.trained_model import LoadedModel, load_model, reload_model
 
 
@@ -62,7 +62,8 @@ def open_trained_run(
     corpus = open_corpus(data or _own_folder(run), loaded[2].data, monitor)
     if data is None:
         check_unchanged(run, corpus)
-        if fold in ("test", "all") and not read_data(run).get("trained"):
+        known = read_data(run)
+        if fold in ("test", "all") and not (known and known.trained):
             raise SettingsError(
                 f"The training in {run} has not ended, and the test fold is not read before: "
                 f"emotiwave run --resume {run}."
@@ -87,7 +88,7 @@ def _opened(run: Path, loaded: LoadedModel, corpus: Corpus, fold: str) -> Traine
 
 def _own_folder(run: Path) -> Path:
     """Where a run's own data were; DataError where they are no longer."""
-    folder = Path(read_data(run)["folder"])
+    folder = read_data_folder(run)
     if not is_folder(folder):
         raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")
     return folder
@@ -96,20 +97,25 @@ def _own_folder(run: Path) -> Path:
 def check_unchanged(run: Path, corpus: Corpus) -> None:
     """DataError where the run's own files or folds are not what they were: test videos may have been trained on."""
     before, now = read_data(run), corpus.facts()
-    for key, what in (("sources", "The files"), ("folds_sha256", "The folds")):
-        if key in before and before[key] != now[key]:
+    if before is None:
+        return
+    for before_value, key, what in (
+        (before.sources, "sources", "The files"),
+        (before.folds_sha256, "folds_sha256", "The folds"),
+    ):
+        if before_value != now[key]:
             raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
 
 
 def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:
     """That samples of the fold were trained on, where the data are those of the training, in whatever folder."""
     try:
-        files, folds = set(about["data"]["sources"].values()), read_data(run)["folds_sha256"]
+        files, known = set(about["data"]["sources"].values()), read_data(run)
     except (LookupError, TypeError, AttributeError, DataError):
         return []  # it is not known
-    if files != set(corpus.store.facts["sources"].values()):
+    if known is None or files != set(corpus.store.facts["sources"].values()):
         return []
-    if folds != corpus.folds.sha256:
+    if known.folds_sha256 != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]
     count = int(np.isin(fold.rows, corpus.rows("train")).sum())
     return [f"{count} of the {len(fold.rows)} samples are those that {run} was trained on."] if count else []

@@ -17,6 +17,7 @@ from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.watchers import NOBODY, Watchers
+from emotiwave_core.runs.history import Epoch, Validation
 from emotiwave_core.train.checkpoint import TrainingCheckpoint
 from emotiwave_core.train.optimise import learning_rate, moving_average
 from emotiwave_core.train.pause import NEVER, Pause
@@ -78,12 +79,11 @@ def train(training_of: Training, model: FusionModel, objective: Objective, corpu
             best |= {key: valid[key] for key in ("mean_macro_f1", "complete_macro_f1")}
             described = about | {"thresholds": thresholds, "best": best} if chosen > checkpoint.best_score else None
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
-            line = {"epoch": epoch, "train_loss": total / steps, "valid": valid, "learning_rate": rate}
-            checkpoint.keep_epoch(line, described)
+            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, Validation(**valid), rate), described)
             shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
             monitor.say(
-                f"Epoch {epoch:3d}/{settings.epochs}  loss {line['train_loss']:.4f}  "
-                f"validation macro-F1: {shown}  {line['seconds']:.1f} s{'  *' if described else ''}"
+                f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  "
+                f"validation macro-F1: {shown}  {line.seconds:.1f} s{'  *' if described else ''}"
             )
             pause.deliver()
 

@@ -35,7 +35,8 @@ from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run, reopen_trained_run
-from emotiwave_core.runs.folder import DATA, adding_to, free, read_data, take, take_up
+from emotiwave_core.runs.data_file import data_file, read_data, write_data
+from emotiwave_core.runs.folder import adding_to, free, take, take_up
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
@@ -85,7 +86,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
-    group.first(lambda: _write_data(out, corpus))
+    group.first(lambda: _write_opened(out, corpus))
     group.first(lambda: _write_start(out, runtime))
     for note in [*corpus.notes(), *third_party_parts(parts, corpus)]:
         monitor.say(f"Note: {note}")
@@ -104,10 +105,11 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
 
     def finish() -> dict[str, Any]:
         began = time.perf_counter()
-        _write_data(out, corpus, trained=True)
         with deterministic(recipe.computing.deterministic):
-            scores = _evaluate(reopen_trained_run(out, parts, corpus), watchers, runtime, write=True)
-        training_seconds = sum(line.get("seconds", 0.0) for line in read_history(out))
+            trained = reopen_trained_run(out, parts, corpus)
+            _write_trained(out, corpus, objective)
+            scores = _evaluate(trained, watchers, runtime, write=True)
+        training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
         write_end(out, training_seconds, time.perf_counter() - began)
         _report(out)
         watchers.run_end(out, scores)
@@ -116,11 +118,16 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     return group.first(finish)
 
 
-def _write_data(out: Path, corpus: Corpus, trained: bool = False) -> None:
-    """Write what is known of the data, and keep what a run that has ended knows of its folds."""
-    before = read_data(out)
-    folds = {"folds": before["folds"]} if "folds" in before else {}
-    write_json(out / DATA, corpus.facts() | {"trained": trained or before.get("trained", False)} | folds)
+def _write_opened(out: Path, corpus: Corpus) -> None:
+    """Write what is known of the data when a run opens them for the first time."""
+    if read_data(out) is None:
+        write_data(out, data_file(corpus.facts()))
+
+
+def _write_trained(run: Path, corpus: Corpus, objective: Objective) -> None:
+    """Write what is known of the data when the training has ended: now the test fold may be read."""
+    folds = {name: corpus.fold_facts(name, objective) for name in FOLDS}
+    write_data(run, data_file(corpus.facts(), folds))
 
 
 def _write_start(out: Path, runtime: Runtime) -> None:
@@ -173,6 +180,8 @@ def evaluate(
     with adding_to(run) if write else contextlib.nullcontext():
         trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
         watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
+        if write:
+            _write_trained(run, trained.corpus, trained.objective)
         scores = _evaluate(trained, watchers, runtime, write)
         if write:
             _report(run)
@@ -200,8 +209,6 @@ def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: 
 def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], runtime: Runtime) -> None:
     """Write what a run says of its test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
-    folds = {name: own.fold_facts(name, objective) for name in FOLDS}
-    write_json(run / DATA, own.facts() | {"trained": True, "folds": folds})
     store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
     write_predictions(
         run / PREDICTIONS,

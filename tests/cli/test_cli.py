@@ -46,6 +46,7 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     return call
 
 
+@pytest.mark.pictures
 def test_run_evaluate_and_report_walk_from_data_to_scores(cli: Cli, tiny: Path) -> None:
     """One command leaves a scored run with a report, and evaluate finds the same scores again."""
     done = cli("run", "--data", tiny, "--fusion", "concat", *FAST)
@@ -217,6 +218,7 @@ def test_the_line_about_a_command_is_not_cut(command: click.Command) -> None:
     assert not command.get_short_help_str(80 - 14).endswith("...")
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_a_closed_pipe_is_not_an_error(tiny: Path) -> None:
     """`emotiwave data inspect | head` ends quietly."""
     command = f"{sys.executable} -m emotiwave_core.cli data inspect {tiny} | head -1"

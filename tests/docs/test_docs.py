@@ -35,6 +35,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("warm_children")
 @pytest.mark.parametrize(
     ("file", "name", "contract"),
     [
@@ -68,6 +69,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_the_test_of_the_guide_is_green(written: Path) -> None:
     """The contract test of the guide passes under pytest."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_convnet.py"]
@@ -125,6 +127,7 @@ def test_the_limits_of_the_reference_are_those_that_hold() -> None:
     assert found >= 15
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_the_reference_is_up_to_date() -> None:
     """docs/reference.md is what `make docs` writes."""
     command = [sys.executable, str(ROOT / "docs" / "reference.py")]

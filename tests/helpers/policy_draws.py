@@ -1,5 +1,6 @@
 """Drawing from dropout policies and comparing the counts with exact probabilities."""
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from itertools import product
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.layers.masking import present_in
+from emotiwave_dropout.adversarial import Adversarial
 
 Kept = tuple[bool, ...]
 H = TypeVar("H", bound=Hashable)
@@ -68,3 +70,19 @@ def expect_counts(counts: Mapping[H, int], due: Mapping[H, float]) -> None:
     if len(due) > 1:
         fit = chisquare([counts.get(key, 0) for key in due], [draws * value for value in due.values()])
         assert fit.pvalue > 1e-4, (counts, due)
+
+
+ADVERSE_LOSSES = {kept: 0.5 + 0.07 * number for number, kept in enumerate(PRESENT)}  # all three are the worst
+
+
+def after_losses(policy: Adversarial, losses: dict[Kept, float]) -> Adversarial:
+    """The policy after one batch with these losses."""
+    policy.observe(torch.tensor(list(losses)), torch.tensor(list(losses.values())))
+    return policy
+
+
+def by_losses(present: Kept, losses: dict[Kept, float], temperature: float, floor: float) -> dict[Kept, float]:
+    """The probabilities by the definition; a configuration without a loss has that of the worst."""
+    mine = {kept: losses.get(kept, max(losses.values())) for kept in subsets(present)}
+    soft = shares({kept: math.exp(loss / temperature) for kept, loss in mine.items()})
+    return {kept: (1.0 - floor) * soft[kept] + floor / len(mine) for kept in mine}

@@ -1,6 +1,5 @@
 """The dropout policy `adversarial` draws by the running losses that it observed."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,75 +7,46 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_draws import ALL, PRESENT, Kept, drawn, evenly, expect_counts, masks_of, shares, subsets
+from policy_draws import (
+    ADVERSE_LOSSES,
+    ALL,
+    PRESENT,
+    Kept,
+    after_losses,
+    by_losses,
+    drawn,
+    expect_counts,
+    masks_of,
+    subsets,
+)
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import DropoutPolicy
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.adversarial import Adversarial
 
-LOSSES = {kept: 0.5 + 0.07 * number for number, kept in enumerate(PRESENT)}  # all three are the worst
 UNTRAINED = ((False, True, False), (True, True, True))
-
-
-def after_losses(policy: Adversarial, losses: dict[Kept, float]) -> Adversarial:
-    """The policy after one batch with these losses."""
-    policy.observe(torch.tensor(list(losses)), torch.tensor(list(losses.values())))
-    return policy
-
-
-def by_losses(present: Kept, losses: dict[Kept, float], temperature: float, floor: float) -> dict[Kept, float]:
-    """The probabilities by the definition; a configuration without a loss has that of the worst."""
-    mine = {kept: losses.get(kept, max(losses.values())) for kept in subsets(present)}
-    soft = shares({kept: math.exp(loss / temperature) for kept, loss in mine.items()})
-    return {kept: (1.0 - floor) * soft[kept] + floor / len(mine) for kept in mine}
-
-
-class TestAdversarial(DropoutPolicyContract):
-    """`adversarial` as it comes, before the first batch."""
-
-    def make(self) -> DropoutPolicy:
-        """Without options."""
-        return Adversarial()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """It knows no difference yet."""
-        return evenly(present)
-
-
-class TestAdversarialInTraining(DropoutPolicyContract):
-    """`adversarial` that has observed something."""
-
-    def make(self) -> DropoutPolicy:
-        """After a batch of all configurations of three modalities."""
-        return after_losses(Adversarial(temperature=0.2, floor=0.1), LOSSES)
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """By the losses."""
-        return by_losses(present, LOSSES, 0.2, 0.1)
 
 
 @pytest.mark.parametrize("present", PRESENT)
 @pytest.mark.parametrize(("temperature", "floor"), [(0.1, 0.2), (0.3, 0.0)])
 def test_draws_follow_the_losses(temperature: float, floor: float, present: Kept) -> None:
     """A sample draws by exp(loss / temperature) among what it can keep, mixed with an even floor."""
-    policy = after_losses(Adversarial(temperature=temperature, floor=floor), LOSSES)
-    expect_counts(drawn(policy, present), by_losses(present, LOSSES, temperature, floor))
+    policy = after_losses(Adversarial(temperature=temperature, floor=floor), ADVERSE_LOSSES)
+    expect_counts(drawn(policy, present), by_losses(present, ADVERSE_LOSSES, temperature, floor))
 
 
 def test_the_worst_comes_most_often() -> None:
     """The configuration with the highest loss is drawn most, the one with the lowest least."""
-    counts = drawn(after_losses(Adversarial(), LOSSES), ALL)
-    assert max(PRESENT, key=lambda kept: counts[kept]) == max(PRESENT, key=lambda kept: LOSSES[kept])
-    assert min(PRESENT, key=lambda kept: counts[kept]) == min(PRESENT, key=lambda kept: LOSSES[kept])
+    counts = drawn(after_losses(Adversarial(), ADVERSE_LOSSES), ALL)
+    assert max(PRESENT, key=lambda kept: counts[kept]) == max(PRESENT, key=lambda kept: ADVERSE_LOSSES[kept])
+    assert min(PRESENT, key=lambda kept: counts[kept]) == min(PRESENT, key=lambda kept: ADVERSE_LOSSES[kept])
 
 
 @pytest.mark.parametrize("present", PRESENT)
 def test_what_was_never_trained_counts_as_the_worst(present: Kept) -> None:
     """A configuration without a loss is drawn as often as the worst of those that have one."""
-    known = {kept: loss for kept, loss in LOSSES.items() if kept not in UNTRAINED}
+    known = {kept: loss for kept, loss in ADVERSE_LOSSES.items() if kept not in UNTRAINED}
     policy = after_losses(Adversarial(temperature=0.2, floor=0.1), known)
     expect_counts(drawn(policy, present), by_losses(present, known, 0.2, 0.1))
 
@@ -104,7 +74,7 @@ def test_the_running_mean_is_the_weighted_mean_of_the_batches(momentum: float) -
 
 def test_a_batch_moves_only_what_is_in_it() -> None:
     """What others learn leaves the mean of a configuration where it was."""
-    policy = after_losses(Adversarial(momentum=0.9), LOSSES)
+    policy = after_losses(Adversarial(momentum=0.9), ADVERSE_LOSSES)
     before = policy.sums.clone()
     policy.observe(torch.tensor([[True, False, True]]), torch.tensor([9.0]))
     assert (policy.sums != before).nonzero().tolist() == [[0b101]]
@@ -112,13 +82,13 @@ def test_a_batch_moves_only_what_is_in_it() -> None:
 
 def test_samples_without_anything_teach_nothing() -> None:
     """The loss of an empty sample changes no draw, however high it is."""
-    policy = after_losses(Adversarial(temperature=0.2, floor=0.0), {**LOSSES, (False, False, False): 1e6})
-    expect_counts(drawn(policy, ALL), by_losses(ALL, LOSSES, 0.2, 0.0))
+    policy = after_losses(Adversarial(temperature=0.2, floor=0.0), {**ADVERSE_LOSSES, (False, False, False): 1e6})
+    expect_counts(drawn(policy, ALL), by_losses(ALL, ADVERSE_LOSSES, 0.2, 0.0))
 
 
 def test_a_sample_that_lacks_the_worst_draws_by_its_own() -> None:
     """Losses far below those of configurations that a sample cannot have still draw by their differences."""
-    losses = LOSSES | {(False, False, True): 1e4}
+    losses = ADVERSE_LOSSES | {(False, False, True): 1e4}
     policy = after_losses(Adversarial(temperature=0.1, floor=0.0), losses)
     present = (True, True, False)
     mine = {kept: losses[kept] for kept in subsets(present)}
@@ -141,10 +111,10 @@ def test_only_differences_of_losses_count(shift: int, seed: int) -> None:
 
 def test_a_new_one_goes_on_where_the_old_one_was() -> None:
     """The state_dict carries all that was learnt, whatever the number of modalities."""
-    old = after_losses(Adversarial(temperature=0.2, floor=0.1), LOSSES)
+    old = after_losses(Adversarial(temperature=0.2, floor=0.1), ADVERSE_LOSSES)
     new = Adversarial(temperature=0.2, floor=0.1)
     new.load_state_dict(old.state_dict())
-    expect_counts(drawn(new, ALL), by_losses(ALL, LOSSES, 0.2, 0.1))
+    expect_counts(drawn(new, ALL), by_losses(ALL, ADVERSE_LOSSES, 0.2, 0.1))
 
 
 def test_no_graph_is_kept() -> None:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.attentive_stats import AttentiveStats
 
 Array = NDArray[np.float64]
@@ -27,30 +25,6 @@ MASK = torch.tensor(
     dtype=torch.bool,
 )
 rows = st.lists(st.booleans(), min_size=1, max_size=8)
-
-
-class TestAttentiveStats(EncoderContract):
-    """`attentive_stats` with two convolutions."""
-
-    def make(self, in_features: int) -> Encoder:
-        """Narrow, and otherwise as it comes."""
-        return AttentiveStats(in_features, hidden_size=6, attention_size=4)
-
-
-class TestAttentiveStatsOfSteps(EncoderContract):
-    """`attentive_stats` with frames that read one step each."""
-
-    def make(self, in_features: int) -> Encoder:
-        """One layer."""
-        return AttentiveStats(in_features, hidden_size=6, layers=1, kernel_size=1, attention_size=4)
-
-
-class TestAttentiveStatsWide(EncoderContract):
-    """`attentive_stats` with three convolutions of an even kernel."""
-
-    def make(self, in_features: int) -> Encoder:
-        """Three layers."""
-        return AttentiveStats(in_features, hidden_size=6, layers=3, kernel_size=4, attention_size=4)
 
 
 class Given(nn.Module):

@@ -8,31 +8,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
 from emotiwave_core.layers.pooling import Pooling
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.bigru import BiGRU
 
 LENGTHS = torch.tensor([9, 1, 4, 6])
 MASK = torch.arange(9) < LENGTHS[:, None]
-
-
-class TestBiGRU(EncoderContract):
-    """`bigru` with attention, of two layers with dropout between them."""
-
-    pooling: Pooling = "attention"
-    layers = 2
-
-    def make(self, in_features: int) -> Encoder:
-        """Narrow."""
-        return BiGRU(in_features, hidden_size=6, layers=self.layers, dropout=0.3, pooling=self.pooling)
-
-
-class TestBiGRULast(TestBiGRU):
-    """`bigru` with the last states, of one layer."""
-
-    pooling = "last"
-    layers = 1
 
 
 def packed_twin(encoder: BiGRU, in_features: int) -> nn.GRU:

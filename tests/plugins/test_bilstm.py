@@ -1,48 +1,16 @@
 """The encoder `bilstm` equals torch's packed bidirectional LSTM, and reads the steps that are set and no other."""
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.bilstm import BiLSTM
 
 LENGTHS = torch.tensor([9, 1, 4, 6])
 MASK = torch.arange(9) < LENGTHS[:, None]
-
-
-class TestBiLSTM(EncoderContract):
-    """`bilstm` with each pooling."""
-
-    pooling: Literal["last", "mean", "max"] = "last"
-
-    def make(self, in_features: int) -> Encoder:
-        """One layer."""
-        return BiLSTM(in_features, hidden_size=6, pooling=self.pooling)
-
-
-class TestBiLSTMMean(TestBiLSTM):
-    """`bilstm` with the mean."""
-
-    pooling = "mean"
-
-
-class TestBiLSTMMax(TestBiLSTM):
-    """`bilstm` with the maximum."""
-
-    pooling = "max"
-
-
-class TestDeepBiLSTM(EncoderContract):
-    """`bilstm` of three layers with dropout between them."""
-
-    def make(self, in_features: int) -> Encoder:
-        """Three layers."""
-        return BiLSTM(in_features, hidden_size=6, layers=3, dropout=0.3)
 
 
 def packed_twin(encoder: BiLSTM, in_features: int) -> nn.LSTM:

@@ -7,34 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_draws import DRAWS, Kept, expect_counts
+from policy_draws import DRAWS, expect_counts
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import DropoutPolicy
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.blocks import Blocks
 
 HOLES = torch.tensor([False, True, True, False, True, True, True, False, False, True, True, False])  # 7 steps
-
-
-class TestBlocks(DropoutPolicyContract):
-    """`blocks` as it comes."""
-
-    rate = 0.3
-
-    def make(self) -> DropoutPolicy:
-        """With its rate."""
-        return Blocks(rate=self.rate)
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """A step of each modality is kept."""
-        return {present: 1.0}
-
-
-class TestLongBlocks(TestBlocks):
-    """`blocks` that loses nearly all."""
-
-    rate = 0.95
 
 
 @pytest.mark.parametrize(("rate", "length"), [(0.1, 1), (0.3, 2), (0.55, 4), (0.8, 6), (0.99, 6)])

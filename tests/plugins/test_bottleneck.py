@@ -9,36 +9,11 @@ from step_fusions import batch, copy_weights, scramble, some_absent, stood_in, w
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.attention import Block, positions
-from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.bottleneck import Bottleneck
 
 WIDTHS = {"a": 3, "b": 2, "c": 5}
-
-
-class TestBottleneck(FusionContract):
-    """`bottleneck`."""
-
-    bottlenecks = 2
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow, with the two layers that an exchange takes."""
-        return Bottleneck(in_features, bottlenecks=self.bottlenecks, width=8, heads=2, layers=2, missing=self.missing)
-
-
-class TestBottleneckLearned(TestBottleneck):
-    """`bottleneck` with learned vectors for absent modalities."""
-
-    missing = "learned"
-
-
-class TestNoBottleneck(TestBottleneck):
-    """`bottleneck` of independent streams."""
-
-    bottlenecks = 0
 
 
 def twin_of(block: Block, width: int) -> nn.TransformerEncoderLayer:

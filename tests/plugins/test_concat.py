@@ -4,26 +4,8 @@ import pytest
 import torch
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
-from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
+from emotiwave_core.interfaces import Encoded
 from emotiwave_fusions.concat import Concat
-
-
-class TestConcat(FusionContract):
-    """`concat` with zeros for the absent."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """With this class's stand-in."""
-        return Concat(in_features, missing=self.missing)
-
-
-class TestConcatLearned(TestConcat):
-    """`concat` with learned vectors for the absent."""
-
-    missing = "learned"
 
 
 def two_samples() -> tuple[dict[str, Encoded], torch.Tensor]:

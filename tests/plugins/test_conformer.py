@@ -1,7 +1,7 @@
 """The encoder `conformer` follows the equations of the paper, and its masks follow the shortened sequence."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.conformer import Conformer, ConformerBlock, Convolution
 
 Array = NDArray[np.float64]
@@ -26,38 +24,6 @@ MASK = torch.tensor(
     ],
     dtype=torch.bool,
 )
-
-
-class TestConformer(EncoderContract):
-    """`conformer` with the mean."""
-
-    pooling: Literal["last", "mean", "max", "attention"] = "mean"
-    stride = 4
-    kernel_size = 3
-
-    def make(self, in_features: int) -> Encoder:
-        """Narrow, and otherwise as it comes."""
-        return Conformer(
-            in_features, width=8, heads=2, kernel_size=self.kernel_size, stride=self.stride, pooling=self.pooling
-        )
-
-
-class TestConformerLast(TestConformer):
-    """`conformer` with the last state, two steps to a state."""
-
-    pooling, stride = "last", 2
-
-
-class TestConformerMax(TestConformer):
-    """`conformer` with the maximum, three steps to a state, and a kernel longer than the sequence."""
-
-    pooling, stride, kernel_size = "max", 3, 15
-
-
-class TestConformerAttention(TestConformer):
-    """`conformer` with learned pooling, a state for each step and an even kernel."""
-
-    pooling, stride, kernel_size = "attention", 1, 4
 
 
 def numbers(parameter: torch.Tensor) -> Array:

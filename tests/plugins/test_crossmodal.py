@@ -8,18 +8,9 @@ import torch
 from step_fusions import attention_by_loops, batch, copy_weights, scramble, some_absent, stood_in, without
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.attention import Attention, positions
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.crossmodal import CrossModal
-
-
-class TestCrossModalLearned(FusionContract):
-    """`crossmodal` with learned vectors for absent modalities."""
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow, one layer."""
-        return CrossModal(in_features, width=8, heads=2, layers=1, missing="learned")
 
 
 @torch.no_grad()

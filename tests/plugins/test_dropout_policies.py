@@ -11,7 +11,6 @@ from torch import Tensor
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.bernoulli import Bernoulli
 from emotiwave_dropout.none import NoDropout
 from emotiwave_dropout.uniform import Uniform
@@ -27,56 +26,6 @@ def probabilities(present: Kept, p: float, empty: bool) -> dict[Kept, float]:
 def count(rows: Tensor) -> Counter[Kept]:
     """How often each configuration came: rows [B, M]."""
     return Counter(tuple(row) for row in rows.tolist())
-
-
-class TestNoDropout(DropoutPolicyContract):
-    """`none`."""
-
-    drops = False
-
-    def make(self) -> DropoutPolicy:
-        """It has no options."""
-        return NoDropout()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """It keeps all."""
-        return {present: 1.0}
-
-
-class TestBernoulli(DropoutPolicyContract):
-    """`bernoulli`, a draw for each sample."""
-
-    def make(self) -> DropoutPolicy:
-        """As it comes."""
-        return Bernoulli()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """By its default p."""
-        return by_coins(present, 0.3)
-
-
-class TestBernoulliPerBatch(DropoutPolicyContract):
-    """`bernoulli`, one draw for the batch."""
-
-    def make(self) -> DropoutPolicy:
-        """With a p at which the first draws drop something."""
-        return Bernoulli(p=0.6, per="batch")
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """A batch of one draws as a sample does."""
-        return by_coins(present, 0.6)
-
-
-class TestUniform(DropoutPolicyContract):
-    """`uniform`."""
-
-    def make(self) -> DropoutPolicy:
-        """It has no options."""
-        return Uniform()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """All alike: what fair coins give."""
-        return by_coins(present, 0.5)
 
 
 @pytest.mark.parametrize("present", PRESENT)

@@ -5,33 +5,11 @@ from itertools import product
 
 import pytest
 import torch
-from policy_draws import DRAWS, Kept, by_coins, expect_counts, shares
+from policy_draws import DRAWS, expect_counts, shares
 from scipy.stats import binom, chisquare
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import DropoutPolicy
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.frames import Frames
-
-
-class TestFrames(DropoutPolicyContract):
-    """`frames` as it comes."""
-
-    p = 0.3
-
-    def make(self) -> DropoutPolicy:
-        """With its p."""
-        return Frames(p=self.p)
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """A modality of the contract's three steps is lost when all of them are."""
-        return by_coins(present, self.p**3)
-
-
-class TestManyFrames(TestFrames):
-    """`frames` that loses most steps."""
-
-    p = 0.85
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.8, 0.97])

@@ -8,26 +8,9 @@ import torch
 from pooled_batch import batch
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.gated import Gated
-
-
-class TestGated(FusionContract):
-    """`gated` with zeros for the absent."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return Gated(in_features, width=5, missing=self.missing)
-
-
-class TestGatedLearned(TestGated):
-    """`gated` with learned vectors for the absent."""
-
-    missing = "learned"
 
 
 def fusion_of(encoded: dict[str, Encoded], missing: MissingKind = "zero") -> Gated:

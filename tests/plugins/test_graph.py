@@ -9,28 +9,10 @@ from step_fusions import batch, copy_weights, scramble, some_absent, stood_in, w
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
-from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
+from emotiwave_core.interfaces import Encoded
 from emotiwave_fusions.graph import Graph
 
 WIDTHS = {"a": 3, "b": 2, "c": 5, "d": 1}
-
-
-class TestGraph(FusionContract):
-    """`graph`."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return Graph(in_features, width=8, missing=self.missing)
-
-
-class TestGraphLearned(TestGraph):
-    """`graph` with learned vectors for absent modalities."""
-
-    missing = "learned"
 
 
 def subsets_of(names: str) -> list[str]:

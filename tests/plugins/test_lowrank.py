@@ -8,36 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
 from emotiwave_core.testing.batches import encoded_batch_and_empty
 from emotiwave_fusions.lowrank import LowRank
 from emotiwave_fusions.tensor import TensorFusion
-
-
-class TestLowRank(FusionContract):
-    """`lowrank` with zeros for the absent."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return LowRank(in_features, width=5, rank=3, missing=self.missing)
-
-
-class TestLowRankLearned(TestLowRank):
-    """`lowrank` with learned vectors for the absent."""
-
-    missing = "learned"
-
-
-class TestRankOne(FusionContract):
-    """`lowrank` of the rank 1."""
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """A single product."""
-        return LowRank(in_features, width=4, rank=1)
 
 
 def batch(width: int | None = None) -> tuple[dict[str, Encoded], Tensor]:

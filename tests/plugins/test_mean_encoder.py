@@ -11,17 +11,7 @@ from sklearn.neural_network import MLPRegressor
 from torch import nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.mean import Mean
-
-
-class TestMean(EncoderContract):
-    """`mean`."""
-
-    def make(self, in_features: int) -> Encoder:
-        """Narrow, and otherwise as it comes."""
-        return Mean(in_features, width=8)
 
 
 def sklearn_twin(encoder: Mean, in_features: int) -> MLPRegressor:

@@ -7,26 +7,8 @@ import torch
 from pooled_batch import batch
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Fusion
 from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.mean import Mean
-
-
-class TestMean(FusionContract):
-    """`mean` with zeros for the absent."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return Mean(in_features, width=5, missing=self.missing)
-
-
-class TestMeanLearned(TestMean):
-    """`mean` with learned vectors for the absent."""
-
-    missing = "learned"
 
 
 @torch.no_grad()

@@ -13,29 +13,11 @@ from step_fusions import batch, copy_weights, scramble, some_absent, stood_in, w
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
-from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
+from emotiwave_core.interfaces import Encoded
 from emotiwave_fusions.misa import Misa, moment_discrepancy, orthogonality
 
 WIDTHS = {"a": 3, "b": 2, "c": 5}
 OFF = {"similarity": 0.0, "difference": 0.0, "reconstruction": 0.0}
-
-
-class TestMisa(FusionContract):
-    """`misa`."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return Misa(in_features, width=8, heads=2, missing=self.missing)
-
-
-class TestMisaLearned(TestMisa):
-    """`misa` with learned vectors for absent modalities."""
-
-    missing = "learned"
 
 
 def cmd_by_scipy(a: Tensor, b: Tensor) -> float:

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from policy_draws import ALL, Kept, by_coins, drawn, evenly, expect_counts, masks_of, mixture
+from policy_draws import ALL, Kept, by_coins, drawn, expect_counts, masks_of, mixture
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.adversarial import Adversarial
 from emotiwave_dropout.bernoulli import Bernoulli
 from emotiwave_dropout.frames import Frames
@@ -17,30 +16,6 @@ from emotiwave_dropout.mixed import Mixed
 from emotiwave_dropout.none import NoDropout
 from emotiwave_dropout.uniform import Uniform
 from emotiwave_dropout.weighted import Weighted
-
-
-class TestMixed(DropoutPolicyContract):
-    """`mixed` as it comes."""
-
-    def make(self) -> DropoutPolicy:
-        """Without options."""
-        return Mixed()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """Half by `uniform`, half by `frames`, which loses a modality when all three of its steps go."""
-        return mixture((0.5, evenly(present)), (0.5, by_coins(present, 0.3**3)))
-
-
-class TestMixedByWeights(DropoutPolicyContract):
-    """`mixed` with weights, one of the policies adaptive."""
-
-    def make(self) -> DropoutPolicy:
-        """One sample in four keeps all."""
-        return Mixed(policies=[NoDropout(), Adversarial(), Bernoulli(p=0.6)], weights=[2.0, 1.0, 5.0])
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """By the weights."""
-        return mixture((0.25, {present: 1.0}), (0.125, evenly(present)), (0.625, by_coins(present, 0.6)))
 
 
 @pytest.mark.parametrize("present", [ALL, (False, True, True)])

@@ -12,34 +12,9 @@ from pooled_batch import batch
 from scipy.stats import variation
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Fusion
 from emotiwave_core.layers.missing import MissingKind
 from emotiwave_core.layers.sequence import masked_softmax
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.moe import MixtureOfExperts, importance_loss
-
-
-class TestMoE(FusionContract):
-    """`moe` with zeros for the absent."""
-
-    missing: MissingKind = "zero"
-    balance = 0.0
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return MixtureOfExperts(in_features, width=6, missing=self.missing, balance=self.balance)
-
-
-class TestMoELearned(TestMoE):
-    """`moe` with learned vectors for the absent."""
-
-    missing = "learned"
-
-
-class TestBalancedMoE(TestMoE):
-    """`moe` with the importance loss."""
-
-    balance = 0.5
 
 
 @torch.no_grad()

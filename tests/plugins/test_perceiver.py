@@ -9,29 +9,11 @@ from step_fusions import attention_by_loops, batch, copy_weights, scramble, some
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.attention import Block, positions
-from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.perceiver import Perceiver
 
 WIDTHS = {"a": 3, "b": 2, "c": 5}
-
-
-class TestPerceiver(FusionContract):
-    """`perceiver`."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow, one layer."""
-        return Perceiver(in_features, latents=3, width=8, heads=2, layers=1, blocks=1, missing=self.missing)
-
-
-class TestPerceiverLearned(TestPerceiver):
-    """`perceiver` with learned vectors for absent modalities."""
-
-    missing = "learned"
 
 
 def block_by_loops(block: Block, target: Tensor, source: Tensor) -> Tensor:

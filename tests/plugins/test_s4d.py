@@ -11,40 +11,8 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
 from emotiwave_core.layers.pooling import Pooling
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.s4d import S4D, StateSpace
-
-
-class TestS4D(EncoderContract):
-    """`s4d` in both directions."""
-
-    pooling: Pooling = "mean"
-
-    def make(self, in_features: int) -> Encoder:
-        """Narrow, and otherwise as it comes."""
-        return S4D(in_features, width=6, state_size=4, pooling=self.pooling)
-
-
-class TestS4DMax(TestS4D):
-    """`s4d` with the maximum."""
-
-    pooling = "max"
-
-
-class TestS4DAttention(TestS4D):
-    """`s4d` with attention."""
-
-    pooling = "attention"
-
-
-class TestS4DOneWay(EncoderContract):
-    """`s4d` in one direction with the last step."""
-
-    def make(self, in_features: int) -> Encoder:
-        """One layer."""
-        return S4D(in_features, width=6, state_size=4, layers=1, bidirectional=False, pooling="last")
 
 
 def varied(ssm: StateSpace) -> StateSpace:

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from policy_draws import ALL, Kept, by_coins, drawn, evenly, expect_counts, masks_of, mixture
+from policy_draws import ALL, Kept, by_coins, drawn, expect_counts, masks_of, mixture
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.bernoulli import Bernoulli
 from emotiwave_dropout.frames import Frames
 from emotiwave_dropout.scheduled import Scheduled
@@ -27,30 +26,6 @@ class Recorder(DropoutPolicy):
     def observe(self, present: Tensor, loss: Tensor) -> None:
         """What came."""
         self.observed = (present, loss)
-
-
-class TestScheduled(DropoutPolicyContract):
-    """`scheduled` as it comes: half way through, all samples are handed over."""
-
-    def make(self) -> DropoutPolicy:
-        """Without options."""
-        return Scheduled()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """As `uniform`."""
-        return evenly(present)
-
-
-class TestSlowlyScheduled(DropoutPolicyContract):
-    """`scheduled` with another policy, a third of the way half way through."""
-
-    def make(self) -> DropoutPolicy:
-        """From a quarter to the end."""
-        return Scheduled(policy=Bernoulli(p=0.6), start=0.25, end=1.0)
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """A third by coins."""
-        return mixture((1 / 3, by_coins(present, 0.6)), (2 / 3, {present: 1.0}))
 
 
 @pytest.mark.parametrize("present", [ALL, (True, False, True)])

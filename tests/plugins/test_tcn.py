@@ -7,46 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
 from emotiwave_core.layers.pooling import Pooling
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.tcn import TCN
-
-
-class TestTCN(EncoderContract):
-    """`tcn`."""
-
-    pooling: Pooling = "mean"
-
-    def make(self, in_features: int) -> Encoder:
-        """Two levels, so that one block has a matching convolution and one has not."""
-        return TCN(in_features, channels=6, levels=2, kernel=2, pooling=self.pooling)
-
-
-class TestTCNLast(TestTCN):
-    """`tcn` with the last step."""
-
-    pooling = "last"
-
-
-class TestTCNMax(TestTCN):
-    """`tcn` with the maximum."""
-
-    pooling = "max"
-
-
-class TestTCNAttention(TestTCN):
-    """`tcn` with attention."""
-
-    pooling = "attention"
-
-
-class TestTCNAsItComes(EncoderContract):
-    """`tcn` with its own levels, kernel and dropout, and as many channels as there are features."""
-
-    def make(self, in_features: int) -> Encoder:
-        """No block has a matching convolution."""
-        return TCN(in_features, channels=in_features)
 
 
 def convolution_by_loops(convolution: nn.Module, z: Tensor, dilation: int) -> Tensor:

@@ -12,26 +12,9 @@ from pooled_batch import batch
 from torch import nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoded, Fusion
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.missing import MissingKind
-from emotiwave_core.testing import FusionContract
 from emotiwave_fusions.tensor import TensorFusion
-
-
-class TestTensor(FusionContract):
-    """`tensor` with zeros for the absent."""
-
-    missing: MissingKind = "zero"
-
-    def make(self, in_features: dict[str, int]) -> Fusion:
-        """Narrow."""
-        return TensorFusion(in_features, width=3, missing=self.missing)
-
-
-class TestTensorLearned(TestTensor):
-    """`tensor` with learned vectors for the absent."""
-
-    missing = "learned"
 
 
 def fusion_of(encoded: dict[str, Encoded], missing: MissingKind = "zero") -> TensorFusion:

@@ -1,7 +1,7 @@
 """The encoder `transformer` equals torch's pre-norm encoder, and knows where a step stands."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -9,47 +9,10 @@ from torch import Tensor, nn
 from torch_twins import torch_layer
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Encoder
 from emotiwave_core.layers.attention import positions
-from emotiwave_core.testing import EncoderContract
 from emotiwave_encoders.transformer import TABLE, SelfAttention
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
-
-
-class TestTransformer(EncoderContract):
-    """`transformer` with the mean."""
-
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
-    pooling: Literal["last", "mean", "max", "attention"] = "mean"
-
-    def make(self, in_features: int) -> Encoder:
-        """Narrow, and otherwise as it comes."""
-        return SelfAttention(in_features, width=8, heads=2, positions=self.positions, pooling=self.pooling)
-
-
-class TestTransformerLast(TestTransformer):
-    """`transformer` with the last state."""
-
-    pooling = "last"
-
-
-class TestTransformerMax(TestTransformer):
-    """`transformer` with the maximum."""
-
-    pooling = "max"
-
-
-class TestTransformerAttention(TestTransformer):
-    """`transformer` with learned pooling."""
-
-    pooling = "attention"
-
-
-class TestTransformerLearned(TestTransformer):
-    """`transformer` with learned positions."""
-
-    positions = "learned"
 
 
 def by_torch(encoder: SelfAttention, x: Tensor, mask: Tensor) -> Tensor:

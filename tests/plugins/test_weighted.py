@@ -4,43 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from policy_draws import ALL, PRESENT, Kept, drawn, evenly, expect_counts, masks_of, shares, subsets
+from policy_draws import ALL, PRESENT, Kept, drawn, expect_counts, masks_of, shares, subsets
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import DropoutPolicy
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.testing import DropoutPolicyContract
 from emotiwave_dropout.weighted import Weighted
 
 WEIGHTS = {"a": 3.0, "b+a": 1.0, "c": 0.0, "a+c+b": 4.0, "c+b": 0.25}  # a+c and b have the weight of the others
-
-
-class TestWeighted(DropoutPolicyContract):
-    """`weighted` as it comes: all alike."""
-
-    def make(self) -> DropoutPolicy:
-        """Without options."""
-        return Weighted()
-
-    def rates(self, present: Kept) -> dict[Kept, float]:
-        """As `uniform`."""
-        return evenly(present)
-
-
-class TestWeightedByName(DropoutPolicyContract):
-    """`weighted` with a modality that the contract's batches have."""
-
-    def make(self) -> DropoutPolicy:
-        """Text alone is preferred, and with it alone there is nothing to draw."""
-        return Weighted(weights={"text": 3.0}, other=0.5)
-
-
-class TestSpecialist(DropoutPolicyContract):
-    """`weighted` as a specialist."""
-
-    def make(self) -> DropoutPolicy:
-        """Only text."""
-        return Weighted(weights={"text": 1.0}, other=0.0)
 
 
 @pytest.mark.parametrize("present", PRESENT)

@@ -22,7 +22,7 @@ from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.report.page import render
 from emotiwave_core.runs.contents import read_run
-from emotiwave_core.runs.folder import DATA, read_data
+from emotiwave_core.runs.data_file import DATA, read_data
 from emotiwave_core.runs.history import HISTORY, cut_history, read_history
 from emotiwave_core.runs.provenance import RUN, read_provenance
 from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS, load_last, load_model

@@ -135,7 +135,7 @@ def test_a_run_whose_memory_is_short_learns_the_same(
         told = Told()
         run.start(small(**quiet), tiny, tmp_path / "short", REGISTRY, Runtime(CPU, told))
     for one, other in zip(read_history(tmp_path / "whole"), read_history(tmp_path / "short"), strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+        assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
     weights = [read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("whole", "short")]
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
     said = [line for line in told.lines if "Memory is short" in line]
@@ -183,7 +183,7 @@ def test_a_run_that_ran_out_is_resumed_with_it(tiny: Path, tmp_path: Path, monke
     small_memory(monkeypatch, 4)
     run.resume(tmp_path / "run", REGISTRY, Runtime(CPU, Told()), auto_batch=True)
     assert Recipe.from_table(read_recipe(tmp_path / "run" / RECIPE), "it").computing.auto_batch
-    assert [line["epoch"] for line in read_history(tmp_path / "run")] == [2, 3]
+    assert [line.epoch for line in read_history(tmp_path / "run")] == [2, 3]
 
 
 def test_a_single_sample_that_does_not_fit_ends_it(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
