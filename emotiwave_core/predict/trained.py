@@ -113,7 +113,7 @@ def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) ->
         files, known = set(about["data"]["sources"].values()), read_data(run)
     except (LookupError, TypeError, AttributeError, DataError):
         return []  # it is not known
-    if known is None or files != set(corpus.store.facts["sources"].values()):
+    if known is None or files != set(corpus.store.facts.sources.values()):
         return []
     if known.folds_sha256 != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]

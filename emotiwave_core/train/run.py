@@ -94,7 +94,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     model = build(parts, corpus, objective)
     about = describe(parts, model, objective) | {
         "targets": list(corpus.store.targets),
-        "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
+        "data": {"fingerprint": corpus.store.fingerprint, "sources": corpus.store.facts.sources},
     }
     if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
@@ -138,7 +138,7 @@ def _write_start(out: Path, runtime: Runtime) -> None:
 
 def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
     """DataError where another process has found other files, or other folds, under the same name."""
-    facts = group.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
+    facts = group.everyone((corpus.store.facts.sources, corpus.store.facts.options, corpus.folds.sha256))
     others = [str(rank) for rank, those in enumerate(facts) if those != facts[0]]
     if others:
         raise DataError(
@@ -163,7 +163,7 @@ def build(parts: ResolvedParts, corpus: Corpus, objective: Objective) -> FusionM
         if modality not in ("*", *corpus.store.modalities):
             known = ", ".join(corpus.store.modalities)
             raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
-    steps = {m: int(limit) for m, limit in corpus.store.facts["options"]["max_steps"].items()}
+    steps = {m: int(limit) for m, limit in corpus.store.facts.options.max_steps.items()}
     return assemble(parts, corpus.store.features, len(objective.classes), steps)
 
 
