@@ -85,7 +85,7 @@ def test_no_code_of_a_run_is_run_by_the_program(mined: tuple[Path, Path]) -> Non
     run, fuse = mined
     program = Path(sys.executable).with_name("emotiwave")
     for words in (["evaluate", "."], ["report", "."], ["plugins", "--again"]):
-        done = subprocess.run([program, *words], cwd=run, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([program, *words], cwd=run, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
     assert not fuse.exists()
