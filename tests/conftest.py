@@ -26,10 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Cut the number of generated examples."""
     test = getattr(item, "obj", None)
-    long = (
-        item.config.getoption("--all-examples") or item.get_closest_marker("slow") or item.get_closest_marker("stress")
-    )
-    if is_hypothesis_test(test) and not long:
+    long = any(item.iter_markers("slow")) or any(item.iter_markers("stress"))
+    if is_hypothesis_test(test) and not long and not item.config.getoption("--all-examples"):
         chosen = test._hypothesis_internal_use_settings
         few = settings(chosen, max_examples=min(chosen.max_examples, MOST_EXAMPLES))
         test._hypothesis_internal_use_settings = few
