@@ -8,11 +8,10 @@ import torch
 from emotiwave_core.compute.device import seed_everything
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.predict.trained import TrainedRun
-from emotiwave_core.runs.folder import DATA
+from emotiwave_core.runs.data_file import write_data_folder
 from emotiwave_core.train.loop import fit_statistics
 from emotiwave_core.train.run import build
 
@@ -23,9 +22,9 @@ def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.devi
     corpus = open_corpus(folder, recipe.data)
     objective = make_objective(recipe.objective, corpus.store.targets)
     seed_everything(recipe.seed)
-    model = build(recipe, load_registry(), corpus, objective)
+    model = build(load_registry().resolve(recipe), corpus, objective)
     fit_statistics(model, corpus, corpus.fold("train", objective))
-    write_json(run / DATA, {"folder": str(folder.resolve())})
+    write_data_folder(run, str(folder.resolve()))
     return TrainedRun(
         run, model.to(device).eval(), objective.to(device), recipe, corpus, corpus.fold(fold, objective), None, []
     )

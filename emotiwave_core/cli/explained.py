@@ -11,6 +11,7 @@ from rich.text import Text
 
 from emotiwave_core.cli.console import tables
 from emotiwave_core.errors import printable
+from emotiwave_core.runs.explanation import SMALLEST_SCALE
 
 WORTH_A_LOOK = {"right": "most confidently right", "wrong": "most confidently wrong", "changed": "most changed"}
 NAMED = {"probability": "probability", "logit": "log-odds"}
@@ -22,7 +23,6 @@ TOGETHER = (
     "Interaction: the same of a pair, averaged over what else is there; below 0, what one says the other or the rest "
     "already says."
 )
-FLAT = 0.1  # log-odds; what moves less hardly moves: a bar of full length is no shorter
 
 
 def print_fold(about: dict[str, Any], asked: str) -> None:
@@ -133,7 +133,7 @@ def _print_moments(console: RichConsole, about: dict[str, Any]) -> None:
         console.print(_text(f"{m}{' (with the attention on it)' if attended else ''}"), style="bold")
         for one in some:
             line = Text(f"{one['start']:8.2f} – {one['end']:.2f}".ljust(18))
-            line.append_text(_bar(one["occlusion"], max(largest, FLAT)))
+            line.append_text(_bar(one["occlusion"], max(largest, SMALLEST_SCALE)))
             line.append(f" {_signed(one['occlusion'])}")
             line.append("" if one["attention"] is None else f"  {one['attention']:4.0%}")
             line.append(f"  {printable(one['word'])}" if one["word"] else "")

@@ -24,7 +24,7 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
-from emotiwave_core.runs.folder import DATA, read_data
+from emotiwave_core.runs.data_file import DATA, FoldFacts, read_data, read_data_folder
 
 Binary = NDArray[np.int64]
 TINY = 1e-9  # what differs less is equal but for rounding
@@ -207,19 +207,19 @@ def training_counts(trained: TrainedRun) -> tuple[NDArray[np.int64], int]:
     DataError where the run does not say so and is asked about other data, or its `data.json` is damaged.
     """
     known = read_data(trained.run)
-    facts: Any = known.get("folds")
-    if facts is None:
-        if known["folder"] != str(trained.corpus.dataset.folder.resolve()):
+    if known is not None and known.folds is not None:
+        folds = known.folds
+    else:
+        if read_data_folder(trained.run) != trained.corpus.dataset.folder.resolve():
             raise DataError(
                 f"{trained.run} has no class counts of its training fold: `emotiwave evaluate {trained.run}` first, or "
                 "--empty zeros."
             )
-        facts = {"train": trained.corpus.fold_facts("train", trained.objective)}
+        folds = {"train": FoldFacts(**trained.corpus.fold_facts("train", trained.objective))}
     try:
-        train = facts["train"]
-        counts = [int(train["classes"][name]) for name in trained.objective.classes]
-        return np.array(counts), int(train["used"])
-    except (LookupError, TypeError, ValueError) as error:
+        train = folds["train"]
+        return np.array([train.classes[name] for name in trained.objective.classes]), train.used
+    except LookupError as error:
         raise DataError(
             f"{trained.run / DATA} is damaged ({error}); `emotiwave evaluate {trained.run}` mends it."
         ) from error

@@ -1,18 +1,18 @@
-"""The model: standardised features -> encoders -> fusion -> head. The parts come from the registry."""
+"""The model: standardised features -> encoders -> fusion -> head."""
 
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.config.recipe import ModelSettings, Part, Recipe
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
-from emotiwave_core.parts.guard import check_snapshot, forbid_exit, preserve_global_state, snapshot
-from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.guard import check_snapshot, snapshot
+from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
 
 CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
 
@@ -52,13 +52,12 @@ class FusionModel(nn.Module):
         fusion: Fusion,
         policy: DropoutPolicy,
         classes: int,
-        settings: ModelSettings,
         features: dict[str, int],
+        recipe: Recipe,
         steps: dict[str, int] | None = None,
-        unimodal: bool = False,
-        present_only: bool = True,
     ) -> None:
         super().__init__()
+        settings = recipe.model
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.policy = policy
@@ -71,14 +70,14 @@ class FusionModel(nn.Module):
             nn.Dropout(settings.head_dropout),
             nn.Linear(settings.head, classes),
         )
-        alone = encoders if unimodal else {}
+        alone = encoders if needs_heads(recipe.objective) else {}
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
-        self.present_only = present_only
+        self.present_only = recipe.computing.present_only
         self.features = dict(features)
         self.steps = steps or {}
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
-        self.plugins: list[tuple[str, str, type]] = []  # kind, name and class of the parts and of those inside them
+        self.plugins: list[ResolvedPart] = []  # its parts and those inside them
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -117,7 +116,7 @@ class FusionModel(nn.Module):
 
         `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
         """
-        masks, left = ({m: some[m] for m in self.encoders} for some in (masks, left))
+        masks, left = ({m: by_modality[m] for m in self.encoders} for by_modality in (masks, left))
         encoded = self.encode(inputs, masks)
         complete = self.fuse(encoded, present_in(masks))
         rest = self._without(encoded, left, inputs) if whole else self.encode(inputs, left)
@@ -134,10 +133,10 @@ class FusionModel(nn.Module):
             x, mask = x[rows.encoded], mask[rows.encoded]
         x, mask = self.prepare(modality, x, mask)
         who, before, written = self._who(encoder), snapshot(), returned.versions([mask])
-        one = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
+        encoded = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
         check_snapshot(before, who)
         returned.check_unwritten(who, [mask], written)
-        return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
+        return encoded if rows is None else Encoded(*(tensor.index_select(0, rows.back) for tensor in encoded))
 
     def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
@@ -159,13 +158,16 @@ class FusionModel(nn.Module):
         return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
 
     def restrict(
-        self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
+        self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
     ) -> dict[str, Encoded]:
-        """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
+        """The encodings as if only the modalities of a configuration were there: encode once, score all of them.
 
         `absent` is `encode_absent(…)`, the encoding of an absent sequence.
         """
-        return {m: one if m in kept else _spread(absent[m], len(one.mask)) for m, one in encoded.items()}
+        return {
+            m: encoding if m in configuration else _repeat(absent[m], len(encoding.mask))
+            for m, encoding in encoded.items()
+        }
 
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings of one sample in which every modality is absent.
@@ -181,10 +183,13 @@ class FusionModel(nn.Module):
 
     def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings with every modality of a sample that has no step left replaced by an absent one."""
-        absent = {m: _spread(_as_long(one, encoded[m]), len(left[m])) for m, one in self.encode_absent(inputs).items()}
+        absent = {
+            m: _repeat(_pad_like(encoding, encoded[m]), len(left[m]))
+            for m, encoding in self.encode_absent(inputs).items()
+        }
         rows = {m: mask.any(dim=1) for m, mask in left.items()}
         return {
-            m: Encoded(*(_choose(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
+            m: Encoded(*(_where_rows(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
         }
 
     def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,58 +198,43 @@ class FusionModel(nn.Module):
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
-def _spread(one: Encoded, count: int) -> Encoded:
+def _repeat(encoded: Encoded, count: int) -> Encoded:
     """The encoding of one sample, for each of `count` samples."""
-    return Encoded(*(piece.expand(count, *piece.shape[1:]) for piece in one))
+    return Encoded(*(tensor.expand(count, *tensor.shape[1:]) for tensor in encoded))
 
 
-def _as_long(one: Encoded, like: Encoded) -> Encoded:
+def _pad_like(encoded: Encoded, like: Encoded) -> Encoded:
     """An encoding that is not longer than another, padded to its steps."""
-    missing = like.mask.shape[1] - one.mask.shape[1]
+    missing = like.mask.shape[1] - encoded.mask.shape[1]
     pad = nn.functional.pad
-    return Encoded(pad(one.states, (0, 0, 0, missing)), one.pooled, pad(one.mask, (0, missing)))
+    return Encoded(pad(encoded.states, (0, 0, 0, missing)), encoded.pooled, pad(encoded.mask, (0, missing)))
 
 
-def _choose(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The rows [B] of `one`, and of `other` where they are not set."""
-    return torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, other)
+def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
+    """The rows [B] of `tensor`, and of `other` where they are not set."""
+    return torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), tensor, other)
 
 
 def assemble(
-    recipe: Recipe, registry: Registry, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
+    parts: ResolvedParts, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
 ) -> FusionModel:
-    """The model of a recipe for feature widths {modality: F}. Its weights come from torch's global generator.
+    """The model of a recipe's parts for feature widths {modality: F}. Its weights come from torch's global generator.
 
     DataError for a modality's name that torch cannot use for a part of a model.
     """
     for m in features:
         if "." in m or hasattr(nn.ModuleDict(), m):
             raise DataError(f"torch has no part of a model by the name '{m}'; name the modality otherwise.")
-    encoders: dict[str, Encoder] = {
-        m: _make(registry, "encoder", recipe.encoder_of(m), width) for m, width in features.items()
-    }
+    encoders: dict[str, Encoder] = {m: parts.encoder_of(m).make(width) for m, width in features.items()}
     widths = {m: _width(encoder) for m, encoder in encoders.items()}
-    fusion: Fusion = _make(registry, "fusion", recipe.fusion, widths)
+    fusion: Fusion = parts.fusion.make(widths)
     _width(fusion)
-    policy: DropoutPolicy = _make(registry, "dropout", recipe.dropout)
-    heads, present_only = needs_heads(recipe.objective), recipe.computing.present_only
-    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, heads, present_only)
-    model.names = {encoder: f"The encoder '{recipe.encoder_of(m).name}'" for m, encoder in encoders.items()}
-    model.names |= {fusion: f"The fusion '{recipe.fusion.name}'", policy: f"The dropout '{recipe.dropout.name}'"}
-    known = [*(("encoder", recipe.encoder_of(m).name) for m in features), ("fusion", recipe.fusion.name)]
-    known += registry.names_in("dropout", recipe.dropout)
-    model.plugins = [(kind, name, registry.part(kind, name)) for kind, name in known]
+    policy: DropoutPolicy = parts.dropout.make()
+    model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe, steps)
+    model.names = {encoder: parts.encoder_of(m).who for m, encoder in encoders.items()}
+    model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
+    model.plugins = [part for part, _ in parts.used_by(features)]
     return model
-
-
-def _make(registry: Registry, kind: str, part: Part, *arguments: Any) -> Any:
-    """A part, made without a trace in what all parts share: it draws its weights and no more."""
-    who = f"The {kind} '{part.name}'"
-    with (
-        forbid_exit(f"{who} fails at construction"),
-        preserve_global_state(who, "when it is constructed", drawing="weights"),
-    ):
-        return registry.make(kind, part, *arguments)
 
 
 def _width(part: Encoder | Fusion) -> int:

@@ -4,11 +4,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.runs.curves import Protocol, read_protocols
+from emotiwave_core.runs.data_file import DATA, DataFile, read_data
 from emotiwave_core.runs.explanation import Explanation, read_explanation
+from emotiwave_core.runs.history import Epoch, read_history
 from emotiwave_core.runs.predictions import Predicted, read_predicted
 from emotiwave_core.runs.provenance import Provenance, read_provenance
 from emotiwave_core.runs.schema import clean, file_bytes, parse
@@ -48,77 +50,13 @@ class Model:
 
 
 @frozen
-class Modality:
-    """One modality's file; `missing` segments have no data, `truncated` ones were cut to the longest length."""
-
-    file: str
-    features: int
-    median_steps: float
-    longest_steps: int
-    missing: int
-    truncated: int
-    nan: int
-    inf: int
-
-
-@frozen
-class Fold:
-    """One fold; for a multi-label objective the counts of the classes overlap."""
-
-    samples: int
-    videos: int
-    used: int
-    classes: dict[str, int]
-    no_emotion: int | None = None
-
-
-@frozen
-class Data:
-    """`data.json`: the data set as it was read."""
-
-    dataset: str
-    synthetic: bool
-    folder: str
-    fingerprint: str
-    unit: str
-    samples: int
-    videos: int
-    left_out: dict[str, int]
-    modalities: dict[str, Modality]
-    folds: dict[str, Fold]
-    trained: bool = False
-    notes: list[str] = field(factory=list)
-
-
-@frozen
-class Validation:
-    """The validation fold after one epoch."""
-
-    mean_macro_f1: float
-    complete_macro_f1: float
-    worst_macro_f1: float
-    loss: float | None = None
-
-
-@frozen
-class Epoch:
-    """One line of `history.jsonl`."""
-
-    epoch: int
-    train_loss: float | None
-    valid: Validation
-    seconds: float | None = None
-    learning_rate: float | None = None
-
-
-@frozen
 class Run:
     """All that a run left behind."""
 
     folder: Path
     recipe: str
     model: Model
-    data: Data
+    data: DataFile
     history: list[Epoch]
     scores: Scores
     explanation: Explanation | None
@@ -137,7 +75,7 @@ def read_run(run: Path) -> Run:
 
     SettingsError where the training has not ended, DataError for a missing or damaged file.
     """
-    data = _read_data(run)
+    data = _read_trained(run)
     scores = read_scores(run)
     explanation = read_explanation(run, scores)
     return Run(
@@ -145,7 +83,7 @@ def read_run(run: Path) -> Run:
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
         model=parse(file_bytes(run, "model.json"), Model, str(run / "model.json")),
         data=data,
-        history=_history(run),
+        history=read_history(run),
         scores=scores,
         explanation=explanation,
         predicted=read_predicted(run, scores, [one.id for one in explanation.chosen] if explanation else []),
@@ -154,29 +92,15 @@ def read_run(run: Path) -> Run:
     )
 
 
-def _read_data(run: Path) -> Data:
+def _read_trained(run: Path) -> DataFile:
     """`data.json` of a run that has ended."""
     has_model = (run / "model.json").exists()
-    if has_model or (run / "data.json").exists():
-        data = parse(file_bytes(run, "data.json"), Data, str(run / "data.json"))
-        if not data.trained:
+    if has_model or (run / DATA).exists():
+        file_bytes(run, DATA)  # its sentence for a file that is missing
+        data = read_data(run, exact=False)
+        if data is None or not data.trained:
             resume = shlex.join(("emotiwave", "run", "--resume", str(run)))
             raise SettingsError(f"The training in {run} has not ended: {resume}.")
         if has_model:
             return data
     raise DataError(f"{run} holds no trained model (model.json); give the folder of a run that has ended.")
-
-
-def _history(run: Path) -> list[Epoch]:
-    """The epochs in order; of an epoch that was trained again after a resume, the later line."""
-    lines = [line for line in file_bytes(run, "history.jsonl").split(b"\n") if line.strip()]
-    epochs: dict[int, Epoch] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            epoch = parse(line, Epoch, f"Line {number} of {run / 'history.jsonl'}")
-        except DataError:
-            if number < len(lines):
-                raise
-            break  # torn: the run was cut off while it wrote this line
-        epochs[epoch.epoch] = epoch
-    return [epochs[number] for number in sorted(epochs)]

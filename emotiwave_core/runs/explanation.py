@@ -12,6 +12,7 @@ from emotiwave_core.runs.schema import Fraction, anew, converter, file_bytes, pa
 from emotiwave_core.runs.scores import Scores
 
 EXPLANATION = "explanation.json"
+SMALLEST_SCALE = 0.1  # log-odds: a bar of full length stands for no less, or noise would look like a reason
 
 
 @frozen

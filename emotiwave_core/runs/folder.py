@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import attrs
 import tomli_w
@@ -12,12 +11,12 @@ from filelock import FileLock, Timeout
 
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.io.atomic import out_of_space, write_json, write_text
-from emotiwave_core.io.untrusted import read_json, why
+from emotiwave_core.io.atomic import out_of_space, write_text
+from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder, write_data_folder
 from emotiwave_core.runs.history import HISTORY
 from emotiwave_core.runs.provenance import RUN
 
-RECIPE, DATA = "recipe.toml", "data.json"
+RECIPE = "recipe.toml"
 JOB = ".job"  # which job of a launcher has begun the run
 LOCK = ".lock"
 
@@ -69,7 +68,7 @@ def take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job:
     same_job = job is not None and (out / JOB).exists() and (out / JOB).read_text(encoding="utf-8") == job
     if (out / RECIPE).exists():
         same = same_job and (out / RECIPE).read_text(encoding="utf-8") == text
-        if not same or read_data(out)["folder"] != folder:
+        if not same or str(read_data_folder(out)) != folder:
             raise SettingsError(f"{out} holds a run already: continue it with --resume {out}, or choose another --out.")
         return _written(out)
     for name in (JOB, DATA, RECIPE):
@@ -79,13 +78,13 @@ def take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job:
         raise SettingsError(f"{out} is not empty and holds no run: choose another --out, so that no file is lost.")
     if job is not None:
         write_text(out / JOB, job)
-    write_json(out / DATA, {"folder": folder})
+    write_data_folder(out, folder)
     write_text(out / RECIPE, text)  # the last: a folder without it is taken anew by the same command
     return _written(out)
 
 
 def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> tuple[Recipe, Path]:
-    """The recipe and the data of a run, whose folder is kept as long as `held` is.
+    """Read the recipe and the folder of the data of a run, whose own folder is held as long as `held` is.
 
     With `auto_batch` its recipe has that setting from now on.
     """
@@ -96,27 +95,13 @@ def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> 
     if auto_batch and not recipe.computing.auto_batch:
         recipe = attrs.evolve(recipe, computing=attrs.evolve(recipe.computing, auto_batch=True))
         write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
-    return recipe, Path(read_data(out)["folder"])
+    return recipe, read_data_folder(out)
 
 
 def free(out: Path) -> None:
     """Give up a run of which nothing was kept: its folder can be taken by a corrected try."""
     for name in (RECIPE, DATA, HISTORY, RUN, JOB, LOCK):
         (out / name).unlink(missing_ok=True)
-
-
-def read_data(run: Path) -> dict[str, Any]:
-    """`data.json` of a run; DataError where it is missing or damaged."""
-    try:
-        facts: Any = read_json(run / DATA)
-        for key, kind, due in (("folder", str, "a path"), ("trained", bool, "true or false")):
-            if not isinstance(facts, dict) or not isinstance(facts.get(key, False if kind is bool else None), kind):
-                raise ValueError(f"its '{key}' is not {due}")
-        return dict(facts)
-    except FileNotFoundError as error:
-        raise DataError(f"{run / DATA} is missing: give the folder of a run, or --data.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{run / DATA} is damaged ({why(error)}); give the folder of a run, or --data.") from error
 
 
 def _written(out: Path) -> Recipe:
@@ -129,10 +114,9 @@ def _is_free(out: Path) -> bool:
     if names != {DATA}:
         return not names
     try:
-        about: Any = read_json(out / DATA)
-    except (OSError, ValueError):
+        return read_data(out) is None
+    except DataError:
         return False
-    return isinstance(about, dict) and set(about) == {"folder"}
 
 
 def _sweep(out: Path, name: str) -> None:

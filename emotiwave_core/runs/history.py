@@ -1,52 +1,60 @@
-"""The epochs of a run, a line of JSON each."""
+"""`history.jsonl`: the epochs of a training, a line of JSON each."""
 
 import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
+
+from attrs import asdict, field, frozen
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import out_of_space, write_text
-from emotiwave_core.io.untrusted import parse_json, read_bytes, why
+from emotiwave_core.runs.schema import file_bytes, parse
 
 HISTORY = "history.jsonl"
 
 
-def read_history(run: Path) -> list[dict[str, Any]]:
-    """The epochs of a run; the last line, which a kill may have torn, is left out where it is not whole.
+@frozen
+class Validation:
+    """The validation fold after one epoch."""
 
-    DataError where there is one that is not whole before it.
+    mean_macro_f1: float
+    complete_macro_f1: float
+    worst_macro_f1: float
+    configurations: dict[str, float] = field(factory=dict)  # macro-F1 of each
+    loss: float | None = None  # of the complete configuration
+
+
+@frozen
+class Epoch:
+    """One line of the file."""
+
+    epoch: int
+    train_loss: float | None  # None in a file where it is no finite number
+    valid: Validation
+    learning_rate: float | None = None
+    seconds: float | None = None
+
+
+def read_history(run: Path) -> list[Epoch]:
+    """Read the epochs in order; of an epoch that was trained again after a resume, the later line.
+
+    The last line, which a kill may have torn, is left out where it is not whole. DataError for a missing file, or for
+    a damaged line before it.
     """
-    path = run / HISTORY
-    way = "remove the file to go on without it"
-    try:
-        texts = read_bytes(path).split(b"\n") if os.path.lexists(path) else []
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {why(error)}; {way}.") from error
-    lines: list[dict[str, Any]] = []
-    texts = [text for text in texts if text.strip()]
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = parse_json(text, lenient=True)
-            if not isinstance(line, dict) or type(line.get("epoch")) is not int:
-                raise ValueError("it is not an epoch")
-            lines.append(line)
-        except ValueError as error:
-            if number < len(texts):
-                raise DataError(f"Line {number} of {path} is damaged ({error}); {way}.") from error
-    return lines
+    epochs = {epoch.epoch: epoch for _, epoch in _lines(run)}
+    return [epochs[number] for number in sorted(epochs)]
 
 
 def cut_history(run: Path, epoch: int) -> None:
-    """Keep the epochs that the run resumes after."""
-    kept = [line for line in read_history(run) if line["epoch"] <= epoch]
-    write_text(run / HISTORY, "".join(json.dumps(line) + "\n" for line in kept))
+    """Keep the lines of the epochs that the run resumes after; without a file, begin one. DataError as in reading."""
+    lines = _lines(run, "remove the file to go on without it") if os.path.lexists(run / HISTORY) else []
+    write_text(run / HISTORY, "".join(f"{line.decode()}\n" for line, read in lines if read.epoch <= epoch))
 
 
-def append_history(run: Path, line: dict[str, Any]) -> None:
+def append_history(run: Path, epoch: Epoch) -> None:
     """Add an epoch, whole or not at all."""
-    path, data = run / HISTORY, (json.dumps(line) + "\n").encode()
+    path, data = run / HISTORY, (json.dumps(asdict(epoch)) + "\n").encode()
     if path.is_symlink():  # in a run that a stranger has sent: nothing is written where it leads
         raise DataError(f"{path} is a link, and a run writes into its own folder alone; remove it.")
     with out_of_space(path), path.open("ab", buffering=0) as file:
@@ -58,3 +66,16 @@ def append_history(run: Path, line: dict[str, Any]) -> None:
         except OSError:
             file.truncate(end)
             raise
+
+
+def _lines(run: Path, way_out: str = "") -> list[tuple[bytes, Epoch]]:
+    """Each line with its epoch, but for a torn last one."""
+    texts = [text for text in file_bytes(run, HISTORY).split(b"\n") if text.strip()]
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            lines.append((text, parse(text, Epoch, f"Line {number} of {run / HISTORY}", way_out)))
+        except DataError:
+            if number < len(texts):
+                raise
+    return lines

@@ -57,14 +57,17 @@ def file_bytes(run: Path, file: str) -> bytes:
         raise DataError(f"Cannot read {run / file}: {why(error)}.") from error
 
 
-def parse(data: bytes, kind: type[Part], place: str, way_out: str = "") -> Part:
-    """JSON as an object of `kind`. DataError names the place, what is wrong there, and the way out where one is."""
+def parse(data: bytes, kind: type[Part], place: str, way_out: str = "", exact: bool = False) -> Part:
+    """JSON as an object of `kind`. DataError names the place, what is wrong there, and the way out where one is.
+
+    `exact` keeps texts as they stand there, for a program; for people they are cleaned.
+    """
     try:
         # JSON has no NaN: what Python would read as one becomes null, which only optional numbers accept.
-        value = parse_json(data, lenient=True)
+        value = parse_json(data, lenient=not exact)
         if not isinstance(value, dict):
             raise ValueError("it is no JSON object")
-        return converter.structure(value, kind)
+        return (exact_converter if exact else converter).structure(value, kind)
     except DAMAGED as error:
         raise damaged(place, _damage(error), way_out) from error
 
@@ -97,9 +100,13 @@ def anew(run: Path, *options: str) -> str:
 
 
 def _text(value: Any, _: type) -> str:
+    return name(_exact_text(value, str))
+
+
+def _exact_text(value: Any, _: type) -> str:
     if not isinstance(value, str):
         raise ValueError("text expected")
-    return name(value)
+    return value
 
 
 def _number(value: Any, kind: type) -> Any:
@@ -130,10 +137,11 @@ def _confusion(value: Any, _: Any) -> Any:
     return converter.structure(value, dict[str, Matrix] if isinstance(value, dict) else Matrix)
 
 
-converter = cattrs.Converter()
-converter.register_structure_hook(str, _text)
-for _kind in (int, float, bool):
-    converter.register_structure_hook(_kind, _number)
-converter.register_structure_hook(Fraction, _fraction)
-converter.register_structure_hook(Interval, _interval)
-converter.register_structure_hook(Confusion, _confusion)
+converter, exact_converter = cattrs.Converter(), cattrs.Converter()
+for _converter, _of_text in ((converter, _text), (exact_converter, _exact_text)):
+    _converter.register_structure_hook(str, _of_text)
+    for _kind in (int, float, bool):
+        _converter.register_structure_hook(_kind, _number)
+    _converter.register_structure_hook(Fraction, _fraction)
+    _converter.register_structure_hook(Interval, _interval)
+    _converter.register_structure_hook(Confusion, _confusion)

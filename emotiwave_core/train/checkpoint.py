@@ -13,7 +13,7 @@ from emotiwave_core.compute.device import random_state, seed_everything, set_ran
 from emotiwave_core.errors import DataError
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.runs.history import append_history, cut_history
+from emotiwave_core.runs.history import Epoch, append_history, cut_history
 from emotiwave_core.runs.rebuild import KEPT
 from emotiwave_core.runs.trained_model import LAST, load_last, save_last, save_model
 from emotiwave_core.train.step import TrainingSetup
@@ -71,20 +71,24 @@ class TrainingCheckpoint:
         save_last(self.run, self.setup.model, self.optimiser, self.average, self._state() | {"middle": middle})
         self.setup.monitor.say(f"Epoch {self.epoch + 1} is kept after {step} steps.")
 
-    def keep_epoch(self, line: dict[str, Any], described: dict[str, Any] | None) -> None:
-        """Keep an epoch: the model where it is the best yet (`described`), its line of history, what the next needs."""
-        self.epoch = line["epoch"]
+    def keep_epoch(self, epoch: Epoch, described: dict[str, Any] | None) -> Epoch:
+        """Keep an epoch: the model where it is the best yet (`described`), its line of history, what the next needs.
+
+        Returns the epoch with its seconds.
+        """
+        self.epoch = epoch.epoch
         if described is not None:
             self.best_epoch, self.best_score = self.epoch, described["best"]["score"]
-        line["seconds"] = time.perf_counter() - self.began
-        self.setup.group.first(partial(self._write, line, described))
+        epoch = attrs.evolve(epoch, seconds=time.perf_counter() - self.began)
+        self.setup.group.first(partial(self._write, epoch, described))
+        return epoch
 
-    def _write(self, line: dict[str, Any], described: dict[str, Any] | None) -> None:
+    def _write(self, epoch: Epoch, described: dict[str, Any] | None) -> None:
         if described is not None:
             save_model(self.run, self.scored, described)
-        append_history(self.run, line)
+        append_history(self.run, epoch)
         save_last(self.run, self.setup.model, self.optimiser, self.average, self._state())
-        self.watchers.epoch_end(self.run, line)
+        self.watchers.epoch_end(self.run, attrs.asdict(epoch))
 
     def _state(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in KEPT}

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import attrs
 import pytest
 from datasets import write_dataset
 from forked import emotiwave, forked
@@ -60,7 +61,7 @@ def killed_at(name: str, call: int, after: bool = False) -> Iterator[None]:
 
 def outcome(run: Path) -> dict[str, Any]:
     """All that a run ends with, but for the time that it took: the seconds of each epoch, and run.json."""
-    history = [{key: value for key, value in line.items() if key != "seconds"} for line in read_history(run)]
+    history = [attrs.evolve(epoch, seconds=None) for epoch in read_history(run)]
     files = {name: (run / name).read_bytes() for name in (WEIGHTS, LAST, ABOUT, SCORES, PREDICTIONS, RECIPE)}
     return files | {"history": history, "leftovers": sorted(path.name for path in run.glob(".*.part"))}
 

@@ -215,11 +215,13 @@ def _data(modalities: Sequence[str], classes: Sequence[str], dataset: str, synth
     samples = sum(one["samples"] for one in folds.values())
     return {
         "dataset": dataset, "synthetic": synthetic, "folder": "/data/ravdess", "fingerprint": "3f" * 32,
-        "unit": "segment", "samples": samples, "videos": samples,
+        "unit": "segment", "samples": samples, "videos": samples, "label_source": "the file's 'dimension names'",
+        "targets": list(classes), "sources": {"labels.csd": "ab" * 32}, "fold_source": "/data/ravdess/folds.json",
+        "folds_sha256": "cd" * 32,
         "left_out": {"no data in any modality": 3, "too short": 0},
         "modalities": {
             name: {"file": f"{dataset}_{name.title()}.csd", "features": 74, "median_steps": 96.5, "longest_steps": 300,
-                   "missing": 12 * i, "truncated": 40, "nan": 0, "inf": 3}
+                   "missing": 12 * i, "absent_steps": 0, "nan": 0, "inf": 3, "truncated": 40, "unread_rows": 0}
             for i, name in enumerate(modalities)
         },
         "folds": folds, "notes": ["2 ids of the folds file have no data"], "trained": True,

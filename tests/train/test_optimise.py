@@ -37,6 +37,6 @@ def test_the_history_tells_the_rate(tiny: Path, tmp_path: Path) -> None:
     start(small(training={"epochs": 2, "schedule": "one-cycle"}), tiny, tmp_path / "cycle")
     start(small(training={"epochs": 2}), tiny, tmp_path / "constant")
     settings = small(training={"epochs": 2, "schedule": "one-cycle"}).training
-    rates = [line["learning_rate"] for line in read_history(tmp_path / "cycle")]
+    rates = [line.learning_rate for line in read_history(tmp_path / "cycle")]
     assert rates == [learning_rate(settings, step, 6) for step in (2, 5)]
-    assert [line["learning_rate"] for line in read_history(tmp_path / "constant")] == [0.01, 0.01]
+    assert [line.learning_rate for line in read_history(tmp_path / "constant")] == [0.01, 0.01]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from datasets import write_dataset
@@ -102,9 +103,10 @@ def test_two_processes_are_one(
     assert len(LOSSES) == 3 * -(-20 // RECIPES[name].get("training", {}).get("batch_size", 8))
     assert found[0][name]["losses"] == pytest.approx(LOSSES, abs=1e-5)
     histories = [read_history(run) for run in (tmp_path / "one", folder / name)]
-    losses = [[line["valid"].pop("loss") for line in history] for history in histories]
+    losses = [[line.valid.loss for line in history] for history in histories]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert [line["valid"] for line in histories[0]] == [line["valid"] for line in histories[1]]
+    scored = [[attrs.evolve(line.valid, loss=None) for line in history] for history in histories]
+    assert scored[0] == scored[1]
     one, two = (read_tensors(run / WEIGHTS)[0] for run in (tmp_path / "one", folder / name))
     assert all(torch.allclose(tensor, two[key], atol=1e-4) for key, tensor in one.items())
     scores = [json.loads((run / SCORES).read_text()) for run in (tmp_path / "one", folder / name)]

@@ -38,7 +38,7 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         patch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
         start(MULTI, tiny, folder / "run")
     found = outcome(folder / "run")
-    assert [line["epoch"] for line in found["history"]] == list(range(1, EPOCHS + 1))
+    assert [epoch.epoch for epoch in found["history"]] == list(range(1, EPOCHS + 1))
     assert not found["leftovers"]
     return found
 

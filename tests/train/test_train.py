@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training import CPU, REGISTRY, edit_csd, small, start
 
 from emotiwave_core.compute.device import find_device, seed_everything
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.loading import batch as batch_module
@@ -24,14 +25,13 @@ from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.objective import make_objective
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.runs.folder import RECIPE
-from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.history import HISTORY, read_history
 from emotiwave_core.runs.trained_model import LAST, WEIGHTS, read_about, read_tensors
 from emotiwave_core.train import checkpoint as keeper
 from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
-from emotiwave_core.train.loop import train
+from emotiwave_core.train.loop import Training, train
 from emotiwave_dropout.uniform import Uniform
 
 COMPLETE = "text+audio+visual"
@@ -47,25 +47,25 @@ def test_the_best_epoch_is_that_of_the_history(tiny: Path, tmp_path: Path, selec
     """Every epoch has its line; the epoch kept is the first with the best macro-F1 of the kind chosen."""
     start(small(training={"epochs": 5, "select": select}), tiny, tmp_path / "run")
     history = read_history(tmp_path / "run")
-    assert [line["epoch"] for line in history] == [1, 2, 3, 4, 5]
+    assert [line.epoch for line in history] == [1, 2, 3, 4, 5]
     for line in history:
-        scores = line["valid"]["configurations"]
+        scores = line.valid.configurations
         assert len(scores) == 7
-        assert line["valid"]["mean_macro_f1"] == pytest.approx(np.mean(list(scores.values())))
-        assert line["valid"]["complete_macro_f1"] == scores[COMPLETE]
-        assert line["valid"]["worst_macro_f1"] == min(scores.values())
-        assert line["train_loss"] > 0
+        assert line.valid.mean_macro_f1 == pytest.approx(np.mean(list(scores.values())))
+        assert line.valid.complete_macro_f1 == scores[COMPLETE]
+        assert line.valid.worst_macro_f1 == min(scores.values())
+        assert (line.train_loss or 0) > 0
     best = read_about(tmp_path / "run")["best"]
-    chosen = [line["valid"].get(f"{select}_macro_f1", line["valid"]["configurations"].get(select)) for line in history]
+    chosen = [getattr(line.valid, f"{select}_macro_f1", line.valid.configurations.get(select)) for line in history]
     assert best["epoch"] == 1 + int(np.argmax(chosen))
-    assert best["mean_macro_f1"] == history[best["epoch"] - 1]["valid"]["mean_macro_f1"]
+    assert best["mean_macro_f1"] == history[best["epoch"] - 1].valid.mean_macro_f1
 
 
 def test_what_chooses_the_epoch_is_known(tiny: Path, tmp_path: Path) -> None:
     """A configuration that there is none of is refused before anything is trained, and the choices are said."""
     with pytest.raises(SettingsError, match=r"training.select cannot be 'audoi'. Did you mean 'audio'"):
         start(small(training={"select": "audoi"}), tiny, tmp_path / "run")
-    assert not read_history(tmp_path / "run")
+    assert not (tmp_path / "run" / HISTORY).exists()
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[float]) -> list[Tensors]:
@@ -104,7 +104,7 @@ def test_early_stopping(
     mean = [0.1, 0.3, 0.2, 0.3, 0.4, 0.0, 0.1]
     weights = scripted(monkeypatch, mean, complete=[0.5, 0.4, 0.5, 0.5, 0.6, 0.2, 0.1])
     start(small(training={"epochs": 7, "patience": patience, "select": select}), tiny, tmp_path / "run")
-    assert [line["epoch"] for line in read_history(tmp_path / "run")] == list(range(1, epochs + 1))
+    assert [line.epoch for line in read_history(tmp_path / "run")] == list(range(1, epochs + 1))
     assert read_about(tmp_path / "run")["best"]["epoch"] == best
     kept, _ = read_tensors(tmp_path / "run" / WEIGHTS)
     assert kept.keys() == weights[best - 1].keys()
@@ -164,7 +164,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     touched: set[int] = set()
     asked: list[str] = []
     padded, statistics = batch_module.padded, train_module.feature_statistics
-    rows, opened = Corpus.rows, run_module.open_trained_run
+    rows, opened = Corpus.rows, run_module.reopen_trained_run
     at_end: dict[str, Any] = {}
 
     def gathered(store: Store, modality: str, some: Any, *rest: Any) -> Any:
@@ -186,7 +186,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     monkeypatch.setattr(batch_module, "padded", gathered)
     monkeypatch.setattr(train_module, "feature_statistics", measured)
     monkeypatch.setattr(Corpus, "rows", asked_for)
-    monkeypatch.setattr(run_module, "open_trained_run", evaluated)
+    monkeypatch.setattr(run_module, "reopen_trained_run", evaluated)
     start(small(), tiny, tmp_path / "run")
     corpus = open_corpus(tiny, small().data)
     test = set(rows(corpus, "test").tolist())
@@ -233,7 +233,7 @@ def test_the_policy_hears_what_was_left_and_each_loss(
     means = [float(loss.mean()) for _, loss in heard]
     steps = len(means) // 2
     for epoch, line in enumerate(read_history(tmp_path / "run")):
-        assert line["train_loss"] == pytest.approx(np.mean(means[epoch * steps : (epoch + 1) * steps]), rel=1e-5)
+        assert line.train_loss == pytest.approx(np.mean(means[epoch * steps : (epoch + 1) * steps]), rel=1e-5)
 
 
 def test_progress_runs_from_0_to_1(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,10 +288,10 @@ def test_class_weights_are_of_the_training_fold(tiny: Path, tmp_path: Path) -> N
         corpus = open_corpus(tiny, recipe.data)
         corpus.store.labels[:3] = torch.tensor([1.0, 0, 0, 0, 0, 0])  # so that the fold is not balanced
         objective = make_objective(recipe.objective, corpus.store.targets)
-        model = run_module.build(recipe, REGISTRY, corpus, objective)
+        model = run_module.build(REGISTRY.resolve(recipe), corpus, objective)
         folder = tmp_path / str(wanted)
         folder.mkdir()
-        train(folder, model, objective, corpus, recipe, {}, CPU, SILENT)
+        train(Training(folder, recipe, {}), model, objective, corpus, Runtime(CPU))
         targets = corpus.fold("train", objective).targets.numpy()
         due = compute_class_weight("balanced", classes=np.arange(6), y=targets) if wanted else np.ones(6)
         np.testing.assert_allclose(objective.weights, due, rtol=1e-6)
