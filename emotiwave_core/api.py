@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emotiwave_core.explain.coalitions import Empty, Value
     from emotiwave_core.parts.check.in_process import CheckedPart
     from emotiwave_core.parts.registry import Registry
+    from emotiwave_core.runs.protocol_scores import ProtocolScores
     from emotiwave_core.runs.scores import Scores
 
 FilePath = str | os.PathLike[str]
@@ -189,29 +190,26 @@ class Run:
         manifest: FilePath | None = None,
         dataset: "Dataset | FilePath | None" = None,
         fold: str = "test",
-    ) -> dict[str, Any]:
+    ) -> "ProtocolScores":
         """Score the complete configuration at every level of a corruption: random, frames, blocks, noise, ….
 
         against: another run that meets the same corruption, for the effective robustness. seed: of the corruption;
         manifest: a file with one that was drawn before, instead of a seed. Scores and manifest are kept in the run's
         `protocols/` where it is the test fold of its own data.
         """
-        from emotiwave_core.evaluate.protocol import evaluate_protocol
+        from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
 
+        request = ProtocolRequest(
+            protocol=protocol,
+            seed=seed,
+            manifest=None if manifest is None else Path(manifest),
+            against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
+            data=_optional_folder(dataset),
+            fold=fold,
+        )
+        is_own, device = dataset is None and fold == "test", _device(self.device)
         with _errors_of_ours():
-            return evaluate_protocol(
-                self.folder,
-                protocol,
-                self.registry,
-                _device(self.device),
-                self._monitor,
-                seed=seed,
-                manifest=None if manifest is None else Path(manifest),
-                against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
-                data=_optional_folder(dataset),
-                fold=fold,
-                write=dataset is None and fold == "test",
-            )
+            return evaluate_protocol(self.folder, request, self.registry, device, self._monitor, write=is_own)
 
     def explain(
         self,
