@@ -199,8 +199,10 @@ class Run:
 
         against: another run that meets the same corruption, for the effective robustness. seed: of the corruption;
         manifest: a file with one that was drawn before, instead of a seed. Scores and manifest are kept in the run's
-        `protocols/` where it is the test fold of its own data.
+        `protocols/` where it is the test fold of its own data. The result is `robustness("noise").curves["audio"]`
+        with its levels, macro_f1 and areas, and `.to_dict()` gives it as JSON has it.
         """
+        from emotiwave_core.compute.runtime import Runtime
         from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
 
         request = ProtocolRequest(
@@ -211,9 +213,10 @@ class Run:
             data=_optional_folder(dataset),
             fold=fold,
         )
-        is_own, device = dataset is None and fold == "test", _device(self.device)
+        is_own = dataset is None and fold == "test"
         with _errors_of_ours():
-            return evaluate_protocol(self.folder, request, self.registry, device, self._monitor, write=is_own)
+            runtime = Runtime(_device(self.device), self._monitor)
+            return evaluate_protocol(self.folder, request, self.registry, runtime, write=is_own)
 
     @overload
     def predict(
