@@ -25,7 +25,7 @@ from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
-from emotiwave_core.runs.contents import Model, Run, read_run
+from emotiwave_core.runs.contents import Model, RunContents, read_run
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
 from emotiwave_core.runs.scores import ConfigurationScores, Scores
@@ -57,7 +57,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(run: Run, pictures: list[str]) -> str:
+def render(run: RunContents, pictures: list[str]) -> str:
     """The page as HTML text; `pictures` are the names of the files it mentions."""
     scores, explained = run.scores, run.explanation
     fold = explained.macro_f1 if explained else None
@@ -116,7 +116,7 @@ def render(run: Run, pictures: list[str]) -> str:
     )
 
 
-def _of_classes(run: Run) -> list[float]:
+def _of_classes(run: RunContents) -> list[float]:
     classes = run.explanation.by_class.values() if run.explanation else ()
     return [value for one in classes for value in one.shapley.values() if value is not None]
 
