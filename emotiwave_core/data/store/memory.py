@@ -9,10 +9,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from emotiwave_core.config.recipe import DataSettings, PerModality
+from emotiwave_core.data.facts import StoreFacts
 from emotiwave_core.data.prepare.align import Steps, average, overlapping, reference_times, rounded, sequence_steps
-from emotiwave_core.data.prepare.facts import StoreFacts
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import in_time_order
-from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, choices
 
