@@ -1,4 +1,4 @@
-"""How long it takes to average a minute of audio and video over its words, and how long Python loops over words take.
+"""Time to average a minute of audio and video over its words, beside that of Python loops over words.
 
     python benchmarks/align.py
 

@@ -40,7 +40,7 @@ class ProcessGroup:
     host: Any = None  # a group of gloo for what is small, on the CPU, and may take long
 
     def own(self, count: int, rank: int | None = None) -> slice:
-        """Which of the `count` samples of a batch are this process's: all shares are within one of the same size."""
+        """The samples of a batch of `count` that are this process's: all shares are within one of the same size."""
         rank = self.rank if rank is None else rank
         return slice(count * rank // self.size, count * (rank + 1) // self.size)
 
@@ -79,7 +79,7 @@ class ProcessGroup:
         return wrapped
 
     def first(self, work: Callable[[], T]) -> T:
-        """What rank 0 makes of it, for every process; an error there is one everywhere."""
+        """Call `work` in rank 0 and give its result to every process; an error there is one everywhere."""
         if self.size == 1:
             return work()
         told: list[Any] = [None, None]
@@ -95,13 +95,13 @@ class ProcessGroup:
         return cast(T, result)
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """What every process makes of it, rank 0 before the others: it makes what they then find."""
+        """Call `work` in every process, in rank 0 before the others: it makes what they then find."""
         done: list[T] = []
         self.first(lambda: done.append(work()))
         return done[0] if done else work()
 
     def everyone(self, value: T) -> list[T]:
-        """What every process has, in the order of the ranks."""
+        """The values of all processes, in the order of the ranks."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -185,14 +185,14 @@ def leave(group: ProcessGroup) -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error is another process's end: gloo and NCCL say it in words of their own."""
+    """True for an error that is another process's end: gloo and NCCL say it in words of their own."""
     if isinstance(error, LostError | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and "gloo" in str(error).lower()
 
 
 def speaks_first(store: "Store") -> bool:
-    """Whether no other process has spoken of a failure before this one. LostError where that cannot be known."""
+    """True where no other process has told of a failure before this one. LostError where that cannot be known."""
     try:
         return int(store.add("emotiwave/failed", 1)) == 1
     except RuntimeError as error:

@@ -70,19 +70,19 @@ def bare(kind: Any) -> Any:
 
 
 def is_policy(kind: Any) -> bool:
-    """Whether an option is a dropout policy itself. (By name: torch is not imported to read a recipe.)"""
+    """True for an option that is a dropout policy itself. (By name: torch is not imported to read a recipe.)"""
     where, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", "")
     return (where, name) == ("emotiwave_core.interfaces", "DropoutPolicy")
 
 
 def holds_policies(kind: Any) -> bool:
-    """Whether an option is a dropout policy, or a list of some."""
+    """True for an option that is a dropout policy, or a list of some."""
     kind = bare(kind)
     return is_policy(kind) or (_is(kind, list) and is_policy(get_args(kind)[0]))
 
 
 def _settings(kind: Any) -> Any:
-    """How a class of settings is read: from a table alone."""
+    """Reader of a class of settings: from a table alone."""
     read = make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=True)
 
     def hook(value: Any, _: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which videos are for training, validation and test. No video is ever in two folds."""
+"""Folds: the videos for training, validation and test. No video is ever in two."""
 
 import ast
 import hashlib

@@ -34,7 +34,7 @@ class IncrementalHash:
         self._file.close()
 
     def reach(self, place: int) -> None:
-        """Up to this byte the file will not change any more: hash so far, where it is worth a turn of the thread."""
+        """Hash up to this byte, where that is worth a turn of the thread: nothing before it will change any more."""
         if place - self._told >= WORTH_A_TURN:
             self._told = place
             self._thread.submit(self._follow, place)  # what fails here fails again in `finish`

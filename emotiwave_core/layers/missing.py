@@ -1,4 +1,4 @@
-"""What a fusion reads where a modality is absent: the option `missing` that every fusion has."""
+"""Stand-ins that a fusion reads for an absent modality: the option `missing` that every fusion has."""
 
 from typing import Literal
 

@@ -81,7 +81,7 @@ class CsdFile:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the file says of itself, by name."""
+        """Metadata of the file, by name."""
         try:
             group = self._file[self.root]
             return read_metadata(self.path, self._child(group, "metadata")) if has(group, "metadata") else {}

@@ -1,4 +1,4 @@
-"""The chunks of a data set, found and unpacked without trust.
+"""Chunks of a data set, found and unpacked without trust.
 
 HDF5 on its own takes zeros for a chunk that its index does not name, unpacks gzip without bound, and dies of a chunk of
 no length. So each one is asked for by its place, must be there, and is unpacked here to no more than its size. (zlib
@@ -84,7 +84,7 @@ def _unshuffled(content: bytes, size: int) -> bytes:
 
 
 def _verified(content: bytes) -> bytes:
-    """What stands before the checksum, which must agree: Fletcher's, of words of two bytes, modulo 65535."""
+    """The bytes before the checksum, which must agree: Fletcher's, of words of two bytes, modulo 65535."""
     body, stored = content[:-4], int.from_bytes(content[-4:], "little")
     words = np.frombuffer(body + bytes(len(body) % 2), dtype=">u2")
     first = second = 0

@@ -1,4 +1,4 @@
-"""The way of samples to a device: kept there where it has the room, else fetched ahead, else batch by batch."""
+"""Loading samples to a device: kept there where it has the room, else fetched ahead, else batch by batch."""
 
 from collections.abc import Callable, Iterator
 
@@ -102,7 +102,7 @@ def _copied(flat: Tensor, offsets: NDArray[np.int64], rows: NDArray[np.int64], d
 
 
 def room(store: Store, rows: NDArray[np.int64], device: torch.device) -> bool:
-    """Whether half of a GPU's free memory holds the features of these samples."""
+    """True where half of a GPU's free memory holds the features of these samples."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -111,7 +111,7 @@ def room(store: Store, rows: NDArray[np.int64], device: torch.device) -> bool:
 
 @attrs.frozen(eq=False)
 class Loader:
-    """Where the batches of a store come from, for one device: made once, asked in every epoch."""
+    """Source of the batches of a store for one device: made once, asked in every epoch."""
 
     store: Store
     device: torch.device
@@ -136,7 +136,7 @@ class Loader:
 
 
 def open_loader(store: Store, device: torch.device, keep: NDArray[np.int64] | None = None) -> Loader:
-    """A feed for a device. The samples `keep` stay on a GPU if it has the room; others are fetched ahead.
+    """A loader for a device. The samples `keep` stay on a GPU if it has the room; others are fetched ahead.
 
     On a CPU it is the plain way: there a thread of its own saves nothing.
     """

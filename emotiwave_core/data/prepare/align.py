@@ -161,7 +161,7 @@ def check_words(file: CsdFile) -> None:
 
 
 class Reference:
-    """What the steps of each sample are averaged over. Use it as a context manager.
+    """The reference that steps are aligned to: words, or a constant rate. Use it as a context manager.
 
     A sample without a word, or too short for a step, is one step from its start to its end, so that its other
     modalities are not lost. Words are those of the data set's `words`, else of the modality `text`; pauses count. A
@@ -227,7 +227,7 @@ class Reference:
         self.unread += int((own & ~read).sum())
 
     def notes(self, modality: str) -> Iterator[str]:
-        """What to say of the rows that no step reads, and what keeps them (a rate ends with the labelled time)."""
+        """A sentence on the rows that no step reads, and on what keeps them (a rate ends with the labelled time)."""
         if self.unread > NOTABLE * self.rows:
             spoken = self.align == "words"
             why = "overlap no word" if spoken else "lie outside the time of their sample"

@@ -1,4 +1,4 @@
-"""From `.csd` files to the flat arrays of a store, one video in memory at a time and the next one on its way."""
+"""Packing `.csd` files into the flat arrays of a store, one video in memory at a time and the next on its way."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -34,7 +34,7 @@ LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ah
 
 
 class _Video(NamedTuple):
-    """What the samples of one video read in a modality."""
+    """The rows of one video that its samples read in a modality."""
 
     features: NDArray[np.float32]  # [S, F]
     all_finite: bool
@@ -42,7 +42,7 @@ class _Video(NamedTuple):
 
 
 class Packer:
-    """What a store will hold: sizes first (from the intervals alone), then the pieces of each array in order."""
+    """Content of a store: sizes first (from the intervals alone), then the pieces of each array in order."""
 
     def __init__(self, dataset: Dataset, options: Options, monitor: Monitor) -> None:
         self.dataset, self.options, self.monitor = dataset, options, monitor
@@ -120,7 +120,7 @@ class Packer:
         )
 
     def _alignment(self) -> Iterator[str]:
-        """What aligning found."""
+        """Sentences on what aligning found."""
         for name, lengths in self.lengths.items():
             whole, absent = int(lengths.sum()), int((lengths - self.present[name]).sum())
             if absent:

@@ -160,7 +160,7 @@ def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _are_times(intervals: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which intervals [T, 2] have bounds that can be seconds of a video."""
+    """True for each interval of [T, 2] whose bounds can be seconds of a video, [T]."""
     return np.asarray((np.abs(intervals) <= LATEST).all(axis=1))  # of NaN, nothing is so
 
 
@@ -203,7 +203,7 @@ def bounds(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def overlap(low: Times, high: Times, start: Times, end: Times) -> NDArray[np.bool_]:
-    """Whether the steps from `low` to `high` belong to [start, end), as `cut` says; all four are broadcast."""
+    """True where steps from `low` to `high` belong to [start, end), as `cut` says; all four are broadcast."""
     instant = (low == high) & (low >= start) & ((low < end) | (start == end) & (low == start))
     belongs = (low < end) & (high > start) | instant | (start == end) & (low <= start) & (high > start)
     return np.asarray(belongs)

@@ -50,7 +50,7 @@ def map_arrays(arrays: Path) -> dict[str, Tensor]:
 
 
 def sampled(tensors: dict[str, Tensor]) -> str:
-    """A SHA-256 of what is short, and of a few blocks of what is long, from the first bytes to the last."""
+    """SHA-256 of the short arrays and of a few blocks of the long ones, from the first bytes to the last."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         content = tensor.numpy().reshape(-1).view(np.uint8)
