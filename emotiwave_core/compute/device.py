@@ -60,10 +60,10 @@ def seed_everything(seed: int, epoch: int = 0) -> None:
 def random_state(device: torch.device) -> dict[str, Any]:
     """State of every generator that a part may draw from, as JSON can tell it."""
     version, numbers, left = random.getstate()
-    name, keys, *place = np.random.get_state()  # noqa: NPY002
+    name, keys, *position = np.random.get_state()  # noqa: NPY002
     state: dict[str, Any] = {
         "python": [version, list(numbers), left],
-        "numpy": [name, np.asarray(keys).tolist(), *place],
+        "numpy": [name, np.asarray(keys).tolist(), *position],
     }
     state["torch"] = torch.get_rng_state().numpy().tobytes().hex()
     if device.type == "cuda":

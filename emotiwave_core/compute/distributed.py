@@ -59,13 +59,13 @@ class ProcessGroup:
         rows = [piece[:mine].reshape(mine, width) for piece, width in zip(pieces, widths, strict=True)]
         own = torch.cat(rows, dim=1)
         padded = nn.functional.pad(own.detach(), (0, 0, 0, -(-count // self.size) - mine))
-        found = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(found, padded)
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
         shares = [self.own(count, rank) for rank in range(self.size)]
-        taken = [one[: share.stop - share.start] for one, share in zip(found, shares, strict=True)]
+        taken = [part[: share.stop - share.start] for part, share in zip(parts, shares, strict=True)]
         taken[self.rank] = own
         whole = torch.split_with_sizes(torch.cat(taken), widths, dim=1)
-        return [one.reshape(count, *piece.shape[1:]) for one, piece in zip(whole, pieces, strict=True)]
+        return [part.reshape(count, *piece.shape[1:]) for part, piece in zip(whole, pieces, strict=True)]
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with the mean of all processes' gradients in the place of its own. All must hold the same weights.
@@ -204,7 +204,7 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _digest(tensors: Iterable[Tensor]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for tensor in tensors:
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -165,15 +165,15 @@ def signature_options(part: type, positional: int) -> dict[str, Option]:
     return {option.name: Option(option.name, hints[option.name], option.default) for option in options}
 
 
-def check_options(given: Mapping[str, Any], options: Mapping[str, Option], source: str) -> dict[str, Any]:
+def check_options(table: Mapping[str, Any], options: Mapping[str, Option], source: str) -> dict[str, Any]:
     """The given options, checked and with the defaults of all others filled in. SettingsError where one is wrong."""
-    for name in given:
+    for name in table:
         if name not in options:
             raise SettingsError(f"{source} has no option '{name}'.{choices(name, options)}")
     values = {}
     for name, option in options.items():
         values[name] = (
-            structure(given[name], option.kind, f"{source}, option '{name}'") if name in given else option.default
+            structure(table[name], option.kind, f"{source}, option '{name}'") if name in table else option.default
         )
     return values
 

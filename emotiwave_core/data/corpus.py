@@ -1,5 +1,4 @@
-"""Corpora: a store and its folds, of which each is looked up only when it is asked for, so that the test fold can wait.
-"""
+"""Corpora: a store and its folds, each looked up only when it is asked for, so that the test fold can wait."""
 
 from collections.abc import Mapping
 from pathlib import Path

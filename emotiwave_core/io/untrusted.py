@@ -134,8 +134,10 @@ def _shallow(value: Any) -> Any:
     """The value; ValueError where it is nested so deeply that whoever walks through it could not."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MOST_DEPTH):
-        inner = (one for outer in level for one in (outer.values() if isinstance(outer, dict) else outer))
-        level = [one for one in inner if isinstance(one, dict | list)]
+        inner = (
+            value_inside for outer in level for value_inside in (outer.values() if isinstance(outer, dict) else outer)
+        )
+        level = [value_inside for value_inside in inner if isinstance(value_inside, dict | list)]
         if not level:
             return value
     raise ValueError("it is nested too deeply")

@@ -40,8 +40,8 @@ def rows_to_encode(mask: Tensor) -> Rows | None:
     chosen = here.index_fill(0, first, True)
     if bool(chosen.all()):
         return None
-    place = chosen.cumsum(0) - 1
-    return Rows(chosen.nonzero().squeeze(1), torch.where(here, place, place[first]))
+    position = chosen.cumsum(0) - 1
+    return Rows(chosen.nonzero().squeeze(1), torch.where(here, position, position[first]))
 
 
 def keep(masks: Tensors, kept: Tensor) -> Tensors:

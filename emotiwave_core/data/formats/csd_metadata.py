@@ -18,7 +18,7 @@ REFERENCE = 16  # bytes that stand for a text of variable length
 
 def read_metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
     """Read the values: `(1,)` byte strings that hold JSON or plain text; what is neither is left out."""
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for name in group:
         hard_link(path, group, name)
         dataset = group[name]
@@ -35,11 +35,11 @@ def read_metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
         value = np.asarray(dataset[()]).reshape(-1)[0]
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         try:
-            found[name] = json.loads(text)
-            json.dumps(found[name], ensure_ascii=False, allow_nan=False).encode()
+            metadata[name] = json.loads(text)
+            json.dumps(metadata[name], ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError):  # not JSON, or not to be written again (NaN, half a surrogate)
-            found[name] = text.encode("utf-8", "replace").decode()
-    return found
+            metadata[name] = text.encode("utf-8", "replace").decode()
+    return metadata
 
 
 def _chunk_size(dataset: h5py.Dataset) -> int:
@@ -49,8 +49,8 @@ def _chunk_size(dataset: h5py.Dataset) -> int:
 def _is_sound(path: Path, dataset: h5py.Dataset, varies: bool) -> bool:
     """True where HDF5 can be asked for the one value. Of a text that `varies` in length a reference is stored."""
     if dataset.chunks:
-        place = (0,) * len(dataset.shape)
-        reference = Chunks(dataset, REFERENCE if varies else None).content(place)
+        origin = (0,) * len(dataset.shape)
+        reference = Chunks(dataset, REFERENCE if varies else None).content(origin)
         return not varies or _heap_is_sound(path, reference, dataset.file.userblock_size)
     if not varies:
         return True

@@ -53,10 +53,10 @@ def child(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset
     `group[name]` says the same, in several times the time: an entry is opened for every video of a data set.
     """
     hard_link(path, group, name)
-    found = h5py.h5o.open(group.id, name.encode())
-    if isinstance(found, h5py.h5g.GroupID):
-        return h5py.Group(found)
-    return h5py.Dataset(found) if isinstance(found, h5py.h5d.DatasetID) else None
+    opened = h5py.h5o.open(group.id, name.encode())
+    if isinstance(opened, h5py.h5g.GroupID):
+        return h5py.Group(opened)
+    return h5py.Dataset(opened) if isinstance(opened, h5py.h5d.DatasetID) else None
 
 
 def form(dataset: h5py.Dataset) -> str:
@@ -115,11 +115,11 @@ class Spans:
         start, size = dataset.id.get_offset(), dataset.id.get_storage_size()
         if start is None or not size:  # kept in chunks, or with its description
             return
-        owner, place = h5py.h5o.get_info(dataset.id).addr, bisect_left(self._starts, start)
-        near = [self._starts[index] for index in (place - 1, place) if 0 <= index < len(self._starts)]
+        owner, index_of_start = h5py.h5o.get_info(dataset.id).addr, bisect_left(self._starts, start)
+        near = [self._starts[index] for index in (index_of_start - 1, index_of_start) if 0 <= index < len(self._starts)]
         overlapped = [other for other in near if other < start + size and self._owned[other][0] > start]
         if any(self._owned[other][1] != owner for other in overlapped):
             raise DataError(f"{path}: {key!r} stands where other data stand, so the file is damaged: fetch it again.")
         if not overlapped:
-            self._starts.insert(place, start)
+            self._starts.insert(index_of_start, start)
             self._owned[start] = (start + size, owner)

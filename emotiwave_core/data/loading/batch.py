@@ -142,7 +142,7 @@ def bucketed(order: Tensor, sizes: NDArray[np.int64], size: int, buckets: int, s
     pieces = [piece for pool in pools for piece in torch.split(pool, size)]
     whole = [piece for piece in pieces if len(piece) == size]
     shuffled = torch.randperm(len(whole), generator=_generator(seed, epoch, 2)).tolist()  # [seed, epoch, 1] is taken
-    return torch.cat([*(whole[place] for place in shuffled), *(piece for piece in pieces if len(piece) < size)])
+    return torch.cat([*(whole[index] for index in shuffled), *(piece for piece in pieces if len(piece) < size)])
 
 
 def _generator(*key: int) -> torch.Generator:

@@ -157,13 +157,13 @@ def open_store(dataset: Dataset, options: Options, folder: Path | None = None, m
     key = fingerprint(dataset, options)
     folder = folder or cache_folder() / "stores"
     path = folder / key
-    if (found := _whole(dataset, options, path, SILENT)) is not None:  # without a lock: the cache may be read-only
-        return found
+    if (store := _whole(dataset, options, path, SILENT)) is not None:  # without a lock: the cache may be read-only
+        return store
     with out_of_space(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with out_of_space(folder), FileLock(folder / f"{key}.lock"):
-        if (found := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
-            return found
+        if (store := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
+            return store
         _clear(path)
         _build(dataset, options, path, key, monitor)
         return _open(path, key)
