@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emotiwave_core.explain.coalitions import Empty, Value
     from emotiwave_core.parts.check.in_process import CheckedPart
     from emotiwave_core.parts.registry import Registry
+    from emotiwave_core.runs.protocol_scores import ProtocolScores
     from emotiwave_core.runs.scores import Scores
 
 FilePath = str | os.PathLike[str]
@@ -189,29 +190,29 @@ class Run:
         manifest: FilePath | None = None,
         dataset: "Dataset | FilePath | None" = None,
         fold: str = "test",
-    ) -> dict[str, Any]:
+    ) -> "ProtocolScores":
         """Score the complete configuration at every level of a corruption: random, frames, blocks, noise, ….
 
         against: another run that meets the same corruption, for the effective robustness. seed: of the corruption;
         manifest: a file with one that was drawn before, instead of a seed. Scores and manifest are kept in the run's
-        `protocols/` where it is the test fold of its own data.
+        `protocols/` where it is the test fold of its own data. The result is `robustness("noise").curves["audio"]`
+        with its levels, macro_f1 and areas, and `.to_dict()` gives it as JSON has it.
         """
-        from emotiwave_core.evaluate.protocol import evaluate_protocol
+        from emotiwave_core.compute.runtime import Runtime
+        from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
 
+        request = ProtocolRequest(
+            protocol=protocol,
+            seed=seed,
+            manifest=None if manifest is None else Path(manifest),
+            against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
+            data=_optional_folder(dataset),
+            fold=fold,
+        )
+        is_own = dataset is None and fold == "test"
         with _errors_of_ours():
-            return evaluate_protocol(
-                self.folder,
-                protocol,
-                self.registry,
-                _device(self.device),
-                self._monitor,
-                seed=seed,
-                manifest=None if manifest is None else Path(manifest),
-                against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
-                data=_optional_folder(dataset),
-                fold=fold,
-                write=dataset is None and fold == "test",
-            )
+            runtime = Runtime(_device(self.device), self._monitor)
+            return evaluate_protocol(self.folder, request, self.registry, runtime, write=is_own)
 
     def explain(
         self,
