@@ -1,4 +1,4 @@
-"""The report of a run: `report.html`, one self-contained page, and its charts as PNG for a paper.
+"""The report of a run: `report.html`, one self-contained page, and its figures for a paper.
 
 Everything that is shown may be hostile (names, ids, words, notes, the recipe): jinja2 escapes all of it, every
 attribute is quoted, and what goes into a `style` or a path is a number formatted here. The page's content security
