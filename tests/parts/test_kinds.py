@@ -8,12 +8,11 @@ import pytest
 
 from emotiwave_core.config.options import signature_options
 from emotiwave_core.errors import PluginError
-from emotiwave_core.parts.check import check
-from emotiwave_core.parts.check.child import find_parts
+from emotiwave_core.parts.check.laws_in_child import check, find_parts
 from emotiwave_core.parts.kinds import KINDS, PartKind, part_kinds
 from emotiwave_core.parts.loading import installed
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.parts.scaffold.write import Plugin, write_file, write_project
+from emotiwave_core.parts.scaffold import Plugin, write_file, write_project
 from emotiwave_core.parts.survey import survey
 
 GATES = '''

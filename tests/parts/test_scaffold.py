@@ -22,7 +22,7 @@ from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import ResourceError, SettingsError
 from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.parts.scaffold.write import Plugin, write_file, write_project
+from emotiwave_core.parts.scaffold import Plugin, write_file, write_project
 from emotiwave_core.testing import Contract
 
 ROOT = Path(__file__).resolve().parents[2]
