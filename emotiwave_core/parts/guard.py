@@ -29,7 +29,7 @@ class PutBack(PassedOver):
 
 
 class SharedState(NamedTuple):
-    """Something that all parts share, how it is read and put back. Of torch it is None until torch is loaded."""
+    """State that all parts share: its name, how it is read and how it is put back."""
 
     name: str
     read: Callable[[], Any]
@@ -74,7 +74,7 @@ def preserve_global_state(who: str, when: str, drawing: Drawing = "nothing") -> 
     finally:
         changed = []
         for state, value in zip(states, before, strict=True):
-            if value is not None and state.read() != value:
+            if value is not None and state.read() != value:  # None: the folder was removed before
                 state.write(value)
                 changed.append(state.name)
         if changed:
@@ -141,7 +141,7 @@ def check_snapshot(before: Snapshot, who: str) -> None:
 
 
 def shared_states(drawing: Drawing) -> list[SharedState]:
-    """All shared state that is guarded, while a part may draw as much from the random generators.
+    """List the shared state that is guarded, while a part may draw as much from the random generators.
 
     Nothing is imported for it: of torch and NumPy, what counts is how they are once they are loaded.
     """

@@ -25,7 +25,7 @@ LONGEST = 40
 
 
 @attrs.frozen
-class Plugin:
+class NewPlugin:
     """A plugin to be written, and what follows from its name. SettingsError for a name that cannot be used."""
 
     kind: str
@@ -62,12 +62,12 @@ class Plugin:
 
     @property
     def package(self) -> str:
-        """What the project's code is imported as."""
+        """The name by which the project's code is imported."""
         return f"emotiwave_{self.module}"
 
     @property
     def distribution(self) -> str:
-        """What pip calls the project; also its folder."""
+        """The name of the project for pip, and of its folder."""
         return f"emotiwave-{self.name.replace('_', '-')}"
 
     @property
@@ -76,7 +76,7 @@ class Plugin:
         return "".join(word.capitalize() for word in self.module.split("_")) + self.kind.capitalize()
 
 
-def write_project(plugin: Plugin, folder: Path) -> Path:
+def write_project(plugin: NewPlugin, folder: Path) -> Path:
     """Write a project into a new folder in `folder`; return it. SettingsError where it exists."""
     project = folder / plugin.distribution
     source, tests = project / "src" / plugin.package, project / "tests"
@@ -102,7 +102,7 @@ def write_project(plugin: Plugin, folder: Path) -> Path:
     return project
 
 
-def write_file(plugin: Plugin, folder: Path) -> Path:
+def write_file(plugin: NewPlugin, folder: Path) -> Path:
     """Write the module alone, as NAME.py in `folder`; return it. SettingsError where it exists."""
     path = folder / f"{plugin.module}.py"
     text = _render(part_kind(plugin.kind).template, plugin)
@@ -116,25 +116,25 @@ def write_file(plugin: Plugin, folder: Path) -> Path:
     return path
 
 
-def taken(plugin: Plugin, single: bool) -> list[str]:
-    """What to know before the name is used: who has it already, by installed distributions and registry.toml."""
+def taken(plugin: NewPlugin, single: bool) -> list[str]:
+    """List what to know before the name is used: who has it, by installed distributions and registry.toml."""
     registry, kind, name = load_registry(), plugin.kind, plugin.name
     owner = registry.names[kind].get(name)
-    there = {found.origin for found in registry.providers if (found.kind, found.name) == (kind, name)}
-    others = {other for other in there | {owner} if other and not same_distribution(other, plugin.distribution)}
-    said = []
+    origins = {provider.origin for provider in registry.providers if (provider.kind, provider.name) == (kind, name)}
+    others = {other for other in origins | {owner} if other and not same_distribution(other, plugin.distribution)}
+    notes = []
     if others and single:
-        said.append(f"The {kind} '{name}' of {_and(others)} gives way where registry.toml names your file.")
+        notes.append(f"The {kind} '{name}' of {_and(others)} gives way where registry.toml names your file.")
     elif others:
-        said.append(
+        notes.append(
             f"The {kind} '{name}' is already that of {_and(others)}. To run yours, and to pass its last test, put "
             f'{name} = "{plugin.distribution}" under [{kind}] in ./{OVERLAY}.'
         )
     with contextlib.suppress(PackageNotFoundError):
         installed = distribution(plugin.distribution)
         if not single:
-            said.append(f"{plugin.distribution} {installed.version} is installed; installing yours replaces it.")
-    return said
+            notes.append(f"{plugin.distribution} {installed.version} is installed; installing yours replaces it.")
+    return notes
 
 
 def _and(names: set[str]) -> str:
@@ -151,7 +151,7 @@ def _new(path: Path) -> Iterator[None]:
             raise SettingsError(f"{path} is already there; choose another name or --folder.") from error
 
 
-def _render(template: Path, plugin: Plugin) -> str:
+def _render(template: Path, plugin: NewPlugin) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
