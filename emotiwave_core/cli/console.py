@@ -67,7 +67,7 @@ SUMMARIES = {"AUILC": "auilc", "relative": "relative_robustness", "effective": "
 
 
 def print_protocol(scores: ProtocolScores) -> None:
-    """The table of a protocol, on stdout: macro-F1 by level, a column for each curve."""
+    """Table of a protocol, on stdout: macro-F1 by level, a column for each curve."""
     curves, corruption = scores.curves, find_corruption(scores.protocol)
     table = Table(box=None, pad_edge=False)
     for name in ("level", *curves):
@@ -94,7 +94,7 @@ def print_protocol(scores: ProtocolScores) -> None:
 
 
 def _protocol_title(scores: ProtocolScores) -> str:
-    """What was scored; that the data are synthetic is said once."""
+    """Title of the table of a protocol; that the data are synthetic is said once."""
     fold = "all folds" if scores.fold == "all" else f"{scores.fold} fold"
     title = f"{scores.dataset}: {scores.protocol}, {fold}, {scores.samples} samples, seed {scores.seed}"
     return title + (" (synthetic)" if scores.synthetic and "synthetic" not in title.lower() else "")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.compute.memory import retry_smaller_batches
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import Batch, gather
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import PluginError
@@ -20,7 +21,6 @@ from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.predict.trained import TrainedRun
 
 Array = NDArray[np.float64]
@@ -34,28 +34,25 @@ class CorruptedPredictions(NamedTuple):
     reached: dict[str, list[float]]  # {curve: [K]}, the measured share of what is corrupted
 
 
-def predict_corrupted(
-    trained: TrainedRun, manifest: Manifest, device: torch.device, monitor: Monitor = SILENT
-) -> CorruptedPredictions:
+def predict_corrupted(trained: TrainedRun, manifest: Manifest, runtime: Runtime) -> CorruptedPredictions:
     """Predictions of a run at each level of each curve. Those at level 0 are of the complete configuration.
 
     PluginError where the model gives NaN.
     """
-    work, size = partial(_predict, trained, manifest, device, monitor), trained.recipe.training.batch_size
-    return retry_smaller_batches(work, size, trained.recipe, "scoring", monitor)
+    work, size = partial(_predict, trained, manifest, runtime), trained.recipe.training.batch_size
+    return retry_smaller_batches(work, size, trained.recipe, "scoring", runtime.monitor)
 
 
 @torch.inference_mode()
-def _predict(
-    trained: TrainedRun, manifest: Manifest, device: torch.device, monitor: Monitor, size: int
-) -> CorruptedPredictions:
+def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: int) -> CorruptedPredictions:
+    device = runtime.device
     model, fold, precision = trained.model.to(device).eval(), trained.fold, trained.recipe.training.precision
     levels, curves = range(len(manifest.levels)), find_corruption(manifest.protocol).curves_for(model.modalities)
     corrupt = _corrupter(trained, manifest, device)
     counts = {modality: np.zeros((len(levels), 2), dtype=np.int64) for modality in model.modalities}
     logits: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
     total = -(-len(fold.rows) // size) * len(levels)
-    with attribute_errors(model), monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
+    with attribute_errors(model), runtime.monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
         for batch in open_loader(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
             corruptions = corrupt(batch)
             with autocast(device, precision):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import feature_statistics
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, short
@@ -19,7 +20,6 @@ from emotiwave_core.evaluate.manifest import MOST_SEED, draw_manifest, parse_man
 from emotiwave_core.evaluate.metrics import macro_f1
 from emotiwave_core.evaluate.predict_corrupted import CorruptedPredictions, numbered, predict_corrupted
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
-from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.runs.folder import adding_to
@@ -50,8 +50,7 @@ def evaluate_protocol(
     run: Path,
     request: ProtocolRequest,
     registry: Registry,
-    device: torch.device,
-    monitor: Monitor = SILENT,
+    runtime: Runtime,
     *,
     write: bool = False,
 ) -> ProtocolScores:
@@ -63,6 +62,7 @@ def evaluate_protocol(
     corruption = find_corruption(request.protocol)
     if not 0 <= request.seed <= MOST_SEED:
         raise SettingsError(f"The seed of a protocol must be between 0 and 2^64 - 1, not {short(request.seed)}.")
+    monitor = runtime.monitor
     trained = open_trained_run(run, registry, monitor, data=request.data, fold=request.fold)
     _check_modalities(trained, corruption)
     other = None
@@ -76,7 +76,7 @@ def evaluate_protocol(
     for opened in runs:
         check_fits(manifest, opened)
     curves, *baseline = [
-        _curves(opened, corruption, manifest, predict_corrupted(opened, manifest, device, monitor)) for opened in runs
+        _curves(opened, corruption, manifest, predict_corrupted(opened, manifest, runtime)) for opened in runs
     ]
     scores = ProtocolScores(
         protocol=request.protocol,

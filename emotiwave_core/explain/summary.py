@@ -138,7 +138,7 @@ def _not_in(trained: TrainedRun, sample: str, ids: list[str]) -> str:
     corpus, fold = trained.corpus, trained.fold.name
     if sample not in corpus.store.ids:
         near = difflib.get_close_matches(sample, ids, n=3)
-        own = fold == "test" and str(read_data_folder(trained.run)) == corpus.facts()["folder"]
+        own = fold == "test" and str(read_data_folder(trained.run)) == corpus.facts().folder
         listed = "; predictions.csv has all" if own else ""  # of the run's own test fold alone
         hint = choices(sample, near) if near else f" Its {len(ids)} ids are like '{ids[0]}'{listed}."
         return f"The fold '{fold}' has no sample '{sample}'.{hint}"

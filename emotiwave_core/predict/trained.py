@@ -99,12 +99,12 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
     before, now = read_data(run), corpus.facts()
     if before is None:
         return
-    for before_value, key, what in (
-        (before.sources, "sources", "The files"),
-        (before.folds_sha256, "folds_sha256", "The folds"),
+    for changed, what in (
+        (before.sources != now.sources, "The files"),
+        (before.folds_sha256 != now.folds_sha256, "The folds"),
     ):
-        if before_value != now[key]:
-            raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
+        if changed:
+            raise DataError(f"{what} of {now.folder} have changed since {run} was started; start a new run.")
 
 
 def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sound_documents import MANIFEST
 
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.evaluate.corruptions import find_corruption
 from emotiwave_core.evaluate.manifest import parse_manifest, read_manifest

@@ -24,7 +24,8 @@ from hypothesis.extra import numpy as hnp
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.prepare.align import average, grouped
-from emotiwave_core.data.prepare.store_key import Options, fingerprint
+from emotiwave_core.data.prepare.options import Options
+from emotiwave_core.data.prepare.store_key import fingerprint
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.monitor import Monitor

@@ -15,6 +15,7 @@ from datasets import WIDTHS, write_dataset
 from short_suite import in_short
 from training import CPU, REGISTRY, evaluate, small, start
 
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import gather
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.evaluate.corruption import Manifest
@@ -58,7 +59,7 @@ def score(run: Path, protocol: str, monitor: Monitor = SILENT, **options: Any) -
     """Score a run under a protocol on the CPU."""
     write = options.pop("write", False)
     request = ProtocolRequest(protocol=protocol, **options)
-    return evaluate_protocol(run, request, REGISTRY, CPU, monitor, write=write).to_dict()
+    return evaluate_protocol(run, request, REGISTRY, Runtime(CPU, monitor), write=write).to_dict()
 
 
 def opened(run: Path, protocol: str, seed: int = 0) -> tuple[TrainedRun, Manifest]:
@@ -103,7 +104,7 @@ def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, lo
 def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, name: str) -> None:
     """At every level of every curve the model says what a forward pass says of one sample rebuilt from the JSON."""
     trained, drawn = opened(finished / name, protocol)
-    answers = predict_corrupted(trained, drawn, CPU)
+    answers = predict_corrupted(trained, drawn, Runtime(CPU))
     manifest = json.loads(drawn.to_bytes())
     store = trained.corpus.store
 
@@ -186,7 +187,7 @@ def test_reached_is_what_is_really_lost(finished: Path) -> None:
         trained, drawn = opened(finished / "single", protocol)
         steps = {m: np.array(drawn.steps[m]) for m in WIDTHS}
         assert (steps["visual"] == 0).sum() == 2  # both samples of one video
-        for curve, reached in predict_corrupted(trained, drawn, CPU).reached.items():
+        for curve, reached in predict_corrupted(trained, drawn, Runtime(CPU)).reached.items():
             some = WIDTHS if curve == "any" else curve.split("+")
             for level, found in enumerate(reached):
                 texts = [text for m in some for text in drawn.since.get(m, [])]
@@ -213,7 +214,7 @@ def test_reached_of_an_aligned_run_can_be_counted_in_the_manifest(finished: Path
             assert len(there) > 0
     gone = np.array([[steps == 0 for steps in drawn.steps[m]] for m in WIDTHS])
     assert gone.sum() == 2
-    for level, reached in enumerate(predict_corrupted(trained, drawn, CPU).reached["any"]):
+    for level, reached in enumerate(predict_corrupted(trained, drawn, Runtime(CPU)).reached["any"]):
         lost = np.array([[c != "-" and int(c) <= level for c in drawn.since[m]] for m in WIDTHS])
         assert reached == (gone | lost).mean()
         assert not (gone & lost).any()
@@ -238,7 +239,7 @@ def test_only_what_is_damaged_is_encoded_again(finished: Path) -> None:
     calls: Counter[str] = Counter()
     for m, encoder in trained.model.encoders.items():
         encoder.register_forward_hook(lambda *_, m=m: calls.update([m]))
-    predict_corrupted(trained, drawn, CPU)
+    predict_corrupted(trained, drawn, Runtime(CPU))
     assert calls == dict.fromkeys(WIDTHS, 2 * 11)  # 12 samples in batches of 8; nothing is lost at level 0
 
 
@@ -259,7 +260,7 @@ def test_noise_is_of_the_training_folds_deviations(runs: Path, tiny: Path) -> No
 def test_an_absent_modality_is_never_read(finished: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers are the same where padding and what is missing hold NaN."""
     trained, drawn = opened(finished / "single", protocol)
-    before = predict_corrupted(trained, drawn, CPU).probabilities
+    before = predict_corrupted(trained, drawn, Runtime(CPU)).probabilities
 
     def poisoned(*arguments: Any) -> Any:
         x, mask = gather(*arguments)
@@ -267,7 +268,7 @@ def test_an_absent_modality_is_never_read(finished: Path, protocol: str, monkeyp
 
     monkeypatch.setattr("emotiwave_core.data.loading.batch.gather", poisoned)
     monkeypatch.setattr("emotiwave_core.evaluate.predict_corrupted.gather", poisoned)
-    for curve, answers in predict_corrupted(trained, drawn, CPU).probabilities.items():
+    for curve, answers in predict_corrupted(trained, drawn, Runtime(CPU)).probabilities.items():
         assert np.array_equal(answers, before[curve])
 
 
@@ -277,7 +278,7 @@ def test_a_model_that_says_nan_is_one_sentence(finished: Path) -> None:
     for parameter in trained.model.head.parameters():
         torch.nn.init.constant_(parameter, torch.nan)
     with pytest.raises(PluginError, match="says NaN of damaged samples"):
-        predict_corrupted(trained, drawn, CPU)
+        predict_corrupted(trained, drawn, Runtime(CPU))
 
 
 def test_another_fold_or_data_set_can_be_damaged(runs: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.config.recipe import Recipe, read_recipe
     from emotiwave_core.data.dataset import load_dataset
     from emotiwave_core.data.folds import read_folds
-    from emotiwave_core.data.prepare.store_key import Options
+    from emotiwave_core.data.prepare.options import Options
     from emotiwave_core.data.store import store
     from emotiwave_core.evaluate.corruptions import find_corruption
     from emotiwave_core.evaluate.manifest import parse_manifest
