@@ -24,7 +24,7 @@ from emotiwave_core.interfaces import Encoder
 from emotiwave_core.modalities import configurations
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
-from emotiwave_core.report.occlusion import moments as picture
+from emotiwave_core.report.occlusion import occlusion as picture
 
 KINDS: dict[str, dict[str, Any]] = {
     "attention": {
