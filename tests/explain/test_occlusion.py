@@ -24,7 +24,7 @@ from emotiwave_core.interfaces import Encoder
 from emotiwave_core.modalities import configurations
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
-from emotiwave_core.report.occlusion import moments as picture
+from emotiwave_core.report.occlusion import occlusion as picture
 
 KINDS: dict[str, dict[str, Any]] = {
     "attention": {
@@ -215,7 +215,7 @@ def test_the_picture_draws_the_numbers() -> None:
     text = [(0.0, 0.5, 0.2, 0.7, "so"), (0.5, 2.0, -0.1, 0.3, "happy $x$")]
     audio = [(0.0, 1.0, 0.05, None, "so"), (1.0, 2.0, 0.0, None, "happy $x$")]
     some = {m: [OccludedWindow(*one)._asdict() for one in rows] for m, rows in (("text", text), ("audio", audio))}
-    about = {"id": "v[0]", "predicted": "sad", "truth": "", "class": "sad", "value": "logit"}
+    about = {"id": "v[0]", "predicted": "sad", "truth": "", "class": "sad", "value": "logit", "start": 0.0, "end": 2.0}
     figure = picture(about | {"moments": some | {"visual": []}})
     first, second, attention = figure.axes
     for axes, rows in ((first, text), (second, audio)):

@@ -16,7 +16,7 @@ from emotiwave_encoders.attentive_stats import AttentiveStats
 from emotiwave_encoders.bigru import BiGRU
 from emotiwave_encoders.bilstm import BiLSTM
 from emotiwave_encoders.conformer import Conformer
-from emotiwave_encoders.mean import Mean
+from emotiwave_encoders.mean import MeanEncoder
 from emotiwave_encoders.s4d import S4D
 from emotiwave_encoders.tcn import TCN
 from emotiwave_encoders.transformer import SelfAttention
@@ -50,7 +50,7 @@ def test_the_pooled_vector_is_the_states_weighed_by_it(kind: Callable[..., Encod
     assert shares[0].unique().numel() == mask.shape[1]
     for pooling in ("last", "mean", "max"):
         assert made(kind, pooling=pooling).attention_over_steps(x, mask) is None
-    assert made(Mean).attention_over_steps(x, mask) is None
+    assert made(MeanEncoder).attention_over_steps(x, mask) is None
 
 
 def test_attentive_statistics_weigh_mean_and_deviation_alike() -> None:
@@ -97,7 +97,7 @@ def test_a_state_of_several_steps_shares_its_weight_among_those_that_are_set(
 
 @pytest.mark.parametrize("kind", [*POOLED, Conformer])
 def test_asking_changes_nothing(kind: Callable[..., Encoder]) -> None:
-    """What the encoder returns is the same before and after it was asked for its attention."""
+    """The encoder returns the same before and after it was asked for its attention."""
     x, mask = sequences_and_empty()
     encoder = made(kind, pooling="attention")
     before, state = encoder(x, mask), {name: one.clone() for name, one in encoder.state_dict().items()}
