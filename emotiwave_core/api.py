@@ -171,7 +171,7 @@ class Run:
 
         return read_scores(self.folder)
 
-    def evaluate(self, dataset: "Dataset | FilePath | None" = None, *, fold: str = "test") -> dict[str, Any]:
+    def evaluate(self, dataset: "Dataset | FilePath | None" = None, *, fold: str = "test") -> "Scores":
         """Score the run on every configuration, on a fold of its own data or of another labelled data set.
 
         fold: train, valid, test or all. On the test fold of its own data the run's scores, predictions and report are
