@@ -108,7 +108,7 @@ class Predictor:
 
 def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predictor:
     """The model of a run, on a device. DataError where it has none, or a file is damaged."""
-    model, objective, recipe, about = load_model(run, registry)
-    tuned = about["thresholds"]
+    model, objective, recipe, description = load_model(run, registry)
+    tuned = description["thresholds"]
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     return Predictor(model.to(device), objective, recipe, thresholds, device)

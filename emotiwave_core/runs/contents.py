@@ -50,7 +50,7 @@ class Model:
 
 
 @frozen
-class Run:
+class RunContents:
     """All that a run left behind."""
 
     folder: Path
@@ -70,7 +70,7 @@ class Run:
         return self.scores.constant.floor if same else None
 
 
-def read_run(run: Path) -> Run:
+def read_run(run: Path) -> RunContents:
     """Read the folder of a run; a torn last line of the history is ignored.
 
     SettingsError where the training has not ended, DataError for a missing or damaged file.
@@ -78,7 +78,7 @@ def read_run(run: Path) -> Run:
     data = _read_trained(run)
     scores = read_scores(run)
     explanation = read_explanation(run, scores)
-    return Run(
+    return RunContents(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
         model=parse(file_bytes(run, "model.json"), Model, str(run / "model.json")),

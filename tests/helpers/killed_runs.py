@@ -20,8 +20,9 @@ from training import small
 
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.predictions import PREDICTIONS
+from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS
-from emotiwave_core.train.run import PREDICTIONS, SCORES
 
 EPOCHS = 3
 

@@ -28,8 +28,8 @@ from emotiwave_core.interfaces import Output
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.runs.trained_model import WEIGHTS, read_tensors
-from emotiwave_core.train.run import SCORES
 from emotiwave_core.train.step import gather_outputs
 
 QUIET = {"head_dropout": 0.0}
