@@ -178,12 +178,12 @@ class Run:
         written anew; otherwise the folder stays as it is. DataError for data of another form.
         """
         from emotiwave_core.compute.runtime import Runtime
-        from emotiwave_core.train import run as engine
+        from emotiwave_core.evaluate.evaluation import evaluate
 
         data, is_own = _optional_folder(dataset), dataset is None and fold == "test"
         with _errors_of_ours():
             runtime = Runtime(_device(self.device), self._monitor)
-            return engine.evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own)
+            return evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own)
 
     def robustness(
         self,

@@ -1,7 +1,7 @@
 """Baselines: scores of guesses that ignore the input. A score must be above them before it says anything."""
 
-from emotiwave_core.evaluate.decisions import Decisions
-from emotiwave_core.evaluate.metrics import best_guesses
+from emotiwave_core.metrics import best_guesses
+from emotiwave_core.metrics.decisions import Decisions
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Baselines, ClassBaselines
 

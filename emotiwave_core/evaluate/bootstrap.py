@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.evaluate.decisions import Decisions, one_hot
+from emotiwave_core.metrics.decisions import Decisions, one_hot
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Bootstrap
 

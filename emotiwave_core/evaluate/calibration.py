@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.evaluate.decisions import Decisions
+from emotiwave_core.metrics.decisions import Decisions
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Bin, Calibration
 

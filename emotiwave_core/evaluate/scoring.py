@@ -7,9 +7,9 @@ from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.evaluate.decisions import collapse, confusion, indicator
-from emotiwave_core.evaluate.metrics import Outcomes, compute_metrics
-from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
+from emotiwave_core.metrics import Outcomes, compute_metrics
+from emotiwave_core.metrics.decisions import collapse, confusion, indicator
+from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.predict.trained import TrainedRun

@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.errors import DataError, PluginError, SettingsError
-from emotiwave_core.evaluate.decisions import one_hot
-from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.explain.coalitions import (
     Array,
     Empty,
@@ -21,6 +19,8 @@ from emotiwave_core.explain.coalitions import (
     sample_values,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, shapley, share
+from emotiwave_core.metrics.decisions import one_hot
+from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions

@@ -17,8 +17,8 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from emotiwave_core.evaluate.metrics import Metric, registered
 from emotiwave_core.io.atomic import write_text
+from emotiwave_core.metrics import Metric, registered
 from emotiwave_core.parts.kinds import KINDS
 from emotiwave_core.report.charts import FIRM, learning_charts, protocol_chart, reliability_chart
 from emotiwave_core.report.numbers import FILTERS, count, series

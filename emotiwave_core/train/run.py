@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import attrs
-import numpy as np
 import torch
 
 from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
@@ -14,7 +13,6 @@ from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.errors import (
     DataError,
     DivergedError,
@@ -23,22 +21,19 @@ from emotiwave_core.errors import (
     SettingsError,
     is_out_of_memory,
 )
-from emotiwave_core.evaluate.scoring import score_all
-from emotiwave_core.explain.summary import write_explanation
+from emotiwave_core.evaluate.evaluation import score_run, write_report
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
-from emotiwave_core.predict.predictions import Predictions
-from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run, reopen_trained_run
+from emotiwave_core.predict.trained import check_unchanged, reopen_trained_run
 from emotiwave_core.runs.data_file import data_file, read_data, write_data
-from emotiwave_core.runs.folder import adding_to, free, take, take_up
+from emotiwave_core.runs.folder import free, take, take_up
 from emotiwave_core.runs.history import read_history
-from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
-from emotiwave_core.runs.scores import Scores, write_scores
+from emotiwave_core.runs.scores import Scores
 from emotiwave_core.runs.trained_model import LAST, describe
 from emotiwave_core.train.loop import TrainingJob, train
 
@@ -104,11 +99,10 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         began = time.perf_counter()
         with deterministic(recipe.computing.deterministic):
             trained = reopen_trained_run(out, parts, corpus)
-            _write_trained(out, corpus, objective)
-            scores = _evaluate(trained, watchers, runtime, write=True)
+            scores = score_run(trained, watchers, runtime, write=True)
         training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
         write_end(out, training_seconds, time.perf_counter() - began)
-        _report(out)
+        write_report(out)
         watchers.run_end(out, scores.to_dict())
         return scores
 
@@ -119,12 +113,6 @@ def _write_opened(out: Path, corpus: Corpus) -> None:
     """Write what is known of the data when a run opens them for the first time."""
     if read_data(out) is None:
         write_data(out, data_file(corpus.facts()))
-
-
-def _write_trained(run: Path, corpus: Corpus, objective: Objective) -> None:
-    """Write what is known of the data when the training has ended: now the test fold may be read."""
-    folds = {name: corpus.fold_facts(name, objective) for name in FOLDS}
-    write_data(run, data_file(corpus.facts(), folds))
 
 
 def _write_start(out: Path, runtime: Runtime) -> None:
@@ -162,56 +150,3 @@ def build(parts: ResolvedParts, corpus: Corpus, objective: Objective) -> FusionM
             raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
     steps = {m: int(limit) for m, limit in corpus.store.facts.options.max_steps.items()}
     return assemble(parts, corpus.store.features, len(objective.classes), steps)
-
-
-def evaluate(
-    run: Path,
-    registry: Registry,
-    runtime: Runtime,
-    *,
-    data: Path | None = None,
-    fold: str = "test",
-    write: bool = False,
-) -> Scores:
-    """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
-    with adding_to(run) if write else contextlib.nullcontext():
-        trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
-        watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
-        if write:
-            _write_trained(run, trained.corpus, trained.objective)
-        scores = _evaluate(trained, watchers, runtime, write)
-        if write:
-            _report(run)
-        return scores
-
-
-def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> Scores:
-    predictions = trained.predict(runtime.device, runtime.monitor)
-    scores = score_all(trained, predictions.probabilities, watchers)
-    if write:
-        _keep(trained, predictions, scores, runtime)
-    return scores
-
-
-def _keep(trained: TrainedRun, predictions: Predictions, scores: Scores, runtime: Runtime) -> None:
-    """Write what a run says of its test fold."""
-    run, own, objective = trained.run, trained.corpus, trained.objective
-    store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
-    write_predictions(
-        run / PREDICTIONS,
-        objective.classes,
-        trained.model.modalities,
-        [store.ids[row] for row in rows],
-        [(start, end) for start, end in (store.intervals[row].tolist() for row in rows)],
-        trained.fold.targets.numpy().astype(np.int64),
-        np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities]),
-        probabilities,
-    )
-    write_scores(run, scores)
-    write_explanation(trained, predictions, runtime.device, runtime.monitor)
-
-
-def _report(run: Path) -> None:
-    from emotiwave_core.report.page import write_report
-
-    write_report(run)

@@ -17,14 +17,14 @@ from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.folds import read_folds
 from emotiwave_core.data.prepare.segments import read_samples
 from emotiwave_core.evaluate.baselines import baselines
-from emotiwave_core.evaluate.decisions import GRID, collapse, tune_thresholds
-from emotiwave_core.evaluate.metrics import Outcomes
-from emotiwave_core.evaluate.metrics.average_precision import average_precision
-from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
-from emotiwave_core.evaluate.metrics.micro_f1 import micro_f1
-from emotiwave_core.evaluate.metrics.weighted_accuracy import weighted_accuracy
-from emotiwave_core.evaluate.metrics.weighted_f1 import weighted_f1
 from emotiwave_core.evaluate.scoring import score_configuration
+from emotiwave_core.metrics import Outcomes
+from emotiwave_core.metrics.average_precision import average_precision
+from emotiwave_core.metrics.decisions import GRID, collapse, tune_thresholds
+from emotiwave_core.metrics.macro_f1 import macro_f1
+from emotiwave_core.metrics.micro_f1 import micro_f1
+from emotiwave_core.metrics.weighted_accuracy import weighted_accuracy
+from emotiwave_core.metrics.weighted_f1 import weighted_f1
 from emotiwave_core.runs.schema import converter
 
 CLASSES = ("happy", "sad", "anger", "fear")

@@ -11,11 +11,11 @@ import pytest
 from report_fixture import write_run
 from report_page import page_of
 
-from emotiwave_core.evaluate import metrics
+from emotiwave_core import metrics
 from emotiwave_core.evaluate.baselines import baselines
-from emotiwave_core.evaluate.metrics import Metric, Outcomes, best_guesses, compute_metrics, register, registered
-from emotiwave_core.evaluate.metrics.accuracy import Accuracy
 from emotiwave_core.evaluate.scoring import score_configuration
+from emotiwave_core.metrics import Metric, Outcomes, best_guesses, compute_metrics, register, registered
+from emotiwave_core.metrics.accuracy import Accuracy
 from emotiwave_core.runs.schema import converter
 from emotiwave_core.runs.scores import read_scores
 
@@ -23,7 +23,7 @@ CLASSES = ("happy", "sad", "anger")
 SOURCE = '''
 """Share of errors."""
 
-from emotiwave_core.evaluate.metrics import ClassMean, register
+from emotiwave_core.metrics import ClassMean, register
 
 
 class ErrorRate(ClassMean):
@@ -51,7 +51,7 @@ def error_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path / "more")])
     monkeypatch.setattr(metrics, "_REGISTERED", dict(metrics._REGISTERED))
     yield
-    sys.modules.pop("emotiwave_core.evaluate.metrics.error_rate", None)
+    sys.modules.pop("emotiwave_core.metrics.error_rate", None)
 
 
 def outcomes(multi: bool, seed: int = 0) -> Outcomes:

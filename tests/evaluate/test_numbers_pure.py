@@ -15,10 +15,10 @@ from emotiwave_core.data.loading.batch import feature_statistics
 from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.evaluate.decisions import tune_thresholds
-from emotiwave_core.evaluate.metrics import Outcomes
-from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.evaluate.scoring import score_configuration
+from emotiwave_core.metrics import Outcomes
+from emotiwave_core.metrics.decisions import tune_thresholds
+from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.model.fusion_model import CLIP, Standardise
 from emotiwave_core.model.objective import MultiLabel, SingleLabel
 from emotiwave_core.runs.schema import converter

@@ -10,6 +10,7 @@ import torch
 
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.evaluate import evaluation
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.scores import Scores
 from emotiwave_core.train import run
@@ -42,7 +43,7 @@ def resume(out: Path) -> Scores:
 
 def evaluate(out: Path, **options: Any) -> Scores:
     """Score a run on the CPU."""
-    return _without_pictures(lambda: run.evaluate(out, REGISTRY, Runtime(CPU), **options))
+    return _without_pictures(lambda: evaluation.evaluate(out, REGISTRY, Runtime(CPU), **options))
 
 
 def _without_pictures(work: Callable[[], Scores]) -> Scores:

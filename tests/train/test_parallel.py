@@ -93,7 +93,7 @@ def test_two_processes_are_one(
 ) -> None:
     """The loss of every batch is that of one process to 1e-5; weights, validation, scores and thresholds follow."""
     folder, found = pair
-    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.train.run.write_explanation"):
+    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.evaluate.evaluation.write_explanation"):
         monkeypatch.setattr(costly, lambda *_: None)
     LOSSES.clear()
     with monkeypatch.context() as patch:

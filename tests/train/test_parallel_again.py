@@ -26,7 +26,7 @@ from emotiwave_core.train import run
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.train.run.write_explanation"):
+    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.evaluate.evaluation.write_explanation"):
         monkeypatch.setattr(costly, lambda *_: None)
 
 
@@ -40,7 +40,7 @@ def start_again(tiny: Path, out: Path, **tables: Any) -> Scores:
     [
         ("emotiwave_core.runs.folder.write_text", 2, False),
         ("emotiwave_core.train.checkpoint.save_last", 2, True),
-        ("emotiwave_core.train.run.write_predictions", 1, False),
+        ("emotiwave_core.evaluate.evaluation.write_predictions", 1, False),
     ],
     ids=["before the recipe", "after an epoch", "while scoring"],
 )

@@ -55,9 +55,9 @@ POINTS = {
     "between history and last": ("emotiwave_core.train.checkpoint.save_last", 2, False),
     "after an epoch": ("emotiwave_core.train.checkpoint.save_last", 2, True),
     "after the last epoch": ("emotiwave_core.train.checkpoint.save_last", EPOCHS, True),
-    "while scoring": ("emotiwave_core.train.run.score_all", 1, False),
-    "before the predictions": ("emotiwave_core.train.run.write_predictions", 1, False),
-    "after the predictions": ("emotiwave_core.train.run.write_predictions", 1, True),
+    "while scoring": ("emotiwave_core.evaluate.evaluation.score_all", 1, False),
+    "before the predictions": ("emotiwave_core.evaluate.evaluation.write_predictions", 1, False),
+    "after the predictions": ("emotiwave_core.evaluate.evaluation.write_predictions", 1, True),
     **{f"at write {number}": ("os.fsync", number, False) for number in (8, 13, 19)},
 }
 

@@ -1,7 +1,7 @@
 """Weighted accuracy of the CMU-MOSEI paper (Zadeh et al. 2018): the balanced accuracy of each class."""
 
-from emotiwave_core.evaluate.decisions import Decisions
-from emotiwave_core.evaluate.metrics import ClassMean, Outcomes, register
+from emotiwave_core.metrics import ClassMean, Outcomes, register
+from emotiwave_core.metrics.decisions import Decisions
 
 
 class WeightedAccuracy(ClassMean):

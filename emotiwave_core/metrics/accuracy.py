@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emotiwave_core.evaluate.metrics import Array, Metric, Outcomes, register
+from emotiwave_core.metrics import Array, Metric, Outcomes, register
 
 
 class Accuracy(Metric):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.evaluate.metrics import Array, ClassMean, Outcomes, register
+from emotiwave_core.metrics import Array, ClassMean, Outcomes, register
 
 
 class AveragePrecision(ClassMean):

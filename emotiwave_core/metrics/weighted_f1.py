@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from emotiwave_core.evaluate.decisions import Decisions
-from emotiwave_core.evaluate.metrics import Array, Metric, Outcomes, register
-from emotiwave_core.evaluate.metrics.macro_f1 import best_f1
+from emotiwave_core.metrics import Array, Metric, Outcomes, register
+from emotiwave_core.metrics.decisions import Decisions
+from emotiwave_core.metrics.macro_f1 import best_f1
 
 
 class WeightedF1(Metric):

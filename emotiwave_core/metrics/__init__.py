@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.evaluate.decisions import Decisions, one_hot
+from emotiwave_core.metrics.decisions import Decisions, one_hot
 
 Array = NDArray[np.float64]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from emotiwave_core.evaluate.decisions import Decisions, indicator
-from emotiwave_core.evaluate.metrics import Array, Metric, Outcomes, register
+from emotiwave_core.metrics import Array, Metric, Outcomes, register
+from emotiwave_core.metrics.decisions import Decisions, indicator
 
 
 class MicroF1(Metric):

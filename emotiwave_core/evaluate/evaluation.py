@@ -1,0 +1,80 @@
+"""Evaluation of a trained run: every configuration scored, and the results kept in its folder."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+
+from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.evaluate.scoring import score_all
+from emotiwave_core.explain.summary import write_explanation
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.watchers import Watchers, find_watchers
+from emotiwave_core.predict.predictions import Predictions
+from emotiwave_core.predict.trained import TrainedRun, open_trained_run
+from emotiwave_core.runs.data_file import data_file, write_data
+from emotiwave_core.runs.folder import adding_to
+from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
+from emotiwave_core.runs.scores import Scores, write_scores
+
+
+def evaluate(
+    run: Path,
+    registry: Registry,
+    runtime: Runtime,
+    *,
+    data: Path | None = None,
+    fold: str = "test",
+    write: bool = False,
+) -> Scores:
+    """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
+    with adding_to(run) if write else contextlib.nullcontext():
+        trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
+        watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
+        scores = score_run(trained, watchers, runtime, write)
+        if write:
+            write_report(run)
+        return scores
+
+
+def score_run(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> Scores:
+    """Score an open run on every configuration of its fold. `write` keeps predictions, scores and explanation in it."""
+    if write:
+        _write_data(trained)
+    predictions = trained.predict(runtime.device, runtime.monitor)
+    scores = score_all(trained, predictions.probabilities, watchers)
+    if write:
+        _write_results(trained, predictions, scores, runtime)
+    return scores
+
+
+def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores, runtime: Runtime) -> None:
+    """Write the predictions, scores and explanation of a run's test fold."""
+    run, own, objective = trained.run, trained.corpus, trained.objective
+    store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
+    write_predictions(
+        run / PREDICTIONS,
+        objective.classes,
+        trained.model.modalities,
+        [store.ids[row] for row in rows],
+        [(start, end) for start, end in (store.intervals[row].tolist() for row in rows)],
+        trained.fold.targets.numpy().astype(np.int64),
+        np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities]),
+        probabilities,
+    )
+    write_scores(run, scores)
+    write_explanation(trained, predictions, runtime.device, runtime.monitor)
+
+
+def _write_data(trained: TrainedRun) -> None:
+    """Write the facts of the data, with those of the folds: the training has ended, and the test fold may be read."""
+    folds = {name: trained.corpus.fold_facts(name, trained.objective) for name in FOLDS}
+    write_data(trained.run, data_file(trained.corpus.facts(), folds))
+
+
+def write_report(run: Path) -> None:
+    """Write the report of a run anew. Matplotlib and jinja2 are imported for it alone."""
+    from emotiwave_core.report import page
+
+    page.write_report(run)
