@@ -1,5 +1,6 @@
 """A trained run, opened to be asked: its model, and the fold of the data set that it is asked about."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
+from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_folder
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
@@ -129,3 +131,29 @@ def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> No
             f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
             f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
         )
+
+
+def restrict_to_sample(trained: TrainedRun, sample: str) -> TrainedRun:
+    """The run with one sample of its fold alone. SettingsError where the fold has none of this id."""
+    store, fold = trained.corpus.store, trained.fold
+    numbers = {store.ids[row]: n for n, row in enumerate(fold.rows)}
+    if sample not in numbers:
+        raise SettingsError(_not_in(trained, sample, list(numbers)))
+    alone = [numbers[sample]]
+    return attrs.evolve(trained, fold=Fold(fold.name, fold.rows[alone], fold.targets[alone]))
+
+
+def _not_in(trained: TrainedRun, sample: str, ids: list[str]) -> str:
+    """The reason that a fold has no sample of this id, and what may have been meant."""
+    corpus, fold = trained.corpus, trained.fold.name
+    if sample not in corpus.store.ids:
+        near = difflib.get_close_matches(sample, ids, n=3)
+        own = fold == "test" and str(read_data_folder(trained.run)) == corpus.facts()["folder"]
+        listed = "; predictions.csv has all" if own else ""  # of the run's own test fold alone
+        hint = choices(sample, near) if near else f" Its {len(ids)} ids are like '{ids[0]}'{listed}."
+        return f"The fold '{fold}' has no sample '{sample}'.{hint}"
+    row = corpus.store.ids.index(sample)
+    if row in corpus.rows(fold):
+        return f"The sample '{sample}' has no emotion, and the run leaves such samples out (objective.no_emotion)."
+    its_fold = next((name for name in FOLDS if row in corpus.rows(name)), "all")
+    return f"The sample '{sample}' is not in the fold '{fold}': --fold {its_fold}."

@@ -9,7 +9,7 @@ from attrs import frozen
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.runs.curves import Protocol, read_protocols
 from emotiwave_core.runs.data_file import DATA, DataFile, read_data
-from emotiwave_core.runs.explanation import Explanation, read_explanation
+from emotiwave_core.runs.explanation import ExplanationFile, read_explanation
 from emotiwave_core.runs.history import Epoch, read_history
 from emotiwave_core.runs.predictions import Predicted, read_predicted
 from emotiwave_core.runs.provenance import Provenance, read_provenance
@@ -59,7 +59,7 @@ class Run:
     data: DataFile
     history: list[Epoch]
     scores: Scores
-    explanation: Explanation | None
+    explanation: ExplanationFile | None
     predicted: Predicted | None
     protocols: list[Protocol]
     provenance: Provenance | None

@@ -24,7 +24,7 @@ from emotiwave_core.errors import (
     is_out_of_memory,
 )
 from emotiwave_core.evaluate.scoring import score_all
-from emotiwave_core.explain.summary import write_explanation
+from emotiwave_core.explain.records import write_explanations
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
@@ -263,7 +263,7 @@ def _keep(
         probabilities,
     )
     write_json(run / SCORES, scores)
-    write_explanation(trained, predictions, device, monitor)
+    write_explanations(trained, predictions, device, monitor)
 
 
 def _report(run: Path) -> None:
