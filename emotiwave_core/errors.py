@@ -68,8 +68,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True where memory has run out: Python's, a GPU's, or that of torch on a CPU, which has no class for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    said = str(error) if isinstance(error, RuntimeError) else ""
-    return "DefaultCPUAllocator" in said or "ALLOC_FAILED" in said
+    message = str(error) if isinstance(error, RuntimeError) else ""
+    return "DefaultCPUAllocator" in message or "ALLOC_FAILED" in message
 
 
 def out_of_memory(error: BaseException) -> ResourceError:

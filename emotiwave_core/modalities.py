@@ -8,7 +8,7 @@ Configuration = tuple[str, ...]
 
 def configurations(modalities: Sequence[str]) -> list[Configuration]:
     """All 2^M - 1 configurations: single ones first, the complete one last, each in the order of `modalities`."""
-    return [kept for size in range(1, len(modalities) + 1) for kept in combinations(modalities, size)]
+    return [subset for size in range(1, len(modalities) + 1) for subset in combinations(modalities, size)]
 
 
 def name_of(configuration: Configuration) -> str:

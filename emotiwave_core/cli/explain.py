@@ -148,8 +148,8 @@ def print_fold(explanation: ExplanationFile, command: str) -> None:
         table.add_row(_text(m), *shares, _percent(score.share[m]))
     console.print(table)
     console.print(
-        f"decided: samples in which it adds most to the {NAMED[explanation.value]} of the decided class; mean share: of "
-        f"all that is added or taken away. macro-F1 goes from {score.empty:.3f} ({_nothing(explanation.empty)}) to "
+        f"decided: samples in which it adds most to the {NAMED[explanation.value]} of the decided class; mean share: "
+        f"of all that is added or taken away. macro-F1 goes from {score.empty:.3f} ({_nothing(explanation.empty)}) to "
         f"{score.complete:.3f} (all modalities).\n"
     )
     if len(modalities) > 1:

@@ -53,7 +53,7 @@ def load_dataset(folder: Path) -> Dataset:
         found = ", ".join(sorted(path.name for path in folder.glob("*.csd"))) or "no .csd file"
         raise DataError(
             f"{folder} has neither a dataset.toml nor {STANDARD_LABELS} (there: {found}); write a dataset.toml with "
-            "name, [modalities] and [labels] as the README shows."
+            "name, [modalities] and [labels] as docs/data.md shows."
         )
     folds = next((folder / name for name in STANDARD_FOLDS if (folder / name).is_file()), None)
     return Dataset(

@@ -118,7 +118,7 @@ class Explanation:
         }
 
     def cooperation(self, v: Array) -> dict[str, float]:
-        """SHAPE cooperation of every configuration of two or more modalities, from one set of coalition values [2^M]."""
+        """SHAPE cooperation of every configuration of two or more modalities, from coalition values [2^M]."""
         values = cooperation(v)
         return {
             name_of(subset): float(values[sum(1 << self.modalities.index(m) for m in subset)])

@@ -76,7 +76,7 @@ def explain_fold(
 def explain_sample(
     explanation: Explanation, trained: TrainedRun, n: int, device: torch.device, monitor: Monitor = SILENT
 ) -> SampleAttribution:
-    """Sample n of the fold: its interval, the decision, what each modality did for it, the occlusion of each stretch."""
+    """Sample n of the fold: its interval, the decision, what each modality did for it, its occlusion."""
     row, c = int(trained.fold.rows[n]), int(explanation.subject[n])
     start, end = trained.corpus.store.intervals[row].tolist()
     words = _words(trained, row, monitor)

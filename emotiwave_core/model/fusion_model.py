@@ -1,4 +1,4 @@
-"""The model: standardised features -> encoders -> fusion -> head. The parts come from the registry."""
+"""The model: standardised features -> encoders -> fusion -> head."""
 
 from typing import Any, Literal, cast
 
@@ -117,7 +117,7 @@ class FusionModel(nn.Module):
 
         `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
         """
-        masks, left = ({m: some[m] for m in self.encoders} for some in (masks, left))
+        masks, left = ({m: by_modality[m] for m in self.encoders} for by_modality in (masks, left))
         encoded = self.encode(inputs, masks)
         complete = self.fuse(encoded, present_in(masks))
         rest = self._without(encoded, left, inputs) if whole else self.encode(inputs, left)
@@ -134,10 +134,10 @@ class FusionModel(nn.Module):
             x, mask = x[rows.encoded], mask[rows.encoded]
         x, mask = self.prepare(modality, x, mask)
         who, before, written = self._who(encoder), snapshot(), returned.versions([mask])
-        one = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
+        encoded = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
         check_snapshot(before, who)
         returned.check_unwritten(who, [mask], written)
-        return one if rows is None else Encoded(*(piece.index_select(0, rows.back) for piece in one))
+        return encoded if rows is None else Encoded(*(tensor.index_select(0, rows.back) for tensor in encoded))
 
     def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
@@ -159,13 +159,16 @@ class FusionModel(nn.Module):
         return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
 
     def restrict(
-        self, kept: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
+        self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
     ) -> dict[str, Encoded]:
-        """The encodings as if only the modalities in `kept` were there: encode once, score every configuration.
+        """The encodings as if only the modalities of a configuration were there: encode once, score all of them.
 
         `absent` is `encode_absent(…)`, the encoding of an absent sequence.
         """
-        return {m: one if m in kept else _spread(absent[m], len(one.mask)) for m, one in encoded.items()}
+        return {
+            m: encoding if m in configuration else _repeat(absent[m], len(encoding.mask))
+            for m, encoding in encoded.items()
+        }
 
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings of one sample in which every modality is absent.
@@ -181,10 +184,13 @@ class FusionModel(nn.Module):
 
     def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings with every modality of a sample that has no step left replaced by an absent one."""
-        absent = {m: _spread(_as_long(one, encoded[m]), len(left[m])) for m, one in self.encode_absent(inputs).items()}
+        absent = {
+            m: _repeat(_pad_like(encoding, encoded[m]), len(left[m]))
+            for m, encoding in self.encode_absent(inputs).items()
+        }
         rows = {m: mask.any(dim=1) for m, mask in left.items()}
         return {
-            m: Encoded(*(_choose(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
+            m: Encoded(*(_where_rows(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
         }
 
     def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,21 +199,21 @@ class FusionModel(nn.Module):
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
-def _spread(one: Encoded, count: int) -> Encoded:
+def _repeat(encoded: Encoded, count: int) -> Encoded:
     """The encoding of one sample, for each of `count` samples."""
-    return Encoded(*(piece.expand(count, *piece.shape[1:]) for piece in one))
+    return Encoded(*(tensor.expand(count, *tensor.shape[1:]) for tensor in encoded))
 
 
-def _as_long(one: Encoded, like: Encoded) -> Encoded:
+def _pad_like(encoded: Encoded, like: Encoded) -> Encoded:
     """An encoding that is not longer than another, padded to its steps."""
-    missing = like.mask.shape[1] - one.mask.shape[1]
+    missing = like.mask.shape[1] - encoded.mask.shape[1]
     pad = nn.functional.pad
-    return Encoded(pad(one.states, (0, 0, 0, missing)), one.pooled, pad(one.mask, (0, missing)))
+    return Encoded(pad(encoded.states, (0, 0, 0, missing)), encoded.pooled, pad(encoded.mask, (0, missing)))
 
 
-def _choose(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The rows [B] of `one`, and of `other` where they are not set."""
-    return torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, other)
+def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
+    """The rows [B] of `tensor`, and of `other` where they are not set."""
+    return torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), tensor, other)
 
 
 def assemble(

@@ -15,6 +15,9 @@ from emotiwave_core.runs.scores import Calibration
 STROKES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")  # classes of the style sheet
 
 
+FIRM = 10  # predictions: the frequency in a smaller bin says little, its standard error is up to .16 and more
+
+
 class Line(NamedTuple):
     """One curve and the band of its intervals."""
 
@@ -22,6 +25,15 @@ class Line(NamedTuple):
     stroke: str
     path: str
     band: str = ""
+
+
+class Dot(NamedTuple):
+    """A point from the left and the bottom; its area grows with `size`, from 0 to 1."""
+
+    x: float
+    y: float
+    size: float
+    firm: bool
 
 
 class Chart(NamedTuple):
@@ -33,7 +45,7 @@ class Chart(NamedTuple):
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     marked: tuple[float, float, str] | None = None  # a point with its label, from the left and the bottom
-    points: Sequence[tuple[float, float]] = ()
+    dots: Sequence[Dot] = ()
     area: str = ""
 
 
@@ -124,24 +136,32 @@ def _learning_chart(title: str, epochs: list[int], curves: dict[str, list[float 
 
 
 def reliability_chart(calibration: Calibration) -> Chart:
-    """Observed frequency over predicted probability; bars below say how many predictions lie in each bin."""
+    """Observed frequency over predicted probability; bars below say how many predictions lie in each bin.
+
+    Only neighbours of at least FIRM predictions are joined.
+    """
     unit, title = axis_of(0.0, 1.0), "Observed frequency, by predicted probability"
-    xs, ys = [one.confidence for one in calibration.bins], [one.frequency for one in calibration.bins]
-    total = max(sum(one.count for one in calibration.bins), 1)
+    bins = calibration.bins
+    confidences = [in_bin.confidence for in_bin in bins]
+    total, most = max(sum(in_bin.count for in_bin in bins), 1), max((in_bin.count for in_bin in bins), default=1)
     bars = (
-        f"M{one.confidence * 1000 - 12:.1f} 1000h24V{1000 - min(max(one.count / total, 0), 1) * 1000:.1f}h-24Z"
-        for one in calibration.bins
+        f"M{in_bin.confidence * 1000 - 12:.1f} 1000h24V{1000 - min(max(in_bin.count / total, 0), 1) * 1000:.1f}h-24Z"
+        for in_bin in bins
     )
+    firm = [in_bin.frequency if in_bin.count >= FIRM else None for in_bin in bins]
     return Chart(
         title=title,
         words=f"{title}: expected calibration error {score(calibration.ece)}.",
         lines=[
-            Line("this model", "first", path_of(xs, ys, unit, unit)),
+            Line("this model", "first", path_of(confidences, firm, unit, unit)),
             Line("perfect calibration", "third", path_of([0.0, 1.0], [0.0, 1.0], unit, unit)),
         ],
         x_ticks=unit.labels(),
         y_ticks=unit.labels(),
-        points=list(zip(xs, ys, strict=True)),
+        dots=[
+            Dot(in_bin.confidence, in_bin.frequency, max(in_bin.count, 0) / max(most, 1), in_bin.count >= FIRM)
+            for in_bin in bins
+        ],
         area="".join(bars),
     )
 
@@ -165,7 +185,7 @@ def protocol_chart(protocol: Protocol, guess: float | None = None) -> Chart:
             lines.append(Line(f"{name} ({protocol.against.run})", f"{stroke} thin", thin))
     if guess is not None:
         flat = f"M0 {1000 - y.at(guess) * 1000:.1f}H1000"
-        lines.append(Line(f"a guess without the input: {score(guess)}", "guess", flat))
+        lines.append(Line(f"chance, a guess without the input: {score(guess)}", "guess", flat))
     ends = "; ".join(f"{name} from {score(one.macro_f1[0])} to {score(one.macro_f1[-1])}" for name, one in curves)
     title = "Macro-F1 of the complete configuration, by level"
     return Chart(title, f"{title}: {ends}.", lines, x.labels(), y.labels())

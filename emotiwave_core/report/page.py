@@ -18,10 +18,12 @@ import jinja2
 from markupsafe import Markup
 
 from emotiwave_core.io.atomic import write_text
-from emotiwave_core.report.charts import learning_charts, protocol_chart, reliability_chart
-from emotiwave_core.report.numbers import FILTERS, count, score, series
+from emotiwave_core.report.charts import FIRM, learning_charts, protocol_chart, reliability_chart
+from emotiwave_core.report.numbers import FILTERS, count, series
 from emotiwave_core.report.pictures import write_pictures
-from emotiwave_core.report.waterfall import stories, waterfall
+from emotiwave_core.report.samples import drawn_samples
+from emotiwave_core.report.verdict import verdict
+from emotiwave_core.report.waterfall import waterfall
 from emotiwave_core.runs.contents import Model, Run, read_run
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
@@ -58,50 +60,58 @@ def render(run: Run, pictures: list[str]) -> str:
     """The page as HTML text; `pictures` are the names of the files it mentions."""
     scores, explained = run.scores, run.explanation
     fold = explained.macro_f1 if explained else None
-    found = stories(explained) if explained else {}
+    drawn = drawn_samples(explained) if explained else {}
+    plots = [plot for samples in drawn.values() for sample in samples for plot in sample.plots]
     absent = explained.absent if explained else {}
     complete = scores.configurations[scores.complete.configuration]
     script = (files("emotiwave_core.report") / "templates" / "panel.js").read_text("utf-8") if run.predicted else ""
-    return _environment().get_template("report.html.j2").render(
-        run=run,
-        scores=scores,
-        synthetic=scores.synthetic and "synthetic" not in scores.dataset.lower(),  # to be said beside the name
-        data=run.data,
-        model=run.model,
-        pictures=pictures,
-        complete=complete,
-        model_in_words=model_in_words(run.model),
-        constant=scores.constant,
-        metrics=metrics(scores, complete),
-        crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
-        row_shares=row_shares,
-        reliability=reliability_chart(complete.calibration),
-        explained=explained,
-        fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
-        by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
-        stories=found,
-        attentive=any(strip.attention for one in found.values() for story in one for strip in story.strips),
-        worded=any(strip.words for one in found.values() for story in one for strip in story.strips),
-        charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
-        protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
-        predicted=run.predicted,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        embedded=Markup(embedded(run.predicted, scores.modalities, absent)) if run.predicted else "",
-        view=view,
-        seed=seed_of(run.model.recipe),
-        folder=shlex.quote(str(run.folder)),
-        command=shlex.join(
-            (
-                "emotiwave",
-                "run",
-                f"{run.folder / 'recipe.toml'}",
-                "--data",
-                run.data.folder,
-                "--out",
-                f"{run.folder}-again",
-            )
-        ),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            scores=scores,
+            synthetic=scores.synthetic and "synthetic" not in scores.dataset.lower(),  # to be said beside the name
+            data=run.data,
+            model=run.model,
+            pictures=pictures,
+            complete=complete,
+            model_in_words=model_in_words(run.model),
+            constant=scores.constant,
+            verdict=verdict(scores),
+            metrics=metrics(scores, complete),
+            crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
+            row_shares=row_shares,
+            firm=FIRM,
+            reliability=reliability_chart(complete.calibration),
+            explained=explained,
+            fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
+            by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
+            drawn_samples=drawn,
+            attentive=any(plot.attention for plot in plots),
+            gapped=any(plot.gaps for plot in plots),
+            worded=any(plot.words for plot in plots),
+            charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
+            protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
+            predicted=run.predicted,
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            embedded=Markup(embedded(run.predicted, scores.modalities, absent)) if run.predicted else "",
+            view=view,
+            seed=seed_of(run.model.recipe),
+            folder=shlex.quote(str(run.folder)),
+            command=shlex.join(
+                (
+                    "emotiwave",
+                    "run",
+                    f"{run.folder / 'recipe.toml'}",
+                    "--data",
+                    run.data.folder,
+                    "--out",
+                    f"{run.folder}-again",
+                )
+            ),
+        )
     )
 
 
@@ -116,12 +126,11 @@ def view(sample: str, off: str | None = None) -> str:
 
 
 def metrics(scores: Scores, one: ConfigurationScores) -> list[tuple[str, float | None, float | None, str]]:
-    """Name, score of a configuration, the best constant guess and how the metric is defined."""
+    """Name, score of a configuration, what a guess without the input reaches, and how the metric is defined."""
     best, multi = scores.constant, scores.objective == "multi"
-    drawn = "" if best.drawn_macro_f1 is None else f"; classes drawn at random reach {score(best.drawn_macro_f1)}"
     every = "every emotion of every sample counted together" if multi else "with one class a sample it is the accuracy"
     found: list[tuple[str, float | None, float | None, str]] = [
-        ("Macro-F1", one.macro_f1, best.macro_f1, f"mean of the F1 of all classes{drawn}"),
+        ("Macro-F1", one.macro_f1, best.floor, "mean of the F1 of all classes"),
         ("Micro-F1", one.micro_f1, best.micro_f1, every),
         (
             "Weighted F1",

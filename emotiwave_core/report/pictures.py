@@ -1,4 +1,4 @@
-"""The charts of a run as PNG files that fit a paper: one column wide or two, 300 dots an inch, 8 point type.
+"""Figures of a run that fit a paper: one column wide or two, 8 point type, as PNG of 300 dots an inch, PDF and SVG.
 
 Names are data: they are shortened, and `$` in them is a dollar sign and not the start of a formula.
 """
@@ -15,61 +15,84 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emotiwave_core.io.atomic import write_bytes
+from emotiwave_core.report.charts import FIRM
+from emotiwave_core.report.numbers import score, side, signed
 from emotiwave_core.runs.contents import Run
 from emotiwave_core.runs.curves import Protocol
+from emotiwave_core.runs.explanation import ExplanationFile
 from emotiwave_core.runs.schema import Matrix
 
 ACCENT, PALE, INK, GREY = "#0f6e84", "#8fbcc7", "#1b2125", "#6b747b"
+AGAINST = "#b5533c"  # what speaks against a class
 LINES = ((ACCENT, "-"), (INK, "--"), ("#b3471d", "-."), ("#7a4a9e", ":"), ("#7d4f00", "-"), (GREY, "--"), (PALE, "-"))
+CHANCE = "#7d4f00"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#6ea7b3"])  # pale enough for dark numbers on it
+SIDES = LinearSegmentedColormap.from_list("sides", ["#dd9c8c", "#ffffff", "#6ea7b3"])
 COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches
 STYLE: dict[str, Any] = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.linewidth": 0.6,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "text.parse_math": False,
+    "pdf.fonttype": 42, "svg.hashsalt": "emotiwave",
 }  # fmt: skip
 
 
+FORMATS: dict[str, dict[str, None]] = {  # without dates and versions, so that a run always gives the same bytes
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
 def write_pictures(run: Run) -> list[str]:
-    """Write the charts into the folder of the run as PNG, one for each protocol too, and return their names."""
+    """Write the figures into the folder of the run, each as PNG, PDF and SVG, and return the names of the PNGs.
+
+    One for each protocol too, and who decided where that was worked out.
+    """
     drawn = {
-        "configurations.png": configurations,
-        "confusion.png": confusion,
-        "reliability.png": reliability,
-        "learning_curves.png": learning_curves,
+        "configurations": configurations,
+        "confusion": confusion,
+        "reliability": reliability,
+        "learning_curves": learning_curves,
     }
     # The reader's own matplotlibrc must not change a paper's figures, nor a name without glyphs clutter the terminal.
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         figures = {name: draw(run) for name, draw in drawn.items()}
-        figures |= {f"protocol_{one.protocol}.png": protocol_curves(one, run.guess(one)) for one in run.protocols}
+        if run.explanation and run.explanation.modalities[1:]:
+            figures["shapley"] = shapley(run.explanation)
+        figures |= {f"protocol_{one.protocol}": protocol_curves(one, run.guess(one)) for one in run.protocols}
         for name, figure in figures.items():
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png", dpi=300, metadata={"Software": None})
-            write_bytes(run.folder / name, picture.getvalue())
-    return list(figures)
+            for suffix, metadata in FORMATS.items():
+                picture = io.BytesIO()
+                figure.savefig(picture, format=suffix, dpi=300, metadata=metadata)
+                figure.set_layout_engine("none")  # laid out once: the same in all formats
+                write_bytes(run.folder / f"{name}.{suffix}", picture.getvalue())
+    return [f"{name}.png" for name in figures]
 
 
 def configurations(run: Run) -> Figure:
-    """Macro-F1 of each configuration as bars with their intervals, and the mean as a line."""
+    """Macro-F1 of each configuration as bars with their intervals; the mean and chance as lines."""
     scores = run.scores
-    values = [one.macro_f1 for one in scores.configurations.values()]
+    values = [scored.macro_f1 for scored in scores.configurations.values()]
     figure = Figure(figsize=(COLUMN, 0.7 + 0.19 * len(values)), layout="constrained")
     axes = figure.subplots()
     colours = [ACCENT if name == scores.complete.configuration else PALE for name in scores.configurations]
-    axes.axvline(scores.mean_macro_f1, color=INK, linewidth=0.8, linestyle=(0, (4, 2)))
-    axes.text(scores.mean_macro_f1, -0.7, f"mean {scores.mean_macro_f1:.3f}", ha="center", va="bottom", fontsize=7)
-    bars = axes.barh(range(len(values)), values, height=0.66, color=colours)
-    ends = [one.macro_f1_interval or (one.macro_f1, one.macro_f1) for one in scores.configurations.values()]
+    mean, chance = scores.mean_macro_f1, scores.constant.floor
+    axes.axvline(mean, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), label=f"mean {mean:.3f}")
+    axes.axvline(chance, color=CHANCE, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"chance {chance:.3f}")
+    axes.barh(range(len(values)), values, height=0.66, color=colours)
+    ends = [scored.macro_f1_interval or (scored.macro_f1,) * 2 for scored in scores.configurations.values()]
     axes.hlines(range(len(values)), [low for low, _ in ends], [high for _, high in ends], color=INK, linewidth=0.7)
     # The number stands right of the interval; a bar without a colour carries it.
     bars = axes.barh(range(len(values)), [max(v, high) for v, (_, high) in zip(values, ends, strict=True)], alpha=0)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps the line of the mean out of the numbers
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # keeps the lines out of the numbers
     axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, fontsize=7, bbox=box)
     axes.set_yticks(range(len(values)), [short(name, 36) for name in scores.configurations])
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6), xlabel=f"Macro-F1 ({short(scores.fold, 20)} fold)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=2.2)
     return figure
 
 
@@ -114,17 +137,17 @@ def learning_curves(run: Run) -> Figure:
     """Losses on the left, macro-F1 of the validation fold with the kept epoch on the right."""
     figure = Figure(figsize=(TWO_COLUMNS, 2.3), layout="constrained")
     losses, f1s = figure.subplots(1, 2)
-    epochs = [one.epoch for one in run.history]
+    epochs = [epoch.epoch for epoch in run.history]
     nan = float("nan")
     marker = "o" if len(epochs) == 1 else None
-    train = [nan if one.train_loss is None else one.train_loss for one in run.history]
-    valid = [nan if one.valid.loss is None else one.valid.loss for one in run.history]
+    train = [nan if epoch.train_loss is None else epoch.train_loss for epoch in run.history]
+    valid = [nan if epoch.valid.loss is None else epoch.valid.loss for epoch in run.history]
     losses.plot(epochs, train, color=ACCENT, label="training", marker=marker)
     if not all(math.isnan(value) for value in valid):
         losses.plot(epochs, valid, color=INK, linestyle="--", linewidth=1, label="validation", marker=marker)
-    f1s.plot(epochs, [one.valid.mean_macro_f1 for one in run.history], color=ACCENT, label="mean", marker=marker)
+    f1s.plot(epochs, [epoch.valid.mean_macro_f1 for epoch in run.history], color=ACCENT, label="mean", marker=marker)
     for label, dashes in (("complete", "--"), ("worst", ":")):
-        line = [getattr(one.valid, f"{label}_macro_f1") for one in run.history]
+        line = [getattr(epoch.valid, f"{label}_macro_f1") for epoch in run.history]
         f1s.plot(epochs, line, color=INK, linewidth=1, linestyle=dashes, label=label, marker=marker)
     if run.model.best.epoch in epochs:
         f1s.axvline(run.model.best.epoch, color=GREY, linewidth=0.8, label=f"best: epoch {run.model.best.epoch}")
@@ -138,30 +161,84 @@ def learning_curves(run: Run) -> Figure:
 
 
 def reliability(run: Run) -> Figure:
-    """Observed frequency over predicted probability in the complete configuration, with the size of each bin."""
+    """Observed frequency over predicted probability in the complete configuration, with the size of each bin.
+
+    The area of a dot is the size of its bin; only neighbours of at least FIRM predictions are joined.
+    """
     calibration = run.scores.configurations[run.scores.complete.configuration].calibration
-    xs, ys = [one.confidence for one in calibration.bins], [one.frequency for one in calibration.bins]
-    total = max(sum(one.count for one in calibration.bins), 1)
+    bins = calibration.bins
+    confidences, counts = [in_bin.confidence for in_bin in bins], [in_bin.count for in_bin in bins]
+    total, most = max(sum(counts), 1), max([*counts, 1])
     figure = Figure(figsize=(COLUMN, COLUMN * 0.9), layout="constrained")
     axes = figure.subplots()
-    axes.bar(xs, [one.count / total for one in calibration.bins], width=0.024, color=PALE, label="share of predictions")
+    axes.bar(confidences, [size / total for size in counts], width=0.024, color=PALE, label="share of predictions")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), label="perfect")
-    axes.plot(xs, ys, color=ACCENT, marker="o", markersize=3, label=f"ECE {calibration.ece:.3f}")
+    firm = [in_bin.frequency if in_bin.count >= FIRM else float("nan") for in_bin in bins]
+    axes.plot(confidences, firm, color=ACCENT, linewidth=1, label=f"ECE {calibration.ece:.3f}")
+    for label, face, edge, chosen in (
+        (None, ACCENT, ACCENT, [in_bin for in_bin in bins if in_bin.count >= FIRM]),
+        (f"fewer than {FIRM}", "white", GREY, [in_bin for in_bin in bins if in_bin.count < FIRM]),
+    ):
+        if chosen:
+            xs, ys = [in_bin.confidence for in_bin in chosen], [in_bin.frequency for in_bin in chosen]
+            sizes = [4 + 40 * in_bin.count / most for in_bin in chosen]
+            axes.scatter(
+                xs, ys, sizes, facecolor=face, edgecolor=edge, label=label, linewidth=0.5, zorder=3, clip_on=False
+            )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted probability", ylabel="Observed frequency")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2, handlelength=1.8)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=1.8)
     return figure
+
+
+def shapley(explanation: ExplanationFile) -> Figure:
+    """Macro-F1 from no modality to all above, and the mean Shapley value for each class below."""
+    fold, names, classes = explanation.macro_f1, explanation.modalities, explanation.classes
+    rows = 0.19 * (len(names) + 2), 0.19 * len(classes)
+    figure = Figure(figsize=(COLUMN, 1.75 + sum(rows)), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=rows)
+    before, labels = fold.empty, ["no modality", *(short(name, 16) for name in names), "all modalities"]
+    above.barh([0, len(names) + 1], [fold.empty, fold.complete], height=0.66, color=GREY)
+    for row, name in enumerate(names, start=1):
+        phi = fold.shapley[name]
+        above.barh(row, phi, left=before, height=0.66, color=ACCENT if side(phi) == "for" else AGAINST)
+        before += phi
+    values = [score(fold.empty), *(signed(fold.shapley[name]) for name in names), score(fold.complete)]
+    above.secondary_yaxis("right").set_yticks(range(len(values)), values)
+    above.axvline(0, color=GREY, linewidth=0.6)
+    above.set_yticks(range(len(labels)), labels)
+    above.set(ylim=(len(labels) - 0.4, -0.6), xlabel=f"Macro-F1 ({short(explanation.fold, 20)} fold)")
+    above.margins(x=0.02)
+    _signed_heat(below, [[explanation.by_class[c].shapley[name] for name in names] for c in classes])
+    below.set_xticks(range(len(names)), [short(name, 40 // len(names)) for name in names])
+    below.set_yticks(range(len(classes)), [short(name, 16) for name in classes])
+    unit = "probability" if explanation.value == "probability" else "log-odds"
+    below.set_xlabel(f"Mean Shapley value ({unit}) for the decided class")
+    for axes in (above, below, *above.child_axes):
+        axes.tick_params(axis="y", length=0)
+        axes.spines[:].set_visible(axes is above)
+    above.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def _signed_heat(axes: Axes, values: list[list[float | None]]) -> None:
+    """Numbers on the colour of their side, the deeper the larger; a dash where nothing was decided."""
+    known = [[value or 0.0 for value in row] for row in values]
+    most = max((abs(value) for row in known for value in row), default=0.0) or 1.0
+    axes.imshow(known, vmin=-most, vmax=most, cmap=SIDES, aspect="auto")
+    for row, column in ((r, c) for r, numbers in enumerate(values) for c in range(len(numbers))):
+        axes.text(column, row, signed(values[row][column]), ha="center", va="center", fontsize=6)
 
 
 def protocol_curves(protocol: Protocol, guess: float | None = None) -> Figure:
     """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals.
 
-    `guess` is what is reached without the input, a dashed line.
+    `guess` is what is reached without the input, the line of chance.
     """
     figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
     axes = figure.subplots()
     others = protocol.against.curves if protocol.against else {}
-    for place, (name, curve) in enumerate(protocol.curves.items()):
-        colour, dashes = LINES[place % len(LINES)]
+    for index, (name, curve) in enumerate(protocol.curves.items()):
+        colour, dashes = LINES[index % len(LINES)]
         look: dict[str, Any] = {"color": colour, "linestyle": dashes}
         axes.plot(curve.levels, curve.macro_f1, marker="o", markersize=2, label=short(name, 24), **look)
         known = [(level, ends) for level, ends in zip(curve.levels, curve.intervals or [], strict=False) if ends]
@@ -172,7 +249,7 @@ def protocol_curves(protocol: Protocol, guess: float | None = None) -> Figure:
             label = f"{short(name, 24)} ({short(protocol.against.run, 16)})"
             axes.plot(curve.levels, others[name].macro_f1, linewidth=0.6, label=label, **look)
     if guess is not None:
-        axes.axhline(guess, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), label="guess without the input")
+        axes.axhline(guess, color=CHANCE, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"chance {guess:.3f}")
     axes.set(xlabel=f"Level ({short(protocol.protocol, 20)})", ylabel=f"Macro-F1 ({short(protocol.fold, 20)} fold)")
     axes.set_ylim(0, 1)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=2.2)

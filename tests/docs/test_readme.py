@@ -14,6 +14,7 @@ from emotiwave_core.data.dataset import _described
 from emotiwave_core.parts.registry import load_registry
 
 README = text_of("README.md")
+RECIPES = text_of("docs/recipes.md")
 
 
 @pytest.mark.usefixtures("warm_children")
@@ -38,20 +39,20 @@ def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(
 
 
 def test_every_shipped_part_and_recipe_is_named() -> None:
-    """The README names all parts that ship, and its commands name only recipes and parts that exist."""
+    """docs/recipes.md names all parts that ship; commands there and in the README name what exists."""
     registry = load_registry()
     parts = {kind: registry.names_of(kind) for kind in registry.names}
     for names in parts.values():
-        assert all(f"`{name}`" in README for name in names)
-    for recipe in re.findall(r"emotiwave run ([a-z]+)(?=\s)", README):
+        assert all(f"`{name}`" in RECIPES for name in names)
+    for recipe in re.findall(r"emotiwave run ([a-z]+)(?=\s)", README + RECIPES):
         assert recipe in registry.recipes
-    for encoder in re.findall(r"--encoder (?:\w+=)?(\w+)", README):
+    for encoder in re.findall(r"--encoder (?:\w+=)?(\w+)", README + RECIPES):
         assert encoder in [*parts["encoder"], "meanmlp"]
 
 
 def test_the_dataset_toml_is_valid(tmp_path: Path) -> None:
     """The example dataset.toml is one that the reader takes."""
-    text = block(README, 'name = "RAVDESS"')
+    text = block(text_of("docs/data.md"), 'name = "RAVDESS"')
     (tmp_path / "dataset.toml").write_text(text)
     for name in [*re.findall(r'"(\w+\.csd)"', text), "folds.json"]:
         (tmp_path / name).touch()

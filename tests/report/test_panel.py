@@ -185,3 +185,20 @@ def test_the_page_fits_a_telephone_and_has_no_scroll_of_its_own(single: Shown) -
         )
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")
+
+
+def test_no_scroll_shadow_lies_on_a_caption(single: Shown) -> None:
+    """Captions, which do not scroll, cover the shadows of their frame with the colour of the page, in both themes."""
+    browser = single.browser
+    try:
+        for theme in ("light", "dark"):
+            browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+            browser.open(single.address)
+            page = browser.run("getComputedStyle(document.documentElement).backgroundColor")
+            captions = browser.run(
+                "[...document.querySelectorAll('.scroll caption')].map(e => getComputedStyle(e).backgroundColor)"
+            )
+            assert len(captions) > 10
+            assert set(captions) == {page}
+    finally:
+        browser.send("Emulation.setEmulatedMedia", features=[])

@@ -6,6 +6,7 @@ import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.image import imread
@@ -68,15 +69,15 @@ def test_confusion_of_each_emotion_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_data_is_said_to_be_synthetic(tmp_path: Path, synthetic: bool) -> None:
-    """Title, heading, first sentence, notices and facts say so when the data is synthetic, and only then."""
+    """Title, heading, first sentence, verdict, notices and facts say so when the data is synthetic, and only then."""
     page = page_of(write_run(tmp_path, synthetic=synthetic))
-    assert len(re.findall("synthetic data", page.text, re.IGNORECASE)) == (7 if synthetic else 0)
+    assert len(re.findall("synthetic data", page.text, re.IGNORECASE)) == (8 if synthetic else 0)
 
 
 def test_a_name_that_says_synthetic_is_enough(tmp_path: Path) -> None:
-    """Where the data set's name says it, no badge and no bracket repeats it; the notice stays."""
+    """Where the data set's name says it, no badge and no bracket repeats it; verdict and notice stay."""
     page = page_of(write_run(tmp_path, synthetic=True, dataset="Synthetic sample"))
-    assert re.findall("synthetic data", page.text, re.IGNORECASE) == ["Synthetic data"]
+    assert re.findall("synthetic data", page.text, re.IGNORECASE) == ["synthetic data", "Synthetic data"]
 
 
 def test_nothing_left_out_is_not_said(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_page_needs_nothing_from_outside(tmp_path: Path, shape: str) -> None:
     assert not {name for _, name, _ in page.attributes} & {"src", "srcset", "action", "data", "xlink:href"}
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     style = {value for _, name, value in page.attributes if name == "style"}
-    assert all(re.fullmatch(r"--v:[01]\.\d{4}(;--w:[01]\.\d{4})?", value or "") for value in style)
+    assert all(re.fullmatch(r"--v:[01]\.\d{4}(;--w:[01]\.\d{4}(;--s:[01]\.\d{4})?)?", value or "") for value in style)
 
 
 def test_tables_are_accessible(tmp_path: Path) -> None:
@@ -183,26 +184,37 @@ def test_contrast_meets_aa(tmp_path: Path, theme: int) -> None:
         for place, (name, shape) in enumerate(SHAPES.items())
     ],
 )
-def test_pictures_are_png(tmp_path: Path, shape: dict[str, Any]) -> None:
-    """The pictures are PNG files that decode to something that is not blank, and the page names them all."""
+def test_figures_are_png_pdf_and_svg(tmp_path: Path, shape: dict[str, Any]) -> None:
+    """The PNGs decode to something that is not blank, each has a PDF and an SVG beside it, the page names them all."""
     run = write_run(tmp_path, **shape)
     page = write_report(run).read_text(encoding="utf-8")
-    names = {"configurations.png", "confusion.png", "learning_curves.png", "reliability.png"}
-    assert {file.name for file in run.glob("*.png")} == names | {"protocol_noise.png", "protocol_random.png"}
-    for name in sorted(names | {"protocol_noise.png", "protocol_random.png"}):
-        assert f"<code>{name}</code>" in page
-        picture = imread(run / name)
+    names = {"configurations", "confusion", "learning_curves", "reliability", "protocol_noise", "protocol_random"}
+    names |= set() if len(shape.get("modalities", "more")) == 1 else {"shapley"}
+    for suffix in ("png", "pdf", "svg"):
+        assert {file.stem for file in run.glob(f"*.{suffix}")} == names
+    for name in sorted(names):
+        assert f"<code>{name}.png</code>" in page
+        picture = imread(run / f"{name}.png")
         assert min(picture.shape[:2]) > 200
         assert picture.std() > 0
+        pdf = (run / f"{name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF-")
+        assert b"/Type3" not in pdf  # which publishers refuse
+        inches = [float(value) / 72 for value in re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", pdf)[0]]
+        assert inches == [pytest.approx(pixels / 300, abs=0.01) for pixels in picture.shape[1::-1]]
+        assert ElementTree.parse(run / f"{name}.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert "each also as PDF and SVG" in page
 
 
 def test_report_repeats_itself(tmp_path: Path) -> None:
-    """The same run gives the same page and pictures, byte for byte, over the old ones."""
+    """The same run gives the same page and figures, byte for byte, over the old ones, and no file holds a date."""
     run = write_run(tmp_path)
-    files = [write_report(run), *sorted(run.glob("*.png"))]
+    files = [write_report(run), *sorted(file for suffix in ("png", "pdf", "svg") for file in run.glob(f"*.{suffix}"))]
+    assert len(files) == 22
     before = [file.read_bytes() for file in files]
     write_report(run)
     assert [file.read_bytes() for file in files] == before
+    assert not [mark for mark in (b"CreationDate", b"<dc:date>", b"tIME") if mark in b"".join(before)]
 
 
 def test_command_is_safe_to_paste(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Intervals, metrics, calibration and protocols in the report: charts that can be read back to the numbers."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ from report_fixture import write_run
 from report_page import page_of
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.report.charts import Chart, axis_of, protocol_chart, reliability_chart
+from emotiwave_core.report.charts import FIRM, Chart, axis_of, protocol_chart, reliability_chart
 from emotiwave_core.report.page import write_report
-from emotiwave_core.report.pictures import protocol_curves
+from emotiwave_core.report.pictures import configurations, protocol_curves, reliability
 from emotiwave_core.runs.contents import read_run
 from emotiwave_core.runs.curves import read_protocols
+from emotiwave_core.runs.schema import Fraction
+from emotiwave_core.runs.scores import Bin, Calibration
 
 
 def read_back(chart: Chart, path: str, x: tuple[float, float]) -> list[tuple[float, float]]:
@@ -30,8 +33,8 @@ def read_back(chart: Chart, path: str, x: tuple[float, float]) -> list[tuple[flo
 
 
 @pytest.mark.parametrize("objective", ["single", "multi"])
-def test_every_metric_stands_beside_its_constant_guess(tmp_path: Path, objective: str) -> None:
-    """The table of all metrics has the score, the best constant guess and what lies between, three decimals each."""
+def test_every_metric_stands_beside_chance(tmp_path: Path, objective: str) -> None:
+    """The table of all metrics has the score, the better guess without the input and what lies between."""
     run = write_run(tmp_path, objective=objective)
     scores = json.loads((run / "scores.json").read_text())
     complete = scores["configurations"][scores["complete"]["configuration"]]
@@ -43,6 +46,8 @@ def test_every_metric_stands_beside_its_constant_guess(tmp_path: Path, objective
     ]  # fmt: skip
     for name, value, best, above, *_ in rows:
         score, constant = complete[keys[name]], scores["constant"][keys[name]]
+        if name == "Macro-F1":
+            constant = max(constant, scores["constant"]["drawn_macro_f1"] or 0.0)
         assert value.strip() == f"{score:.3f}"
         assert best == ("–" if constant is None else f"{constant:.3f}")
         assert above == ("–" if constant is None else f"{score - constant:+.3f}".replace("-", "\N{MINUS SIGN}"))
@@ -59,18 +64,21 @@ def test_intervals_are_drawn_and_said(tmp_path: Path) -> None:
     assert "95% percentile interval of 1,000 bootstrap resamples over the 24 videos of the fold (seed 0)" in page.text
 
 
-def test_what_a_guess_reaches_is_marked(tmp_path: Path) -> None:
-    """The dashed line of macro-F1 is the larger of the constant guess and the drawn one; the caption has both."""
+def test_what_a_guess_reaches_is_marked_and_explained(tmp_path: Path) -> None:
+    """Both guesses stand in a line each that says what they are; the larger is chance, the dashed line of macro-F1."""
     run = write_run(tmp_path, each=2)
     path = run / "scores.json"
-    for constant, drawn, said in ((0.05, 0.125, ("0.050", "0.125")), (0.2, 0.125, ("0.200", "0.125"))):
+    for constant, drawn in ((0.05, 0.125), (0.2, 0.125)):
         change = {"macro_f1": constant, "drawn_macro_f1": drawn}
         path.write_text(damage(lambda it, change=change: it["constant"].update(change))(path.read_text()))
-        page = page_of(run)
-        caption = next(caption for caption in page.rows if caption.startswith("Scores with only"))
-        assert all(value in caption for value in said)
+        page, chance = page_of(run), max(constant, drawn)
+        mark = " · chance"
+        first, second = ("", mark) if drawn > constant else (mark, "")
+        assert f"Best constant guess{first}{constant:.3f}, reached by the one answer for every segment" in page.text
+        assert f"Random guess{second}{drawn:.3f}, reached on average by answers drawn at random" in page.text
         table = page.html.split("Scores with only")[1].split("</table>")[0]
-        assert set(re.findall(r'<b style="--v:([\d.]+)">', table)) == {f"{max(constant, drawn):.4f}"}
+        assert set(re.findall(r'<b style="--v:([\d.]+)">', table)) == {f"{chance:.4f}"}
+        assert f'<span class="chance">chance {chance:.3f}</span>' in table
     for value in (None, "left out"):
         change = damage(lambda it, value=value: it["constant"].update(drawn_macro_f1=value))
         path.write_text(change(path.read_text()))
@@ -78,7 +86,19 @@ def test_what_a_guess_reaches_is_marked(tmp_path: Path) -> None:
             path.write_text(damage(lambda it: it["constant"].pop("drawn_macro_f1"))(path.read_text()))
         page = page_of(run)
         assert "drawn at random" not in page.text
-        assert "the dashed line marks 0.200" in page.text
+        assert "Best constant guess · chance0.200" in page.text
+
+
+def test_figures_mark_chance(tmp_path: Path) -> None:
+    """The figure of the configurations has a line at chance, named so with its number."""
+    facts = read_run(write_run(tmp_path, each=2))
+    floor = facts.scores.constant.floor
+    [axes] = configurations(facts).axes
+    lines = {line.get_label(): list(line.get_xdata()) for line in axes.lines}  # type: ignore[call-overload]
+    assert lines[f"chance {floor:.3f}"] == [floor, floor]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert f"chance {floor:.3f}" in {text.get_text() for text in legend.get_texts()}
 
 
 @pytest.mark.parametrize("videos", [24, 12])
@@ -118,20 +138,66 @@ def test_scores_of_an_earlier_version_are_named_so(tmp_path: Path) -> None:
         write_report(run)
 
 
+def calibration_of(*bins: tuple[float, float, int]) -> Calibration:
+    """A calibration with bins of (confidence, frequency, count)."""
+    return Calibration(Fraction(0.1), [Bin(Fraction(low), Fraction(seen), count) for low, seen, count in bins])
+
+
 def test_reliability_diagram_is_the_bins(tmp_path: Path) -> None:
-    """Points and line stand at (confidence, frequency), the bars have the share of the predictions."""
+    """Dots and line stand at (confidence, frequency), the bars have the share of the predictions."""
     facts = read_run(write_run(tmp_path, each=2))
     calibration = facts.scores.configurations["text+audio+visual"].calibration
     chart = reliability_chart(calibration)
     due = [(one.confidence, one.frequency) for one in calibration.bins]
-    assert list(chart.points) == due
-    assert [pytest.approx(one, abs=1e-3) for one in due] == read_back(chart, chart.lines[0].path, (0, 1))
+    assert [(dot.x, dot.y) for dot in chart.dots] == due
+    joined = [point for point, one in zip(due, calibration.bins, strict=True) if one.count >= FIRM]
+    assert [pytest.approx(one, abs=1e-3) for one in joined] == read_back(chart, chart.lines[0].path, (0, 1))
     bars = re.findall(r"M([\d.-]+) 1000h24V([\d.]+)h-24Z", chart.area)
     total = sum(one.count for one in calibration.bins)
     for (left, top), one in zip(bars, calibration.bins, strict=True):
         assert (float(left) + 12) / 1000 == pytest.approx(one.confidence, abs=1e-3)
         assert 1 - float(top) / 1000 == pytest.approx(one.count / total, abs=1e-3)
     assert f"is {calibration.ece:.3f}." in page_of(facts.folder).text
+
+
+def test_bins_of_few_predictions_are_not_joined(tmp_path: Path) -> None:
+    """Bins below the limit are faint, no line goes through them; dots grow with the count, and the limit is said."""
+    chart = reliability_chart(
+        calibration_of((0.1, 1.0, 1), (0.3, 0.2, 40), (0.5, 0.5, 10), (0.7, 0.0, 9), (0.9, 0.9, 20))
+    )
+    assert [(dot.size, dot.firm) for dot in chart.dots] == [
+        (0.025, False), (1.0, True), (0.25, True), (0.225, False), (0.5, True)
+    ]  # fmt: skip
+    assert chart.lines[0].path == "M300.0 800.0h0L500.0 500.0M900.0 100.0h0"
+    run = write_run(tmp_path, each=2)
+    few = {"confidence": 0.1, "frequency": 1.0, "count": FIRM - 1}
+    change = damage(lambda it: it["configurations"]["text+audio+visual"]["calibration"]["bins"].insert(0, few))
+    (run / "scores.json").write_text(change((run / "scores.json").read_text()))
+    page = page_of(run)
+    assert page.html.count('<span class="dot bin few"') == 1 + sum(
+        one.count < FIRM for one in read_run(run).scores.configurations["text+audio+visual"].calibration.bins[1:]
+    )
+    assert f"Bins of fewer than {FIRM} predictions are faint and not joined" in page.text
+
+
+def test_the_figure_of_calibration_joins_no_bins_of_few_predictions(tmp_path: Path) -> None:
+    """Its line has a gap at a bin below the limit, whose dot is hollow and named in the legend."""
+    run = write_run(tmp_path, each=2)
+    bins = [
+        {"confidence": 0.3, "frequency": 0.2, "count": 40},
+        {"confidence": 0.5, "frequency": 1.0, "count": 2},
+        {"confidence": 0.7, "frequency": 0.6, "count": 30},
+    ]
+    change = damage(lambda it: it["configurations"]["text+audio+visual"]["calibration"].update(bins=bins))
+    (run / "scores.json").write_text(change((run / "scores.json").read_text()))
+    [axes] = reliability(read_run(run)).axes
+    line = next(line for line in axes.lines if str(line.get_label()).startswith("ECE"))
+    assert [math.isnan(y) for y in line.get_ydata()] == [False, True, False]  # type: ignore[union-attr]
+    firm, few = axes.collections
+    assert [len(dots.get_offsets()) for dots in (firm, few)] == [2, 1]  # type: ignore[arg-type]
+    assert few.get_label() == f"fewer than {FIRM}"
+    large, less = firm.get_sizes()  # type: ignore[attr-defined]
+    assert large > less > few.get_sizes()[0]  # type: ignore[attr-defined]
 
 
 def test_protocol_curves_are_the_scores(tmp_path: Path) -> None:

@@ -47,12 +47,12 @@ def weighted_terms(settings: ObjectiveSettings) -> list[tuple[float, Term]]:
 
 
 def needs_complete(settings: ObjectiveSettings) -> bool:
-    """Whether a training step needs the output before the dropout policy, too."""
+    """True where a training step also needs the output before the dropout policy."""
     return any(term.needs_complete for _, term in weighted_terms(settings))
 
 
 def needs_heads(settings: ObjectiveSettings) -> bool:
-    """Whether the model has an auxiliary head for each modality."""
+    """True where the model has an auxiliary head for each modality."""
     return any(term.needs_heads for _, term in weighted_terms(settings))
 
 
