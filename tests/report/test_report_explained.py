@@ -11,6 +11,7 @@ import pytest
 from file_damage import damage
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from report_fixture import write_run
 from report_page import page_of
 
@@ -21,7 +22,7 @@ from emotiwave_core.report.pictures import shapley
 from emotiwave_core.report.samples import DrawnSample, drawn_samples
 from emotiwave_core.report.waterfall import waterfall
 from emotiwave_core.runs.contents import read_run
-from emotiwave_core.runs.explanation import SMALLEST_SCALE, ChosenSample, OcclusionWindow
+from emotiwave_core.runs.explanation import SMALLEST_SCALE, ChosenSample, OcclusionWindow, SampleAttribution
 
 values = st.floats(-2, 2).map(lambda value: round(value, 6))
 
@@ -218,22 +219,28 @@ def test_a_modality_that_a_sample_lacks_is_said_to_be_absent(tmp_path: Path) -> 
     assert told == [(place == 2, place == 2, place != 2) for place in range(9)]
 
 
-MOMENT = {"start": 0.0, "end": 1.0, "occlusion": 0.1, "attention": None, "word": None}
-ABOUT = {"id": "v[0]", "start": 0.0, "end": 2.0, "predicted": "sad", "truth": "", "class": "sad"}
+def occluded(**moments: list[OcclusionWindow]) -> Figure:
+    """The picture of a sample of 2 s with these windows."""
+    sample = SampleAttribution(
+        id="v[0]", start=0.0, end=2.0, predicted="sad", truth="", explained="sad", empty=0.1, complete=0.9,
+        shapley=dict.fromkeys(moments, 0.1), moments=moments,
+    )  # fmt: skip
+    return occlusion(sample)
 
 
 def test_the_picture_of_moments_says_what_is_absent() -> None:
     """A modality without moments has no axes, and the title says that the sample lacks it."""
-    for visual, end in (([], "true nothing, no visual"), ([MOMENT], "true nothing")):
-        figure = occlusion(ABOUT | {"moments": {"text": [MOMENT], "visual": visual}})
+    window = OcclusionWindow(0.0, 1.0, 0.1)
+    for visual, end in (([], "true nothing, no visual"), ([window], "true nothing")):
+        figure = occluded(text=[window], visual=visual)
         assert figure.get_suptitle().endswith(end)
         assert len(figure.axes) == 1 + len(visual)
 
 
 def test_the_picture_has_the_scale_of_the_page_and_prints_it_once() -> None:
     """All axes run from minus to plus the scale, which one of them prints; what was not read is hatched and said."""
-    weak, strong = MOMENT | {"occlusion": -0.002}, MOMENT | {"occlusion": 0.5, "end": 2.0}
-    figure = occlusion(ABOUT | {"moments": {"text": [weak], "visual": [strong]}})
+    weak, strong = OcclusionWindow(0.0, 1.0, -0.002), OcclusionWindow(0.0, 2.0, 0.5)
+    figure = occluded(text=[weak], visual=[strong])
     assert {axes.get_ylim() for axes in figure.axes} == {(-0.54, 0.54)}
     figure.draw_without_rendering()
     printed = [[label.get_text() for label in axes.get_yticklabels() if label.get_visible()] for axes in figure.axes]
@@ -241,7 +248,7 @@ def test_the_picture_has_the_scale_of_the_page_and_prints_it_once() -> None:
     hatched = [[patch.get_hatch() for patch in axes.patches if patch.get_hatch()] for axes in figure.axes]
     assert [len(hatches) for hatches in hatched] == [1, 0]
     assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [["not read"], []]
-    assert occlusion(ABOUT | {"moments": {"text": [weak]}}).axes[0].get_ylim()[1] == 1.08 * SMALLEST_SCALE
+    assert occluded(text=[weak]).axes[0].get_ylim()[1] == 1.08 * SMALLEST_SCALE
 
 
 def test_the_figure_of_who_decided_is_the_explanation(tmp_path: Path) -> None:
