@@ -29,7 +29,6 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.train.run import complete
 
 ROTATIONS = range(5)
 NOTHING = {"parameters": None, "seconds": None}  # where one row stands for several models
@@ -68,7 +67,7 @@ def asked(job: Job) -> dict[str, Any]:
     """The recipe of a job in full, as its run folder keeps it."""
     registry = load_registry()
     table = override(registry.recipe(job.recipe), job.settings)
-    return complete(Recipe.from_table(table, job.row), registry).to_table()
+    return registry.resolve(Recipe.from_table(table, job.row)).completed().to_table()
 
 
 def carry_out(job: Job, data: Path, out: Path) -> Path:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from emotiwave_core.compute.device import seed_everything
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
@@ -30,8 +31,8 @@ from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.trained_model import describe, read_about
-from emotiwave_core.train.loop import train
-from emotiwave_core.train.run import build, complete
+from emotiwave_core.train.loop import Training, train
+from emotiwave_core.train.run import build
 
 # Two ways to take validation actors: both leave the same actors (the test fold of folds.json, fold4 of cv.json) out.
 SPLITS = {"folds.json": ["data.folds=folds.json"], "cv.json": ["data.folds=cv.json", "data.rotation=4"]}
@@ -42,15 +43,17 @@ def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     table = override({"seed": seed}, tuple(settings))
     registry = load_registry()
-    recipe = complete(Recipe.from_table(table, "The candidate"), registry)
+    parts = registry.resolve(Recipe.from_table(table, "The candidate"))
+    parts = attrs.evolve(parts, recipe=parts.completed())
+    recipe = parts.recipe
     seed_everything(recipe.seed)
     corpus = open_corpus(data, recipe.data, SILENT)
     objective = make_objective(recipe.objective, corpus.store.targets)
-    model = build(recipe, registry, corpus, objective)
-    about = describe(recipe, registry, model, objective) | {"targets": list(corpus.store.targets)}
+    model = build(parts, corpus, objective)
+    about = describe(parts, model, objective) | {"targets": list(corpus.store.targets)}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        train(run, model, objective, corpus, recipe, about, torch.device("cpu"), SILENT)
+        train(Training(run, recipe, about), model, objective, corpus, Runtime(torch.device("cpu")))
         best, history = read_about(run)["best"]["epoch"], read_history(run)
     valid: dict[str, Any] = attrs.asdict(history[best - 1].valid)
     return valid | {"epoch": best, "epochs": len(history)}

@@ -86,6 +86,7 @@ def train(
     that fails, ResourceError where memory, disk or device fall short, DivergedError for a loss that is not finite.
     """
     from emotiwave_core.compute.distributed import SINGLE
+    from emotiwave_core.compute.runtime import Runtime
     from emotiwave_core.runs.folder import next_folder
     from emotiwave_core.train import run as engine
 
@@ -95,8 +96,8 @@ def train(
     target = Path(out) if out is not None else next_folder(chosen.name)
     try:
         with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
-            own_device, group = processes.device or _device(device), processes.group or SINGLE
-            engine.start(chosen, data, target, registry, own_device, here, group, processes.job)
+            runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
+            engine.start(chosen, data, target, registry, runtime, processes.job)
     finally:
         with contextlib.suppress(OSError):
             target.rmdir()  # only where nothing has been written
@@ -117,11 +118,13 @@ def resume(
     SettingsError where the folder holds no run; otherwise as `train`.
     """
     from emotiwave_core.compute.distributed import SINGLE
+    from emotiwave_core.compute.runtime import Runtime
     from emotiwave_core.train import run as engine
 
     target, registry, here = Path(folder), _registry(registry), monitor or monitor_for_here()
     with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
-        engine.resume(target, registry, processes.device or _device(device), here, processes.group or SINGLE)
+        runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
+        engine.resume(target, registry, runtime)
     return Run(target, device, registry, monitor)
 
 
@@ -170,13 +173,13 @@ class Run:
         fold: train, valid, test or all. On the test fold of its own data the run's scores, predictions and report are
         written anew; otherwise the folder stays as it is. DataError for data of another form.
         """
+        from emotiwave_core.compute.runtime import Runtime
         from emotiwave_core.train import run as engine
 
         data, is_own = _optional_folder(dataset), dataset is None and fold == "test"
         with _errors_of_ours():
-            return engine.evaluate(
-                self.folder, self.registry, _device(self.device), self._monitor, data=data, fold=fold, write=is_own
-            )
+            runtime = Runtime(_device(self.device), self._monitor)
+            return engine.evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own)
 
     def robustness(
         self,

@@ -1,6 +1,10 @@
-"""The hooks that a plugin can implement: this file is their table of contents."""
+"""The hooks that a plugin can implement: this file is their table of contents.
 
-from collections.abc import Callable
+A plugin that offers parts implements the hook of their kind: `register_encoders(register)`,
+`register_fusions(register)` or `register_dropout_policies(register)`. It calls `register("name", Class)` for each of
+its parts. The table of kinds, parts/kinds.py, names these hooks; those that watch a run are below.
+"""
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
-
 hookspec = pluggy.HookspecMarker("emotiwave")
 hookimpl = pluggy.HookimplMarker("emotiwave")
-
-
-@hookspec
-def register_encoders(register: "Callable[[str, type[Encoder]], None]") -> None:
-    """Offer encoders: call `register("name", MyEncoder)` for each."""
-
-
-@hookspec
-def register_fusions(register: "Callable[[str, type[Fusion]], None]") -> None:
-    """Offer fusions: call `register("name", MyFusion)` for each."""
-
-
-@hookspec
-def register_dropout_policies(register: "Callable[[str, type[DropoutPolicy]], None]") -> None:
-    """Offer dropout policies: call `register("name", MyPolicy)` for each."""
 
 
 @hookspec
@@ -48,7 +35,7 @@ def extra_metrics(
     probabilities: "NDArray[np.float64]",
     classes: tuple[str, ...],
 ) -> "dict[str, float] | None":
-    """More scores of one configuration, by name: they stand under `extra` in `scores.json` and in the report.
+    """Further scores of one configuration, by name: they stand under `extra` in `scores.json` and in the report.
 
     truth and decided are classes [N], or [N, C] of 0 and 1 where a sample may have several; probabilities [N, C].
     """

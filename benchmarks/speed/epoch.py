@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.compute.device import seed_everything
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data import corpus
 from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.train import loop as training
 from emotiwave_core.train import run as engine
@@ -139,7 +139,7 @@ def run(
         replaced(training, "train_epoch", epoch),
         contextlib.suppress(EnoughError),
     ):
-        engine.start(recipe, folder, Path(out) / "run", load_registry(), device, SILENT)
+        engine.start(recipe, folder, Path(out) / "run", load_registry(), Runtime(device))
 
 
 def timed(work: Callable[[], float], device: torch.device) -> tuple[float, float]:

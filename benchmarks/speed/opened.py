@@ -22,7 +22,7 @@ def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.devi
     corpus = open_corpus(folder, recipe.data)
     objective = make_objective(recipe.objective, corpus.store.targets)
     seed_everything(recipe.seed)
-    model = build(recipe, load_registry(), corpus, objective)
+    model = build(load_registry().resolve(recipe), corpus, objective)
     fit_statistics(model, corpus, corpus.fold("train", objective))
     write_data_folder(run, str(folder.resolve()))
     return TrainedRun(

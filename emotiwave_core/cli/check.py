@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from emotiwave_core.cli.common import SectionedCommand, json_option, option, print_json, registry_option
+from emotiwave_core.parts.kinds import part_kinds
 
 CHECK = """\b
 Examples:
@@ -15,7 +16,9 @@ Examples:
 
 Exit code 0 if no law is broken, 1 if one is, 2 for a wrong name or option, 4 if it does not load.
 """
-kind_option = option("--kind", type=click.Choice(["encoder", "fusion", "dropout"]), help="Where a name has several.")
+kind_option = option(
+    "--kind", type=click.Choice([kind.name for kind in part_kinds()]), help="Where a name has several."
+)
 
 
 @click.command(cls=SectionedCommand, epilog=CHECK)

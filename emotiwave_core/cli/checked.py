@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from emotiwave_core.errors import printable
+from emotiwave_core.parts.kinds import part_kind
 
 WIDTH = 80
 UNITS = {"forward": (1e3, " ms"), "forward and backward": (1e3, " ms"), "held for backward": (1e-6, " MB")}
@@ -101,9 +102,9 @@ def print_part(rows: list[Event]) -> None:
     if row.get("file"):
         click.echo(f"  file       {printable(row['file'])}")
     if "class" in row:
-        before = {"encoder": ["in_features: int"], "fusion": ["in_features: dict[str, int]"]}.get(row["kind"], [])
+        parameters = part_kind(row["kind"]).parameters
         options = [f"{name}: {row['types'][name]} = {default!r}" for name, default in row["options"].items()]
-        signature = ", ".join([*before, *(["*", *options] if options else [])])
+        signature = ", ".join([*parameters, *(["*", *options] if options else [])])
         _print(f"{row['class']}({signature})", "  class      ", " " * 15)
     click.echo()
     click.echo(printable(row.get("documentation") or row["summary"] or "It has no docstring."))

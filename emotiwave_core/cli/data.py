@@ -14,6 +14,7 @@ from emotiwave_core.cli.common import (
     print_json,
     registry_option,
 )
+from emotiwave_core.errors import DataError, printable
 
 
 @click.group()
@@ -28,7 +29,7 @@ def data() -> None:
 def inspect(context: click.Context, folder: Path, as_json: bool) -> None:
     """Say what is in a folder of .csd files, and what is wrong.
 
-    Leaves with exit code 3 when a file cannot be read.
+    Leaves with exit code 3 when a file cannot be read or the folder is no data set.
     """
     from emotiwave_core.data.inspect import inspect_folder
     from emotiwave_core.monitor import TerminalMonitor
@@ -37,11 +38,10 @@ def inspect(context: click.Context, folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        from emotiwave_core.cli.doctor import print_facts
-
-        print_facts(facts)
-    if any("error" in file for file in facts["files"].values()) or "error" in (facts["folds"] or {}):
-        context.exit(3)
+        _print_facts(facts)
+    is_broken = any("error" in file for file in facts["files"].values()) or "error" in (facts["folds"] or {})
+    if is_broken or facts["dataset"] is None:
+        context.exit(DataError.exit_code)
 
 
 @data.command(epilog="\b\nExample:\n  emotiwave data sample synthetic")
@@ -95,3 +95,95 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
             click.echo(f"  left out, {reason}: {count}")
     for note in facts["notes"]:
         click.echo(f"  {note}")
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    """Print all facts of a folder on stdout."""
+    synthetic = " (synthetic)" if facts["synthetic"] else ""
+    _say(f"{facts['dataset'] or 'No data set'}{synthetic} in {facts['folder']}")
+    if facts["problem"]:
+        _say(f"  ! {facts['problem']}")
+    for name, file in facts["files"].items():
+        _say("")
+        _print_file(name, file)
+    _print_ids(facts["ids"])
+    if facts["folds"]:
+        _print_folds(facts["folds"])
+
+
+def _say(text: str) -> None:
+    click.echo(printable(text))
+
+
+def _print_file(name: str, file: dict[str, Any]) -> None:
+    _say(f"{name}  {file['role'] or 'not used by the data set'}, {file['bytes'] / 1e6:.1f} MB")
+    if "error" in file:
+        _say(f"  ! {file['error']}")
+        return
+    steps = file["steps_of_an_id"]
+    form = f"{file['width']} columns of {file['kind']}"
+    _say(f"  root '{file['root']}', {file['ids']} ids of {file['videos']} videos, {form}")
+    rate = f", {file['seconds_of_a_step']:g} s each ({file['hertz']:g} Hz)" if file["hertz"] else ""
+    _say(
+        f"  {file['steps']} steps; of an id {steps['shortest']} to {steps['longest']}, median {steps['median']:g}{rate}"
+    )
+    _say(f"  from {file['lowest_start']} s to {file['last_end']} s{_nonzero(file['intervals'], '; intervals ')}")
+    if file["kind"] == "words":
+        _say(f"  {file['pauses']} pauses 'sp' ({file['pauses'] / max(file['steps'], 1):.1%})")
+    else:
+        dirt = f"NaN {_by_column(file['nan'])}; infinite {_by_column(file['inf'])}"
+        _say(f"  {dirt}; ids of zeros only: {file['zero_only_ids']}")
+    if "labels" in file:
+        _print_labels(file["labels"])
+
+
+def _print_labels(labels: dict[str, Any]) -> None:
+    _say(f"  columns {', '.join(labels['columns'])}, from {labels['source']}")
+    for note in labels["notes"]:
+        _say(f"  ! {note}")
+    _say(f"  {labels['rows']} rows, {labels['no_emotion']} without any emotion, {labels['not_finite']} not finite")
+    _say(f"  intensities {labels['lowest']:g} to {labels['highest']:g}")
+    width = max(map(len, labels["targets"]))
+    _say(f"  {'':{width}}  present   strongest (argmax)")
+    for name in labels["targets"]:
+        _say(f"  {name:{width}}  {labels['present'][name]:7}   {labels['argmax'][name]:7}")
+
+
+def _print_ids(ids: dict[str, Any]) -> None:
+    if len(ids.get("missing_from", {})) < 2:
+        return
+    _say(f"\n{ids['any_file']} videos, {ids['all_files']} of them in all files")
+    for name, count in ids["missing_from"].items():
+        if count:
+            examples = ", ".join(ids["examples_missing"][name])
+            _say(f"  {count} missing from {name}, such as {examples}")
+
+
+def _print_folds(folds: dict[str, Any]) -> None:
+    _say(f"\nfolds, from {folds['file']}{', rotation 0' if 'rotation' in folds else ''}")
+    if twice := folds.get("in_two_folds"):
+        _say(f"  ! {len(twice)} videos are in two folds: {', '.join(twice[:5])}{', …' if len(twice) > 5 else ''}")
+    if "error" in folds:
+        _say(f"  ! {folds['error']}")
+        return
+    for fold, count in folds["videos"].items():
+        absent = folds["ids_without_labels"][fold]
+        tail = (
+            f"; {len(absent)} without labels ({', '.join(absent[:3])}{', …' if len(absent) > 3 else ''})"
+            if absent
+            else ""
+        )
+        _say(f"  {fold:5} {count} videos, {folds['rows'][fold]} rows{tail}")
+    _say(f"  in none: {folds['videos_in_no_fold']} videos, {folds['rows_in_no_fold']} rows; no video is in two folds")
+
+
+def _by_column(counts: dict[str, int]) -> str:
+    if not counts:
+        return "none"
+    shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:8])
+    return f"{sum(counts.values())} in {len(counts)} columns ({shown}{', …' if len(counts) > 8 else ''})"
+
+
+def _nonzero(counts: dict[str, int], before: str) -> str:
+    shown = [f"{name}: {count}" for name, count in counts.items() if count]
+    return before + ", ".join(shown) if shown else ""

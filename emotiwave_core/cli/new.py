@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from emotiwave_core.cli.common import EXISTING, SectionedCommand, option
+from emotiwave_core.parts.kinds import part_kinds
 
 EXAMPLES = """\b
 Examples:
@@ -15,7 +16,7 @@ Examples:
 
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
-@click.argument("kind", type=click.Choice(["encoder", "fusion", "dropout"]))
+@click.argument("kind", type=click.Choice([kind.name for kind in part_kinds()]))
 @click.argument("name")
 @option("--single-file", is_flag=True, help="Write NAME.py alone, to be named in ./registry.toml.")
 @option("--folder", type=EXISTING, default=Path(), help="Where to write it.  [default: the current folder]")

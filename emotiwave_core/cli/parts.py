@@ -9,6 +9,7 @@ from emotiwave_core.cli.check import check
 from emotiwave_core.cli.check import show as show_part
 from emotiwave_core.cli.common import json_option, option, print_json, registry_option
 from emotiwave_core.cli.new import new
+from emotiwave_core.parts.kinds import part_kinds
 
 
 @click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave recipes show notebook > mine.toml")
@@ -19,7 +20,7 @@ def recipes(context: click.Context) -> None:
         from emotiwave_core import api
 
         for name, table in api.recipes().items():
-            said = [_short(table[key]) for key in ("encoder", "fusion", "dropout") if key in table]
+            said = [_short(table[key]) for key in (kind.name for kind in part_kinds()) if key in table]
             said += [f"{key}.{_short(table[key])}" for key in ("objective", "training") if key in table]
             click.echo(f"{name:12} {', '.join(said)}")
 
@@ -46,12 +47,13 @@ def show(name: str, registry_file: Path | None) -> None:
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.parts.stdout import quiet
-    from emotiwave_core.train.run import complete
+    from emotiwave_core.parts.watchers import load_watchers
 
     with quiet():
         registry = load_registry(registry_file)
         table, source = registry.recipe_table(name)
-        recipe = complete(Recipe.from_table(table, source), registry)
+        recipe = registry.resolve(Recipe.from_table(table, source)).completed()
+        load_watchers(recipe.watch, registry)
     click.echo(tomli_w.dumps(recipe.to_table()), nl=False)
 
 

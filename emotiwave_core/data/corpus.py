@@ -1,5 +1,6 @@
 """A corpus: a store and its folds. A fold is looked up only when it is asked for, so that the test fold can wait."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,14 +71,22 @@ class Corpus:
         notes = [f"{count} videos of the fold '{fold}' have no samples." for fold, count in absent.items() if count]
         if outside:
             notes.append(f"{outside} samples of {len(have - listed)} videos are in no fold and are not used.")
-        return [*self.store.facts["notes"], *notes]
+        return [*self.store.facts.notes, *notes]
 
     def facts(self) -> dict[str, Any]:
         """What is known of the data without a look into any fold."""
-        kept = ("dataset", "synthetic", "unit", "label_source", "targets", "left_out", "modalities", "fingerprint")
-        return {key: self.store.facts[key] for key in kept} | {
+        facts = self.store.facts
+        return {
+            "dataset": facts.dataset,
+            "synthetic": facts.synthetic,
+            "unit": facts.unit,
+            "label_source": facts.label_source,
+            "targets": list(facts.targets),
+            "left_out": facts.left_out,
+            "modalities": {name: attrs.asdict(modality) for name, modality in facts.modalities.items()},
+            "fingerprint": self.store.fingerprint,
             "folder": str(self.dataset.folder.resolve()),
-            "sources": self.store.facts["sources"],
+            "sources": facts.sources,
             "samples": len(self.store),
             "videos": len(set(self.store.videos)),
             "fold_source": self.folds.source,
@@ -114,6 +123,33 @@ def open_corpus(folder: Path, settings: DataSettings, monitor: Monitor = SILENT)
     )
     store = open_store(dataset, options, monitor=monitor)
     return Corpus(dataset, store, find_folds(dataset, settings, store.videos))
+
+
+def open_unlabelled(
+    folder: Path, settings: DataSettings, features: Mapping[str, int], monitor: Monitor = SILENT
+) -> Store:
+    """Every sample of a folder, to be predicted by a model that reads `features`, {modality: width}.
+
+    Where there is a label file, its rows are the samples, whatever their labels; else each entry of the feature files
+    is one, whole. Folds are not looked up, and samples that lack a modality are kept: one that the folder lacks is
+    absent in all. DataError where nothing can be predicted, or where a width is not the model's.
+    """
+    dataset = load_dataset(folder, labelled=False)
+    known = dataset.without_labels(features)
+    if not known.modalities:
+        raise DataError(
+            f"{dataset.folder} has the modalities {', '.join(dataset.modalities) or 'none'}, and the model reads "
+            f"{', '.join(features)}: name at least one of them under [modalities] in its dataset.toml."
+        )
+    steps = [per_modality(setting, known) for setting in (settings.max_steps, settings.downsample)]
+    max_steps, downsample = ({name: each[name] for name in each if name in known.modalities} for each in steps)
+    options = Options(unit=settings.unit, max_steps=max_steps, downsample=downsample, align=settings.align)
+    return open_store(known, options, monitor=monitor).with_modalities(features)
+
+
+def all_samples(store: Store) -> Fold:
+    """Every sample of a store, to be predicted: targets are [N, 0]."""
+    return Fold("all", np.arange(len(store)), torch.empty(len(store), 0))
 
 
 def find_folds(dataset: Dataset, settings: DataSettings, videos: tuple[str, ...]) -> Folds:

@@ -1,6 +1,6 @@
 """A data set is a folder: its `dataset.toml`, or the standard file names of CMU-MOSEI, say which file is what."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,52 +29,69 @@ class Dataset:
     name: str
     folder: Path
     modalities: dict[str, Path]
-    labels: Path
-    targets: tuple[str, ...] | None = None  # the emotions, by name; None: every label column but sentiment
+    labels: Path | None  # None: it can only be predicted
+    targets: tuple[str, ...] | None = None  # the emotions, by name; None: all label columns but sentiment; (): none
     columns: tuple[str, ...] | None = None  # names of the label columns, for a file that does not tell them
     folds: Path | None = None
     words: Path | None = None  # the transcripts, word by word
     synthetic: bool = False
 
+    def without_labels(self, modalities: Collection[str]) -> "Dataset":
+        """The same samples with some of the modalities, to be predicted: labels are not read, whatever they are."""
+        files = {name: path for name, path in self.modalities.items() if name in modalities}
+        return attrs.evolve(self, modalities=files, targets=(), columns=None)
 
-def load_dataset(folder: Path) -> Dataset:
-    """The data set of a folder. DataError where the folder or its `dataset.toml` is not right."""
+
+def load_dataset(folder: Path, labelled: bool = True) -> Dataset:
+    """The data set of a folder. DataError where the folder or its `dataset.toml` is not right.
+
+    A `labelled` one is for training and scoring, and refused without labels; predicting needs none.
+    """
     if not is_folder(folder):
         raise DataError(f"{folder}: there is no such folder; give the folder that holds the data set's .csd files.")
     if (folder / "dataset.toml").is_file():
-        return _described(folder)
+        return _described(folder, labelled)
     modalities = {
         modality: folder / name
         for modality, names in STANDARD.items()
         for name in [next((name for name in names if (folder / name).is_file()), None)]
         if name
     }
-    if not (folder / STANDARD_LABELS).is_file():
-        found = ", ".join(sorted(path.name for path in folder.glob("*.csd"))) or "no .csd file"
+    labels = folder / STANDARD_LABELS if (folder / STANDARD_LABELS).is_file() else None
+    if labels is None and (labelled or not modalities):
+        files = ", ".join(sorted(path.name for path in folder.glob("*.csd"))) or "no .csd file"
+        needed, tables = (
+            (STANDARD_LABELS, "name, [modalities] and [labels]") if labelled else ("CMU-MOSEI's files", "[modalities]")
+        )
         raise DataError(
-            f"{folder} has neither a dataset.toml nor {STANDARD_LABELS} (there: {found}); write a dataset.toml with "
-            "name, [modalities] and [labels] as docs/data.md shows."
+            f"{folder} has neither a dataset.toml nor {needed} (there: {files}); write a dataset.toml with "
+            f"{tables} as docs/data.md shows."
         )
     folds = next((folder / name for name in STANDARD_FOLDS if (folder / name).is_file()), None)
     return Dataset(
         "CMU-MOSEI",
         folder,
         modalities,
-        folder / STANDARD_LABELS,
+        labels,
         targets=EMOTIONS,
         folds=folds,
         words=_standard_words(folder),
     )
 
 
-def _described(folder: Path) -> Dataset:
+def _described(folder: Path, labelled: bool) -> Dataset:
     path = folder / "dataset.toml"
     try:
         table = read_toml(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not valid TOML: {why(error)}.") from error
     _known(path, "", table, {"name", "synthetic", "words", "modalities", "labels", "folds"})
-    labels = _table(path, table, "labels")
+    if labelled and "labels" not in table:
+        raise DataError(
+            f"{path}: the table [labels] is missing, and training and scoring need labels: name their file in it; "
+            "predicting needs none."
+        )
+    labels = _table(path, table, "labels") if "labels" in table else {}
     _known(path, "labels.", labels, {"file", "targets", "columns"})
     folds = _table(path, table, "folds") if "folds" in table else {}
     _known(path, "folds.", folds, {"file"})
@@ -92,7 +109,7 @@ def _described(folder: Path) -> Dataset:
         name=_text(path, "name", table.get("name", folder.resolve().name)),
         folder=folder,
         modalities={name: _file(path, f"modalities.{name}", value) for name, value in modalities.items()},
-        labels=_file(path, "labels.file", labels.get("file")),
+        labels=_file(path, "labels.file", labels.get("file")) if "labels" in table else None,
         targets=_names(path, "labels.targets", labels.get("targets")),
         columns=_names(path, "labels.columns", labels.get("columns")),
         folds=_file(path, "folds.file", folds["file"]) if "file" in folds else None,

@@ -22,7 +22,9 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
     dataset: Dataset | None = None
     problem = None
     try:
-        dataset = load_dataset(folder)
+        dataset = load_dataset(folder, labelled=False)
+        if dataset.labels is None:
+            load_dataset(folder)
     except EmotiwaveError as error:
         problem = str(error)
     paths = sorted({*folder.glob("*.csd"), *(_files(dataset) if dataset else {})})
@@ -153,7 +155,8 @@ def _labels(file: CsdFile, dataset: Dataset) -> dict[str, Any]:
 
 def _files(dataset: Dataset) -> dict[Path, str]:
     words = {dataset.words: "words"} if dataset.words else {}
-    return {**words, **{path: name for name, path in dataset.modalities.items()}, dataset.labels: "labels"}
+    labels = {dataset.labels: "labels"} if dataset.labels else {}
+    return {**words, **{path: name for name, path in dataset.modalities.items()}, **labels}
 
 
 def _ids(videos: dict[str, set[str]]) -> dict[str, Any]:
@@ -182,9 +185,9 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
             facts["rotation"] = 0
     except EmotiwaveError as error:
         return facts | {"error": str(error)}
-    labelled = videos.get(os.path.relpath(dataset.labels, dataset.folder), set())
     rows: Counter[str] = Counter()
-    if labelled:
+    labelled = videos.get(os.path.relpath(dataset.labels, dataset.folder), set()) if dataset.labels else set()
+    if dataset.labels and labelled:
         with CsdFile(dataset.labels) as file:
             for key in file.keys:
                 rows[split_key(key)[0]] += file.steps(key)

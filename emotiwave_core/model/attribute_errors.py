@@ -1,4 +1,4 @@
-"""Whose fault it is: an error inside a plugin's file names the plugin, not us."""
+"""Attributes errors: one that is raised inside a plugin's file names the plugin."""
 
 import contextlib
 import inspect
@@ -38,12 +38,12 @@ def attribute_errors(model: FusionModel) -> Iterator[None]:
 
 def _files(model: FusionModel) -> dict[str, tuple[str, str]]:
     """The file of every part, with its kind and name."""
-    found = {}
-    for kind, name, part in model.plugins:
+    files = {}
+    for plugin in model.plugins:
         with contextlib.suppress(OSError, TypeError):  # a class that was not written in a file
-            found[inspect.getfile(part)] = (kind, name)
-    return found
+            files[inspect.getfile(plugin.part)] = (plugin.kind, plugin.name)
+    return files
 
 
 def _listed(model: FusionModel) -> str:
-    return ", ".join(dict.fromkeys(f"the {kind} '{name}'" for kind, name, _ in model.plugins)) or "the parts"
+    return ", ".join(dict.fromkeys(f"the {plugin.kind} '{plugin.name}'" for plugin in model.plugins)) or "the parts"

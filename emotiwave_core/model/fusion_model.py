@@ -1,18 +1,18 @@
 """The model: standardised features -> encoders -> fusion -> head."""
 
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.config.recipe import ModelSettings, Part, Recipe
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
-from emotiwave_core.parts.guard import check_snapshot, forbid_exit, preserve_global_state, snapshot
-from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.guard import check_snapshot, snapshot
+from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
 
 CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
 
@@ -52,13 +52,12 @@ class FusionModel(nn.Module):
         fusion: Fusion,
         policy: DropoutPolicy,
         classes: int,
-        settings: ModelSettings,
         features: dict[str, int],
+        recipe: Recipe,
         steps: dict[str, int] | None = None,
-        unimodal: bool = False,
-        present_only: bool = True,
     ) -> None:
         super().__init__()
+        settings = recipe.model
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.policy = policy
@@ -71,14 +70,14 @@ class FusionModel(nn.Module):
             nn.Dropout(settings.head_dropout),
             nn.Linear(settings.head, classes),
         )
-        alone = encoders if unimodal else {}
+        alone = encoders if needs_heads(recipe.objective) else {}
         self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
-        self.present_only = present_only
+        self.present_only = recipe.computing.present_only
         self.features = dict(features)
         self.steps = steps or {}
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
-        self.plugins: list[tuple[str, str, type]] = []  # kind, name and class of the parts and of those inside them
+        self.plugins: list[ResolvedPart] = []  # its parts and those inside them
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -217,40 +216,25 @@ def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def assemble(
-    recipe: Recipe, registry: Registry, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
+    parts: ResolvedParts, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
 ) -> FusionModel:
-    """The model of a recipe for feature widths {modality: F}. Its weights come from torch's global generator.
+    """The model of a recipe's parts for feature widths {modality: F}. Its weights come from torch's global generator.
 
     DataError for a modality's name that torch cannot use for a part of a model.
     """
     for m in features:
         if "." in m or hasattr(nn.ModuleDict(), m):
             raise DataError(f"torch has no part of a model by the name '{m}'; name the modality otherwise.")
-    encoders: dict[str, Encoder] = {
-        m: _make(registry, "encoder", recipe.encoder_of(m), width) for m, width in features.items()
-    }
+    encoders: dict[str, Encoder] = {m: parts.encoder_of(m).make(width) for m, width in features.items()}
     widths = {m: _width(encoder) for m, encoder in encoders.items()}
-    fusion: Fusion = _make(registry, "fusion", recipe.fusion, widths)
+    fusion: Fusion = parts.fusion.make(widths)
     _width(fusion)
-    policy: DropoutPolicy = _make(registry, "dropout", recipe.dropout)
-    heads, present_only = needs_heads(recipe.objective), recipe.computing.present_only
-    model = FusionModel(encoders, fusion, policy, classes, recipe.model, features, steps, heads, present_only)
-    model.names = {encoder: f"The encoder '{recipe.encoder_of(m).name}'" for m, encoder in encoders.items()}
-    model.names |= {fusion: f"The fusion '{recipe.fusion.name}'", policy: f"The dropout '{recipe.dropout.name}'"}
-    known = [*(("encoder", recipe.encoder_of(m).name) for m in features), ("fusion", recipe.fusion.name)]
-    known += registry.names_in("dropout", recipe.dropout)
-    model.plugins = [(kind, name, registry.part(kind, name)) for kind, name in known]
+    policy: DropoutPolicy = parts.dropout.make()
+    model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe, steps)
+    model.names = {encoder: parts.encoder_of(m).who for m, encoder in encoders.items()}
+    model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
+    model.plugins = [part for part, _ in parts.used_by(features)]
     return model
-
-
-def _make(registry: Registry, kind: str, part: Part, *arguments: Any) -> Any:
-    """A part, made without a trace in what all parts share: it draws its weights and no more."""
-    who = f"The {kind} '{part.name}'"
-    with (
-        forbid_exit(f"{who} fails at construction"),
-        preserve_global_state(who, "when it is constructed", drawing="weights"),
-    ):
-        return registry.make(kind, part, *arguments)
 
 
 def _width(part: Encoder | Fusion) -> int:

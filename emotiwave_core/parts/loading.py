@@ -1,11 +1,14 @@
-"""Who provides a part, and what a module offers. Nothing is imported until it is asked for."""
+"""Finds installed plugins by their entry points, loads them and calls the hooks that offer parts.
+
+Nothing is imported until it is asked for.
+"""
 
 import functools
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +21,9 @@ from emotiwave_core import hookspecs
 from emotiwave_core.errors import PluginError, choices
 from emotiwave_core.io.untrusted import is_file
 from emotiwave_core.parts.guard import asked_to_end, forbid_exit, in_words, loading, preserve_global_state
+from emotiwave_core.parts.kinds import KINDS, PartKind, base_names, part_kinds
 
 GROUP = "emotiwave"
-KINDS = {"encoder": "register_encoders", "fusion": "register_fusions", "dropout": "register_dropout_policies"}
-WATCH = "watch"  # plugins that watch a run: they offer no part, their hooks are called
 
 
 @attrs.frozen
@@ -36,36 +38,37 @@ class Provider:
 
 
 def same_distribution(one: str, other: str) -> bool:
-    """Whether two names are the same distribution (PEP 503: case, '-', '_' and '.' do not count)."""
+    """Compare the names of two distributions (PEP 503: case, '-', '_' and '.' do not count)."""
     return one.lower().replace("_", "-").replace(".", "-") == other.lower().replace("_", "-").replace(".", "-")
 
 
-def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
-    """What a module's hooks offer. A manager of its own for each module, so that one cannot spoil another."""
-    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
+@functools.cache
+def offers(module: ModuleType, origin: str) -> Mapping[tuple[str, str], type]:
+    """Call a module's hooks once, for all that it offers: (kind, name) -> class.
 
-    bases = {"encoder": Encoder, "fusion": Fusion, "dropout": DropoutPolicy}
+    Each module has a plugin manager of its own, so that one cannot spoil another. PluginError where a hook fails, or
+    offers what is not of its kind.
+    """
     offered: dict[tuple[str, str], type] = {}
 
-    def register(kind: str, name: str, part: type) -> None:
-        base = bases[kind]
+    def register(kind: PartKind, name: str, part: type) -> None:
+        base = kind.base_class
         if not (isinstance(part, type) and issubclass(part, base)):
             given = f"an instance of {type(part).__name__}" if isinstance(part, base) else repr(part)[:80]
             raise PluginError(
-                f"{origin} offers {name!r} as {kind}, but what it gives is no subclass of {base.__name__}: "
+                f"{origin} offers {name!r} as {kind.name}, but what it gives is no subclass of {base.__name__}: "
                 f'it is {given}. Write register("name", Class) with `class Class({base.__name__})`.'
             )
-        offered[kind, name] = part
+        offered[kind.name, name] = part
 
     _check_hooks(module, origin)
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
+    manager = hook_manager()
     failed = f"The hooks of {origin} fail"
     try:
         with forbid_exit(failed), preserve_global_state(f"The plugin {origin}", "in its hooks"):
             manager.register(module)
-            for kind, hook in KINDS.items():
-                getattr(manager.hook, hook)(register=functools.partial(register, kind))
+            for kind in part_kinds():
+                getattr(manager.hook, kind.hook)(register=functools.partial(register, kind))
     except PluginError:
         raise
     except Exception as error:
@@ -73,36 +76,52 @@ def offers(module: ModuleType, origin: str) -> dict[tuple[str, str], type]:
     return offered
 
 
+def hook_manager() -> pluggy.PluginManager:
+    """A plugin manager that knows the hooks of watchers, and for each kind of part the one that offers it."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    offering = ModuleType("offering")
+    vars(offering).update({kind.hook: hookspecs.hookspec(lambda register: None) for kind in part_kinds()})
+    manager.add_hookspecs(offering)
+    return manager
+
+
 def watches(module: ModuleType) -> bool:
-    """Whether a module has hooks other than those that offer parts."""
-    return any(hasattr(f, "emotiwave_impl") and name not in KINDS.values() for name, f in _functions(module).items())
+    """Tell whether a module has hooks other than those that offer parts."""
+    offering = {kind.hook for kind in part_kinds()}
+    return any(name not in offering for name in _marked(module))
 
 
 def what_is_missing(module: ModuleType) -> str:
-    """Why a module offers nothing, as far as can be seen."""
-    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
-
-    functions = _functions(module)
-    bare = [name for name in KINDS.values() if name in functions and not hasattr(functions[name], "emotiwave_impl")]
+    """Say why a module offers nothing, as far as can be seen."""
+    functions, marked = _functions(module), _marked(module)
+    written = [kind.hook for kind in part_kinds() if kind.hook in functions]
+    bare = [hook for hook in written if hook not in marked]
     if bare:
         return f"its function {bare[0]} lacks the decorator @hookimpl (from emotiwave_core import hookimpl)."
-    if any(name in functions for name in KINDS.values()):
+    if written:
         return 'its hook never calls register("name", Class) for it.'
-    if marked := [name for name, value in functions.items() if hasattr(value, "emotiwave_impl")]:
+    if marked:
         return f"it watches a run ({', '.join(marked)}), and there are no laws for that."
-    for base, hook in zip((Encoder, Fusion, DropoutPolicy), KINDS.values(), strict=True):
+    for kind in part_kinds():
+        base = kind.base_class
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, base) and value is not base:
-                return f'add `@hookimpl`, `def {hook}(register):` and in it `register("{name.lower()}", {name})`.'
-    return "it defines no subclass of Encoder, Fusion or DropoutPolicy, and no hook that registers one."
+                return f'add `@hookimpl`, `def {kind.hook}(register):` and in it `register("{name.lower()}", {name})`.'
+    return f"it defines no subclass of {base_names()}, and no hook that registers one."
 
 
 def _check_hooks(module: ModuleType, origin: str) -> None:
     """PluginError for a misspelt hook."""
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "emotiwave_spec")]
-    for name, value in _functions(module).items():
-        if hasattr(value, "emotiwave_impl") and name not in hooks:
-            raise PluginError(f"{origin}: there is no hook '{name}'.{choices(name, hooks)}")
+    known = [*(kind.hook for kind in part_kinds()), *_marked(hookspecs, "emotiwave_spec")]
+    for name in _marked(module):
+        if name not in known:
+            raise PluginError(f"{origin}: there is no hook '{name}'.{choices(name, known)}")
+
+
+def _marked(module: ModuleType, mark: str = "emotiwave_impl") -> list[str]:
+    """The functions of a module that carry a mark of pluggy's, those that implement a hook."""
+    return [name for name, value in _functions(module).items() if hasattr(value, mark)]
 
 
 def _functions(module: ModuleType) -> dict[str, Any]:
@@ -110,12 +129,12 @@ def _functions(module: ModuleType) -> dict[str, Any]:
 
 
 def installed() -> Iterator[Provider]:
-    """Everything that has an entry point, without importing it."""
+    """The providers of everything that has an entry point, without importing any."""
     seen = set()
     for point in entry_points(group=GROUP):
         kind, _, name = point.name.partition(".")
         origin = point.dist.name if point.dist else "unknown"
-        if kind in (*KINDS, WATCH) and name and (point.name, origin) not in seen:
+        if kind in KINDS and name and (point.name, origin) not in seen:
             seen.add((point.name, origin))
             yield Provider(kind, name, origin, point.dist.version if point.dist else "", _loader(point))
 
@@ -136,7 +155,7 @@ def _loader(point: EntryPoint) -> Callable[[], ModuleType]:
 
 @functools.cache
 def load_file(label: str, path: Path) -> ModuleType:
-    """The module in a file that the user named."""
+    """Import a file that the user named. PluginError where it is absent, is no Python file or does not load."""
     if not is_file(path):
         raise PluginError(f"The plugin '{label}' names {path}, which is not there.")
     spec = importlib.util.spec_from_file_location(f"emotiwave_local_{label}", path)

@@ -1,10 +1,12 @@
-"""(kind, name) -> part. Entry points say what is installed, hooks offer it, registry.toml says what a name means."""
+"""Finds parts by kind and name: entry points say what is installed, hooks offer it, registry.toml says what names mean.
+
+`load_registry` reads the registry.toml files; `Registry.resolve` looks up all parts of a recipe.
+"""
 
 import copy
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,12 +14,11 @@ from typing import Any
 import attrs
 
 from emotiwave_core.config.options import check_options, holds_policies, signature_options
-from emotiwave_core.config.recipe import Part, as_part, part_table, read_recipe
-from emotiwave_core.errors import EmotiwaveError, PassedOver, PluginError, ResourceError, SettingsError, choices, short
+from emotiwave_core.config.recipe import Part, Recipe, as_part, read_recipe
+from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.io.untrusted import read_toml, why
+from emotiwave_core.parts.kinds import KINDS, POLICY, WATCH, part_kind
 from emotiwave_core.parts.loading import (
-    KINDS,
-    WATCH,
     Provider,
     installed,
     load_file,
@@ -26,8 +27,8 @@ from emotiwave_core.parts.loading import (
     watches,
     what_is_missing,
 )
+from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
 
-POSITIONAL = {"encoder": 1, "fusion": 1, "dropout": 0}  # constructor parameters before the options
 OVERLAY = "registry.toml"
 
 
@@ -126,50 +127,40 @@ class Registry:
         if where := self.disabled.get(f"{kind}.{name}"):
             raise PluginError(f"The {kind} '{name}' is disabled by {where}; take it out of `disabled` there to use it.")
 
+    def resolve(self, recipe: Recipe) -> ResolvedParts:
+        """All parts of a recipe, their options checked and completed."""
+        return ResolvedParts(
+            recipe=recipe,
+            encoders={modality: self.resolve_part("encoder", part) for modality, part in recipe.encoder.items()},
+            fusion=self.resolve_part("fusion", recipe.fusion),
+            dropout=self.resolve_part(POLICY, recipe.dropout),
+        )
+
+    def resolve_part(self, kind: str, part: Part) -> ResolvedPart:
+        """A part and those inside it. SettingsError for an unknown name or a wrong option, PluginError as `find`."""
+        found, origin, version = self.find(kind, part.name)
+        return self.with_options(kind, part, found, origin, version)
+
+    def with_options(self, kind: str, part: Part, found: type, origin: str, version: str = "") -> ResolvedPart:
+        """The class of a part with the options of `part`, checked and completed, and the parts inside it."""
+        options = signature_options(found, part_kind(kind).positional)
+        values = check_options(part.options, options, f"The {kind} '{part.name}'")
+        inner: dict[str, list[ResolvedPart] | ResolvedPart | None] = {}
+        for name in (name for name, option in options.items() if holds_policies(option.kind)):
+            value = values[name]
+            if isinstance(value, list):
+                inner[name] = [self.resolve_part(POLICY, as_part(table)) for table in value]
+            else:
+                inner[name] = None if value is None else self.resolve_part(POLICY, as_part(value))
+        return ResolvedPart(kind, part.name, found, origin, version, values, inner)
+
     def complete(self, kind: str, part: Part) -> Part:
         """The part with every option checked and the defaults of the others written out."""
-        return Part(part.name, self.checked(kind, self.part(kind, part.name), part.options, part.name))
-
-    def checked(self, kind: str, part: type, given: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """The options given to the class of a part, checked and completed; parts inside it are tables."""
-        values = check_options(given, signature_options(part, POSITIONAL[kind]), f"The {kind} '{name}'")
-        for option in nested(kind, part):
-            values[option] = _each(values[option], lambda inner: part_table(self.complete("dropout", as_part(inner))))
-        return values
-
-    def arguments(self, kind: str, part: type, checked: Mapping[str, Any]) -> dict[str, Any]:
-        """What `checked` options are to a constructor: parts inside the part are made, new ones at each call."""
-        options = dict(checked)
-        for option in nested(kind, part):
-            options[option] = _each(options[option], lambda inner: self.make("dropout", as_part(inner)))
-        return options
-
-    def names_in(self, kind: str, part: Part) -> list[tuple[str, str]]:
-        """(kind, name) of a part and of those inside it."""
-        found = [(kind, part.name)]
-        for option in nested(kind, self.part(kind, part.name)):
-            inner = part.options.get(option) or []
-            for one in inner if isinstance(inner, list) else [inner]:
-                found += self.names_in("dropout", as_part(one))
-        return found
+        return self.resolve_part(kind, part).settings
 
     def make(self, kind: str, part: Part, *arguments: Any) -> Any:
-        """A part, constructed. PluginError where its constructor fails on options that are right by their types."""
-        made = self.complete(kind, part)
-        of = self.part(kind, part.name)
-        options = self.arguments(kind, of, made.options)
-        try:
-            return of(*arguments, **options)
-        except EmotiwaveError:
-            raise
-        except Exception as error:
-            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # as torch says it
-                raise ResourceError(
-                    f"There is not the memory for the {kind} '{part.name}' with {short(made.options)}; make it smaller."
-                ) from error
-            raise PluginError(
-                f"The {kind} '{part.name}' fails at construction with {made.options}: {type(error).__name__}: {error}"
-            ) from error
+        """A part, constructed: see `ResolvedPart.make`."""
+        return self.resolve_part(kind, part).make(*arguments)
 
     def recipe(self, name: str) -> dict[str, Any]:
         """The table of a recipe, to change as one likes; SettingsError for an unknown name."""
@@ -186,22 +177,9 @@ class Registry:
         return read_recipe(Path(name)), name
 
 
-def nested(kind: str, part: type) -> list[str]:
-    """The options of a part that hold dropout policies themselves."""
-    options = signature_options(part, POSITIONAL[kind]).values()
-    return [option.name for option in options if holds_policies(option.kind)]
-
-
-def _each(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A nested part, or each of a list of them, changed; None stays."""
-    if isinstance(value, list):
-        return [change(one) for one in value]
-    return None if value is None else change(value)
-
-
 def load_registry(extra: Path | None = None) -> Registry:
     """The packaged registry.toml, with `./registry.toml` and then `extra` laid over it."""
-    names: dict[str, dict[str, str]] = {kind: {} for kind in (*KINDS, WATCH)}
+    names: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
     disabled: dict[str, Path] = {}
     recipes: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
@@ -252,7 +230,7 @@ def _read(path: Path) -> dict[str, Any]:
         table = read_toml(path)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is not a readable TOML file: {why(error)}.") from error
-    known = [*KINDS, WATCH, "recipe", "plugins", "disabled"]
+    known = [*KINDS, "recipe", "plugins", "disabled"]
     for key, value in table.items():
         if key not in known:
             raise SettingsError(f"{path}: unknown table [{key}].{choices(key, known)}")

@@ -12,8 +12,9 @@ from typing import Any
 
 from emotiwave_core.config.options import signature_options
 from emotiwave_core.errors import EmotiwaveError, PluginError
-from emotiwave_core.parts.loading import WATCH, same_distribution
-from emotiwave_core.parts.registry import POSITIONAL, Registry, layers, load_registry
+from emotiwave_core.parts.kinds import WATCH, part_kind
+from emotiwave_core.parts.loading import same_distribution
+from emotiwave_core.parts.registry import Registry, layers, load_registry
 from emotiwave_core.parts.survey_cache import Memory, Task
 
 SECONDS = 30.0  # for all that a child is asked
@@ -119,7 +120,7 @@ def _look(registry: Registry, kind: str, name: str) -> list[Row]:
 
 
 def _about(kind: str, part: type) -> Row:
-    options = signature_options(part, POSITIONAL[kind])
+    options = signature_options(part, part_kind(kind).positional)
     documentation = inspect.getdoc(part) or ""
     return {
         "summary": documentation.partition("\n")[0],

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 import pluggy
 from numpy.typing import NDArray
 
-from emotiwave_core import hookspecs
-from emotiwave_core.errors import PluginError
+from emotiwave_core.errors import EmotiwaveError, PluginError
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.guard import PLUGINS, asked_to_end, in_words, preserve_global_state
+from emotiwave_core.parts.loading import hook_manager
+from emotiwave_core.parts.registry import Registry
 
 HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
 
@@ -92,10 +93,25 @@ def _shown(value: Any) -> str:
 NOBODY = Watchers({})
 
 
+def load_watchers(names: Iterable[str], registry: Registry, monitor: Monitor = SILENT) -> Watchers:
+    """The watchers of these names. PluginError or SettingsError where one does not load."""
+    return Watchers({name: registry.watcher(name) for name in names}, monitor)
+
+
+def find_watchers(names: Iterable[str], registry: Registry, monitor: Monitor) -> Watchers:
+    """The watchers of these names. One that does not load is reported: it costs nothing but itself."""
+    modules = {}
+    for name in names:
+        try:
+            modules[name] = registry.watcher(name)
+        except EmotiwaveError as error:
+            monitor.say(f"Without the watcher '{name}': {error}")
+    return Watchers(modules, monitor)
+
+
 def _manager(name: str, module: ModuleType) -> pluggy.PluginManager:
     PLUGINS.add(module.__name__.partition(".")[0])
-    manager = pluggy.PluginManager("emotiwave")
-    manager.add_hookspecs(hookspecs)
+    manager = hook_manager()
     try:
         manager.register(module)
         manager.check_pending()

@@ -21,9 +21,10 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.data_file import read_data, read_data_folder
-from emotiwave_core.runs.trained_model import load_model
+from emotiwave_core.runs.trained_model import LoadedModel, load_model, reload_model
 
 
 @attrs.frozen(eq=False)
@@ -52,30 +53,33 @@ class TrainedRun:
 
 
 def open_trained_run(
-    run: Path,
-    registry: Registry,
-    monitor: Monitor = SILENT,
-    *,
-    corpus: Corpus | None = None,
-    data: Path | None = None,
-    fold: str = "test",
+    run: Path, registry: Registry, monitor: Monitor = SILENT, *, data: Path | None = None, fold: str = "test"
 ) -> TrainedRun:
     """Open a run on a fold of its own data set, or of the one in `data`.
 
     SettingsError where the training has not ended and the test fold is asked for; DataError where a file is damaged or
     the data are not what the run was trained on.
     """
-    model, objective, recipe, about = load_model(run, registry)
-    if corpus is None:
-        corpus = open_corpus(data or _own_folder(run), recipe.data, monitor)
-        if data is None:
-            check_unchanged(run, corpus)
-            known = read_data(run)
-            if fold in ("test", "all") and not (known and known.trained):
-                raise SettingsError(
-                    f"The training in {run} has not ended, and the test fold is not read before: "
-                    f"emotiwave run --resume {run}."
-                )
+    loaded = load_model(run, registry)
+    corpus = open_corpus(data or _own_folder(run), loaded[2].data, monitor)
+    if data is None:
+        check_unchanged(run, corpus)
+        known = read_data(run)
+        if fold in ("test", "all") and not (known and known.trained):
+            raise SettingsError(
+                f"The training in {run} has not ended, and the test fold is not read before: "
+                f"emotiwave run --resume {run}."
+            )
+    return _opened(run, loaded, corpus, fold)
+
+
+def reopen_trained_run(run: Path, parts: ResolvedParts, corpus: Corpus) -> TrainedRun:
+    """Open a run on the test fold, at the end of its training with these parts on this corpus."""
+    return _opened(run, reload_model(run, parts), corpus, "test")
+
+
+def _opened(run: Path, loaded: LoadedModel, corpus: Corpus, fold: str) -> TrainedRun:
+    model, objective, recipe, about = loaded
     _check_fits(model, about, corpus)
     tuned = about["thresholds"]
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
@@ -111,7 +115,7 @@ def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) ->
         files, known = set(about["data"]["sources"].values()), read_data(run)
     except (LookupError, TypeError, AttributeError, DataError):
         return []  # it is not known
-    if known is None or files != set(corpus.store.facts["sources"].values()):
+    if known is None or files != set(corpus.store.facts.sources.values()):
         return []
     if known.folds_sha256 != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]

@@ -18,6 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from emotiwave_core.io.atomic import write_text
+from emotiwave_core.parts.kinds import KINDS
 from emotiwave_core.report.charts import FIRM, learning_charts, protocol_chart, reliability_chart
 from emotiwave_core.report.numbers import FILTERS, count, series
 from emotiwave_core.report.pictures import write_pictures
@@ -163,9 +164,8 @@ def model_in_words(model: Model) -> str:
     modalities: dict[tuple[str, str], list[str]] = {}
     for part in model.plugins:
         modalities.setdefault((part.kind, part.name), []).extend([part.modality] if part.modality else [])
-    kinds = {"dropout": "dropout policy"}
     parts = [
-        f"{kinds.get(kind, kind)} {name}{f' for {series(names)}' if names else ''}"
+        f"{KINDS[kind].title if kind in KINDS else kind} {name}{f' for {series(names)}' if names else ''}"
         for (kind, name), names in modalities.items()
     ]
     return f"A model of {count(model.parameters)} parameters ({'; '.join(parts)})"

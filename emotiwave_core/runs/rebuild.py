@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError, PluginError, short
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.untrusted import why
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective
-from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.resolved import ResolvedParts
 
 MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
 KEPT = {"epoch": int, "best_epoch": int, "best_score": float}
@@ -68,20 +67,20 @@ def check_classes(about: Mapping[str, Any], objective: Objective) -> None:
     _must(right, f"'thresholds' is {short(thresholds)}, not one from 0 to 1 for each class")
 
 
-def rebuild(recipe: Recipe, registry: Registry, about: Mapping[str, Any], classes: int, weights: Path) -> FusionModel:
+def rebuild(parts: ResolvedParts, about: Mapping[str, Any], classes: int, weights: Path) -> FusionModel:
     """The model that `model.json` describes. PluginError where it is not of the size of its weights."""
     size = size_of(weights)
     with _no_more_than(size, weights):
         try:
             with torch.device("meta"):
-                sketch = assemble(recipe, registry, about["features"], classes, about["steps"])
+                sketch = assemble(parts, about["features"], classes, about["steps"])
         except PluginError as error:
             if "meta" not in str(error.__cause__).lower():
                 raise
             sketch = None  # a part needs the values of its tensors when it is made, and there they have none
         if sketch is not None:
             _check_fit(sketch, size, weights)
-        return assemble(recipe, registry, about["features"], classes, about["steps"])
+        return assemble(parts, about["features"], classes, about["steps"])
 
 
 def size_of(path: Path) -> Size:

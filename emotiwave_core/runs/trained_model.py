@@ -6,6 +6,7 @@ Only safetensors and JSON are read: a checkpoint cannot run code. Every file is 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from emotiwave_core.io.untrusted import open_file, parse_json, read_json, why
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective, make_objective
 from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.rebuild import check_classes, checked, checked_moments, checked_state, in_words, rebuild
 
 FORMAT = 1
@@ -35,20 +37,23 @@ def save_model(run: Path, model: FusionModel, about: dict[str, Any]) -> None:
     write_json(run / ABOUT, {"format": FORMAT, **about, "weights_sha256": sha256_of(run / WEIGHTS)})
 
 
-def describe(recipe: Recipe, registry: Registry, model: FusionModel, objective: Objective) -> dict[str, Any]:
+def describe(parts: ResolvedParts, model: FusionModel, objective: Objective) -> dict[str, Any]:
     """What `model.json` holds beyond weights and scores: enough to assemble the model again."""
     from emotiwave_core import __version__
 
-    asked: list[tuple[str, str, str | None]] = [("encoder", recipe.encoder_of(m).name, m) for m in model.modalities]
-    asked += [("fusion", recipe.fusion.name, None)]
-    asked += [(kind, name, None) for kind, name in registry.names_in("dropout", recipe.dropout)]
-    plugins = []
-    for kind, name, modality in asked:
-        _, origin, version = registry.find(kind, name)
-        plugins.append({"kind": kind, "name": name, "modality": modality, "distribution": origin, "version": version})
+    plugins = [
+        {
+            "kind": part.kind,
+            "name": part.name,
+            "modality": modality,
+            "distribution": part.origin,
+            "version": part.version,
+        }
+        for part, modality in parts.used_by(model.modalities)
+    ]
     return {
         "emotiwave": __version__,
-        "recipe": recipe.to_table(),
+        "recipe": parts.recipe.to_table(),
         "plugins": plugins,
         "features": {m: model.features[m] for m in model.modalities},
         "steps": model.steps,
@@ -70,8 +75,20 @@ def read_about(run: Path) -> dict[str, Any]:
         raise DataError(f"{run / ABOUT} is damaged ({why(error)}); train again.") from error
 
 
-def load_model(run: Path, registry: Registry) -> tuple[FusionModel, Objective, Recipe, dict[str, Any]]:
+LoadedModel = tuple[FusionModel, Objective, Recipe, dict[str, Any]]  # the last is what `model.json` holds
+
+
+def load_model(run: Path, registry: Registry) -> LoadedModel:
     """The model of a run with its objective, recipe and description, on the CPU and in eval()."""
+    return _load(run, registry.resolve)
+
+
+def reload_model(run: Path, parts: ResolvedParts) -> LoadedModel:
+    """The model of a run that was trained with these parts, as `load_model`: none is looked up again."""
+    return _load(run, lambda recipe: parts)
+
+
+def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> LoadedModel:
     about = read_about(run)
     recipe = Recipe.from_table(about["recipe"], str(run / ABOUT))
     if not (run / WEIGHTS).is_file() or sha256_of(run / WEIGHTS) != about.get("weights_sha256"):
@@ -81,7 +98,7 @@ def load_model(run: Path, registry: Registry) -> tuple[FusionModel, Objective, R
         check_classes(about, objective)
     except ValueError as error:
         raise DataError(f"{run / ABOUT} is damaged ({error}); train again.") from error
-    model = rebuild(recipe, registry, about, len(objective.classes), run / WEIGHTS)
+    model = rebuild(resolve(recipe), about, len(objective.classes), run / WEIGHTS)
     _restore(model, read_tensors(run / WEIGHTS)[0], run / WEIGHTS)
     if not all(tensor.isfinite().all() for tensor in model.parameters()):
         raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")

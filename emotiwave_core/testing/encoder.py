@@ -27,6 +27,8 @@ class EncoderContract(PluginContract):
     """The laws that every encoder keeps. A subclass makes the encoder that is checked."""
 
     positional = ("in_features",)
+    arguments = (FEATURES,)
+    granted = ("is_an_encoder", "returns_shapes_and_types")
 
     def make(self, in_features: int) -> Encoder:
         """A new encoder for sequences of this many features, small enough to be quick."""

@@ -41,6 +41,8 @@ class FusionContract(PluginContract):
     """The laws that every fusion keeps. A subclass makes the fusion that is checked."""
 
     positional = ("in_features",)
+    arguments = (dict(THREE),)
+    granted = ("is_a_fusion", "returns_shapes_and_types")
 
     def make(self, in_features: dict[str, int]) -> Fusion:
         """A new fusion of these modalities, small enough to be quick."""

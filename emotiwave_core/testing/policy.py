@@ -19,6 +19,7 @@ Kept = tuple[bool, ...]  # which modalities, in the order of the masks
 class DropoutPolicyContract(PluginContract):
     """The laws that every dropout policy keeps. A subclass makes the policy that is checked."""
 
+    granted = ("is_a_dropout_policy", "returns_shapes_and_types")
     drops = True  # a policy that never drops anything says False
 
     def rates(self, present: Kept) -> dict[Kept, float] | None:

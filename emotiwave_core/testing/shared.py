@@ -59,7 +59,9 @@ os.write(answers, json.dumps([name for name in before if before[name] != after[n
 class PluginContract(Contract):
     """What is asked of every kind of plugin."""
 
-    positional: tuple[str, ...] = ()  # of the constructor, before the options
+    positional: tuple[str, ...] = ()  # names of the constructor's parameters before the options
+    arguments: tuple[Any, ...] = ()  # for these, as small as the laws take them
+    granted: tuple[str, ...] = ()  # laws that all others need: where one of them is broken, no other is tried
 
     def once(self) -> nn.Module:
         """A new plugin that has been used once in training."""

@@ -4,18 +4,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.model.objective import Objective
-from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch, Validation
 from emotiwave_core.train.checkpoint import TrainingCheckpoint
@@ -25,24 +25,24 @@ from emotiwave_core.train.step import LossWatch, TrainingSetup, compute_gradient
 from emotiwave_core.train.validate import selection, validate
 
 
-def train(
-    run: Path,
-    model: FusionModel,
-    objective: Objective,
-    corpus: Corpus,
-    recipe: Recipe,
-    about: dict[str, Any],
-    device: torch.device,
-    monitor: Monitor,
-    watchers: Watchers = NOBODY,
-    group: ProcessGroup = SINGLE,
-) -> None:
+@attrs.frozen(eq=False)
+class Training:
+    """A training that is to be done: where it leaves its epochs, how, and who watches."""
+
+    run: Path
+    recipe: Recipe
+    about: dict[str, Any]  # what `model.json` holds beside the best epoch and its thresholds
+    watchers: Watchers = NOBODY
+
+
+def train(training_of: Training, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> None:
     """Train from where the run's folder says that it was stopped, or from the start.
 
     Leaves the best epoch in `model.*`, chosen by validation macro-F1. Reads the training and the validation fold, and
     no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
     """
-    settings = recipe.training
+    recipe, about, device = training_of.recipe, training_of.about, runtime.device
+    monitor, group, settings = runtime.monitor, runtime.group, recipe.training
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
     group.first(lambda: fit_statistics(model, corpus, training))
     group.take_over(model)
@@ -60,7 +60,7 @@ def train(
     average = moving_average(model, settings.ema) if settings.ema else None
     kept = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
     setup = TrainingSetup(model, objective, recipe, open_loader(corpus.store, device, kept), monitor, group)
-    checkpoint = TrainingCheckpoint(run, setup, optimiser, average, watchers)
+    checkpoint = TrainingCheckpoint(training_of.run, setup, optimiser, average, training_of.watchers)
     checkpoint.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 

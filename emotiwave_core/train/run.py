@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
-from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
+from emotiwave_core.compute.distributed import ProcessGroup
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
@@ -29,42 +30,38 @@ from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective
-from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
-from emotiwave_core.parts.watchers import NOBODY, Watchers
+from emotiwave_core.parts.resolved import ResolvedParts
+from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
 from emotiwave_core.predict.predictions import Predictions
-from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run
+from emotiwave_core.predict.trained import TrainedRun, check_unchanged, open_trained_run, reopen_trained_run
 from emotiwave_core.runs.data_file import data_file, read_data, write_data
 from emotiwave_core.runs.folder import adding_to, free, take, take_up
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.trained_model import LAST, describe
-from emotiwave_core.train.loop import train
+from emotiwave_core.train.loop import Training, train
 
 SCORES = "scores.json"
 
 
 def start(
-    recipe: Recipe,
-    data: Path,
-    out: Path,
-    registry: Registry,
-    device: torch.device,
-    monitor: Monitor,
-    group: ProcessGroup = SINGLE,
-    job: str | None = None,
+    recipe: Recipe, data: Path, out: Path, registry: Registry, runtime: Runtime, job: str | None = None
 ) -> dict[str, Any]:
     """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
 
     A run that the same `job` has begun in it, with the same recipe and data, is resumed: a launcher starts it again.
+    Errors in the recipe come before any work.
     """
-    recipe = complete(recipe, registry)
+    parts = registry.resolve(recipe)
+    watchers = load_watchers(recipe.watch, registry, runtime.monitor)
     load_dataset(data)  # so that a wrong folder leaves no run behind
+    group = runtime.group
     with contextlib.ExitStack() as held:
-        recipe = group.first(lambda: take(recipe, data, out, held, job))
+        recipe = group.first(lambda: take(parts.completed(), data, out, held, job))
         try:
-            return _walk(recipe, data, out, registry, device, monitor, group)
+            return _walk(attrs.evolve(parts, recipe=recipe), data, out, watchers, runtime)
         except (SettingsError, DataError, PluginError, DivergedError, MemoryError, RuntimeError) as error:
             mendable = isinstance(error, EmotiwaveError) or is_out_of_memory(error)
             if mendable and group.rank == 0 and not (out / LAST).exists():  # nothing was learned: free for another try
@@ -72,82 +69,46 @@ def start(
             raise
 
 
-def resume(
-    out: Path,
-    registry: Registry,
-    device: torch.device,
-    monitor: Monitor,
-    group: ProcessGroup = SINGLE,
-    auto_batch: bool = False,
-) -> dict[str, Any]:
+def resume(out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = False) -> dict[str, Any]:
     """Continue a run that was stopped at any point: it ends as if it had not been.
 
     With `auto_batch` it goes on with that setting of its recipe, for a run that memory was too short for.
     """
     with contextlib.ExitStack() as held:
-        recipe, data = group.first(lambda: take_up(out, held, auto_batch))
-        return _walk(recipe, data, out, registry, device, monitor, group)
+        recipe, data = runtime.group.first(lambda: take_up(out, held, auto_batch))
+        watchers = find_watchers(recipe.watch, registry, runtime.monitor)
+        return _walk(registry.resolve(recipe), data, out, watchers, runtime)
 
 
-def complete(recipe: Recipe, registry: Registry) -> Recipe:
-    """The recipe with every option of every part written out; errors in them come before any work."""
-    Watchers({name: registry.watcher(name) for name in recipe.watch})
-    return attrs.evolve(
-        recipe,
-        encoder={m: registry.complete("encoder", part) for m, part in recipe.encoder.items()},
-        fusion=registry.complete("fusion", recipe.fusion),
-        dropout=registry.complete("dropout", recipe.dropout),
-    )
-
-
-def find_watchers(recipe: Recipe, registry: Registry, monitor: Monitor) -> Watchers:
-    """The plugins that watch a run of this recipe. One that does not load is reported: it costs nothing but itself."""
-    modules = {}
-    for name in recipe.watch:
-        try:
-            modules[name] = registry.watcher(name)
-        except EmotiwaveError as error:
-            monitor.say(f"Without the watcher '{name}': {error}")
-    return Watchers(modules, monitor)
-
-
-def _walk(
-    recipe: Recipe,
-    data: Path,
-    out: Path,
-    registry: Registry,
-    device: torch.device,
-    monitor: Monitor,
-    group: ProcessGroup,
-) -> dict[str, Any]:
+def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> dict[str, Any]:
+    recipe, monitor, group = parts.recipe, runtime.monitor, runtime.group
     seed_everything(recipe.seed)
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
     group.first(lambda: _write_opened(out, corpus))
-    group.first(lambda: _write_start(out, device, group))
-    for note in [*corpus.notes(), *third_party_parts(recipe, registry, corpus)]:
+    group.first(lambda: _write_start(out, runtime))
+    for note in [*corpus.notes(), *third_party_parts(parts, corpus)]:
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
-    model = build(recipe, registry, corpus, objective)
-    about = describe(recipe, registry, model, objective) | {
+    model = build(parts, corpus, objective)
+    about = describe(parts, model, objective) | {
         "targets": list(corpus.store.targets),
-        "data": {"fingerprint": corpus.store.facts["fingerprint"], "sources": corpus.store.facts["sources"]},
+        "data": {"fingerprint": corpus.store.fingerprint, "sources": corpus.store.facts.sources},
     }
-    watchers = find_watchers(recipe, registry, monitor) if group.rank == 0 else NOBODY
     if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
     if recipe.computing.deterministic:
-        monitor.say(cost_of_determinism(device))
+        monitor.say(cost_of_determinism(runtime.device))
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
-        train(out, model, objective, corpus, recipe, about, device, monitor, watchers, group)
+        train(Training(out, recipe, about, watchers), model, objective, corpus, runtime)
 
     def finish() -> dict[str, Any]:
         began = time.perf_counter()
         with deterministic(recipe.computing.deterministic):
-            trained = open_trained_run(out, registry, monitor, corpus=corpus)
+            trained = reopen_trained_run(out, parts, corpus)
             _write_trained(out, corpus, objective)
-            scores = _evaluate(trained, "test", registry, device, monitor, write=True)
+            scores = _evaluate(trained, watchers, runtime, write=True)
         training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
         write_end(out, training_seconds, time.perf_counter() - began)
         _report(out)
@@ -169,16 +130,16 @@ def _write_trained(run: Path, corpus: Corpus, objective: Objective) -> None:
     write_data(run, data_file(corpus.facts(), folds))
 
 
-def _write_start(out: Path, device: torch.device, group: ProcessGroup) -> None:
+def _write_start(out: Path, runtime: Runtime) -> None:
     """Write when, and with what hardware and versions, the training starts or goes on."""
-    hardware, threads = hardware_name(device), torch.get_num_threads()
-    write_start(out, provenance_of(device.type, hardware, group.size, threads, torch.__version__))
+    device, threads = runtime.device, torch.get_num_threads()
+    write_start(out, provenance_of(device.type, hardware_name(device), runtime.group.size, threads, torch.__version__))
 
 
 def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
     """DataError where another process has found other files, or other folds, under the same name."""
-    found = group.everyone((corpus.store.facts["sources"], corpus.store.facts["options"], corpus.folds.sha256))
-    others = [str(rank) for rank, one in enumerate(found) if one != found[0]]
+    facts = group.everyone((corpus.store.facts.sources, corpus.store.facts.options, corpus.folds.sha256))
+    others = [str(rank) for rank, those in enumerate(facts) if those != facts[0]]
     if others:
         raise DataError(
             f"{corpus.dataset.folder} is not the same data set for rank {', '.join(others)} as for rank 0: give all "
@@ -186,29 +147,30 @@ def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
         )
 
 
-def third_party_parts(recipe: Recipe, registry: Registry, corpus: Corpus) -> list[str]:
-    """Which parts are not Emotiwave's own, and whose they are: a local file may take the name of a shipped part."""
-    asked = {("encoder", recipe.encoder_of(m).name) for m in corpus.store.modalities}
-    asked |= {("fusion", recipe.fusion.name), *registry.names_in("dropout", recipe.dropout)}
-    origins = {(kind, name): registry.find(kind, name)[1] for kind, name in sorted(asked)}
-    return [f"the {kind} '{name}' is of {origin}." for (kind, name), origin in origins.items() if origin != "emotiwave"]
+def third_party_parts(parts: ResolvedParts, corpus: Corpus) -> list[str]:
+    """Sentences about the parts that are not Emotiwave's own: a local file may take the name of a shipped part."""
+    origins = {(part.kind, part.name): part.origin for part, _ in parts.used_by(corpus.store.modalities)}
+    return [
+        f"the {kind} '{name}' is of {origin}."
+        for (kind, name), origin in sorted(origins.items())
+        if origin != "emotiwave"
+    ]
 
 
-def build(recipe: Recipe, registry: Registry, corpus: Corpus, objective: Objective) -> FusionModel:
+def build(parts: ResolvedParts, corpus: Corpus, objective: Objective) -> FusionModel:
     """The recipe's model for this corpus, with fresh weights. SettingsError for an encoder of an unknown modality."""
-    for modality in recipe.encoder:
+    for modality in parts.encoders:
         if modality not in ("*", *corpus.store.modalities):
             known = ", ".join(corpus.store.modalities)
             raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
-    steps = {m: int(limit) for m, limit in corpus.store.facts["options"]["max_steps"].items()}
-    return assemble(recipe, registry, corpus.store.features, len(objective.classes), steps)
+    steps = {m: int(limit) for m, limit in corpus.store.facts.options.max_steps.items()}
+    return assemble(parts, corpus.store.features, len(objective.classes), steps)
 
 
 def evaluate(
     run: Path,
     registry: Registry,
-    device: torch.device,
-    monitor: Monitor,
+    runtime: Runtime,
     *,
     data: Path | None = None,
     fold: str = "test",
@@ -216,39 +178,35 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
     with adding_to(run) if write else contextlib.nullcontext():
-        trained = open_trained_run(run, registry, monitor, data=data, fold=fold)
+        trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
+        watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
         if write:
             _write_trained(run, trained.corpus, trained.objective)
-        scores = _evaluate(trained, fold, registry, device, monitor, write)
+        scores = _evaluate(trained, watchers, runtime, write)
         if write:
             _report(run)
         return scores
 
 
-def _evaluate(
-    trained: TrainedRun, fold: str, registry: Registry, device: torch.device, monitor: Monitor, write: bool
-) -> dict[str, Any]:
+def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> dict[str, Any]:
     objective, modalities, chosen = trained.objective, trained.model.modalities, trained.fold
-    predictions = trained.predict(device, monitor)
-    watchers = find_watchers(trained.recipe, registry, monitor)
+    predictions = trained.predict(runtime.device, runtime.monitor)
     videos = [trained.corpus.store.videos[row] for row in chosen.rows]
     scores: dict[str, Any] = {
         "dataset": trained.corpus.dataset.name,
         "synthetic": trained.corpus.dataset.synthetic,
-        "fold": fold,
+        "fold": chosen.name,
         "no_emotion": trained.recipe.objective.no_emotion,
     } | score_all(
         objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, videos, watchers
     )
     scores["notes"] = [*trained.notes, *scores["notes"]]
     if write:
-        _keep(trained, predictions, scores, device, monitor)
+        _keep(trained, predictions, scores, runtime)
     return scores
 
 
-def _keep(
-    trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], device: torch.device, monitor: Monitor
-) -> None:
+def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], runtime: Runtime) -> None:
     """Write what a run says of its test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
     store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
@@ -263,7 +221,7 @@ def _keep(
         probabilities,
     )
     write_json(run / SCORES, scores)
-    write_explanations(trained, predictions, device, monitor)
+    write_explanations(trained, predictions, runtime.device, runtime.monitor)
 
 
 def _report(run: Path) -> None:

@@ -20,7 +20,6 @@ from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.errors import EmotiwaveError, SettingsError
 from emotiwave_core.io.untrusted import parse_toml
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.train.run import complete
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=500)
@@ -28,7 +27,7 @@ LONG = settings(QUICK, max_examples=500)
 
 def read_settings(path: Path) -> Any:
     """A recipe, with all its parts, and as TOML again."""
-    recipe = complete(Recipe.from_table(read_recipe(path), str(path)), REGISTRY)
+    recipe = REGISTRY.resolve(Recipe.from_table(read_recipe(path), str(path))).completed()
     return tomli_w.dumps(recipe.to_table())
 
 
@@ -171,7 +170,7 @@ def test_each_way_is_named(room: Path, kind: str, text: str, says: str) -> None:
 def lay_over(table: dict[str, Any], part: str, setting: str) -> Any:
     """A recipe with an encoder and a value from the command line."""
     changed = override(json.loads(json.dumps(table)), (setting,), encoder=(part,), fusion=part)
-    return complete(Recipe.from_table(changed, "The recipe"), REGISTRY)
+    return REGISTRY.resolve(Recipe.from_table(changed, "The recipe")).completed()
 
 
 WORDS = ("bilstm", "training", "seed", "a", "=", ":", ".", ",", "[", "]", "{", "}", '"', "'", "\n", "#", "5", "-", "\0")

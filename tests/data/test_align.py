@@ -187,18 +187,18 @@ def test_an_aligned_store_is_what_plain_loops_average(
                 assert not store.sequence(name, row)[~store.present(name, row)].any()
     assert store.ids == tuple(sample for sample, both in seen.items() if any(map(any, both)))
     for column, name in enumerate(store.modalities):
-        facts, kept = store.facts["modalities"][name], [seen[sample][column] for sample in store.ids]
-        assert facts["missing"] == sum(not any(present) for present in kept) > 0
-        assert facts["absent_steps"] == sum(present.count(False) for present in kept)
-        assert facts["truncated"] == sum(len(times[sample]) > (limit or 999) for sample in store.ids)
-        assert f"'{name}' has nothing in {facts['absent_steps']} of" in " ".join(store.facts["notes"])
+        facts, kept = store.facts.modalities[name], [seen[sample][column] for sample in store.ids]
+        assert facts.missing == sum(not any(present) for present in kept) > 0
+        assert facts.absent_steps == sum(present.count(False) for present in kept)
+        assert facts.truncated == sum(len(times[sample]) > (limit or 999) for sample in store.ids)
+        assert f"'{name}' has nothing in {facts.absent_steps} of" in " ".join(store.facts.notes)
         unread = plain_unread(spoken, name, times, unit, limit)
-        assert facts["unread_rows"] == sum(unread)
+        assert facts.unread_rows == sum(unread)
         assert (sum(unread) > 0) == (how == "words" or unit == "video")  # a rate leaves out what no label is of
         why = "overlap no word" if how == "words" else "lie outside the time of their sample"
         keeps = "10" if how == "words" and unit == "segment" else "none"
         note = f"{np.mean(unread):.1%} of the rows of '{name}' {why} and are not read; data.align={keeps} keeps them."
-        assert (note in store.facts["notes"]) == (np.mean(unread) > 0.01)
+        assert (note in store.facts.notes) == (np.mean(unread) > 0.01)
     gaps = sum(present.count(False) for both in seen.values() for present in both if any(present))
     assert gaps > 0 or limit
 
@@ -212,8 +212,8 @@ def test_what_was_replaced_is_counted_once(spoken: Dataset, tmp_path: Path) -> N
         for features, row in zip(*content.get(sample[:2], ([], [])), strict=True):
             if any(averages([tuple(row)], [features], times[sample])[1]):
                 nan, inf = nan + sum(map(math.isnan, features)), inf + sum(map(math.isinf, features))
-    facts = store.facts["modalities"]["fast"]
-    assert (facts["nan"], facts["inf"]) == (nan, inf)
+    facts = store.facts.modalities["fast"]
+    assert (facts.nan, facts.inf) == (nan, inf)
 
 
 def test_a_sample_without_words_is_one_step(spoken: Dataset, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_sample_without_words_is_one_step(spoken: Dataset, tmp_path: Path) -> 
             strict=True,
         )
     )
-    assert f"{without} samples have no word, and are one step each" in store.facts["notes"][-1]
+    assert f"{without} samples have no word, and are one step each" in store.facts.notes[-1]
 
 
 def test_complete_only_needs_a_step_of_each_modality(spoken: Dataset, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_complete_only_needs_a_step_of_each_modality(spoken: Dataset, tmp_path: 
     complete = open_store(spoken, Options(align=2.0, complete_only=True), tmp_path)
     has = [all(bool(everything.present(m, row).any()) for m in everything.modalities) for row in range(len(everything))]
     assert complete.ids == tuple(name for name, whole in zip(everything.ids, has, strict=True) if whole)
-    assert complete.facts["left_out"]["a modality missing (complete_only)"] == has.count(False) > 0
+    assert complete.facts.left_out["a modality missing (complete_only)"] == has.count(False) > 0
 
 
 def test_words_may_be_those_of_the_modality_text(spoken: Dataset, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_words_may_be_those_of_the_modality_text(spoken: Dataset, tmp_path: Path
     for name in named.modalities:
         assert torch.equal(named.values[name], own.values[name])
         assert torch.equal(named.step_times[name], own.step_times[name])
-    assert set(named.facts["sources"]) - set(own.facts["sources"]) == {"words.csd"}
+    assert set(named.facts.sources) - set(own.facts.sources) == {"words.csd"}
     with pytest.raises(SettingsError, match=r"Spoken has no words: name their file .* modality .* `text`"):
         open_store(attrs.evolve(spoken, words=None), Options(align="words"), tmp_path)
     with pytest.raises(DataError, match=r"text\.csd holds numbers, not words"):
@@ -280,7 +280,7 @@ def test_files_aligned_to_segments_are_averaged_alone(tiny: Path, tmp_path: Path
     aligned = open_store(dataset, Options(align="words"), tmp_path)
     assert aligned.ids == plain.ids
     for name in plain.modalities:
-        assert aligned.facts["modalities"][name]["unread_rows"] == 0  # what stands in no labelled entry is of no sample
+        assert aligned.facts.modalities[name].unread_rows == 0  # what stands in no labelled entry is of no sample
         np.testing.assert_allclose(aligned.values[name], plain.values[name], rtol=1e-6, atol=1e-7)
         assert torch.equal(aligned.step_times[name], plain.step_times[name])
 
@@ -369,8 +369,8 @@ def test_a_notable_share_is_said(
     spoken = write_csd(tmp_path / "words.csd", {"v": (np.full((len(words), 1), b"a"), words)})
     options = Options(align="words", max_steps={"audio": limit} if limit else {})
     facts = open_store(Dataset("Rows", tmp_path, {"audio": audio}, labels, words=spoken), options, tmp_path).facts
-    assert facts["modalities"]["audio"]["unread_rows"] == unread
-    assert [note.split()[0] for note in facts["notes"]] == ([share] if share else [])
+    assert facts.modalities["audio"].unread_rows == unread
+    assert [note.split()[0] for note in facts.notes] == ([share] if share else [])
 
 
 def test_what_the_notes_advise_reads_every_row(spoken: Dataset, tmp_path: Path) -> None:
@@ -380,13 +380,13 @@ def test_what_the_notes_advise_reads_every_row(spoken: Dataset, tmp_path: Path) 
     alone = write_csd(tmp_path / "alone.csd", {"v0[0]": late})
     by_segment = attrs.evolve(spoken, modalities={"fast": alone, "slow": alone})
     for dataset, unit in [(spoken, "segment"), (spoken, "video"), (by_segment, "segment")]:
-        notes = open_store(dataset, Options(unit=unit, align="words"), tmp_path).facts["notes"]
+        notes = open_store(dataset, Options(unit=unit, align="words"), tmp_path).facts.notes
         advice = {note[note.index("data.align=") :].split()[0] for note in notes if "not read" in note}
         assert len(advice) == 1
         value = advice.pop().removeprefix("data.align=")
         advised = open_store(dataset, Options(unit=unit, align="none" if value == "none" else float(value)), tmp_path)
-        assert [about["unread_rows"] for about in advised.facts["modalities"].values()] == [0, 0]
-        assert not any("not read" in note for note in advised.facts["notes"])
+        assert [about.unread_rows for about in advised.facts.modalities.values()] == [0, 0]
+        assert not any("not read" in note for note in advised.facts.notes)
 
 
 def test_the_benchmark_averages_what_it_times() -> None:

@@ -175,6 +175,28 @@ def test_a_broken_description_is_a_fact(sick: Path) -> None:
     assert (facts["dataset"], facts["folds"], facts["files"]["audio.csd"]["role"]) == (None, None, None)
 
 
+@pytest.mark.parametrize("described", [True, False])
+def test_a_folder_that_is_no_data_set_is_a_fault(sick: Path, described: bool) -> None:
+    """Where the files are told, but nothing says which is what, the command leaves with 3, in text and in JSON."""
+    (sick / "dataset.toml").write_text("x = 1") if described else (sick / "dataset.toml").unlink()
+    for arguments in ([], ["--json"]):
+        result = CliRunner().invoke(emotiwave, ["data", "inspect", str(sick), *arguments])
+        assert result.exit_code == 3
+        assert "audio.csd" in result.stdout
+
+
+def test_a_data_set_without_labels_is_told(tmp_path: Path) -> None:
+    """Its files have their roles, and the text says that training needs labels and predicting does not."""
+    write_csd(tmp_path / "a.csd", {"v": ([[1.0]], [[0, 1]])})
+    (tmp_path / "dataset.toml").write_text('[modalities]\nvoice = "a.csd"\n[folds]\nfile = "folds.json"\n')
+    (tmp_path / "folds.json").write_text(json.dumps({"train": ["v"], "valid": ["w"], "test": ["x"]}))
+    facts = inspect_folder(tmp_path)
+    assert (facts["files"]["a.csd"]["role"], facts["folds"]["rows"]["train"]) == ("voice", 0)
+    result = CliRunner().invoke(emotiwave, ["data", "inspect", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "predicting needs none" in result.stdout
+
+
 def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
     """Files are named by their place in the folder, so that equal names do not hide each other."""
     for name in ("voice", "face"):

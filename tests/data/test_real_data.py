@@ -143,7 +143,7 @@ def test_ravdess_store(real_data: Path) -> None:
     dataset = load_dataset(real_data / "ravdess")
     del dataset.modalities["text"], dataset.modalities["visual"]
     store = open_store(dataset, Options())
-    assert (len(store), store.features, store.facts["modalities"]["audio"]["missing"]) == (1440, {"audio": 74}, 0)
+    assert (len(store), store.features, store.facts.modalities["audio"].missing) == (1440, {"audio": 74}, 0)
     assert int(store.lengths("audio").sum()) == 107_424
     with h5py.File(dataset.modalities["audio"]) as file:
         for row in range(0, 1440, 97):

@@ -156,7 +156,7 @@ def test_what_was_replaced_or_lost_is_counted(dirty: Dataset, tmp_path: Path) ->
     """NaN, infinities, samples cut short, missing modalities, samples without data and unlabelled videos count."""
     whole = open_store(dirty, Options(), tmp_path)
     store = open_store(dirty, Options(max_steps={"slow": 2}), tmp_path)
-    facts = store.facts["modalities"]
+    facts = store.facts.modalities
     nan = inf = 0
     with h5py.File(dirty.labels) as labels, h5py.File(dirty.modalities["fast"]) as file:
         for video, rows in labels["anything/data"].items():
@@ -166,15 +166,15 @@ def test_what_was_replaced_or_lost_is_counted(dirty: Dataset, tmp_path: Path) ->
                     low, high = entry["intervals"][()].T
                     taken = entry["features"][()][(low < end) & (high > start)]
                     nan, inf = nan + int(np.isnan(taken).sum()), inf + int(np.isinf(taken).sum())
-    assert (facts["fast"]["nan"], facts["fast"]["inf"], facts["fast"]["truncated"]) == (nan, inf, 0)
+    assert (facts["fast"].nan, facts["fast"].inf, facts["fast"].truncated) == (nan, inf, 0)
     assert nan > 0 < inf
-    assert facts["slow"]["truncated"] == (whole.lengths("slow") > 2).sum() > 0
-    assert facts["slow"]["longest_steps"] == 2
+    assert facts["slow"].truncated == (whole.lengths("slow") > 2).sum() > 0
+    assert facts["slow"].longest_steps == 2
     for name in store.modalities:
-        assert facts[name]["missing"] == (store.lengths(name) == 0).sum() > 0
-        assert facts[name]["features"] == store.features[name]
-    assert store.facts["left_out"]["no data in any modality"] == 21 - len(store) > 0
-    assert "1 videos of the modality 'fast' have no labels and are not used." in store.facts["notes"]
+        assert facts[name].missing == (store.lengths(name) == 0).sum() > 0
+        assert facts[name].features == store.features[name]
+    assert store.facts.left_out["no data in any modality"] == 21 - len(store) > 0
+    assert "1 videos of the modality 'fast' have no labels and are not used." in store.facts.notes
     assert all(torch.isfinite(values).all() for values in store.values.values())
 
 
@@ -184,7 +184,7 @@ def test_complete_only_leaves_out_what_lacks_a_modality(dirty: Dataset, tmp_path
     complete = open_store(dirty, Options(complete_only=True), tmp_path)
     has_all = np.all([everything.lengths(name) > 0 for name in everything.modalities], axis=0)
     assert list(complete.ids) == [sample for sample, has in zip(everything.ids, has_all, strict=True) if has]
-    assert complete.facts["left_out"]["a modality missing (complete_only)"] == (~has_all).sum() > 0
+    assert complete.facts.left_out["a modality missing (complete_only)"] == (~has_all).sum() > 0
     assert all((complete.lengths(name) > 0).all() for name in complete.modalities)
 
 
@@ -221,7 +221,7 @@ def test_a_modality_without_any_step_is_missing_everywhere(dirty: Dataset, tmp_p
     dataset = attrs.evolve(dirty, modalities={**dirty.modalities, "far": far})
     store = open_store(dataset, Options(), tmp_path)
     assert store.values["far"].shape == (0, 4)
-    assert store.facts["modalities"]["far"]["missing"] == len(store)
+    assert store.facts.modalities["far"].missing == len(store)
     with pytest.raises(DataError, match=r"No labelled segment of Dirty has data in every modality.*labels\.csd"):
         open_store(dataset, Options(complete_only=True), tmp_path)
     with pytest.raises(DataError, match="data in any modality"):
@@ -365,7 +365,7 @@ def test_a_source_that_changed_behind_its_size_and_time_is_found_on_demand(
 ) -> None:
     """EMOTIWAVE_VERIFY=1 compares the SHA-256 of the sources: one that changed is named, and the store built anew."""
     dataset, recorder = load_dataset(write_dataset(tmp_path)), Recorder()
-    before = open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"]
+    before = open_store(dataset, Options(), tmp_path / "stores", recorder).facts.sources
     path = dataset.modalities["audio"]
     with h5py.File(path) as file:
         place = file["anything/data/v00/features"].id.get_offset()
@@ -374,14 +374,14 @@ def test_a_source_that_changed_behind_its_size_and_time_is_found_on_demand(
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     monkeypatch.setenv("EMOTIWAVE_VERIFY", "0")
-    assert open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"] == before
+    assert open_store(dataset, Options(), tmp_path / "stores", recorder).facts.sources == before
     assert recorder.lines == []
     monkeypatch.setenv("EMOTIWAVE_VERIFY", "1")
-    after = open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"]
+    after = open_store(dataset, Options(), tmp_path / "stores", recorder).facts.sources
     assert {name for name in before if before[name] != after[name]} == {"audio.csd"}
     assert len(recorder.lines) == 1
     assert "audio.csd changed, though size and time did not: it is built anew" in recorder.lines[0]
-    assert open_store(dataset, Options(), tmp_path / "stores", recorder).facts["sources"] == after
+    assert open_store(dataset, Options(), tmp_path / "stores", recorder).facts.sources == after
     assert len(recorder.lines) == 1
 
 

@@ -31,7 +31,6 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.runs.contents import read_run
     from emotiwave_core.runs.history import read_history
     from emotiwave_core.runs.rebuild import check_classes, checked
-    from emotiwave_core.train.run import complete
 
 from datasets import write_dataset
 from file_damage import one_sentence, to_json, to_toml
@@ -45,7 +44,7 @@ Made = tuple[Target, list[bytes]]  # what reads the bytes, and whole documents t
 
 def settings_of(path: Path) -> Any:
     """A recipe and all its parts."""
-    return complete(Recipe.from_table(read_recipe(path), str(path)), REGISTRY)
+    return REGISTRY.resolve(Recipe.from_table(read_recipe(path), str(path))).completed()
 
 
 def named_of(path: Path) -> Any:
@@ -80,7 +79,7 @@ def described(data: bytes) -> None:
 
     def read() -> None:
         about = checked(parse_json(data))
-        recipe = complete(Recipe.from_table(about["recipe"], "It"), REGISTRY)
+        recipe = REGISTRY.resolve(Recipe.from_table(about["recipe"], "It")).completed()
         check_classes(about, make_objective(recipe.objective, tuple(about["targets"])))
 
     try:

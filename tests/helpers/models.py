@@ -18,7 +18,7 @@ LENGTHS = {"text": [4, 2, 0, 1, 0, 3], "audio": [6, 0, 9, 0, 0, 1], "visual": [5
 def some_model(**tables: Any) -> FusionModel:
     """An assembled model for three modalities; standardisation has some statistics."""
     torch.manual_seed(0)
-    model = assemble(small(**tables), REGISTRY, WIDTHS, 6, dict.fromkeys(WIDTHS, 12))
+    model = assemble(REGISTRY.resolve(small(**tables)), WIDTHS, 6, dict.fromkeys(WIDTHS, 12))
     for scaler in model.scalers.values():
         assert isinstance(scaler, Standardise)
         scaler.mean.normal_()

@@ -12,9 +12,9 @@ import torch
 from training import CPU, REGISTRY, small
 
 from emotiwave_core.compute import distributed as parallel
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.errors import EmotiwaveError, SettingsError
 from emotiwave_core.interfaces import Fused, Tensors
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.train import run
 from emotiwave_core.train.step import LossWatch
 from emotiwave_dropout.uniform import Uniform
@@ -82,7 +82,7 @@ def train(group: parallel.ProcessGroup, job: dict[str, Any], data: Path, out: Pa
         found.clear()  # type: ignore[attr-defined]
     if job.get("statistics"):
         keep_statistics()
-    scores = run.start(small(**job["recipe"]), data, out, REGISTRY, CPU, SILENT, group)
+    scores = run.start(small(**job["recipe"]), data, out, REGISTRY, Runtime(CPU, group=group))
     found = {"losses": list(LOSSES), "written": list(WRITTEN), "kept": list(KEPT), "seen": sorted(set(SEEN))}
     return found | {"mean": scores["mean_macro_f1"]}
 

@@ -4,7 +4,6 @@ from training import REGISTRY
 
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.evaluate.corruptions.manifest import Manifest
-from emotiwave_core.train.run import complete
 
 GOOD = """
 name = "Mine"
@@ -42,7 +41,8 @@ PARTS = {
 }
 
 
-RECIPE = complete(Recipe.from_table({"objective": {"kind": "multi"}, **PARTS}, "The test's"), REGISTRY).to_table()
+GIVEN = Recipe.from_table({"objective": {"kind": "multi"}, **PARTS}, "The test's")
+RECIPE = REGISTRY.resolve(GIVEN).completed().to_table()
 
 
 TABLE = {

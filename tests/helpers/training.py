@@ -8,8 +8,8 @@ import h5py
 import pytest
 import torch
 
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.train import run
 
@@ -31,17 +31,17 @@ def small(**tables: Any) -> Recipe:
 
 def start(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
     """A run on the CPU."""
-    return _without_pictures(lambda: run.start(recipe, data, out, REGISTRY, CPU, SILENT))
+    return _without_pictures(lambda: run.start(recipe, data, out, REGISTRY, Runtime(CPU)))
 
 
 def resume(out: Path) -> dict[str, Any]:
     """Continue a run on the CPU."""
-    return _without_pictures(lambda: run.resume(out, REGISTRY, CPU, SILENT))
+    return _without_pictures(lambda: run.resume(out, REGISTRY, Runtime(CPU)))
 
 
 def evaluate(out: Path, **options: Any) -> dict[str, Any]:
     """Score a run on the CPU."""
-    return _without_pictures(lambda: run.evaluate(out, REGISTRY, CPU, SILENT, **options))
+    return _without_pictures(lambda: run.evaluate(out, REGISTRY, Runtime(CPU), **options))
 
 
 def _without_pictures(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

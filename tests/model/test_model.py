@@ -11,7 +11,7 @@ from models import CROSSMODAL, some_batch, some_model
 from torch import Tensor, nn
 from training import REGISTRY, small
 
-from emotiwave_core.config.recipe import ModelSettings, Recipe
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.errors import DataError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fused, Fusion, Tensors
@@ -64,7 +64,9 @@ def test_encoding_once_allows_encoders_that_cut(fusion: Any) -> None:
     torch.manual_seed(0)
     encoders: dict[str, Encoder] = {m: Cutting(F) for m, F in WIDTHS.items()}
     made = fusion(dict.fromkeys(WIDTHS, 8))
-    model = FusionModel(encoders, made, NoDropout(), 6, ModelSettings(standardise=False), WIDTHS).eval()
+    model = FusionModel(
+        encoders, made, NoDropout(), 6, WIDTHS, Recipe.from_table({"model": {"standardise": False}}, "The test's")
+    ).eval()
     inputs, masks = some_batch()
     encoded, nothing = model.encode(inputs, masks), model.encode_absent(inputs)
     for kept in configurations(model.modalities):
@@ -133,8 +135,8 @@ def policy_model() -> tuple[FusionModel, Recording]:
     """A model with the policy above."""
     torch.manual_seed(0)
     policy, encoders = Recording(), {m: Cutting(F) for m, F in WIDTHS.items()}
-    settings = ModelSettings(standardise=False, head_dropout=0.0)
-    return FusionModel(dict(encoders), Plain(dict.fromkeys(WIDTHS, 8)), policy, 6, settings, WIDTHS), policy
+    recipe = Recipe.from_table({"model": {"standardise": False, "head_dropout": 0.0}}, "The test's")
+    return FusionModel(dict(encoders), Plain(dict.fromkeys(WIDTHS, 8)), policy, 6, WIDTHS, recipe), policy
 
 
 def test_the_policy_drops_in_training_only() -> None:
@@ -170,7 +172,7 @@ def test_modalities_go_by_name() -> None:
 
 def test_the_head_is_the_notebook_s() -> None:
     """Unless a recipe says otherwise: a linear layer to 128, ReLU, dropout 0.3 and a linear layer to the classes."""
-    model = assemble(Recipe(), REGISTRY, WIDTHS, 6)
+    model = assemble(REGISTRY.resolve(Recipe()), WIDTHS, 6)
     first, relu, dropout, last = model.head
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
@@ -189,7 +191,7 @@ def test_the_paper_recipe_takes_any_features(widths: dict[str, int]) -> None:
     recipe = Recipe.from_table(REGISTRY.recipe("paper"), "paper")
     assert (recipe.fusion.name, recipe.dropout.name, recipe.data.unit) == ("crossmodal", "uniform", "segment")
     assert recipe.objective.kind == "multi"
-    model = assemble(recipe, REGISTRY, widths, 6).eval()
+    model = assemble(REGISTRY.resolve(recipe), widths, 6).eval()
     inputs = {m: torch.randn(2, 3, F) for m, F in widths.items()}
     masks = {m: torch.ones(2, 3, dtype=torch.bool) for m in widths}
     assert model(inputs, masks).logits.shape == (2, 6)
@@ -199,13 +201,13 @@ def test_the_paper_recipe_takes_any_features(widths: dict[str, int]) -> None:
 def test_a_name_that_torch_cannot_use_is_refused(name: str) -> None:
     """A modality that cannot be a part of a torch module is named in one sentence."""
     with pytest.raises(DataError, match=f"'{name}'"):
-        assemble(small(), REGISTRY, {name: 3}, 6)
+        assemble(REGISTRY.resolve(small()), {name: 3}, 6)
 
 
 def test_standardisation_is_numpy_s_over_the_training_fold(tiny: Path) -> None:
     """Mean and deviation are numpy's over all steps of the training fold, and ±5 is the most."""
     corpus = open_corpus(tiny, small().data)
-    model = build(small(), REGISTRY, corpus, make_objective(small().objective, corpus.store.targets))
+    model = build(REGISTRY.resolve(small()), corpus, make_objective(small().objective, corpus.store.targets))
     fit_statistics(model, corpus, corpus.fold("train", make_objective(small().objective, corpus.store.targets)))
     videos = set(corpus.folds.train)
     for m, scaler in model.scalers.items():

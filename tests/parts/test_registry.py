@@ -173,7 +173,7 @@ def test_a_policy_may_hold_others(site: Path) -> None:
     complete = part_table(registry.complete("dropout", as_part(table)))
     assert complete["policy"] == {"name": "bernoulli", "p": 0.5, "per": "sample", "allow_empty": False}
     assert tomllib.loads(tomli_w.dumps(complete)) == complete
-    names = [name for _, name in registry.names_in("dropout", as_part(table))]
+    names = [part.name for part in registry.resolve_part("dropout", as_part(table)).with_inner()]
     assert names == ["wraps", "bernoulli", "none", "wraps", "uniform"]
 
 

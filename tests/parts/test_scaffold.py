@@ -20,8 +20,9 @@ from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.flags import parse_part
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import ResourceError, SettingsError
+from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.parts.scaffold.write import EXAMPLES, Plugin, write_file, write_project
+from emotiwave_core.parts.scaffold.write import Plugin, write_file, write_project
 from emotiwave_core.testing import Contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +79,7 @@ def test_a_single_file_is_a_plugin_under_any_name(cli: Cli, kind: str, name: str
     assert Path(origin) == Path.cwd() / file
     arguments = {"encoder": (4,), "fusion": ({"text": 4, "audio": 2},), "dropout": ()}[kind]
     assert isinstance(part(*arguments), torch.nn.Module)
-    options = parse_part(f"{name}:{EXAMPLES[kind]}")  # as its README says
+    options = parse_part(f"{name}:{part_kind(kind).example}")  # as its README says
     assert isinstance(load_registry().make(kind, Part(options.pop("name"), options), *arguments), part)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from emotiwave_core import hookspecs
 from emotiwave_core.cli import exit_code_of
+from emotiwave_core.parts.kinds import part_kinds
 from emotiwave_core.parts.watchers import HOOKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,10 +131,12 @@ def test_tensorboard_gets_the_curves(run: Any) -> None:
 
 def test_every_hook_is_documented_and_called() -> None:
     """Each hook has a docstring, a line in docs/plugins.md, and a place that calls it."""
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "emotiwave_spec")]
-    assert len(hooks) == 6
+    watching = [name for name, value in vars(hookspecs).items() if hasattr(value, "emotiwave_spec")]
+    assert set(HOOKS) == set(watching)
+    assert all(inspect.getdoc(getattr(hookspecs, name)) for name in watching)
+    offering = [kind.hook for kind in part_kinds()]
+    assert len(offering) == 3
+    assert all(f"`{name}(register)`" in str(hookspecs.__doc__) for name in offering)
     guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    for name in hooks:
-        assert inspect.getdoc(getattr(hookspecs, name))
+    for name in (*watching, *offering):
         assert f"`{name}" in guide
-    assert set(HOOKS) < set(hooks)

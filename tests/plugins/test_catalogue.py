@@ -60,7 +60,7 @@ def go_together(encoder: str, fusion: str, policies: list[str]) -> None:
     for dropout in policies:
         recipe = Recipe(encoder={"*": Part(encoder)}, fusion=Part(fusion), dropout=Part(dropout))
         torch.manual_seed(0)
-        model = assemble(recipe, REGISTRY, WIDTHS, 2).train()
+        model = assemble(REGISTRY.resolve(recipe), WIDTHS, 2).train()
         before = [weight.detach().clone() for weight in model.parameters()]
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
         output = model(inputs, masks)

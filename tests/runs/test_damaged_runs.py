@@ -19,7 +19,7 @@ from training import REGISTRY, evaluate, resume, small, start
 from emotiwave_core.config.options import signature_options
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.io.atomic import sha256_of
-from emotiwave_core.parts.registry import POSITIONAL
+from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.report.page import render
 from emotiwave_core.runs.contents import read_run
 from emotiwave_core.runs.data_file import DATA, read_data
@@ -286,7 +286,7 @@ GIGANTIC = [
     (kind, name, option)
     for kind in ("encoder", "fusion")
     for name in REGISTRY.names_of(kind)
-    for option, about in signature_options(REGISTRY.part(kind, name), POSITIONAL[kind]).items()
+    for option, about in signature_options(REGISTRY.part(kind, name), part_kind(kind).positional).items()
     if about.kind is int
 ]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training import CPU, REGISTRY, small, start
 
 from emotiwave_core.compute.memory import retry_smaller_batches
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError, is_out_of_memory
 from emotiwave_core.layers.masking import keep, whole_modalities
@@ -132,7 +133,7 @@ def test_a_run_whose_memory_is_short_learns_the_same(
     with monkeypatch.context() as patch:
         small_memory(patch, 3)
         told = Told()
-        run.start(small(**quiet), tiny, tmp_path / "short", REGISTRY, CPU, told)
+        run.start(small(**quiet), tiny, tmp_path / "short", REGISTRY, Runtime(CPU, told))
     for one, other in zip(read_history(tmp_path / "whole"), read_history(tmp_path / "short"), strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, abs=1e-5)
     weights = [read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("whole", "short")]
@@ -180,7 +181,7 @@ def test_a_run_that_ran_out_is_resumed_with_it(tiny: Path, tmp_path: Path, monke
         start(small(), tiny, tmp_path / "run")
     assert (tmp_path / "run" / "last.safetensors").exists()
     small_memory(monkeypatch, 4)
-    run.resume(tmp_path / "run", REGISTRY, CPU, Told(), auto_batch=True)
+    run.resume(tmp_path / "run", REGISTRY, Runtime(CPU, Told()), auto_batch=True)
     assert Recipe.from_table(read_recipe(tmp_path / "run" / RECIPE), "it").computing.auto_batch
     assert [line.epoch for line in read_history(tmp_path / "run")] == [2, 3]
 
@@ -240,7 +241,7 @@ def test_several_processes_do_not_halve(tiny: Path, tmp_path: Path) -> None:
         patch.setattr(ProcessGroup, "everyone", lambda _, value: [value])
         recipe, out = small(computing={"auto_batch": True}), tmp_path / "run"
         with pytest.raises(SettingsError, match=r"lower training\.batch_size"):
-            run.start(recipe, tiny, out, REGISTRY, CPU, Told(), ProcessGroup(0, 2))
+            run.start(recipe, tiny, out, REGISTRY, Runtime(CPU, Told(), ProcessGroup(0, 2)))
 
 
 @pytest.mark.stress

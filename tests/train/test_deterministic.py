@@ -9,6 +9,7 @@ import torch
 from training import CPU, REGISTRY, small
 
 from emotiwave_core.compute.device import CUBLAS, cost_of_determinism, deterministic
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.runs.trained_model import WEIGHTS
@@ -76,7 +77,7 @@ def test_on_a_cpu_it_changes_nothing(tiny: Path, tmp_path: Path, monkeypatch: py
     heard = {wanted: Heard() for wanted in (False, True)}
     for wanted, monitor in heard.items():
         recipe = small(computing={"deterministic": wanted})
-        run.start(recipe, tiny, tmp_path / str(wanted), REGISTRY, CPU, monitor)
+        run.start(recipe, tiny, tmp_path / str(wanted), REGISTRY, Runtime(CPU, monitor))
         assert set(on) == {wanted}
         on.clear()
     assert (tmp_path / "True" / WEIGHTS).read_bytes() == (tmp_path / "False" / WEIGHTS).read_bytes()

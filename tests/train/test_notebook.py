@@ -80,7 +80,7 @@ def seed_that_drops(dropped: set[int]) -> int:
 def models_and_batch() -> tuple[FusionModel, Plain, dict[str, Tensor], dict[str, Tensor], list[Tensor]]:
     """Ours and the plain model; a batch with padded and missing modalities for ours (NaN there) and as zeros."""
     torch.manual_seed(3)
-    model = assemble(NOTEBOOK, REGISTRY, WIDTHS, 6, dict.fromkeys(WIDTHS, STEPS))
+    model = assemble(REGISTRY.resolve(NOTEBOOK), WIDTHS, 6, dict.fromkeys(WIDTHS, STEPS))
     masks = {m: torch.arange(max(some)) < torch.tensor(some)[:, None] for m, some in LENGTHS.items()}
     inputs = {
         m: torch.where(masks[m][..., None], torch.randn(*masks[m].shape, F), torch.nan) for m, F in WIDTHS.items()
@@ -142,7 +142,7 @@ def test_an_epoch_of_training_is_that_of_a_plain_loop(tmp_path: Path) -> None:
     corpus = open_corpus(folder, NOTEBOOK.data)
     objective = make_objective(NOTEBOOK.objective, corpus.store.targets)
     torch.manual_seed(0)
-    model = build(NOTEBOOK, REGISTRY, corpus, objective)
+    model = build(REGISTRY.resolve(NOTEBOOK), corpus, objective)
     plain = twin_of(model)
     training = corpus.fold("train", objective)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)

@@ -15,9 +15,9 @@ from training import CPU, REGISTRY, small
 from emotiwave_core.cli import emotiwave
 from emotiwave_core.compute import distributed as parallel
 from emotiwave_core.compute import torchrun as launcher
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.compute.torchrun import advice
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.train import run
@@ -31,7 +31,7 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_again(tiny: Path, out: Path, **tables: Any) -> dict[str, Any]:
     """What torchrun does, and does again after it has lost a process."""
-    return run.start(small(**tables), tiny, out, REGISTRY, CPU, SILENT, job="one")
+    return run.start(small(**tables), tiny, out, REGISTRY, Runtime(CPU), job="one")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_another_run_is_not_taken_up(tiny: Path, tmp_path: Path) -> None:
         start_again(tmp_path / "copy", tmp_path / "run")
     for job in (None, "another"):
         with pytest.raises(SettingsError, match="holds a run already"):
-            run.start(small(), tiny, tmp_path / "run", REGISTRY, CPU, SILENT, job=job)
+            run.start(small(), tiny, tmp_path / "run", REGISTRY, Runtime(CPU), job=job)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

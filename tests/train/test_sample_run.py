@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.synthetic.sample import best_reachable, write_sample
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.train import run as engine
 
@@ -35,7 +35,7 @@ def test_training_reaches_what_was_planted(sample: Path, tmp_path: Path) -> None
         "training": {"epochs": 12, "patience": 12},
     }
     recipe, registry = Recipe.from_table(table, "test"), load_registry()
-    scores = engine.start(recipe, sample, tmp_path / "run", registry, torch.device("cpu"), SILENT)
+    scores = engine.start(recipe, sample, tmp_path / "run", registry, Runtime(torch.device("cpu")))
     best = best_reachable(sample, "test")
     found = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
     assert set(found) == set(best)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training import CPU, REGISTRY, edit_csd, small, start
 
 from emotiwave_core.compute.device import find_device, seed_everything
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.loading import batch as batch_module
@@ -24,14 +25,13 @@ from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.objective import make_objective
-from emotiwave_core.monitor import SILENT
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import HISTORY, read_history
 from emotiwave_core.runs.trained_model import LAST, WEIGHTS, read_about, read_tensors
 from emotiwave_core.train import checkpoint as keeper
 from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
-from emotiwave_core.train.loop import train
+from emotiwave_core.train.loop import Training, train
 from emotiwave_dropout.uniform import Uniform
 
 COMPLETE = "text+audio+visual"
@@ -164,7 +164,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     touched: set[int] = set()
     asked: list[str] = []
     padded, statistics = batch_module.padded, train_module.feature_statistics
-    rows, opened = Corpus.rows, run_module.open_trained_run
+    rows, opened = Corpus.rows, run_module.reopen_trained_run
     at_end: dict[str, Any] = {}
 
     def gathered(store: Store, modality: str, some: Any, *rest: Any) -> Any:
@@ -186,7 +186,7 @@ def test_the_test_fold_is_read_after_training_only(tiny: Path, tmp_path: Path, m
     monkeypatch.setattr(batch_module, "padded", gathered)
     monkeypatch.setattr(train_module, "feature_statistics", measured)
     monkeypatch.setattr(Corpus, "rows", asked_for)
-    monkeypatch.setattr(run_module, "open_trained_run", evaluated)
+    monkeypatch.setattr(run_module, "reopen_trained_run", evaluated)
     start(small(), tiny, tmp_path / "run")
     corpus = open_corpus(tiny, small().data)
     test = set(rows(corpus, "test").tolist())
@@ -288,10 +288,10 @@ def test_class_weights_are_of_the_training_fold(tiny: Path, tmp_path: Path) -> N
         corpus = open_corpus(tiny, recipe.data)
         corpus.store.labels[:3] = torch.tensor([1.0, 0, 0, 0, 0, 0])  # so that the fold is not balanced
         objective = make_objective(recipe.objective, corpus.store.targets)
-        model = run_module.build(recipe, REGISTRY, corpus, objective)
+        model = run_module.build(REGISTRY.resolve(recipe), corpus, objective)
         folder = tmp_path / str(wanted)
         folder.mkdir()
-        train(folder, model, objective, corpus, recipe, {}, CPU, SILENT)
+        train(Training(folder, recipe, {}), model, objective, corpus, Runtime(CPU))
         targets = corpus.fold("train", objective).targets.numpy()
         due = compute_class_weight("balanced", classes=np.arange(6), y=targets) if wanted else np.ones(6)
         np.testing.assert_allclose(objective.weights, due, rtol=1e-6)

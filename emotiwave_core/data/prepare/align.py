@@ -91,6 +91,28 @@ def _overlapping(
     return row[kept], np.bincount(step[kept], minlength=len(times))
 
 
+def sequence_steps(
+    intervals: NDArray[np.float64], rows: NDArray[np.intp], most: int | None, k: int
+) -> tuple[Steps, bool]:
+    """The steps of a sample that is not aligned, and whether it has more of them than `most`.
+
+    intervals [S, 2]; rows: the sample's, in the order of time, of which each k are averaged.
+    """
+    taken = rows if most is None else rows[: most * k]
+    return grouped(intervals, taken, k), len(taken) < len(rows)
+
+
+def reference_times(
+    align: Align, words: NDArray[np.float64], start: float, end: float, most: int | None
+) -> NDArray[np.float64]:
+    """The times [T, 2] of a sample's aligned steps: its words [W, 2], or steps of a rate from start to end.
+
+    Of a rate there are `most` and one more at most. A sample without any is one step from start to end.
+    """
+    times = words if isinstance(align, str) else grid(start, end, align, None if most is None else most + 1)
+    return times if len(times) else np.array([[start, end]])
+
+
 def span_of(rows: NDArray[np.intp]) -> slice:
     """From the first to the last of some rows."""
     return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(0, 0)
@@ -173,13 +195,10 @@ class Reference:
             every = end_to_end(entries)
             words = {row: every[steps] for row, steps in cut_samples(entries, samples, rows, self.unit)}
         for row in rows:
-            start, end = samples.intervals[row]
-            if isinstance(self.align, str):
-                found = words.get(row, np.empty((0, 2)))
-                self.wordless += not len(found)
-            else:
-                found = grid(start, end, self.align, None if self.most is None else self.most + 1)
-            yield row, found if len(found) else np.array([[start, end]])
+            own = words.get(row, np.empty((0, 2)))
+            self.wordless += isinstance(self.align, str) and not len(own)
+            start, end = samples.intervals[row].tolist()
+            yield row, reference_times(self.align, own, start, end, self.most)
 
     def count(
         self,

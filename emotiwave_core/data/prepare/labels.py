@@ -21,6 +21,9 @@ class LabelColumns:
     notes: tuple[str, ...] = ()
 
 
+NO_COLUMNS = LabelColumns(names=(), source="no labels", targets=(), indices=())
+
+
 def label_columns(dataset: Dataset, file: CsdFile) -> LabelColumns:
     """Find the target columns by name. DataError where a target is not among them or nothing tells the names."""
     if file.is_words:

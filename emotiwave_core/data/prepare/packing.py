@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile
-from emotiwave_core.data.prepare.align import Reference, Steps, average, grouped, overlapping, rounded, span_of
+from emotiwave_core.data.prepare.align import Reference, Steps, average, overlapping, rounded, sequence_steps, span_of
+from emotiwave_core.data.prepare.facts import ModalityFacts, StoreFacts
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
     Samples,
@@ -87,36 +87,36 @@ class Packer:
         for name in self.lengths:
             yield from self._pack(name)
 
-    def facts(self) -> dict[str, Any]:
-        """What `store.json` tells, once every piece has been taken."""
+    def facts(self) -> StoreFacts:
+        """The facts of the store, once every piece has been taken."""
         for path in sources_of(self.dataset, self.options).values():
             self.hashes[path] = self.hashes.get(path) or sha256_of(path)
-        return {
-            "dataset": self.dataset.name,
-            "synthetic": self.dataset.synthetic,
-            "targets": list(self.samples.columns.targets),
-            "label_source": self.samples.columns.source,
-            "unit": self.options.unit,
-            "options": attrs.asdict(self.options),
-            "ids": list(self.samples.ids),
-            "videos": list(self.samples.videos),
-            "left_out": self.left_out,
-            "notes": [*self.notes, *self._alignment()],
-            "sources": {os.path.relpath(path, self.dataset.folder): digest for path, digest in self.hashes.items()},
-            "modalities": {name: self._modality_facts(name) for name in self.lengths},
-        }
+        return StoreFacts(
+            dataset=self.dataset.name,
+            synthetic=self.dataset.synthetic,
+            targets=self.samples.columns.targets,
+            label_source=self.samples.columns.source,
+            unit=self.options.unit,
+            options=self.options,
+            ids=self.samples.ids,
+            videos=self.samples.videos,
+            left_out=self.left_out,
+            notes=(*self.notes, *self._alignment()),
+            sources={os.path.relpath(path, self.dataset.folder): digest for path, digest in self.hashes.items()},
+            modalities={name: self._modality_facts(name) for name in self.lengths},
+        )
 
-    def _modality_facts(self, name: str) -> dict[str, Any]:
+    def _modality_facts(self, name: str) -> ModalityFacts:
         lengths, present = self.lengths[name], self.present[name]
-        return {
-            "file": self.dataset.modalities[name].name,
-            "features": self.widths[name],
-            "median_steps": float(np.median(lengths[present > 0])) if present.any() else 0.0,
-            "longest_steps": int(lengths.max()),
-            "missing": int((present == 0).sum()),
-            "absent_steps": int((lengths - present).sum()),
+        return ModalityFacts(
+            file=self.dataset.modalities[name].name,
+            features=self.widths[name],
+            median_steps=float(np.median(lengths[present > 0])) if present.any() else 0.0,
+            longest_steps=int(lengths.max()),
+            missing=int((present == 0).sum()),
+            absent_steps=int((lengths - present).sum()),
             **self.counts[name],
-        }
+        )
 
     def _alignment(self) -> Iterator[str]:
         """What aligning found."""
@@ -137,6 +137,8 @@ class Packer:
         }
         if not wanted.any():
             which = "every" if self.options.complete_only else "any"
+            if self.dataset.labels is None:
+                raise DataError(f"No {self.options.unit} of {self.dataset.name} has data in {which} modality.")
             raise DataError(
                 f"No labelled {self.options.unit} of {self.dataset.name} has data in {which} modality: do the ids and "
                 f"the intervals in {self.dataset.labels.name} agree with those of the feature files?"
@@ -235,8 +237,7 @@ class Packer:
         if times is None:
             limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
             for row, own in cut_samples(entries, samples, rows, unit):
-                taken = own if limit is None else own[: limit * k]
-                yield row, grouped(every, taken, k), len(taken) < len(own)
+                yield row, *sequence_steps(every, own, limit, k)
             return
         held = {row: place for row, place, _ in places(entries, samples, rows, unit)}
         ordered: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments

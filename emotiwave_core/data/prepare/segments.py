@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import attrs
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile, split_key
-from emotiwave_core.data.prepare.labels import LabelColumns, label_columns
+from emotiwave_core.data.prepare.labels import NO_COLUMNS, LabelColumns, label_columns
 from emotiwave_core.errors import DataError
 
 LATEST = 1e9  # seconds, which are 31 years: what a file has beyond it is damage, and float32 would not hold it
@@ -28,9 +29,10 @@ class _Row(NamedTuple):
 
 @attrs.frozen(eq=False)
 class Samples:
-    """The labelled samples of a data set, N of them in the order of their video ids."""
+    """The samples of a data set, N of them in the order of their video ids."""
 
-    ids: tuple[str, ...]  # `video[k]` for segments, k counting the rows of the label file; `video` for videos
+    # `video[k]` for segments, k counting the rows of the label file; `video` for videos, and for entries without labels
+    ids: tuple[str, ...]
     videos: tuple[str, ...]
     intervals: NDArray[np.float64]  # [N, 2] seconds
     labels: NDArray[np.float32]  # [N, C] intensities, in the order of columns.targets
@@ -49,17 +51,49 @@ class Samples:
 
 
 def read_samples(dataset: Dataset, unit: Unit) -> Samples:
-    """All labelled samples. A row with a label or a bound that is not a number is left out, and said in `notes`."""
+    """All samples: the rows of the label file, or, where there is none, the entries of the feature files.
+
+    A row with a label or a bound that is not a number is left out, and said in `notes`. Of a data set without targets
+    the labels are not read, and are [N, 0].
+    """
+    if dataset.labels is None:
+        by_video, columns, notes = _read_entries(dataset)
+    else:
+        by_video, columns, notes = _read_labels(dataset.labels, dataset)
+    rows = [row for video in sorted(by_video) for row in by_video[video]]
+    if unit == "video":
+        rows = [_whole(by_video[video]) for video in sorted(by_video)]
+    if not rows:
+        wanted = f"{dataset.labels} holds no label row" if dataset.labels else f"{dataset.folder} holds no entry"
+        raise DataError(" ".join([f"{wanted} that can be used.", *notes]))
+    if len({row.id for row in rows}) != len(rows):
+        raise DataError(f"{dataset.labels} labels a segment twice: it holds an id both whole and as `id[0]`.")
+    return Samples(
+        ids=tuple(row.id for row in rows),
+        videos=tuple(row.video for row in rows),
+        intervals=np.stack([row.interval for row in rows]),
+        labels=np.stack([row.labels for row in rows]),
+        columns=columns,
+        notes=columns.notes + notes,
+    )
+
+
+def _read_labels(path: Path, dataset: Dataset) -> tuple[dict[str, list[_Row]], LabelColumns, tuple[str, ...]]:
+    """The rows of a label file by video, the columns that are targets, and notes on the rows that are left out."""
     by_video: dict[str, list[_Row]] = defaultdict(list)
     left_out = far = 0
-    with CsdFile(dataset.labels) as file:
-        columns = label_columns(dataset, file)
+    with CsdFile(path) as file:
+        columns = NO_COLUMNS if dataset.targets == () else label_columns(dataset, file)
         for video, keys in entries_by_video(file.keys).items():
             if video in keys and len(keys) > 1:
                 raise DataError(f"{file.path} labels a segment twice: it holds {video!r} whole and as {keys[-1]!r}.")
             for key in keys:
-                features, intervals = file.read(key)
-                row_labels = features[:, columns.indices]
+                if columns.targets:
+                    features, intervals = file.read(key)
+                    row_labels = features[:, columns.indices]
+                else:
+                    intervals = file.intervals(key)
+                    row_labels = np.empty((len(intervals), 0), dtype=np.float32)
                 finite = np.isfinite(row_labels).all(axis=1) & np.isfinite(intervals).all(axis=1)
                 usable = finite & _are_times(intervals)
                 left_out += int((~finite).sum())
@@ -73,21 +107,35 @@ def read_samples(dataset: Dataset, unit: Unit) -> Samples:
         notes += (f"{left_out} label rows hold a NaN or an infinity and are left out.",)
     if far:
         notes += (f"{far} label rows have times beyond {LATEST:.0e} s and are left out.",)
-    rows = [row for video in sorted(by_video) for row in by_video[video]]
-    if unit == "video":
-        rows = [_whole(by_video[video]) for video in sorted(by_video)]
-    if not rows:
-        raise DataError(" ".join([f"{dataset.labels} holds no label row that can be used.", *notes]))
-    if len({row.id for row in rows}) != len(rows):
-        raise DataError(f"{dataset.labels} labels a segment twice: it holds an id both whole and as `id[0]`.")
-    return Samples(
-        ids=tuple(row.id for row in rows),
-        videos=tuple(row.video for row in rows),
-        intervals=np.stack([row.interval for row in rows]),
-        labels=np.stack([row.labels for row in rows]),
-        columns=columns,
-        notes=columns.notes + notes,
-    )
+    return by_video, columns, notes
+
+
+def _read_entries(dataset: Dataset) -> tuple[dict[str, list[_Row]], LabelColumns, tuple[str, ...]]:
+    """The entries of all feature files by video, as rows without labels.
+
+    An entry goes from its first moment to its last one in any modality. Where a video stands in one file whole and in
+    another by segments, the segments are its rows.
+    """
+    times: dict[str, NDArray[np.float64]] = {}  # {entry: its first and its last moment}
+    timeless: set[str] = set()
+    for path in dataset.modalities.values():
+        with CsdFile(path) as file:
+            for key in file.keys:
+                intervals = file.intervals(key)
+                intervals = intervals[_are_times(intervals)]
+                if not len(intervals):
+                    timeless.add(key)
+                    continue
+                own = np.array([intervals.min(), intervals.max()])
+                start, end = times.get(key, own)
+                times[key] = np.array([min(start, own[0]), max(end, own[1])])
+    by_video: dict[str, list[_Row]] = {}
+    for video, keys in entries_by_video(tuple(times)).items():
+        segments = [key for key in keys if key != video] or keys
+        by_video[video] = [_Row(key, video, times[key], np.empty(0, dtype=np.float32)) for key in segments]
+    count = len(timeless - set(times))
+    notes = (f"{count} entries have no step with a time that can be used, and are left out.",) if count else ()
+    return by_video, NO_COLUMNS, notes
 
 
 def _whole(rows: list[_Row]) -> _Row:

@@ -51,4 +51,5 @@ def check_features(name: str, file: CsdFile) -> None:
 def sources_of(dataset: Dataset, options: Options) -> dict[str, Path]:
     """The files that a store is made from, by what they are for."""
     words = {" words": words_source(dataset)} if options.align == "words" else {}
-    return {**dataset.modalities, " labels": dataset.labels, **words}
+    labels = {" labels": dataset.labels} if dataset.labels is not None else {}
+    return {**dataset.modalities, **labels, **words}

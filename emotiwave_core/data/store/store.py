@@ -21,6 +21,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.prepare.facts import StoreFacts
 from emotiwave_core.data.prepare.packing import Packer
 from emotiwave_core.data.prepare.store_key import Options, fingerprint, sources_of
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
@@ -50,10 +52,9 @@ MOST_FACTS = 1 << 29  # bytes of store.json: some 40 for each sample
 class Store:
     """An open store of N samples. The tensors are views of the memory map: copy before changing one."""
 
-    path: Path
-    facts: dict[str, Any]  # of store.json
-    ids: tuple[str, ...]
-    videos: tuple[str, ...]
+    path: Path | None  # None: in memory alone
+    fingerprint: str  # the key of its sources and options
+    facts: StoreFacts
     labels: Tensor  # [N, C] float32 intensities
     intervals: Tensor  # [N, 2] float64 seconds
     values: dict[str, Tensor]  # {modality: [steps, F] float32}
@@ -63,6 +64,16 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of each sample."""
+        return self.facts.ids
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """The video of each sample."""
+        return self.facts.videos
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -77,7 +88,31 @@ class Store:
     @property
     def targets(self) -> tuple[str, ...]:
         """The names of the label columns."""
-        return tuple(self.facts["targets"])
+        return self.facts.targets
+
+    def with_modalities(self, features: Mapping[str, int]) -> "Store":
+        """The store with these modalities alone, {name: width}: one that it lacks is absent in every sample.
+
+        DataError where a width is another, or where the store has none of them.
+        """
+        if any(features.get(name, width) != width for name, width in self.features.items()) or not (
+            set(features) & set(self.features)
+        ):
+            raise DataError(
+                f"The model reads features {dict(features)}, but {self.facts.dataset} has {self.features}: use a data "
+                "set with the same widths."
+            )
+        absent = {name: torch.empty(0, width) for name, width in features.items() if name not in self.values}
+        offsets = dict.fromkeys(absent, np.zeros(len(self) + 1, dtype=np.int64))
+        times = dict.fromkeys(absent, torch.empty(0, 2))
+        present = dict.fromkeys(absent, torch.empty(0, dtype=torch.bool))
+        return attrs.evolve(
+            self,
+            values={name: (self.values | absent)[name] for name in features},
+            offsets={name: (self.offsets | offsets)[name] for name in features},
+            step_times={name: (self.step_times | times)[name] for name in features},
+            step_present=self.step_present and {name: (self.step_present | present)[name] for name in features},
+        )
 
     def lengths(self, modality: str) -> NDArray[np.int64]:
         """The steps of every sample in a modality, [N]; 0 where it is missing.
@@ -137,7 +172,7 @@ def _whole(dataset: Dataset, options: Options, path: Path, monitor: Monitor) -> 
     """The store in a folder; None, and a word why, where it is damaged or of other sources."""
     try:
         store = _open(path, path.name)
-        changed = _changed(dataset, options, store.facts["sources"]) if _verifies() else []
+        changed = _changed(dataset, options, store.facts.sources) if _verifies() else []
     except FileNotFoundError:
         return None
     except DAMAGED as error:
@@ -154,26 +189,26 @@ def _whole(dataset: Dataset, options: Options, path: Path, monitor: Monitor) -> 
 
 def _open(path: Path, key: str) -> Store:
     """Open, and verify what must be: FileNotFoundError where there is none, DataError where it is not what it says."""
-    facts = read_json(path / "store.json", MOST_FACTS)
-    if facts.pop("facts_sha256") != _sha256_of_facts(facts):
+    table = read_json(path / "store.json", MOST_FACTS)
+    if table.pop("facts_sha256") != _sha256_of_json(table):
         raise DataError("its store.json is not the one that was written")
-    if facts["format"] != FORMAT or facts["fingerprint"] != key:
+    if table["format"] != FORMAT or table["fingerprint"] != key:
         raise DataError("it is of another format or another data set")
-    whole = _as_written(path / ARRAYS, facts)
-    if not whole and sha256_of(path / ARRAYS) != facts["sha256"]:
+    is_trusted = _as_written(path / ARRAYS, table)
+    if not is_trusted and sha256_of(path / ARRAYS) != table["sha256"]:
         raise DataError("its arrays are not the ones that were written")
     tensors = map_arrays(path / ARRAYS)
-    if sampled(tensors) != facts["sampled_sha256"]:
+    if sampled(tensors) != table["sampled_sha256"]:
         raise DataError("its arrays are not the ones that were written")
-    if not whole:  # a copy: it is known from now on
+    if not is_trusted:  # a copy: it is known from now on
         with contextlib.suppress(OSError):
-            os.utime(path / ARRAYS, ns=(time.time_ns(), facts["modified_ns"]))
-    modalities, aligned = facts["modalities"], facts["options"]["align"] != "none"
+            os.utime(path / ARRAYS, ns=(time.time_ns(), table["modified_ns"]))
+    facts = StoreFacts.from_dict(table)
+    modalities, aligned = facts.modalities, facts.options.align != "none"
     return Store(
         path=path,
+        fingerprint=key,
         facts=facts,
-        ids=tuple(facts["ids"]),
-        videos=tuple(facts["videos"]),
         labels=tensors["labels"],
         intervals=tensors["intervals"],
         values={name: tensors[f"{name}.values"] for name in modalities},
@@ -183,13 +218,13 @@ def _open(path: Path, key: str) -> Store:
     )
 
 
-def _as_written(arrays: Path, facts: dict[str, Any]) -> bool:
-    """Whether the arrays file can be trusted without reading it."""
+def _as_written(arrays: Path, table: dict[str, Any]) -> bool:
+    """True where the arrays file has the size and the time that store.json gives it, and so needs no reading."""
     status = arrays.stat()
     if not stat.S_ISREG(status.st_mode):
         raise DataError("its arrays are not a file")
-    known = (status.st_size, status.st_mtime_ns) == (facts["size"], facts["modified_ns"])
-    return known and not _verifies()
+    is_same = (status.st_size, status.st_mtime_ns) == (table["size"], table["modified_ns"])
+    return is_same and not _verifies()
 
 
 def _verifies() -> bool:
@@ -210,7 +245,7 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
         digest = write_arrays(building / ARRAYS, packer)
         os.utime(building / ARRAYS, ns=(time.time_ns(), packer.newest))
         status = (building / ARRAYS).stat()  # a file system may round the time
-        facts = packer.facts() | {
+        table = packer.facts().to_dict() | {
             "format": FORMAT,
             "fingerprint": key,
             "size": status.st_size,
@@ -218,7 +253,7 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
             "sha256": digest,
             "sampled_sha256": sampled(map_arrays(building / ARRAYS)),
         }
-        write_json(building / "store.json", facts | {"facts_sha256": _sha256_of_facts(facts)})
+        write_json(building / "store.json", table | {"facts_sha256": _sha256_of_json(table)})
         with out_of_space(path):
             building.chmod(0o755)
             building.replace(path)
@@ -227,8 +262,8 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _sha256_of_facts(facts: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _sha256_of_json(table: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _clear(path: Path) -> None:

@@ -27,7 +27,7 @@ def words_of(dataset: Dataset, store: Store, sample: int) -> list[Word]:
     """
     if dataset.words is None:
         return []
-    video, unit = store.videos[sample], store.facts["unit"]
+    video, unit = store.videos[sample], store.facts.unit
     with CsdFile(dataset.words) as file:
         check_words(file)
         keys = entries_by_video(file.keys).get(video, [])

@@ -3,20 +3,26 @@
 import contextlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, choices
-from emotiwave_core.parts.loading import KINDS, load_file, offers, what_is_missing
+from emotiwave_core.parts.kinds import part_kind, part_kinds
+from emotiwave_core.parts.loading import load_file, offers, what_is_missing
 from emotiwave_core.parts.registry import Registry, load_registry
+from emotiwave_core.parts.resolved import ResolvedPart
+
+if TYPE_CHECKING:
+    from emotiwave_core.parts.check.measure import Workload
 
 Found = tuple[str, str, type, str]  # kind, name, class, who provides it
 Answer = Callable[..., None]
-GRANTED = ("is_an_encoder", "is_a_fusion", "is_a_dropout_policy", "returns_shapes_and_types")  # by all other laws
 
 
 def find_parts(registry: Registry, target: str, kind: str | None) -> list[Found]:
@@ -27,11 +33,12 @@ def find_parts(registry: Registry, target: str, kind: str | None) -> list[Found]
     for label, path in registry.files.items():
         with contextlib.suppress(PluginError):  # of another plugin; if it is of this one, its name is not known
             local |= dict.fromkeys(offers(load_file(label, path), str(path)), path)
-    kinds = [known for known in KINDS if target in registry.names_of(known) or (known, target) in local]
+    known = [row.name for row in part_kinds()]
+    kinds = [name for name in known if target in registry.names_of(name) or (name, target) in local]
     if kind:
         kinds = [kind]
     if not kinds:
-        names = {name for known in KINDS for name in registry.names_of(known)} | {name for _, name in local}
+        names = {name for row in known for name in registry.names_of(row)} | {name for _, name in local}
         raise SettingsError(f"There is no part '{target}', and it is no .py file.{choices(target, names)}")
     if len(kinds) > 1:
         raise SettingsError(f"'{target}' names {' and '.join(f'a {k}' for k in kinds)}: say which by --kind.")
@@ -54,45 +61,45 @@ def _parts_of_file(path: Path, kind: str | None) -> list[Found]:
 
 def contract_of(kind: str, make: Callable[..., Any]) -> Any:
     """The contract of a kind for what `make` makes."""
-    from emotiwave_core.testing import DropoutPolicyContract, EncoderContract, FusionContract
-
-    contract = {"encoder": EncoderContract, "fusion": FusionContract, "dropout": DropoutPolicyContract}[kind]
     ways = {"make": lambda self, *arguments: make(*arguments), "drops": False}
-    return type("Checked", (contract,), ways)
+    return type("Checked", (part_kind(kind).contract_class,), ways)
 
 
 def check_part(found: Found, given: dict[str, Any], registry: Registry, answer: Answer) -> None:
-    """All that is said of one part."""
-    from emotiwave_core.parts.check.measure import REFERENCES, SETTING, measurements
-    from emotiwave_core.testing.batches import FEATURES
-    from emotiwave_core.testing.fusion import THREE
-
+    """Answer with all that is to be said of one part: itself, its laws, its measurements."""
     kind, name, part, provider = found
-    title = f"The {kind} '{name}'"
-    options = registry.checked(kind, part, given, name)
-
-    def make(*arguments: Any) -> Any:
-        return part(*arguments, **registry.arguments(kind, part, options))
-
-    arguments = {"encoder": (FEATURES,), "fusion": (dict(THREE),), "dropout": ()}[kind]
+    resolved = registry.with_options(kind, Part(name, given), part, provider)
+    options = resolved.settings.options
+    contract = contract_of(kind, resolved.construct)
     answer("running", step=f"the construction of the {kind} '{name}'")
     try:
-        make(*arguments)
+        resolved.construct(*contract.arguments)
     except SettingsError:
         raise
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{title} fails at construction with {options}: {what}") from error
-    laws = contract_of(kind, make).laws()
+        raise PluginError(f"{resolved.who} fails at construction with {options}: {what}") from error
+    laws = contract.laws()
     answer("part", kind=kind, name=name, provider=provider, part=part.__qualname__, options=options, laws=len(laws))
     for law in laws:
         answer("running", law=law.name, sentence=law.sentence)
         outcome = _outcome(law.check)
         answer("law", law=law.name, sentence=law.sentence, **outcome)
-        if law.name in GRANTED and outcome["state"] == "broken":
+        if law.name in contract.granted and outcome["state"] == "broken":
             return
-    answer("setting", setting=SETTING[kind], reference=REFERENCES[kind])
-    for measurement, work in measurements(kind, make, registry):
+    _measure(resolved, registry, answer)
+
+
+def _measure(resolved: ResolvedPart, registry: Registry, answer: Answer) -> None:
+    """Answer with what a part costs, where its kind says how to measure that."""
+    from emotiwave_core.parts.check.measure import measurements
+
+    kind = part_kind(resolved.kind)
+    if kind.workload is None:
+        return
+    workload: Workload = pkgutil.resolve_name(kind.workload)
+    answer("setting", setting=workload.setting, reference=kind.reference)
+    for measurement, work in measurements(workload, resolved.construct, kind, registry):
         answer("running", measure=measurement)
         try:
             answer("measure", measure=measurement, **work()._asdict())

@@ -6,8 +6,11 @@ from typing import Any
 
 import attrs
 
+from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.parts.check.child import contract_of
+from emotiwave_core.parts.kinds import base_names, kind_of
+from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.testing import BrokenLaw, Law
 
 WORDS = {True: "holds", False: "BROKEN", None: "not tried"}
@@ -61,33 +64,19 @@ def check_class(part: type, options: Mapping[str, Any]) -> CheckedPart:
     SettingsError for a class that is no part, or options that its constructor does not take; PluginError where the
     constructor fails.
     """
-    from emotiwave_core.interfaces import DropoutPolicy, Encoder, Fusion
-    from emotiwave_core.parts.registry import load_registry
-    from emotiwave_core.testing.batches import FEATURES
-    from emotiwave_core.testing.fusion import THREE
-
-    arguments: dict[str, tuple[type, tuple[Any, ...]]] = {
-        "encoder": (Encoder, (FEATURES,)),
-        "fusion": (Fusion, (dict(THREE),)),
-        "dropout": (DropoutPolicy, ()),
-    }
-    kind = next((k for k, (base, _) in arguments.items() if isinstance(part, type) and issubclass(part, base)), None)
+    kind = kind_of(part)
     if kind is None:
-        raise SettingsError(f"{part!r} is not the class of a part: derive it from Encoder, Fusion or DropoutPolicy.")
-    registry = load_registry()
-    values = registry.checked(kind, part, options, part.__name__)
-
-    def make(*given: Any) -> Any:
-        return part(*given, **registry.arguments(kind, part, values))
-
+        raise SettingsError(f"{part!r} is not the class of a part: derive it from {base_names()}.")
+    resolved = load_registry().with_options(kind.name, Part(part.__name__, dict(options)), part, part.__module__)
+    contract = contract_of(kind.name, resolved.construct)
     try:
-        make(*arguments[kind][1])
+        resolved.construct(*contract.arguments)
     except EmotiwaveError:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        raise PluginError(f"The {kind} '{part.__name__}' fails at construction with {values}: {what}") from error
-    return CheckedPart(kind, part.__name__, tuple(_try(law) for law in contract_of(kind, make).laws()))
+        raise PluginError(f"{resolved.who} fails at construction with {resolved.settings.options}: {what}") from error
+    return CheckedPart(kind.name, part.__name__, tuple(_try(law) for law in contract.laws()))
 
 
 def _try(law: Law) -> CheckedLaw:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -20,22 +21,27 @@ from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError
 from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.sequence import zero_masked
+from emotiwave_core.parts.kinds import PartKind
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.testing.policy import DRAWS, kept_draws
 
-REFERENCES = {"encoder": "bilstm", "fusion": "concat", "dropout": "uniform"}
 B, T, F, STATES, D = 16, 300, 74, 100, 256  # 74 features: COVAREP's; 256: the width that bilstm returns by default
 WIDTHS = {"text": D, "audio": D, "visual": D}
 REPEATS, ENOUGH = 9, 10.0  # repeats of what is timed, fewer where they take more seconds than this
-SETTING = {
-    "encoder": f"{B} sequences of up to {T} steps, {F} features",
-    "fusion": f"{B} samples of three modalities, up to {STATES} states of width {D} each",
-    "dropout": f"masks of {B} samples, three modalities, {T} steps",
-}
-ARGUMENTS: dict[str, tuple[Any, ...]] = {"encoder": (F,), "fusion": (WIDTHS,), "dropout": ()}
 
 Make = Callable[..., nn.Module]
 Inputs = tuple[Any, ...]
+
+
+@attrs.frozen
+class Workload:
+    """The work by which parts of a kind are measured."""
+
+    setting: str  # in words
+    arguments: tuple[Any, ...]  # of the constructor, before the options
+    inputs: Callable[[], Inputs]  # of forward, at a size as in training
+    shapes: Callable[[], Any] | None = None  # of the inputs, to export any number of samples and steps
+    drops: bool = False  # a dropout policy works in training only, anything else is scored in eval()
 
 
 class Measurement(NamedTuple):
@@ -46,15 +52,16 @@ class Measurement(NamedTuple):
     note: str = ""
 
 
-def measurements(kind: str, make: Make, registry: Registry) -> Iterator[tuple[str, Callable[[], Measurement]]]:
-    """The measurements of a kind, in the order of their risk: the last may hang."""
+def measurements(
+    workload: Workload, make: Make, kind: PartKind, registry: Registry
+) -> Iterator[tuple[str, Callable[[], Measurement]]]:
+    """The measurements of a part that `make` makes, in the order of their risk: the last may hang."""
     torch.manual_seed(0)
-    part, inputs = make(*ARGUMENTS[kind]), example(kind)
-    try:
-        reference = registry.make(kind, Part(REFERENCES[kind]), *ARGUMENTS[kind])
-    except EmotiwaveError:  # disabled, or replaced by one that does not work
-        reference = None
-    drops = kind == "dropout"  # a policy works in training only, anything else is scored in eval()
+    part, inputs, drops = make(*workload.arguments), workload.inputs(), workload.drops
+    reference = None
+    if kind.reference is not None:
+        with contextlib.suppress(EmotiwaveError):  # disabled, or replaced by one that does not work
+            reference = registry.make(kind.name, Part(kind.reference), *workload.arguments)
     yield "parameters", lambda: _counted(parameters, part, reference)
     yield "forward", lambda: timed(forward, part, reference, inputs, training=drops)
     if drops:
@@ -62,35 +69,72 @@ def measurements(kind: str, make: Make, registry: Registry) -> Iterator[tuple[st
     else:
         yield "forward and backward", lambda: timed(forward_backward, part, reference, inputs, training=True)
         yield "held for backward", lambda: _counted(lambda module: held_bytes(module, inputs), part, reference)
-        yield "exports", lambda: exports(part, kind, inputs)
+    if workload.shapes is not None:
+        shapes = workload.shapes()
+        yield "exports", lambda: exports(part, shapes, inputs)
         yield "ONNX", lambda: onnx(part, inputs)
     yield "whole graph", lambda: whole_graph(part.train(drops), inputs)
     yield "compiles", lambda: compiles(part.train(drops), inputs)
 
 
-def example(kind: str) -> Inputs:
-    """What forward takes, at a size as in training; every fourth sample lacks its first modality."""
-    generator = torch.Generator().manual_seed(0)
-    present = torch.ones(B, len(WIDTHS), dtype=torch.bool)
-    present[::4, 0] = False
+class _Example:
+    """Random inputs; every fourth sample lacks its first modality."""
 
-    def mask(steps: int) -> Tensor:
-        return torch.arange(steps) < torch.randint(steps // 4, steps + 1, (B, 1), generator=generator)
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+        self.present = torch.ones(B, len(WIDTHS), dtype=torch.bool)
+        self.present[::4, 0] = False
 
-    def numbers(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+    def mask(self, steps: int) -> Tensor:
+        """[B, steps] bool, each sample a quarter of the steps long at least."""
+        return torch.arange(steps) < torch.randint(steps // 4, steps + 1, (B, 1), generator=self.generator)
 
-    if kind == "encoder":
-        steps = mask(T)
-        return zero_masked(numbers(B, T, F), steps), steps
-    if kind == "dropout":
-        return {name: mask(T) & present[:, m, None] for m, name in enumerate(WIDTHS)}, torch.tensor(0.5)
+    def numbers(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+
+def _sequences() -> Inputs:
+    """x [B, T, F], mask [B, T]."""
+    example = _Example()
+    mask = example.mask(T)
+    return zero_masked(example.numbers(B, T, F), mask), mask
+
+
+def _encodings() -> Inputs:
+    """encoded {modality: Encoded}, present [B, M]."""
+    example = _Example()
     encoded = {}
     for column, (name, width) in enumerate(WIDTHS.items()):
-        steps = mask(STATES) & present[:, column, None]
-        pooled = torch.where(present[:, column, None], numbers(B, width), 0.0)
-        encoded[name] = Encoded(zero_masked(numbers(B, STATES, width), steps), pooled, steps)
-    return encoded, present
+        here = example.present[:, column, None]
+        mask = example.mask(STATES) & here
+        pooled = torch.where(here, example.numbers(B, width), 0.0)
+        encoded[name] = Encoded(zero_masked(example.numbers(B, STATES, width), mask), pooled, mask)
+    return encoded, example.present
+
+
+def _masks() -> Inputs:
+    """masks {modality: [B, T]}, progress []."""
+    example = _Example()
+    masks = {name: example.mask(T) & example.present[:, m, None] for m, name in enumerate(WIDTHS)}
+    return masks, torch.tensor(0.5)
+
+
+def _open_sequences() -> Any:
+    steps = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    return steps, steps
+
+
+def _open_encodings() -> Any:
+    free = torch.export.Dim.DYNAMIC
+    steps: Any = {0: free, 1: free}
+    return {name: Encoded(steps, {0: free}, steps) for name in WIDTHS}, {0: free}  # type: ignore[arg-type]
+
+
+ENCODER = Workload(f"{B} sequences of up to {T} steps, {F} features", (F,), _sequences, _open_sequences)
+FUSION = Workload(
+    f"{B} samples of three modalities, up to {STATES} states of width {D} each", (WIDTHS,), _encodings, _open_encodings
+)
+DROPOUT = Workload(f"masks of {B} samples, three modalities, {T} steps", (), _masks, drops=True)
 
 
 def parameters(module: nn.Module) -> float:
@@ -162,13 +206,8 @@ def rates(policy: Any) -> Measurement:
     return Measurement(named, None, f"what is kept of {'+'.join(WIDTHS)}, {DRAWS} draws half way through training")
 
 
-def exports(part: nn.Module, kind: str, inputs: Inputs) -> Measurement:
-    """torch.export, with the number of samples and of steps left open, else for these sizes only."""
-    free = torch.export.Dim.DYNAMIC
-    steps = {0: free, 1: free}
-    shapes: Any = (steps, steps)
-    if kind == "fusion":
-        shapes = ({name: Encoded(steps, {0: free}, steps) for name in WIDTHS}, {0: free})  # type: ignore[arg-type]
+def exports(part: nn.Module, shapes: Any, inputs: Inputs) -> Measurement:
+    """Try torch.export, with the number of samples and of steps left open (`shapes`), else for these sizes only."""
     with _quiet():
         try:
             torch.export.export(part.eval(), inputs, dynamic_shapes=shapes)

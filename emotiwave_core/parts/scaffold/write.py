@@ -14,12 +14,10 @@ import attrs
 from emotiwave_core import __version__
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.io.atomic import out_of_space
+from emotiwave_core.parts.kinds import TEMPLATES, part_kind
 from emotiwave_core.parts.loading import same_distribution
 from emotiwave_core.parts.registry import OVERLAY, load_registry
 
-TITLES = {"encoder": "encoder", "fusion": "fusion", "dropout": "dropout policy"}
-CONTRACTS = {"encoder": "EncoderContract", "fusion": "FusionContract", "dropout": "DropoutPolicyContract"}
-EXAMPLES = {"encoder": "width=128,layers=4", "fusion": "width=128", "dropout": "share=0.3"}
 OURS = {"core", "dropout", "encoders", "fusions", "watch"}  # emotiwave_core and its sisters are Emotiwave itself
 IMPORTED = {"emotiwave", "numpy", "pytest", "torch"}  # a file of this name would hide what a plugin imports
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -83,11 +81,11 @@ def write_project(plugin: Plugin, folder: Path) -> Path:
     project = folder / plugin.distribution
     source, tests = project / "src" / plugin.package, project / "tests"
     files = {
-        source / "__init__.py": f"{plugin.kind}.py",
-        tests / f"test_{plugin.module}.py": "test.py",
-        project / "pyproject.toml": "pyproject.toml",
-        project / "README.md": "README.md",
-        project / ".gitignore": "gitignore",
+        source / "__init__.py": part_kind(plugin.kind).template,
+        tests / f"test_{plugin.module}.py": TEMPLATES / "test.py.j2",
+        project / "pyproject.toml": TEMPLATES / "pyproject.toml.j2",
+        project / "README.md": TEMPLATES / "README.md.j2",
+        project / ".gitignore": TEMPLATES / "gitignore.j2",
     }
     texts = {path: _render(template, plugin) for path, template in files.items()}
     with _new(project):
@@ -107,7 +105,7 @@ def write_project(plugin: Plugin, folder: Path) -> Path:
 def write_file(plugin: Plugin, folder: Path) -> Path:
     """Write the module alone, as NAME.py in `folder`; return it. SettingsError where it exists."""
     path = folder / f"{plugin.module}.py"
-    text = _render(f"{plugin.kind}.py", plugin)
+    text = _render(part_kind(plugin.kind).template, plugin)
     with _new(path), path.open("x", encoding="utf-8") as file:
         try:
             file.write(text)
@@ -153,23 +151,28 @@ def _new(path: Path) -> Iterator[None]:
             raise SettingsError(f"{path} is already there; choose another name or --folder.") from error
 
 
-def _render(template: str, plugin: Plugin) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def _render(template: Path, plugin: Plugin) -> str:
+    from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("emotiwave_core.parts.scaffold"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,  # Python, TOML and Markdown, made from a name that has been checked
     )
-    return environment.get_template(f"{template}.j2").render(
-        kind=plugin.kind,
+    kind = part_kind(plugin.kind)
+    contract = kind.contract.partition(":")
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        kind=kind.name,
         name=plugin.name,
         part=plugin.part,
         package=plugin.package,
         distribution=plugin.distribution,
-        title=TITLES[plugin.kind],
-        contract=CONTRACTS[plugin.kind],
-        example=EXAMPLES[plugin.kind],
+        title=kind.title,
+        contract_module=contract[0],
+        contract=contract[2],
+        signature=", ".join(("self", *kind.parameters)),
+        arguments=", ".join([*(parameter.partition(":")[0] for parameter in kind.parameters), kind.small]).strip(", "),
+        small=kind.small,
+        example=kind.example,
         version=__version__.rpartition(".")[0],
     )

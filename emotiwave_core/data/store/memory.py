@@ -1,0 +1,155 @@
+"""Samples handed over as arrays, as a store in memory: with the same numbers as if they had been packed from files."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from emotiwave_core.config.recipe import DataSettings, PerModality
+from emotiwave_core.data.prepare.align import Steps, average, overlapping, reference_times, rounded, sequence_steps
+from emotiwave_core.data.prepare.facts import StoreFacts
+from emotiwave_core.data.prepare.segments import in_time_order
+from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.store.store import Store
+from emotiwave_core.errors import DataError, SettingsError, choices
+
+
+@attrs.frozen(eq=False)
+class ArraySample:
+    """One sample, as arrays. A modality that is not among the features, or is None or has no step, is absent.
+
+    `times` are needed where a run aligns its data (data.align), and there `words` or, with "words", the times of the
+    modality `text`; elsewhere they only say the order of the steps.
+    """
+
+    features: Mapping[str, ArrayLike | None]  # {modality: [T, F]}, which may hold NaN and infinities
+    times: Mapping[str, ArrayLike] = attrs.field(factory=dict)  # {modality: [T, 2] seconds}
+    words: ArrayLike | None = None  # [W, 2] seconds
+    interval: tuple[float, float] | None = None  # seconds; None: from the first moment to the last in any modality
+
+
+class _Sequence(NamedTuple):
+    """One modality of a sample as it was handed over."""
+
+    features: NDArray[np.float32]  # [S, F]
+    intervals: NDArray[np.float64]  # [S, 2]
+
+
+def store_of_arrays(samples: Sequence[ArraySample], features: Mapping[str, int], settings: DataSettings) -> Store:
+    """A store of these samples, cut, averaged and cleaned as the data settings of a run say.
+
+    features: {modality: width} of the model. Raises SettingsError for a modality that the model has not or for times
+    that are missing, DataError for an array of another form or a sample that has nothing in any modality.
+    """
+    sequences = [_sequences(number, sample, features, settings) for number, sample in enumerate(samples)]
+    spans = [_span(sample, own) for sample, own in zip(samples, sequences, strict=True)]
+    steps = [_steps(*of_sample, settings) for of_sample in zip(samples, sequences, spans, strict=True)]
+    values, offsets, times, present = {}, {}, {}, {}
+    for name, width in features.items():
+        arrays = [average(own[name].features, each[name]) for own, each in zip(sequences, steps, strict=True)]
+        values[name] = torch.from_numpy(np.concatenate([np.empty((0, width), np.float32), *arrays]))
+        offsets[name] = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+        times[name] = _float32(np.concatenate([np.empty((0, 2)), *(each[name].times for each in steps)]))
+        counts = np.concatenate([np.empty(0, np.intp), *(each[name].counts for each in steps)])
+        present[name] = torch.from_numpy(counts > 0)
+    return Store(
+        path=None,
+        fingerprint="",
+        facts=_facts(len(samples), features, settings),
+        labels=torch.empty(len(samples), 0),
+        intervals=torch.tensor(spans, dtype=torch.float64).reshape(-1, 2),
+        values=values,
+        offsets=offsets,
+        step_times=times,
+        step_present=present if settings.align != "none" else None,
+    )
+
+
+def _facts(count: int, features: Mapping[str, int], settings: DataSettings) -> StoreFacts:
+    names = tuple(map(str, range(count)))
+    max_steps, downsample = (
+        {name: number for name in features if (number := _number_for(name, setting)) is not None}
+        for setting in (settings.max_steps, settings.downsample)
+    )
+    return StoreFacts(
+        dataset="arrays",
+        synthetic=False,
+        targets=(),
+        label_source="no labels",
+        unit=settings.unit,
+        options=Options(unit=settings.unit, max_steps=max_steps, downsample=downsample, align=settings.align),
+        ids=names,
+        videos=names,
+        left_out={},
+        notes=(),
+        sources={},
+        modalities={},
+    )
+
+
+def _sequences(
+    number: int, sample: ArraySample, features: Mapping[str, int], settings: DataSettings
+) -> dict[str, _Sequence]:
+    """The arrays of a sample by modality, of the right form; of no step where a modality is absent."""
+    for name in {**sample.features, **sample.times}:
+        if name not in features:
+            raise SettingsError(f"Sample {number} has the modality '{name}'.{choices(name, features)}")
+    sequences = {}
+    for name, width in features.items():
+        array = sample.features.get(name)
+        with np.errstate(over="ignore"):  # as from files: what float32 cannot hold is infinite
+            values = np.empty((0, width), np.float32) if array is None else np.asarray(array, dtype=np.float32)
+        if values.ndim != 2 or values.shape[1] != width:
+            raise DataError(
+                f"'{name}' of sample {number} is {list(values.shape)}, and the model reads [steps, {width}]."
+            )
+        times = sample.times.get(name)
+        if times is None and settings.align != "none" and len(values):
+            raise SettingsError(
+                f"data.align is {settings.align}, so sample {number} needs the times of '{name}', [steps, 2] seconds."
+            )
+        order = np.arange(len(values), dtype=np.float64)
+        intervals = np.stack([order, order + 1], axis=1) if times is None else np.asarray(times, dtype=np.float64)
+        if array is not None and intervals.shape != (len(values), 2):
+            raise DataError(f"'{name}' of sample {number} has {len(values)} steps and times {list(intervals.shape)}.")
+        sequences[name] = _Sequence(values, intervals if array is not None else np.empty((0, 2)))
+    if not any(len(in_time_order(own.intervals)) for own in sequences.values()):
+        raise DataError(f"Sample {number} has nothing in any modality: there is nothing to predict from.")
+    return sequences
+
+
+def _span(sample: ArraySample, sequences: Mapping[str, _Sequence]) -> tuple[float, float]:
+    if sample.interval is not None:
+        return sample.interval
+    times = np.concatenate([own.intervals[in_time_order(own.intervals)] for own in sequences.values()])
+    return float(times.min()), float(times.max())
+
+
+def _steps(
+    sample: ArraySample, sequences: Mapping[str, _Sequence], span: tuple[float, float], settings: DataSettings
+) -> dict[str, Steps]:
+    """The steps of a sample in each modality, as packing makes them of an entry that is the sample, whole."""
+    if settings.align == "none":
+        steps = {}
+        for name, own in sequences.items():
+            most, k = _number_for(name, settings.max_steps), _number_for(name, settings.downsample) or 1
+            steps[name], _ = sequence_steps(own.intervals, in_time_order(own.intervals), most, k)
+        return steps
+    words = sample.words if sample.words is not None else sample.times.get("text", np.empty((0, 2)))
+    said = np.asarray(words, dtype=np.float64).reshape(-1, 2)
+    limits = [limit for name in sequences if (limit := _number_for(name, settings.max_steps)) is not None]
+    shortest = min(limits, default=None)
+    times = reference_times(settings.align, said[in_time_order(said)], *span, shortest)[:shortest]
+    return {name: overlapping(rounded(own.intervals), times) for name, own in sequences.items()}
+
+
+def _number_for(modality: str, setting: PerModality) -> int | None:
+    return setting.get(modality) if isinstance(setting, dict) else setting
+
+
+def _float32(times: NDArray[np.float64]) -> torch.Tensor:
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(times.astype(np.float32))

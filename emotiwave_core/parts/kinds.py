@@ -1,0 +1,128 @@
+"""The kinds of plugin, a row of `KINDS` each: a new kind of part is its base class and a row here.
+
+Classes are named as `module:Class` and imported when they are asked for: to list commands or parts needs no torch.
+"""
+
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+TEMPLATES = Path(__file__).parent / "scaffold" / "templates"
+
+
+@attrs.frozen
+class Kind:
+    """A kind of plugin: entry points are called KIND.NAME, and registry.toml has a table [KIND] of owners."""
+
+    name: str
+    title: str  # in sentences
+
+
+@attrs.frozen
+class PartKind(Kind):
+    """A kind of part: a plugin's hook offers classes of it by name."""
+
+    hook: str  # of the plugin's module
+    base: str  # `module:Class` from which every part of the kind derives
+    contract: str  # `module:Class` of the laws, a `testing.PluginContract`
+    parameters: tuple[str, ...]  # of the constructor before the options, as Python writes them
+    template: Path  # of a new plugin's module, for `plugins new`
+    small: str = ""  # options, as Python writes them, with which the laws of a new plugin are quick
+    example: str = ""  # options, as a flag has them, that a new plugin's README shows
+    workload: str | None = None  # `module:NAME` of the `check.measure.Workload` to measure a part with
+    reference: str | None = None  # the shipped part that is measured beside it
+
+    @property
+    def positional(self) -> int:
+        """The number of the constructor's parameters before the options."""
+        return len(self.parameters)
+
+    @property
+    def base_class(self) -> type:
+        """The class from which every part of the kind derives."""
+        return _resolve(self.base)  # type: ignore[no-any-return]
+
+    @property
+    def contract_class(self) -> Any:
+        """The contract whose laws every part of the kind keeps."""
+        return _resolve(self.contract)
+
+
+def _resolve(name: str) -> Any:
+    return pkgutil.resolve_name(name)
+
+
+WATCH = "watch"  # offers no part: its hooks are called while a run goes on
+POLICY = "dropout"  # parts of this kind may be options of others
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        PartKind(
+            name="encoder",
+            title="encoder",
+            hook="register_encoders",
+            base="emotiwave_core.interfaces:Encoder",
+            contract="emotiwave_core.testing:EncoderContract",
+            parameters=("in_features: int",),
+            template=TEMPLATES / "encoder.py.j2",
+            small="width=8",
+            example="width=128,layers=4",
+            workload="emotiwave_core.parts.check.measure:ENCODER",
+            reference="bilstm",
+        ),
+        PartKind(
+            name="fusion",
+            title="fusion",
+            hook="register_fusions",
+            base="emotiwave_core.interfaces:Fusion",
+            contract="emotiwave_core.testing:FusionContract",
+            parameters=("in_features: dict[str, int]",),
+            template=TEMPLATES / "fusion.py.j2",
+            small="width=8",
+            example="width=128",
+            workload="emotiwave_core.parts.check.measure:FUSION",
+            reference="concat",
+        ),
+        PartKind(
+            name=POLICY,
+            title="dropout policy",
+            hook="register_dropout_policies",
+            base="emotiwave_core.interfaces:DropoutPolicy",
+            contract="emotiwave_core.testing:DropoutPolicyContract",
+            parameters=(),
+            template=TEMPLATES / "dropout.py.j2",
+            example="share=0.3",
+            workload="emotiwave_core.parts.check.measure:DROPOUT",
+            reference="uniform",
+        ),
+        Kind(name=WATCH, title="watcher"),
+    )
+}
+
+
+def part_kinds() -> list[PartKind]:
+    """The kinds of part, in the order in which they are listed."""
+    return [kind for kind in KINDS.values() if isinstance(kind, PartKind)]
+
+
+def part_kind(name: str) -> PartKind:
+    """The kind of part of this name; KeyError for another."""
+    kind = KINDS[name]
+    if not isinstance(kind, PartKind):
+        raise KeyError(name)
+    return kind
+
+
+def kind_of(part: object) -> PartKind | None:
+    """The kind of part whose base class this class derives from, if any."""
+    kinds = part_kinds() if isinstance(part, type) else []
+    return next((kind for kind in kinds if issubclass(part, kind.base_class)), None)  # type: ignore[arg-type]
+
+
+def base_names() -> str:
+    """The base classes of all kinds of part, in a sentence."""
+    *others, last = (kind.base_class.__name__ for kind in part_kinds())
+    return f"{', '.join(others)} or {last}"

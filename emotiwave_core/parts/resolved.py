@@ -1,0 +1,104 @@
+"""The parts of a recipe, looked up once: a model is assembled and described, and errors are told, from these alone."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from emotiwave_core.config.recipe import ALL, Part, Recipe, part_table
+from emotiwave_core.errors import EmotiwaveError, PluginError, ResourceError, short
+from emotiwave_core.parts.guard import forbid_exit, preserve_global_state
+
+
+@attrs.frozen(eq=False)
+class ResolvedPart:
+    """A part that was found: its class, who provides it, and all of its options."""
+
+    kind: str
+    name: str
+    part: type
+    origin: str  # the distribution, or the path of the user's file
+    version: str
+    values: dict[str, Any]  # its options, checked and completed, as its constructor takes them but for `inner`
+    inner: dict[str, "list[ResolvedPart] | ResolvedPart | None"]  # the options that are parts themselves
+
+    @property
+    def who(self) -> str:
+        """The part as the subject of a sentence."""
+        return f"The {self.kind} '{self.name}'"
+
+    @property
+    def settings(self) -> Part:
+        """The part as a recipe has it: parts inside it are tables."""
+        tables = {option: _each(inner, lambda one: part_table(one.settings)) for option, inner in self.inner.items()}
+        return Part(self.name, self.values | tables)
+
+    def with_inner(self) -> "Iterator[ResolvedPart]":
+        """The part and all parts inside it, each before those inside it."""
+        yield self
+        for inner in self.inner.values():
+            for one in inner if isinstance(inner, list) else [inner]:
+                if one is not None:
+                    yield from one.with_inner()
+
+    def construct(self, *arguments: Any) -> Any:
+        """Call the constructor, with parts inside it that are new at each call."""
+        made = {option: _each(inner, lambda one: one.make()) for option, inner in self.inner.items()}
+        return self.part(*arguments, **self.values | made)
+
+    def make(self, *arguments: Any) -> Any:
+        """Construct the part; it may draw its weights, and leaves no other trace in what all parts share.
+
+        PluginError where the constructor fails on options that are right by their types, or ends the program;
+        ResourceError where memory is short.
+        """
+        failed = f"{self.who} fails at construction"
+        with forbid_exit(failed), preserve_global_state(self.who, "when it is constructed", drawing="weights"):
+            try:
+                return self.construct(*arguments)
+            except EmotiwaveError:
+                raise
+            except Exception as error:
+                options = self.settings.options
+                if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # as torch says it
+                    raise ResourceError(
+                        f"There is not the memory for the {self.kind} '{self.name}' with {short(options)}; make it "
+                        "smaller."
+                    ) from error
+                raise PluginError(f"{failed} with {options}: {type(error).__name__}: {error}") from error
+
+
+@attrs.frozen(eq=False)
+class ResolvedParts:
+    """The parts of a recipe, as a registry has found them (`Registry.resolve`)."""
+
+    recipe: Recipe
+    encoders: dict[str, ResolvedPart]  # by modality, `ALL` for those that are not named
+    fusion: ResolvedPart
+    dropout: ResolvedPart
+
+    def encoder_of(self, modality: str) -> ResolvedPart:
+        """The encoder of a modality; SettingsError where the recipe has none."""
+        self.recipe.encoder_of(modality)
+        return self.encoders.get(modality) or self.encoders[ALL]
+
+    def used_by(self, modalities: Iterable[str]) -> list[tuple[ResolvedPart, str | None]]:
+        """The parts of a model of these modalities, each encoder with its own, and the parts inside parts."""
+        encoders = [(part, m) for m in modalities for part in self.encoder_of(m).with_inner()]
+        return [*encoders, *((part, None) for part in (*self.fusion.with_inner(), *self.dropout.with_inner()))]
+
+    def completed(self) -> Recipe:
+        """The recipe with every option of every part written out."""
+        return attrs.evolve(
+            self.recipe,
+            encoder={modality: part.settings for modality, part in self.encoders.items()},
+            fusion=self.fusion.settings,
+            dropout=self.dropout.settings,
+        )
+
+
+def _each(inner: Any, change: Any) -> Any:
+    """A part inside a part, or each of a list of them, changed; None stays."""
+    if isinstance(inner, list):
+        return [change(one) for one in inner]
+    return None if inner is None else change(inner)
