@@ -15,9 +15,10 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist worksteal
 
-# What takes minutes: the built wheel and packages in a fresh environment, every part with every other, killed processes.
+# What takes minutes: the built wheel and packages in a fresh environment, every part with every other and with all its
+# examples, killed processes; and every law with generated examples, with all of them.
 slow: $(READY)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto --dist worksteal -m "slow or hypothesis" --all-examples
 
 # The long half of the battery of docs/reliability.md: kills, full disks, damaged files, two processes in one place. It
 # needs the fuzzer atheris where that has a wheel, and half an hour.

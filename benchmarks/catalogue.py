@@ -2,24 +2,25 @@
 
     OMP_NUM_THREADS=1 python benchmarks/catalogue.py DIR --out FOLDER          # DIR holds RAVDESS and its cv.json
 
-Each recipe, and each specialist, is `emotiwave run` on the five actor-disjoint rotations of `cv.json`: test on one
+Each recipe, and each specialist, is trained on the five actor-disjoint rotations of `cv.json`: test on one
 fold, choose the epoch on the next, train on the other three. A specialist has the parts of `robust`, but is trained,
 chosen and tested on one configuration alone. The logistic regression reads the mean and deviation over time of each
 feature.
 """
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
+import torch
 
+import emotiwave as ew
 from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
@@ -29,6 +30,7 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.history import read_history
 
 ROTATIONS = range(5)
 NOTHING = {"parameters": None, "seconds": None}  # where one row stands for several models
@@ -63,11 +65,14 @@ def specialist(configuration: str) -> tuple[str, ...]:
     )
 
 
+def table_of(job: Job) -> dict[str, Any]:
+    """The recipe of a job with its settings laid over it."""
+    return override(ew.recipes()[job.recipe], job.settings)
+
+
 def asked(job: Job) -> dict[str, Any]:
     """The recipe of a job in full, as its run folder keeps it."""
-    registry = load_registry()
-    table = override(registry.recipe(job.recipe), job.settings)
-    return registry.resolve(Recipe.from_table(table, job.row)).completed().to_table()
+    return load_registry().resolve(Recipe.from_table(table_of(job), job.row)).completed().to_table()
 
 
 def carry_out(job: Job, data: Path, out: Path) -> Path:
@@ -77,32 +82,28 @@ def carry_out(job: Job, data: Path, out: Path) -> Path:
     if begun and read_recipe(run / "recipe.toml") != asked(job):
         raise click.ClickException(f"{run} was made from another recipe; remove it, or choose another --out.")
     if not (run / "scores.json").exists():
-        command = [sys.executable, "-m", "emotiwave_core.cli", "run"]
-        flags = [part for setting in job.settings for part in ("--set", setting)]
-        command += ["--resume", str(run)] if begun else [job.recipe, *flags, "--data", str(data), "--out", str(run)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, "--device", "cpu"], capture_output=True, text=True, env=environment, check=False
-        )
-        if done.returncode:
-            raise click.ClickException(f"{run.name}: {done.stderr.strip()}")
-    scores = json.loads((run / "scores.json").read_text())
-    click.echo(f"{run.name}: {scores['mean_macro_f1']:.3f}", err=True)
+        torch.set_num_threads(1)
+        try:
+            if begun:
+                ew.resume(run, device="cpu")
+            else:
+                ew.train(data, table_of(job), out=run, device="cpu")
+        except ew.EmotiwaveError as error:
+            raise click.ClickException(f"{run.name}: {error}") from error
+    click.echo(f"{run.name}: {ew.open_run(run).scores().mean_macro_f1:.3f}", err=True)
     return run
 
 
 def read(run: Path) -> dict[str, Any]:
     """What the table shows of a run."""
-    scores, about = (json.loads((run / name).read_text()) for name in ("scores.json", "model.json"))
-    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    each = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
+    scores = ew.open_run(run).scores()
     return {
-        "samples": scores["samples"],
-        "parameters": about["parameters"],
-        "seconds": min(line["seconds"] for line in history),  # others may have had to share the machine
-        **each,
-        "mean": scores["mean_macro_f1"],
-        "worst": scores["worst"]["macro_f1"],
+        "samples": scores.samples,
+        "parameters": json.loads((run / "model.json").read_text())["parameters"],
+        "seconds": min(epoch.seconds for epoch in read_history(run)),  # others may have had to share the machine
+        **{name: entry.macro_f1 for name, entry in scores.configurations.items()},
+        "mean": scores.mean_macro_f1,
+        "worst": scores.worst.macro_f1,
     }
 
 
@@ -176,13 +177,13 @@ def gather_specialists(rows: dict[str, list[dict[str, Any]]], names: list[str]) 
 @click.option("--recipe", "chosen", multiple=True, help="Only these; all of registry.toml by default.")
 def main(data: Path, out: Path, workers: int, chosen: tuple[str, ...]) -> None:
     """Train every recipe on every rotation and write the table."""
-    recipes = list(chosen or load_registry().recipes)
+    recipes = list(chosen or ew.recipes())
     out.mkdir(parents=True, exist_ok=True)
     modalities = open_corpus(data, Recipe.from_table({}, "The default").data, SILENT).store.modalities
     names = [name_of(kept) for kept in configurations(modalities)]
     todo = list(jobs(recipes, modalities))
-    with ThreadPoolExecutor(workers) as pool:
-        runs = list(pool.map(lambda job: carry_out(job, data, out), todo))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = list(pool.map(partial(carry_out, data=data, out=out), todo))
     rows: dict[str, list[dict[str, Any]]] = {}
     for job, run in zip(todo, runs, strict=True):
         rows.setdefault(job.row, []).append(read(run))

@@ -31,7 +31,7 @@ from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.trained_model import describe, read_about
-from emotiwave_core.train.loop import Training, train
+from emotiwave_core.train.loop import TrainingJob, train
 from emotiwave_core.train.run import build
 
 # Two ways to take validation actors: both leave the same actors (the test fold of folds.json, fold4 of cv.json) out.
@@ -53,7 +53,7 @@ def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
     about = describe(parts, model, objective) | {"targets": list(corpus.store.targets)}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        train(Training(run, recipe, about), model, objective, corpus, Runtime(torch.device("cpu")))
+        train(TrainingJob(run, recipe, about), model, objective, corpus, Runtime(torch.device("cpu")))
         best, history = read_about(run)["best"]["epoch"], read_history(run)
     valid: dict[str, Any] = attrs.asdict(history[best - 1].valid)
     return valid | {"epoch": best, "epochs": len(history)}

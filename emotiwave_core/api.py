@@ -6,10 +6,11 @@ and a pipe nothing.
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
@@ -19,13 +20,17 @@ from emotiwave_core.monitor import Monitor, monitor_for_here
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import ArrayLike
 
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.dataset import Dataset
+    from emotiwave_core.data.store.memory import ArraySample
     from emotiwave_core.explain.coalitions import Empty, Value
     from emotiwave_core.parts.check.in_process import CheckedPart
     from emotiwave_core.parts.registry import Registry
+    from emotiwave_core.predict.predictor import Prediction, Predictor
     from emotiwave_core.runs.explanation import ExplanationFile, SampleDetails
+    from emotiwave_core.runs.protocol_scores import ProtocolScores
     from emotiwave_core.runs.scores import Scores
 
 FilePath = str | os.PathLike[str]
@@ -38,7 +43,7 @@ def load_dataset(folder: FilePath) -> "Dataset":
     """
     from emotiwave_core.data import dataset
 
-    return dataset.load_dataset(Path(folder))
+    return dataset.load_dataset(Path(folder), labelled=False)
 
 
 def load_sample(monitor: Monitor | None = None) -> "Dataset":
@@ -190,29 +195,72 @@ class Run:
         manifest: FilePath | None = None,
         dataset: "Dataset | FilePath | None" = None,
         fold: str = "test",
-    ) -> dict[str, Any]:
+    ) -> "ProtocolScores":
         """Score the complete configuration at every level of a corruption: random, frames, blocks, noise, ….
 
         against: another run that meets the same corruption, for the effective robustness. seed: of the corruption;
         manifest: a file with one that was drawn before, instead of a seed. Scores and manifest are kept in the run's
-        `protocols/` where it is the test fold of its own data.
+        `protocols/` where it is the test fold of its own data. The result is `robustness("noise").curves["audio"]`
+        with its levels, macro_f1 and areas, and `.to_dict()` gives it as JSON has it.
         """
-        from emotiwave_core.evaluate.protocol import evaluate_protocol
+        from emotiwave_core.compute.runtime import Runtime
+        from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
+
+        request = ProtocolRequest(
+            protocol=protocol,
+            seed=seed,
+            manifest=None if manifest is None else Path(manifest),
+            against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
+            data=_optional_folder(dataset),
+            fold=fold,
+        )
+        is_own = dataset is None and fold == "test"
+        with _errors_of_ours():
+            runtime = Runtime(_device(self.device), self._monitor)
+            return evaluate_protocol(self.folder, request, self.registry, runtime, write=is_own)
+
+    @overload
+    def predict(
+        self,
+        samples: None = None,
+        /,
+        *,
+        times: "Mapping[str, ArrayLike] | None" = None,
+        words: "ArrayLike | None" = None,
+        interval: tuple[float, float] | None = None,
+        **features: "ArrayLike | None",
+    ) -> "Prediction": ...
+
+    @overload
+    def predict(self, samples: "Dataset | FilePath | Sequence[Mapping[str, Any]]", /) -> "list[Prediction]": ...
+
+    def predict(self, samples: Any = None, /, **sample: Any) -> "Prediction | list[Prediction]":
+        """Predict one sample of arrays, many of them, or every sample of a data set. Labels are not needed.
+
+        One: `predict(text=array, audio=None)`, arrays [T, F] of the modalities that it has, in the width that the run
+        reads; NaN and infinities are replaced as in training. times: {modality: [T, 2] seconds}, needed where the run
+        aligns its data (data.align), and there words=[W, 2]; interval: (start, end) in seconds, else all of it.
+        Many: a list of such samples as tables, `predict([{"text": array}, …])`.
+        A data set: from `load_dataset`, or its folder; a modality that it lacks is absent in every sample.
+
+        The model is read on the first call and kept, so that later ones are fast; several threads may ask at a time.
+        DataError for arrays or data of another form and for a sample without any modality, SettingsError for a
+        modality that the run does not know, PluginError where a part fails.
+        """
+        from emotiwave_core.data.dataset import Dataset
 
         with _errors_of_ours():
-            return evaluate_protocol(
-                self.folder,
-                protocol,
-                self.registry,
-                _device(self.device),
-                self._monitor,
-                seed=seed,
-                manifest=None if manifest is None else Path(manifest),
-                against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
-                data=_optional_folder(dataset),
-                fold=fold,
-                write=dataset is None and fold == "test",
-            )
+            if isinstance(samples, Dataset | str | os.PathLike):
+                return self._predictor.predict_dataset(_dataset_folder(samples), self._monitor)
+            if samples is None:
+                return self._predictor.predict_arrays([_array_sample(sample)])[0]
+            return self._predictor.predict_arrays([_array_sample(dict(one)) for one in samples])
+
+    @functools.cached_property
+    def _predictor(self) -> "Predictor":
+        from emotiwave_core.predict.predictor import open_predictor
+
+        return open_predictor(self.folder, self.registry, _device(self.device))
 
     def explain(
         self,
@@ -332,6 +380,14 @@ def _dataset_folder(dataset: "Dataset | FilePath") -> Path:
 
 def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
     return None if dataset is None else _dataset_folder(dataset)
+
+
+def _array_sample(sample: dict[str, Any]) -> "ArraySample":
+    """The keywords of `Run.predict` as a sample: those that are no modality, then the arrays."""
+    from emotiwave_core.data.store.memory import ArraySample
+
+    extras = {key: sample.pop(key, None) for key in ("times", "words", "interval")}
+    return ArraySample(sample, **{key: value for key, value in extras.items() if value is not None})
 
 
 def _recipe(

@@ -9,9 +9,28 @@ import pytest
 import sklearn
 import torch
 from datasets import write_dataset
+from hypothesis import is_hypothesis_test, settings
 from warm_python import warm_python
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+MOST_EXAMPLES = 10  # of a test with generated examples, unless all are asked for
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make slow` tries all examples of every law; `make test` tries a few."""
+    parser.addoption("--all-examples", action="store_true", help="try as many examples as each test says")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Cut the number of generated examples."""
+    test = getattr(item, "obj", None)
+    long = any(item.iter_markers("slow")) or any(item.iter_markers("stress"))
+    if is_hypothesis_test(test) and not long and not item.config.getoption("--all-examples"):
+        chosen = test._hypothesis_internal_use_settings
+        few = settings(chosen, max_examples=min(chosen.max_examples, MOST_EXAMPLES))
+        test._hypothesis_internal_use_settings = few
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import open_store
 from speed.corpus import FILES, LABELS, write_corpus
 from speed.table import Row, medians

@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+import emotiwave as ew
 from emotiwave_core.compute.device import seed_everything
-from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data import corpus
 from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
-from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.monitor import SILENT
 from emotiwave_core.train import loop as training
-from emotiwave_core.train import run as engine
 from speed.corpus import WIDTHS
 from speed.machine import waiter
 from speed.plain import Items, Loop, Plain, Timed
@@ -139,7 +138,7 @@ def run(
         replaced(training, "train_epoch", epoch),
         contextlib.suppress(EnoughError),
     ):
-        engine.start(recipe, folder, Path(out) / "run", load_registry(), Runtime(device))
+        ew.train(folder, recipe, out=Path(out) / "run", device=device, monitor=SILENT)
 
 
 def timed(work: Callable[[], float], device: torch.device) -> tuple[float, float]:
@@ -171,7 +170,7 @@ def preparation(folder: Path) -> list[Row]:
 
 def notebook(changes: dict[str, Any], epochs: int) -> Recipe:
     """The recipe `notebook`, changed, that trains for so many epochs."""
-    table = load_registry().recipe("notebook")
+    table = ew.recipes()["notebook"]
     for room, values in changes.items():
         table[room] = table[room] | values if isinstance(values, dict) else values
     table["training"] = table["training"] | {"epochs": epochs, "patience": epochs + 1}

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import emotiwave as ew
 from emotiwave_core.data.loading.batch import batches
-from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.predict.trained import TrainedRun
 from speed.opened import untrained
 from speed.table import Row
@@ -22,7 +22,7 @@ STAGES = ("reading", "encoders", "fusion and head")
 def measure(folder: Path, device: torch.device, clips: int = 300) -> list[Row]:
     """One sample at a time: the median and the 99th percentile, and which share of the median each stage has."""
     rows = []
-    recipes: dict[str, dict[str, Any]] = {"default": {}, "notebook": load_registry().recipe("notebook")}
+    recipes: dict[str, dict[str, Any]] = {"default": {}, "notebook": ew.recipes()["notebook"]}
     with tempfile.TemporaryDirectory() as run:
         for name, table in recipes.items():
             seconds = one_by_one(untrained(table, folder, Path(run), device, "all"), device, clips)

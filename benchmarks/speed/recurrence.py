@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+import emotiwave as ew
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.parts.registry import load_registry
 from speed.corpus import WIDTHS
@@ -15,7 +16,7 @@ BATCH, STEPS, HIDDEN = 16, 300, 128
 def measure(device: torch.device, batch: int = BATCH, steps: int = STEPS) -> list[Row]:
     """All three encoders of the recipe `notebook`, sequences of full and of mixed length; how far the limit is."""
     registry = load_registry()
-    part = Recipe.from_table(registry.recipe("notebook"), "The benchmark").encoder_of("*")
+    part = Recipe.from_table(ew.recipes()["notebook"], "The benchmark").encoder_of("*")
     encoders = {m: registry.make("encoder", part, F).to(device) for m, F in WIDTHS.items()}
     bare = {m: [nn.LSTM(F, HIDDEN, device=device) for _ in range(2)] for m, F in WIDTHS.items()}
     x = {m: torch.randn(batch, steps, F, device=device) for m, F in WIDTHS.items()}

@@ -7,6 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from emotiwave_core.errors import printable
+from emotiwave_core.evaluate.corruptions import find_corruption
+from emotiwave_core.runs.protocol_scores import Curve, ProtocolScores
 
 WIDE = 10_000  # characters of a line in a pipe
 
@@ -59,3 +61,52 @@ def _interval(interval: list[float] | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+SUMMARIES = {"AUILC": "auilc", "relative": "relative_robustness", "effective": "effective_robustness"}
+
+
+def print_protocol(scores: ProtocolScores) -> None:
+    """Table of a protocol, on stdout: macro-F1 by level, a column for each curve."""
+    curves, corruption = scores.curves, find_corruption(scores.protocol)
+    table = Table(box=None, pad_edge=False)
+    for name in ("level", *curves):
+        table.add_column(Text(printable(name)), justify="right")
+    levels = next(iter(curves.values())).levels
+    rows = [[_at_level(curve, k, corruption.by_share) for curve in curves.values()] for k in range(len(levels))]
+    for level, row in zip(levels, rows, strict=True):
+        table.add_row(f"{level:g}", *row)
+    for label, key in SUMMARIES.items():
+        if key != "effective_robustness" or scores.against is not None:
+            table.add_row(label, *(_summary(curve, key) for curve in curves.values()))
+    console = Console(highlight=False)
+    console.print(Text(printable(_protocol_title(scores))), soft_wrap=True)
+    console.print(table)
+    bracket = "; in brackets the share that was reached" if any("(" in cell for row in rows for cell in row) else ""
+    notes = [f"Macro-F1 of all that remains. Level: {scores.unit}{bracket}."]
+    why = f" ({corruption.why_untouched})" if corruption.why_untouched else ""
+    for name in (name for name, curve in curves.items() if curve.untouched):
+        notes.append(f"In '{name}' nothing is damaged at any level{why}: its scores say nothing about robustness.")
+    if scores.against is not None:
+        notes.append(f"Effective robustness is against {scores.against.run}, which met the same manifest.")
+    for note in notes:
+        console.print(Text(printable(note)), soft_wrap=not console.is_terminal)  # in a pipe a note is one line
+
+
+def _protocol_title(scores: ProtocolScores) -> str:
+    """Title of the table of a protocol; that the data are synthetic is said once."""
+    fold = "all folds" if scores.fold == "all" else f"{scores.fold} fold"
+    title = f"{scores.dataset}: {scores.protocol}, {fold}, {scores.samples} samples, seed {scores.seed}"
+    return title + (" (synthetic)" if scores.synthetic and "synthetic" not in title.lower() else "")
+
+
+def _summary(curve: Curve, key: str) -> str:
+    """A number of a curve in which something is corrupted."""
+    sign = "+" if key == "effective_robustness" else ""
+    return "–" if curve.untouched else f"{getattr(curve, key):{sign}.3f}"
+
+
+def _at_level(curve: Curve, k: int, by_share: bool) -> str:
+    """The score, and in brackets the share that was reached where that is not the level."""
+    score, reached, level = curve.macro_f1[k], curve.reached[k], curve.levels[k]
+    return f"{score:.3f}" if not by_share or abs(reached - level) < 0.02 else f"{score:.3f} ({reached:.2f})"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from emotiwave_core.cli.common import (
@@ -80,20 +81,20 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
     table, source = load_registry(registry_file).recipe_table(recipe)
     chosen = Recipe.from_table(override(table, settings), source)
     corpus = open_corpus(folder, chosen.data, TerminalMonitor())
-    facts: dict[str, Any] = {"store": str(corpus.store.path), **corpus.facts()}
+    facts = corpus.facts()
     if as_json:
-        print_json(facts)
+        print_json({"store": str(corpus.store.path), **attrs.asdict(facts)})
         return
-    click.echo(f"{facts['store']}: {facts['samples']} samples of {facts['videos']} videos of {facts['dataset']}")
-    for name, about in facts["modalities"].items():
+    click.echo(f"{corpus.store.path}: {facts.samples} samples of {facts.videos} videos of {facts.dataset}")
+    for name, modality in facts.modalities.items():
         click.echo(
-            f"  {name}: {about['features']} features, {about['median_steps']:g} steps (median), missing in "
-            f"{about['missing']} samples, {about['nan']} NaN and {about['inf']} infinite values replaced"
+            f"  {name}: {modality.features} features, {modality.median_steps:g} steps (median), missing in "
+            f"{modality.missing} samples, {modality.nan} NaN and {modality.inf} infinite values replaced"
         )
-    for reason, count in facts["left_out"].items():
+    for reason, count in facts.left_out.items():
         if count:
             click.echo(f"  left out, {reason}: {count}")
-    for note in facts["notes"]:
+    for note in facts.notes:
         click.echo(f"  {note}")
 
 

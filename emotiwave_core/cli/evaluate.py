@@ -15,7 +15,7 @@ from emotiwave_core.cli.common import (
     registry_option,
 )
 from emotiwave_core.data.folds import FOLDS
-from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, PROTOCOLS
+from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, corruption_names
 
 EXAMPLES = """\b
 Examples:
@@ -31,7 +31,7 @@ Examples:
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
 @option(
     "--protocol",
-    type=click.Choice([CONFIGURATIONS, *PROTOCOLS]),
+    type=click.Choice([CONFIGURATIONS, *corruption_names()]),
     default=CONFIGURATIONS,
     show_default=True,
     section="Protocol",
@@ -66,25 +66,24 @@ def evaluate(
         raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
 
     from emotiwave_core import api
-    from emotiwave_core.cli.console import print_scores
-    from emotiwave_core.cli.curves import print_curves
+    from emotiwave_core.cli.console import print_protocol, print_scores
     from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.stdout import quiet
 
     console = TerminalMonitor()
     opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
-    with quiet():
-        if protocol == CONFIGURATIONS:
+    if protocol == CONFIGURATIONS:
+        with quiet():
             result = opened.evaluate(data, fold=fold)
-        else:
-            result = opened.robustness(
-                protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
-            )
+        print_json(result) if as_json else print_scores(result)
+        return
+    with quiet():
+        scores = opened.robustness(
+            protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
+        )
     if as_json:
-        print_json(result)
-    elif protocol == CONFIGURATIONS:
-        print_scores(result)
+        print_json(scores.to_dict())
     else:
-        print_curves(result)
+        print_protocol(scores)
         if data is None and fold == "test":
             console.say(f"Curves and manifest: {run / 'protocols'}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.dataset import Dataset, load_dataset
+from emotiwave_core.data.facts import CorpusFacts, FoldFacts
 from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.io.untrusted import is_file
@@ -73,42 +74,42 @@ class Corpus:
             notes.append(f"{outside} samples of {len(have - listed)} videos are in no fold and are not used.")
         return [*self.store.facts.notes, *notes]
 
-    def facts(self) -> dict[str, Any]:
-        """What is known of the data without a look into any fold."""
+    def facts(self) -> CorpusFacts:
+        """The facts of the data, without a look into any fold."""
         facts = self.store.facts
-        return {
-            "dataset": facts.dataset,
-            "synthetic": facts.synthetic,
-            "unit": facts.unit,
-            "label_source": facts.label_source,
-            "targets": list(facts.targets),
-            "left_out": facts.left_out,
-            "modalities": {name: attrs.asdict(modality) for name, modality in facts.modalities.items()},
-            "fingerprint": self.store.fingerprint,
-            "folder": str(self.dataset.folder.resolve()),
-            "sources": facts.sources,
-            "samples": len(self.store),
-            "videos": len(set(self.store.videos)),
-            "fold_source": self.folds.source,
-            "folds_sha256": self.folds.sha256,
-            "notes": self.notes(),
-        }
+        return CorpusFacts(
+            dataset=facts.dataset,
+            synthetic=facts.synthetic,
+            unit=facts.unit,
+            label_source=facts.label_source,
+            targets=list(facts.targets),
+            left_out=facts.left_out,
+            modalities=facts.modalities,
+            fingerprint=self.store.fingerprint,
+            folder=str(self.dataset.folder.resolve()),
+            sources=facts.sources,
+            samples=len(self.store),
+            videos=len(set(self.store.videos)),
+            fold_source=self.folds.source,
+            folds_sha256=self.folds.sha256,
+            notes=self.notes(),
+        )
 
-    def fold_facts(self, name: str, objective: Objective) -> dict[str, Any]:
-        """How many samples of each class a fold has."""
+    def fold_facts(self, name: str, objective: Objective) -> FoldFacts:
+        """The size of a fold, and of each class in it."""
         rows = self.rows(name)
         labels = self.store.labels[torch.from_numpy(rows)]
         targets = objective.targets(labels[objective.used(labels)])
         counts = (
             targets.sum(dim=0).long() if objective.multi else torch.bincount(targets, minlength=len(objective.classes))
         )
-        return {
-            "samples": len(rows),
-            "videos": len({self.store.videos[row] for row in rows}),
-            "used": len(targets),
-            "classes": dict(zip(objective.classes, counts.tolist(), strict=True)),
-            "no_emotion": int((~(labels > 0).any(dim=1)).sum()),
-        }
+        return FoldFacts(
+            samples=len(rows),
+            videos=len({self.store.videos[row] for row in rows}),
+            used=len(targets),
+            classes=dict(zip(objective.classes, counts.tolist(), strict=True)),
+            no_emotion=int((~(labels > 0).any(dim=1)).sum()),
+        )
 
 
 def open_corpus(folder: Path, settings: DataSettings, monitor: Monitor = SILENT) -> Corpus:

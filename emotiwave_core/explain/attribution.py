@@ -24,7 +24,7 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
-from emotiwave_core.runs.data_file import DATA, FoldFacts, read_data, read_data_folder
+from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder
 from emotiwave_core.runs.explanation import ClassAttribution, MacroF1Attribution
 from emotiwave_core.runs.schema import Fraction
 
@@ -221,7 +221,7 @@ def training_counts(trained: TrainedRun) -> tuple[NDArray[np.int64], int]:
                 f"{trained.run} has no class counts of its training fold: `emotiwave evaluate {trained.run}` first, or "
                 "--empty zeros."
             )
-        folds = {"train": FoldFacts(**trained.corpus.fold_facts("train", trained.objective))}
+        folds = {"train": trained.corpus.fold_facts("train", trained.objective)}
     try:
         train = folds["train"]
         return np.array([train.classes[name] for name in trained.objective.classes]), train.used

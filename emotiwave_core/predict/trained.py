@@ -101,12 +101,12 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
     before, now = read_data(run), corpus.facts()
     if before is None:
         return
-    for before_value, key, what in (
-        (before.sources, "sources", "The files"),
-        (before.folds_sha256, "folds_sha256", "The folds"),
+    for changed, what in (
+        (before.sources != now.sources, "The files"),
+        (before.folds_sha256 != now.folds_sha256, "The folds"),
     ):
-        if before_value != now[key]:
-            raise DataError(f"{what} of {now['folder']} have changed since {run} was started; start a new run.")
+        if changed:
+            raise DataError(f"{what} of {now.folder} have changed since {run} was started; start a new run.")
 
 
 def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:
@@ -152,7 +152,7 @@ def _not_in(trained: TrainedRun, sample: str, ids: list[str]) -> str:
     corpus, fold = trained.corpus, trained.fold.name
     if sample not in corpus.store.ids:
         near = difflib.get_close_matches(sample, ids, n=3)
-        own = fold == "test" and str(read_data_folder(trained.run)) == corpus.facts()["folder"]
+        own = fold == "test" and str(read_data_folder(trained.run)) == corpus.facts().folder
         listed = "; predictions.csv has all" if own else ""  # of the run's own test fold alone
         hint = choices(sample, near) if near else f" Its {len(ids)} ids are like '{ids[0]}'{listed}."
         return f"The fold '{fold}' has no sample '{sample}'.{hint}"

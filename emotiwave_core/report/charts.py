@@ -7,8 +7,8 @@ from typing import NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 from emotiwave_core.report.numbers import MINUS, score
-from emotiwave_core.runs.curves import Protocol
 from emotiwave_core.runs.history import Epoch
+from emotiwave_core.runs.protocol_scores import ProtocolScores
 from emotiwave_core.runs.schema import Interval
 from emotiwave_core.runs.scores import Calibration
 
@@ -166,7 +166,7 @@ def reliability_chart(calibration: Calibration) -> Chart:
     )
 
 
-def protocol_chart(protocol: Protocol, guess: float | None = None) -> Chart:
+def protocol_chart(protocol: ProtocolScores, guess: float | None = None) -> Chart:
     """Macro-F1 over the level of the damage: a line for each curve, and a thin one for the model held against it.
 
     The scale is from 0 to 1 whatever was lost; `guess` is what is reached without the input.

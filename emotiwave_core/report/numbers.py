@@ -1,8 +1,13 @@
 """Numbers as the page prints them. What goes into a style or a path is formatted here, and is a number."""
 
+import datetime
 from collections.abc import Iterable
 
 MINUS = "\N{MINUS SIGN}"
+MONTHS = (  # in English, whatever the locale
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 
 
 def score(value: float | None) -> str:
@@ -46,4 +51,28 @@ def series(names: Iterable[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-FILTERS = {one.__name__: one for one in (score, signed, side, percent, count, share, interval, series)}
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them: `8.4 s`, `2 min 05 s`, `1 h 05 min`."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return (
+        f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
+    )
+
+
+def moment(stamp: str) -> str:
+    """`2026-01-31T12:00:00Z` as `31 January 2026, 12:00 UTC`; what is no such time, as it is."""
+    try:
+        time = datetime.datetime.fromisoformat(stamp).astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        return stamp
+    return f"{time.day} {MONTHS[time.month - 1]} {time:%Y, %H:%M} UTC"
+
+
+FILTERS = {
+    print_as.__name__: print_as
+    for print_as in (score, signed, side, percent, count, share, interval, series, duration, moment)
+}

@@ -18,8 +18,8 @@ from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.charts import FIRM
 from emotiwave_core.report.numbers import score, side, signed
 from emotiwave_core.runs.contents import Run
-from emotiwave_core.runs.curves import Protocol
 from emotiwave_core.runs.explanation import ExplanationFile
+from emotiwave_core.runs.protocol_scores import ProtocolScores
 from emotiwave_core.runs.schema import Matrix
 
 ACCENT, PALE, INK, GREY = "#0f6e84", "#8fbcc7", "#1b2125", "#6b747b"
@@ -229,7 +229,7 @@ def _signed_heat(axes: Axes, values: list[list[float | None]]) -> None:
         axes.text(column, row, signed(values[row][column]), ha="center", va="center", fontsize=6)
 
 
-def protocol_curves(protocol: Protocol, guess: float | None = None) -> Figure:
+def protocol_curves(protocol: ProtocolScores, guess: float | None = None) -> Figure:
     """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals.
 
     `guess` is what is reached without the input, the line of chance.

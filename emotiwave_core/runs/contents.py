@@ -7,11 +7,11 @@ from typing import Any
 from attrs import frozen
 
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.runs.curves import Protocol, read_protocols
 from emotiwave_core.runs.data_file import DATA, DataFile, read_data
 from emotiwave_core.runs.explanation import ExplanationFile, read_explanation
 from emotiwave_core.runs.history import Epoch, read_history
 from emotiwave_core.runs.predictions import Predicted, read_predicted
+from emotiwave_core.runs.protocol_scores import ProtocolScores, read_protocols
 from emotiwave_core.runs.provenance import Provenance, read_provenance
 from emotiwave_core.runs.schema import clean, file_bytes, parse
 from emotiwave_core.runs.scores import Scores, read_scores
@@ -61,10 +61,10 @@ class Run:
     scores: Scores
     explanation: ExplanationFile | None
     predicted: Predicted | None
-    protocols: list[Protocol]
+    protocols: list[ProtocolScores]
     provenance: Provenance | None
 
-    def guess(self, protocol: Protocol) -> float | None:
+    def guess(self, protocol: ProtocolScores) -> float | None:
         """The macro-F1 that is reached without the input of a protocol, where it was scored on the same samples."""
         same = (protocol.fold, protocol.samples) == (self.scores.fold, self.scores.samples)
         return self.scores.constant.floor if same else None

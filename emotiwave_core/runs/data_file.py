@@ -4,12 +4,11 @@ It is written when a run takes its folder, when the data are opened, and when th
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import asdict, frozen
 
+from emotiwave_core.data.facts import CorpusFacts, FoldFacts
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.runs.schema import damaged, file_bytes, parse
@@ -19,51 +18,9 @@ WAY_OUT = "give the folder of a run, or --data"
 
 
 @frozen
-class ModalityFacts:
-    """One modality's file; `missing` segments have no data, `truncated` ones were cut to the longest length."""
-
-    file: str
-    features: int
-    median_steps: float
-    longest_steps: int
-    missing: int
-    absent_steps: int
-    nan: int
-    inf: int
-    truncated: int
-    unread_rows: int
-
-
-@frozen
-class FoldFacts:
-    """One fold; for a multi-label objective the counts of the classes overlap."""
-
-    samples: int
-    videos: int
-    used: int
-    classes: dict[str, int]
-    no_emotion: int
-
-
-@frozen
-class DataFile:
+class DataFile(CorpusFacts):
     """The data set as it was opened, and, once the training has ended, its folds."""
 
-    dataset: str
-    synthetic: bool
-    unit: str
-    label_source: str
-    targets: list[str]
-    left_out: dict[str, int]
-    modalities: dict[str, ModalityFacts]
-    fingerprint: str
-    folder: str
-    sources: dict[str, str]  # {file: SHA-256}
-    samples: int
-    videos: int
-    fold_source: str
-    folds_sha256: str
-    notes: list[str]
     trained: bool
     folds: dict[str, FoldFacts] | None = None
 
@@ -75,11 +32,9 @@ class DataFolder:
     folder: str
 
 
-def data_file(facts: Mapping[str, Any], folds: Mapping[str, Mapping[str, Any]] | None = None) -> DataFile:
-    """The record of a data set from `Corpus.facts`; with `Corpus.fold_facts` of its folds where training has ended."""
-    modalities = {name: ModalityFacts(**modality) for name, modality in facts["modalities"].items()}
-    counted = None if folds is None else {name: FoldFacts(**fold) for name, fold in folds.items()}
-    return DataFile(**{**facts, "modalities": modalities}, trained=folds is not None, folds=counted)
+def data_file(facts: CorpusFacts, folds: dict[str, FoldFacts] | None = None) -> DataFile:
+    """The record of a data set; with its folds where the training has ended."""
+    return DataFile(**asdict(facts, recurse=False), trained=folds is not None, folds=folds)
 
 
 def write_data_folder(run: Path, folder: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from emotiwave_core.compute.runtime import Runtime
-from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.config.recipe import Recipe, TrainingSettings
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
@@ -19,48 +19,43 @@ from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch, Validation
 from emotiwave_core.train.checkpoint import TrainingCheckpoint
-from emotiwave_core.train.optimise import learning_rate, moving_average
+from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average
 from emotiwave_core.train.pause import NEVER, Pause
 from emotiwave_core.train.step import LossWatch, TrainingSetup, compute_gradients, observe
 from emotiwave_core.train.validate import selection, validate
 
 
 @attrs.frozen(eq=False)
-class Training:
-    """A training that is to be done: where it leaves its epochs, how, and who watches."""
+class TrainingJob:
+    """A training to be done: the folder of the run, its recipe, and the plugins that watch it."""
 
     run: Path
     recipe: Recipe
-    about: dict[str, Any]  # what `model.json` holds beside the best epoch and its thresholds
+    description: dict[str, Any]  # all of `model.json` but the best epoch and its thresholds
     watchers: Watchers = NOBODY
 
 
-def train(training_of: Training, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> None:
+def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> None:
     """Train from where the run's folder says that it was stopped, or from the start.
 
     Leaves the best epoch in `model.*`, chosen by validation macro-F1. Reads the training and the validation fold, and
     no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
     """
-    recipe, about, device = training_of.recipe, training_of.about, runtime.device
-    monitor, group, settings = runtime.monitor, runtime.group, recipe.training
+    recipe, settings, monitor, group = job.recipe, job.recipe.training, runtime.monitor, runtime.group
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
     group.first(lambda: fit_statistics(model, corpus, training))
     group.take_over(model)
     objective.fit(training.targets, recipe.objective)
     selected = selection(settings.select, model.modalities)
-    model.to(device)
+    model.to(runtime.device)
     model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
-    objective.to(device)
-    optimiser = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=all(weight.is_floating_point() for weight in model.parameters()),  # complex ones it does not take
-    )
+    objective.to(runtime.device)
+    optimiser = make_optimiser(model, settings)
     average = moving_average(model, settings.ema) if settings.ema else None
-    kept = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
-    setup = TrainingSetup(model, objective, recipe, open_loader(corpus.store, device, kept), monitor, group)
-    checkpoint = TrainingCheckpoint(training_of.run, setup, optimiser, average, training_of.watchers)
+    resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
+    loader = open_loader(corpus.store, runtime.device, resident)
+    setup = TrainingSetup(model, objective, recipe, loader, monitor, group)
+    checkpoint = TrainingCheckpoint(job.run, setup, optimiser, average, job.watchers)
     checkpoint.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 
@@ -74,18 +69,29 @@ def train(training_of: Training, model: FusionModel, objective: Objective, corpu
                 group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
                 group.take_over(model, average)  # for a part may keep statistics of what it saw
                 valid, thresholds = validate(setup, checkpoint.scored, validation)
-            chosen = valid["mean_macro_f1"] if selected is None else valid["configurations"][selected]
-            best = {"epoch": epoch, "select": settings.select, "score": chosen}
-            best |= {key: valid[key] for key in ("mean_macro_f1", "complete_macro_f1")}
-            described = about | {"thresholds": thresholds, "best": best} if chosen > checkpoint.best_score else None
+            score = valid.mean_macro_f1 if selected is None else valid.configurations[selected]
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
-            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, Validation(**valid), rate), described)
-            shown = f"mean {valid['mean_macro_f1']:.3f}, complete {valid['complete_macro_f1']:.3f}"
+            best = None
+            if score > checkpoint.best_score:
+                best = job.description | {"thresholds": thresholds, "best": best_epoch(settings, epoch, score, valid)}
+            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best)
             monitor.say(
-                f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  "
-                f"validation macro-F1: {shown}  {line.seconds:.1f} s{'  *' if described else ''}"
+                f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  validation macro-F1: "
+                f"mean {valid.mean_macro_f1:.3f}, complete {valid.complete_macro_f1:.3f}  {line.seconds:.1f} s"
+                f"{'' if best is None else '  *'}"
             )
             pause.deliver()
+
+
+def best_epoch(settings: TrainingSettings, epoch: int, score: float, valid: Validation) -> dict[str, Any]:
+    """The entry `best` of `model.json`: the epoch, and the validation scores that chose it."""
+    return {
+        "epoch": epoch,
+        "select": settings.select,
+        "score": score,
+        "mean_macro_f1": valid.mean_macro_f1,
+        "complete_macro_f1": valid.complete_macro_f1,
+    }
 
 
 def train_epoch(

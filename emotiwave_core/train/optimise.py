@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,6 +29,16 @@ def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
 def _anneal(start: float, end: float, way: float) -> float:
     """From start to end along half a cosine."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
+
+
+def make_optimiser(model: FusionModel, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over all parameters of a model, fused where their types allow it."""
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=all(weight.is_floating_point() for weight in model.parameters()),  # it takes no complex ones
+    )
 
 
 def moving_average(model: FusionModel, decay: float) -> AveragedModel:

@@ -41,7 +41,7 @@ from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.trained_model import LAST, describe
-from emotiwave_core.train.loop import Training, train
+from emotiwave_core.train.loop import TrainingJob, train
 
 SCORES = "scores.json"
 
@@ -92,7 +92,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
     model = build(parts, corpus, objective)
-    about = describe(parts, model, objective) | {
+    description = describe(parts, model, objective) | {
         "targets": list(corpus.store.targets),
         "data": {"fingerprint": corpus.store.fingerprint, "sources": corpus.store.facts.sources},
     }
@@ -101,7 +101,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     if recipe.computing.deterministic:
         monitor.say(cost_of_determinism(runtime.device))
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
-        train(Training(out, recipe, about, watchers), model, objective, corpus, runtime)
+        train(TrainingJob(out, recipe, description, watchers), model, objective, corpus, runtime)
 
     def finish() -> dict[str, Any]:
         began = time.perf_counter()

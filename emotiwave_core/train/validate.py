@@ -1,7 +1,5 @@
 """Validation of an epoch: the loss, macro-F1 of every configuration, and the thresholds tuned on that fold."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,14 +12,13 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions, predict
+from emotiwave_core.runs.history import Validation
 from emotiwave_core.train.step import TrainingSetup
 
 Array = NDArray[np.float64]
 
 
-def validate(
-    setup: TrainingSetup, model: FusionModel, validation: Fold
-) -> tuple[dict[str, Any], dict[str, float] | None]:
+def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tuple[Validation, dict[str, float] | None]:
     """The scores of an epoch on the validation fold, and the thresholds that were tuned on it.
 
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
@@ -45,7 +42,7 @@ def validate(
 
 def _judge(
     model: FusionModel, objective: Objective, validation: Fold, logits: Array, probabilities: Array
-) -> tuple[dict[str, Any], dict[str, float] | None]:
+) -> tuple[Validation, dict[str, float] | None]:
     """The scores and thresholds from the complete configuration's logits [N, C] and all probabilities [K, N, C]."""
     if not np.isfinite(probabilities).all():
         bad = int((~np.isfinite(probabilities)).any(axis=(0, 2)).sum())
@@ -60,13 +57,13 @@ def _judge(
         name: macro_f1(truth, objective.decide(probabilities[k], tuned), len(objective.classes))
         for k, name in enumerate(names)
     }
-    valid = {
-        "mean_macro_f1": float(np.mean(list(scores.values()))),
-        "complete_macro_f1": scores[names[-1]],
-        "worst_macro_f1": min(scores.values()),
-        "configurations": scores,
-        "loss": validation_loss(objective, logits, validation.targets),
-    }
+    valid = Validation(
+        mean_macro_f1=float(np.mean(list(scores.values()))),
+        complete_macro_f1=scores[names[-1]],
+        worst_macro_f1=min(scores.values()),
+        configurations=scores,
+        loss=validation_loss(objective, logits, validation.targets),
+    )
     return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
 
 

@@ -10,10 +10,8 @@ from file_damage import stand_ins
 from forked import Ended, emotiwave, forked
 from training import small, start
 
-SECONDS, MEMORY = (
-    30.0,
-    3 << 30,
-)  # 10 s of a quiet machine; the address space that a command may take beside its libraries
+SECONDS = 300.0  # of a process, ten times what it takes: it only ends a hang
+MEMORY = 3 << 30  # the address space that a command may take beside its libraries
 
 RUN_FILES = ("model.json", "model.safetensors", "last.safetensors", "history.jsonl", "data.json", "scores.json")
 RUN_FILES = (*RUN_FILES, "explanation.json", "predictions.csv", "recipe.toml", "protocols/random.json")

@@ -23,8 +23,8 @@ from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.loading.batch import feature_statistics, gather
 from emotiwave_core.data.prepare import align
 from emotiwave_core.data.prepare.align import average, grid, overlapping
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import cut
-from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.predict.trained import open_trained_run

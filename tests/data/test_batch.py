@@ -21,7 +21,7 @@ from emotiwave_core.data.loading.batch import (
     numbers_in,
     runs,
 )
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 
 CPU = torch.device("cpu")

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sound_documents import MANIFEST
 
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
-from emotiwave_core.evaluate.corruptions.manifest import parse, read_manifest
+from emotiwave_core.evaluate.corruptions import find_corruption
+from emotiwave_core.evaluate.manifest import parse_manifest, read_manifest
 
 QUICK = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 HASHED = 1 << 24  # bytes of zeros where all of them are hashed
@@ -109,11 +110,11 @@ def test_a_damaged_manifest_is_read_or_refused(tmp_path_factory: pytest.TempPath
     """Whatever is changed in a manifest, it is read, or refused in one sentence."""
     raw = MANIFEST.to_bytes()
     damaged = data.draw(st.one_of(changed(json.loads(raw)).map(to_json), mangled(raw)))
-    one_sentence(lambda: parse(damaged, "frames", "THERE"), "THERE")
+    one_sentence(lambda: parse_manifest(damaged, find_corruption("frames"), "THERE"), "THERE")
 
 
 def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     """A folder, a pipe, a loop of links, a device, a gigabyte of zeros in the place of a manifest."""
     path = tmp_path / "manifest.json"
     for what in stand_ins(path):
-        assert one_sentence(lambda: read_manifest(path, "frames"), path) is None, what
+        assert one_sentence(lambda: read_manifest(path, find_corruption("frames")), path) is None, what

@@ -51,7 +51,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said_by(folder: Path, *arguments: object) -> Ended:
     """What the program says, in which no control character may be."""
     work = partial(emotiwave, *arguments)
-    ended = forked(work, folder=folder, environment={"EMOTIWAVE_CACHE": str(folder / "cache")}, seconds=120.0)
+    ended = forked(work, folder=folder, environment={"EMOTIWAVE_CACHE": str(folder / "cache")})
     for text in (ended.out, ended.err):
         assert not [c for c in text if not c.isprintable() and c != "\n"], text
         assert "Traceback" not in text

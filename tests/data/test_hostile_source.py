@@ -12,7 +12,7 @@ from forked import Ended, emotiwave, forked
 def said_by(folder: Path, verify: str, *arguments: object) -> Ended:
     """What the program says, with EMOTIWAVE_VERIFY set."""
     environment = {"EMOTIWAVE_CACHE": str(folder / "cache"), "EMOTIWAVE_VERIFY": verify}
-    return forked(partial(emotiwave, *arguments), folder=folder, environment=environment, seconds=120.0)
+    return forked(partial(emotiwave, *arguments), folder=folder, environment=environment)
 
 
 def test_a_run_is_refused_whose_source_has_changed(tmp_path: Path) -> None:

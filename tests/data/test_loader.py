@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.loading.batch import Batch, batches, host_batches, numbers_in
 from emotiwave_core.data.loading.loader import Loader, open_loader, resident, room
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

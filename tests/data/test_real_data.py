@@ -14,8 +14,8 @@ from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.inspect import inspect_file, inspect_folder
 from emotiwave_core.data.prepare.labels import MOSEI_COLUMNS, label_columns
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import Samples, Unit, read_samples
-from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import open_store
 from emotiwave_core.errors import DataError
 

@@ -24,7 +24,8 @@ from hypothesis.extra import numpy as hnp
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.prepare.align import average, grouped
-from emotiwave_core.data.prepare.store_key import Options, fingerprint
+from emotiwave_core.data.prepare.options import Options
+from emotiwave_core.data.prepare.store_key import fingerprint
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.monitor import Monitor
@@ -509,16 +510,17 @@ def start(folder: Path, cache: Path, gate: Path, how: str) -> "subprocess.Popen[
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_two_runs_and_a_killed_one_leave_one_whole_store(tiny: Path, tmp_path: Path) -> None:
     """After a build that was killed, two runs that start together build the store once and clear the remains away."""
     cache, gate = tmp_path / "stores", tmp_path / "gate"
     gate.mkdir()
     killed = start(tiny, cache, tmp_path, "killed")
-    assert "Packing audio" in killed.communicate(timeout=60)[0]
+    assert "Packing audio" in killed.communicate(timeout=600)[0]
     assert killed.returncode == -9
     assert any(".building-" in path.name for path in cache.iterdir())
     runs = [start(tiny, cache, gate, "together") for _ in range(2)]
-    said = [run.communicate(timeout=60)[0].split("\n") for run in runs]
+    said = [run.communicate(timeout=600)[0].split("\n") for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     assert sorted(len(lines) for lines in said) == [2, 8]  # one built (3 modalities counted and packed), one opened
     assert all(lines[-2] == "48" for lines in said)

@@ -19,8 +19,8 @@ from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.prepare import packing
 from emotiwave_core.data.prepare.align import average, grouped
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import InTimeOrder, in_time_order, overlap
-from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store import arrays as arrays_file
 from emotiwave_core.data.store import store
 from emotiwave_core.data.store.store import open_store

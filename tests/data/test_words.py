@@ -10,8 +10,8 @@ import pytest
 from datasets import EMOTIONS, Entry, write_csd
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import cut
-from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.data.store.words import words_of
 from emotiwave_core.data.synthetic.sample import write_sample

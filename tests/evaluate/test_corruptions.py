@@ -1,5 +1,7 @@
-"""What the protocols draw, held against their definitions."""
+"""Corruptions as they are drawn and applied, held against their definitions."""
 
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -11,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chisquare, hypergeom, kstest
 
-from emotiwave_core.evaluate.corruptions import PROTOCOLS, curves_of, levels_of
-from emotiwave_core.evaluate.corruptions.apply import DAMAGES
-from emotiwave_core.evaluate.corruptions.draw import Samples, draw, normals, partners_of, philox
-from emotiwave_core.evaluate.corruptions.manifest import DIGITS, NEVER, Manifest, parse
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.evaluate.corruption import Manifest, Sequences
+from emotiwave_core.evaluate.corruptions import corruption_names, find_corruption
+from emotiwave_core.evaluate.corruptions.noise import normals
+from emotiwave_core.evaluate.corruptions.swap import partners_of
+from emotiwave_core.evaluate.drawing import DIGITS, NEVER, Samples, philox
+from emotiwave_core.evaluate.manifest import draw_manifest, parse_manifest
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
 
 THREE = ("text", "audio", "visual")
@@ -46,16 +51,21 @@ def uneven(count: int = 40, seed: int = 0, modalities: tuple[str, ...] = THREE) 
     return samples({m: column.tolist() for m, column in zip(modalities, steps.T, strict=True)})
 
 
+def draw(protocol: str, drawn_for: Samples, seed: int) -> Manifest:
+    """The manifest of a protocol."""
+    return draw_manifest(find_corruption(protocol), drawn_for, seed)
+
+
 def lost(manifest: Manifest, modality: str, level: int) -> list[list[bool]]:
-    """Which characters say that there is damage at a level, sample by sample."""
+    """True for each character that says "corrupted" at a level, sample by sample."""
     return [[c != NEVER and DIGITS.index(c) <= level for c in text] for text in manifest.since[modality]]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_a_manifest_is_read_as_it_was_drawn(protocol: str) -> None:
     """What is drawn is a valid manifest; the same seed gives the same bytes, and another seed other ones."""
     drawn = draw(protocol, uneven(), 3)
-    assert parse(drawn.to_bytes(), protocol, "x") == drawn
+    assert parse_manifest(drawn.to_bytes(), find_corruption(protocol), "x") == drawn
     assert draw(protocol, uneven(), 3).to_bytes() == drawn.to_bytes()
     again = draw(protocol, uneven(), 4)
     drawn_anything = (again.since, again.partners) != (drawn.since, drawn.partners)
@@ -87,7 +97,7 @@ def test_random_ends_where_no_more_can_go(count: int) -> None:
     assert manifest.levels == [number / 10 for number in range(round(10 * due) + 1)]
     gone = [np.mean([lost(manifest, m, level) for m in modalities]) for level in range(len(manifest.levels))]
     assert (np.diff(gone) > 0).all()
-    assert levels_of("frames", modalities) == PROTOCOLS["frames"].levels
+    assert find_corruption("frames").levels_for(modalities) == find_corruption("frames").levels
 
 
 def test_random_is_nested_and_keeps_any_modality_alike() -> None:
@@ -164,13 +174,14 @@ def test_a_frozen_step_shows_the_last_that_is_there(there: str, since: str, show
         draw("frozen", samples({"visual": [steps]}), 0), since={"visual": [since]}, levels=[0.0, 0.5, 1.0]
     )
     x, mask = torch.arange(float(steps))[None, :, None], torch.tensor([[c == "T" for c in there]])
-    damage = DAMAGES["frozen"](manifest, "visual", [0], x, mask, lambda _: (x, mask))
-    found, left = damage.apply(1)
-    letters = "".join("abcd"[int(v)] if m else "-" for v, m in zip(found[0, :, 0], left[0], strict=True))
+    clean = Sequences(x, mask)
+    corruption = find_corruption("frozen")(manifest, "visual", [0], clean, lambda _: clean)
+    values, left = corruption.apply(1)
+    letters = "".join("abcd"[int(v)] if m else "-" for v, m in zip(values[0, :, 0], left[0], strict=True))
     assert letters == shown
     moved = sum(c not in ("-", "abcd"[t]) for t, c in enumerate(shown))
-    assert damage.counts(1) == (moved, there.count("T"))
-    assert damage.counts(0) == (0, there.count("T"))
+    assert corruption.count(1) == (moved, there.count("T"))
+    assert corruption.count(0) == (0, there.count("T"))
 
 
 def test_shift_loses_what_passes_the_end() -> None:
@@ -249,9 +260,10 @@ def test_steps_that_hold_nothing_go_where_the_others_go(protocol: str) -> None:
     manifest = draw(protocol, samples({"audio": steps}), 0)
     x, mask = torch.rand(3, 9, 2), torch.rand(3, 9) < 0.6
     mask &= torch.arange(9) < torch.tensor(steps)[:, None]
-    damage = DAMAGES[protocol](manifest, "audio", [0, 1, 2], x, mask, lambda _: (x, mask))
+    clean = Sequences(x, mask)
+    corruption = find_corruption(protocol)(manifest, "audio", [0, 1, 2], clean, lambda _: clean)
     for level in range(1, 5):
-        found, left = damage.apply(level)
+        shown_at_level, left = corruption.apply(level)
         for row, count in enumerate(steps):
             hit = lost(manifest, "audio", level)[row]
             values, there = x[row, :count].tolist(), mask[row, :count].tolist()
@@ -266,18 +278,37 @@ def test_steps_that_hold_nothing_go_where_the_others_go(protocol: str) -> None:
                 there = [False] * late + there[: count - late]
             assert left[row].tolist() == there + [False] * (9 - count)
             for t in range(count):
-                assert not there[t] or found[row, t].tolist() == pytest.approx(values[t])
+                assert not there[t] or shown_at_level[row, t].tolist() == pytest.approx(values[t])
 
 
 def test_the_curves_of_each_protocol() -> None:
     """Each modality alone; for lost steps and noise also all together; for random any."""
     alone = {m: (m,) for m in THREE}
-    for protocol in ("shift", "swap", "frozen"):
-        assert curves_of(protocol, THREE) == alone
-    for protocol in ("frames", "blocks", "noise"):
-        assert curves_of(protocol, THREE) == {**alone, "text+audio+visual": THREE}
-    assert curves_of("random", THREE) == {"any": THREE}
-    assert curves_of("noise", ("audio",)) == {"audio": ("audio",)}
+    together = {**alone, "text+audio+visual": THREE}
+    due = {"shift": alone, "swap": alone, "frozen": alone, "frames": together, "blocks": together, "noise": together}
+    assert {name: find_corruption(name).curves_for(THREE) for name in corruption_names()} == due | {
+        "random": {"any": THREE}
+    }
+    assert find_corruption("noise").curves_for(("audio",)) == {"audio": ("audio",)}
+
+
+def test_an_unknown_protocol_is_one_sentence() -> None:
+    """The nearest name is proposed, and all are listed."""
+    with pytest.raises(
+        SettingsError, match=r"no protocol 'noize'. Did you mean 'noise'\? Choose from: blocks, .*swap\."
+    ):
+        find_corruption("noize")
+
+
+def test_listing_the_names_imports_no_corruption() -> None:
+    """The command line lists the protocols without NumPy and torch."""
+    code = (
+        "import sys; import emotiwave_core.cli.evaluate;"
+        "from emotiwave_core.evaluate.corruptions import corruption_names;"
+        "print(corruption_names(), {'numpy', 'torch'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == f"{corruption_names()} set()"
 
 
 levels_and_scores = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 1)), min_size=2, max_size=11)

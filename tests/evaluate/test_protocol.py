@@ -13,13 +13,14 @@ import torch
 from datasets import WIDTHS, write_dataset
 from training import CPU, REGISTRY, evaluate, small, start
 
+from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import gather
 from emotiwave_core.errors import DataError, PluginError, SettingsError
-from emotiwave_core.evaluate.corrupted import ask
-from emotiwave_core.evaluate.corruptions import PROTOCOLS, curves_of
-from emotiwave_core.evaluate.corruptions.draw import draw
-from emotiwave_core.evaluate.corruptions.manifest import Manifest
-from emotiwave_core.evaluate.protocol import evaluate_protocol, samples_of
+from emotiwave_core.evaluate.corruption import Manifest
+from emotiwave_core.evaluate.corruptions import corruption_names, find_corruption
+from emotiwave_core.evaluate.manifest import draw_manifest
+from emotiwave_core.evaluate.predict_corrupted import predict_corrupted
+from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol, samples_of
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 
@@ -52,15 +53,17 @@ def runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return Path(shutil.copytree(finished, tmp_path / "runs"))
 
 
-def score(run: Path, protocol: str, **options: Any) -> dict[str, Any]:
+def score(run: Path, protocol: str, monitor: Monitor = SILENT, **options: Any) -> dict[str, Any]:
     """Score a run under a protocol on the CPU."""
-    return evaluate_protocol(run, protocol, REGISTRY, CPU, **options)
+    write = options.pop("write", False)
+    request = ProtocolRequest(protocol=protocol, **options)
+    return evaluate_protocol(run, request, REGISTRY, Runtime(CPU, monitor), write=write).to_dict()
 
 
 def opened(run: Path, protocol: str, seed: int = 0) -> tuple[TrainedRun, Manifest]:
     """A run, and a manifest drawn for it."""
     trained = open_trained_run(run, REGISTRY, SILENT)
-    return trained, draw(protocol, samples_of(trained), seed)
+    return trained, draw_manifest(find_corruption(protocol), samples_of(trained), seed)
 
 
 def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, load: Any) -> tuple[Any, Any]:
@@ -95,11 +98,11 @@ def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, lo
 
 
 @pytest.mark.parametrize("name", ONE_OF_THEM)
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, name: str) -> None:
     """At every level of every curve the model says what a forward pass says of one sample rebuilt from the JSON."""
     trained, drawn = opened(finished / name, protocol)
-    answers = ask(trained, drawn, CPU)
+    answers = predict_corrupted(trained, drawn, Runtime(CPU))
     manifest = json.loads(drawn.to_bytes())
     store = trained.corpus.store
 
@@ -107,7 +110,7 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
         row = store.ids.index(sample)
         return store.sequence(modality, row).numpy().astype(np.float64), store.present(modality, row).numpy().copy()
 
-    for curve, some in curves_of(protocol, trained.model.modalities).items():
+    for curve, some in find_corruption(protocol).curves_for(trained.model.modalities).items():
         for level in range(len(manifest["levels"])):
             pairs = [
                 {m: rebuilt(manifest, m, store.ids[row], level if m in some else 0, load) for m in WIDTHS}
@@ -130,7 +133,7 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
 
 
 @pytest.mark.parametrize("name", ONE_OF_THEM)
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str) -> None:
     """Every curve begins exactly where `emotiwave evaluate` finds the complete configuration."""
     due = evaluate(finished / name)["configurations"]["text+audio+visual"]
@@ -139,11 +142,11 @@ def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str
         assert curve["macro_f1"][0] == due["macro_f1"]
         assert curve["accuracy"][0] == due["accuracy"]
         assert {len(curve[key]) for key in ("levels", "reached", "macro_f1", "accuracy", "intervals")} == {
-            len(PROTOCOLS[protocol].levels)
+            len(find_corruption(protocol).levels)
         }
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_two_models_meet_identical_gaps(runs: Path, protocol: str) -> None:
     """Another model draws the same manifest, and scores alike on its own, on a file and where it is held against."""
     score(runs / "single", protocol, seed=7, write=True)
@@ -162,7 +165,7 @@ def test_two_models_meet_identical_gaps(runs: Path, protocol: str) -> None:
         assert curve["effective_robustness"] == pytest.approx(due, abs=1e-12)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_a_manifest_read_again_gives_the_same_bytes(runs: Path, protocol: str, tmp_path: Path) -> None:
     """The files of a run that reads a manifest are byte for byte those of the run that drew it."""
     files = runs / "single" / "protocols"
@@ -178,11 +181,11 @@ def test_a_manifest_read_again_gives_the_same_bytes(runs: Path, protocol: str, t
 
 def test_reached_is_what_is_really_lost(finished: Path) -> None:
     """The measured rate of every curve, counted in the manifest; of `random` what was never there counts as gone."""
-    for protocol in PROTOCOLS:
+    for protocol in corruption_names():
         trained, drawn = opened(finished / "single", protocol)
         steps = {m: np.array(drawn.steps[m]) for m in WIDTHS}
         assert (steps["visual"] == 0).sum() == 2  # both samples of one video
-        for curve, reached in ask(trained, drawn, CPU).reached.items():
+        for curve, reached in predict_corrupted(trained, drawn, Runtime(CPU)).reached.items():
             some = WIDTHS if curve == "any" else curve.split("+")
             for level, found in enumerate(reached):
                 texts = [text for m in some for text in drawn.since.get(m, [])]
@@ -209,7 +212,7 @@ def test_reached_of_an_aligned_run_can_be_counted_in_the_manifest(finished: Path
             assert len(there) > 0
     gone = np.array([[steps == 0 for steps in drawn.steps[m]] for m in WIDTHS])
     assert gone.sum() == 2
-    for level, reached in enumerate(ask(trained, drawn, CPU).reached["any"]):
+    for level, reached in enumerate(predict_corrupted(trained, drawn, Runtime(CPU)).reached["any"]):
         lost = np.array([[c != "-" and int(c) <= level for c in drawn.since[m]] for m in WIDTHS])
         assert reached == (gone | lost).mean()
         assert not (gone & lost).any()
@@ -234,7 +237,7 @@ def test_only_what_is_damaged_is_encoded_again(finished: Path) -> None:
     calls: Counter[str] = Counter()
     for m, encoder in trained.model.encoders.items():
         encoder.register_forward_hook(lambda *_, m=m: calls.update([m]))
-    ask(trained, drawn, CPU)
+    predict_corrupted(trained, drawn, Runtime(CPU))
     assert calls == dict.fromkeys(WIDTHS, 2 * 11)  # 12 samples in batches of 8; nothing is lost at level 0
 
 
@@ -251,19 +254,19 @@ def test_noise_is_of_the_training_folds_deviations(runs: Path, tiny: Path) -> No
     assert [value > 0.0 for value in samples_of(trained).deviation("audio")] == [True, True, False, True]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_an_absent_modality_is_never_read(finished: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers are the same where padding and what is missing hold NaN."""
     trained, drawn = opened(finished / "single", protocol)
-    before = ask(trained, drawn, CPU).probabilities
+    before = predict_corrupted(trained, drawn, Runtime(CPU)).probabilities
 
     def poisoned(*arguments: Any) -> Any:
         x, mask = gather(*arguments)
         return torch.where(mask.unsqueeze(-1), x, torch.nan), mask
 
     monkeypatch.setattr("emotiwave_core.data.loading.batch.gather", poisoned)
-    monkeypatch.setattr("emotiwave_core.evaluate.corrupted.gather", poisoned)
-    for curve, answers in ask(trained, drawn, CPU).probabilities.items():
+    monkeypatch.setattr("emotiwave_core.evaluate.predict_corrupted.gather", poisoned)
+    for curve, answers in predict_corrupted(trained, drawn, Runtime(CPU)).probabilities.items():
         assert np.array_equal(answers, before[curve])
 
 
@@ -273,7 +276,7 @@ def test_a_model_that_says_nan_is_one_sentence(finished: Path) -> None:
     for parameter in trained.model.head.parameters():
         torch.nn.init.constant_(parameter, torch.nan)
     with pytest.raises(PluginError, match="says NaN of damaged samples"):
-        ask(trained, drawn, CPU)
+        predict_corrupted(trained, drawn, Runtime(CPU))
 
 
 def test_another_fold_or_data_set_can_be_damaged(runs: Path, tmp_path: Path) -> None:
@@ -305,7 +308,7 @@ def test_samples_of_the_training_are_counted(runs: Path, tiny: Path, tmp_path: P
 
     def notes(**options: Any) -> list[str]:
         heard = Heard()
-        evaluate_protocol(run, "swap", REGISTRY, CPU, heard, **options)
+        score(run, "swap", heard, **options)
         assert evaluate(run, **options)["notes"] == [line.removeprefix("Note: ") for line in heard.lines]
         return evaluate(run, **options)["notes"]
 
@@ -480,10 +483,10 @@ def test_a_swap_without_a_partner_is_refused(runs: Path) -> None:
 
 def test_a_manifest_of_other_samples_or_steps_is_refused(runs: Path) -> None:
     """Samples that it lacks, and steps that the data do not have, are named; more samples than needed are no harm."""
-    more = evaluate_protocol(runs / "single", "frames", REGISTRY, CPU, fold="all")
+    more = score(runs / "single", "frames", fold="all")
     trained = open_trained_run(runs / "single", REGISTRY, SILENT, fold="all")
     path = runs / "all.json"
-    path.write_bytes(draw("frames", samples_of(trained), 0).to_bytes())
+    path.write_bytes(draw_manifest(find_corruption("frames"), samples_of(trained), 0).to_bytes())
     assert more["manifest_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     part = score(runs / "single", "frames", manifest=path)
     assert part["curves"] == score(runs / "single", "frames")["curves"]
@@ -508,7 +511,7 @@ def test_a_manifest_of_other_samples_or_steps_is_refused(runs: Path) -> None:
 def test_a_huge_manifest_is_not_read(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file beyond all measure is refused by its size, and one that cannot be read by its reason."""
     path = changed(runs / "single", "noise", lambda _: None)
-    monkeypatch.setattr("emotiwave_core.evaluate.corruptions.manifest.MOST_BYTES", 10)
+    monkeypatch.setattr("emotiwave_core.evaluate.manifest.MOST_BYTES", 10)
     with pytest.raises(DataError, match="is no manifest: it has more than"):
         score(runs / "single", "noise", manifest=path)
     with pytest.raises(DataError, match="Cannot read the manifest"):

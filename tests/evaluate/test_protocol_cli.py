@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +14,13 @@ from documents import block, text_of
 from training import small, start
 
 from emotiwave_core.cli import exit_code_of
-from emotiwave_core.cli.curves import print_curves
-from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, PROTOCOLS
-from emotiwave_core.evaluate.corruptions.draw import normals
+from emotiwave_core.cli.console import print_protocol
+from emotiwave_core.evaluate import corruptions
+from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, corruption_names, find_corruption
+from emotiwave_core.evaluate.corruptions.noise import normals
+from emotiwave_core.report.page import render
+from emotiwave_core.runs.contents import read_run
+from emotiwave_core.runs.protocol_scores import Curve, OtherRun, ProtocolScores, read_protocol
 
 GUIDE = text_of("docs/protocols.md")
 
@@ -47,7 +53,7 @@ def typed(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
     return code, *capfd.readouterr()
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", corruption_names())
 def test_a_protocol_is_printed_and_kept(run: Path, protocol: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A table with a row for each level, the sums below it, and two files and a new report; nothing else changes."""
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
@@ -58,7 +64,7 @@ def test_a_protocol_is_printed_and_kept(run: Path, protocol: str, capfd: pytest.
     rows = [line.split() for line in out.splitlines()]
     assert rows[0][:2] == ["Tiny:", f"{protocol},"]
     assert rows[1] == ["level", *result["curves"]]
-    for k, level in enumerate(PROTOCOLS[protocol].levels):
+    for k, level in enumerate(find_corruption(protocol).levels):
         row = [word for word in rows[2 + k] if not word.startswith("(")]
         assert row == [f"{level:g}", *(f"{curve['macro_f1'][k]:.3f}" for curve in result["curves"].values())]
     assert [row[0] for row in rows[2 + k + 1 : 2 + k + 3]] == ["AUILC", "relative"]
@@ -96,24 +102,30 @@ def test_another_fold_is_only_printed(run: Path, capfd: pytest.CaptureFixture[st
     assert not (run / "protocols").exists()
 
 
-def curve(reached: list[float], **more: Any) -> dict[str, Any]:
+def curve(reached: list[float], effective_robustness: float | None = None) -> Curve:
     """A curve of three levels."""
-    numbers = {"auilc": 0.5, "relative_robustness": 0.5, "effective_robustness": None, **more}
-    return {"levels": [0.0, 0.5, 1.0], "reached": reached, "macro_f1": [0.5, 0.4, 0.3], **numbers}
+    scores: Any = [0.5, 0.4, 0.3]
+    areas: Any = {"auilc": 0.5, "relative_robustness": 0.5, "effective_robustness": effective_robustness}
+    shares: Any = reached
+    return Curve(levels=[0.0, 0.5, 1.0], reached=shares, macro_f1=scores, accuracy=scores, intervals=None, **areas)
 
 
-def shown(capfd: pytest.CaptureFixture[str], protocol: str, *curves: dict[str, Any], **more: Any) -> list[str]:
-    """The lines of `print_curves`."""
+def shown(capfd: pytest.CaptureFixture[str], protocol: str, *curves: Curve, **more: Any) -> list[str]:
+    """The lines of `print_protocol`."""
+    settings: dict[str, Any] = {"dataset": "Tiny", "synthetic": False, "fold": "test", "samples": 12, "seed": 0} | more
     named = dict(zip(("text", "audio"), curves, strict=False))
-    about = {"dataset": "Tiny", "synthetic": False, "fold": "test", "samples": 12, "seed": 0, "against": None}
-    print_curves({**about, "protocol": protocol, "unit": "delay", "curves": named, **more})
+    files: dict[str, Any] = {"manifest": None, "manifest_sha256": ""}
+    print_protocol(ProtocolScores(protocol=protocol, unit="delay", curves=named, **files, **settings))
     return [line.rstrip() for line in capfd.readouterr().out.splitlines()]
 
 
 def test_what_is_not_damaged_is_not_called_robust(capfd: pytest.CaptureFixture[str]) -> None:
     """A curve that reached nothing has no areas and a note that says so; the others have theirs and none."""
-    still, hurt = curve([0.0, 0.0, 0.0], effective_robustness=0.0), curve([0.0, 0.5, 1.0], effective_robustness=-0.1)
-    lines = shown(capfd, "shift", still, hurt, against={"run": "other"})
+    untouched, touched = (
+        curve([0.0, 0.0, 0.0], effective_robustness=0.0),
+        curve([0.0, 0.5, 1.0], effective_robustness=-0.1),
+    )
+    lines = shown(capfd, "shift", untouched, touched, against=OtherRun(run="other", curves={}))
     assert [line.split() for line in lines[5:8]] == [
         ["AUILC", "–", "0.500"],
         ["relative", "–", "0.500"],
@@ -123,8 +135,8 @@ def test_what_is_not_damaged_is_not_called_robust(capfd: pytest.CaptureFixture[s
         "In 'text' nothing is damaged at any level (of one step a sample nothing can be shifted): its scores say "
         "nothing about robustness."
     ]
-    assert "robustness" not in " ".join(shown(capfd, "shift", hurt, hurt))
-    assert "in brackets" not in " ".join(shown(capfd, "swap", hurt))
+    assert "robustness" not in " ".join(shown(capfd, "shift", touched, touched))
+    assert "in brackets" not in " ".join(shown(capfd, "swap", touched))
     assert shown(capfd, "swap", curve([0.0, 0.4, 1.0]))[-1].endswith("; in brackets the share that was reached.")
 
 
@@ -144,6 +156,42 @@ def test_that_data_are_synthetic_is_said_once(
     assert line.startswith(title)
     assert line.lower().count("synthetic") == synthetic
     assert len(line) <= 80
+
+
+@pytest.fixture
+def muted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The corruption of the guide, in a file of its own."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "muted.py").write_text(block(GUIDE, "# muted.py"))
+    monkeypatch.setattr(corruptions, "__path__", [*corruptions.__path__, str(tmp_path / "more")])
+    monkeypatch.delitem(sys.modules, "emotiwave_core.cli.evaluate")  # its choices are those of when it is imported
+    yield
+    sys.modules.pop(f"{corruptions.__name__}.muted", None)
+
+
+@pytest.mark.usefixtures("muted")
+def test_a_corruption_is_one_new_file(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is offered, drawn, applied, checked, written, printed and shown in the report; nothing else names it."""
+    assert "|muted|" in "".join(line.strip() for line in typed(capfd, "--help")[1].splitlines())
+    code, out, _ = typed(capfd, run, "--protocol", "muted")
+    assert code == 0
+    scores = read_protocol(run, "muted")
+    assert f"Level: {scores.unit}" in out
+    assert [line.split()[0] for line in out.splitlines()[2:5]] == ["0", "0.5", "1"]
+    assert list(scores.curves) == ["text", "audio", "visual", "text+audio+visual"]
+    for curve in scores.curves.values():
+        assert curve.reached == [0.0, pytest.approx(0.5, abs=0.2), 1.0]
+    alone = scores.curves["text+audio+visual"]
+    assert any(score != alone.accuracy[0] for score in alone.accuracy[1:])
+    assert "Robustness under <b>muted</b>" in render(read_run(run), [])
+    manifest = run / "protocols" / "muted.manifest.json"
+    changed = run.parent / "changed.json"
+    table = json.loads(manifest.read_text())
+    table["since"]["text"][0] = "-" * table["steps"]["text"][0]
+    changed.write_text(json.dumps(table))
+    assert typed(capfd, run, "--protocol", "muted", "--manifest", manifest)[0] == 0
+    code, _, err = typed(capfd, run, "--protocol", "muted", "--manifest", changed)
+    assert (code, "cannot be used: a step is never muted." in err) == (3, True)
 
 
 def test_configurations_is_what_evaluate_always_did(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -204,11 +252,11 @@ def test_the_examples_of_the_guide_run(run: Path, capfd: pytest.CaptureFixture[s
 
 def test_the_guide_has_every_protocol() -> None:
     """Each protocol has a section of its own and a row with its first and last level."""
-    for protocol in (CONFIGURATIONS, *PROTOCOLS):
+    for protocol in (CONFIGURATIONS, *corruption_names()):
         assert f"\n### {protocol}\n" in GUIDE
-    for protocol, about in PROTOCOLS.items():
+    for protocol in corruption_names():
         row = next(line for line in GUIDE.splitlines() if line.startswith(f"| `{protocol}` |"))
         assert row.split("|")[2].split()[0].rstrip(",") == "0"
-        assert f"{about.levels[-1]:g}" in row.split("|")[2].split()
+        assert f"{find_corruption(protocol).levels[-1]:g}" in row.split("|")[2].split()
         together = "all together" in row.split("|")[4]
-        assert together == about.together
+        assert together == find_corruption(protocol).all_together

@@ -173,7 +173,7 @@ def test_the_coalitions_of_macro_f1_are_the_configurations(run: Path, empty: Emp
     scores = json.loads((run / "scores.json").read_text())
     v = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
     objective, targets = trained.objective, trained.fold.targets.numpy()
-    counts = np.array(list(trained.corpus.fold_facts("train", objective)["classes"].values()))
+    counts = np.array(list(trained.corpus.fold_facts("train", objective).classes.values()))
     if empty == "zeros":
         chances = objective.probabilities(torch.from_numpy(predictions.nothing)).numpy()
         guesses = objective.decide(np.tile(chances, (len(targets), 1)), trained.thresholds)

@@ -29,7 +29,7 @@ KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "
 class Browser:
     """One page in one browser. `problems` holds what the page did wrong, `requests` every address it asked for."""
 
-    def __init__(self, inbound: int, outbound: int, patience: float = 60.0) -> None:
+    def __init__(self, inbound: int, outbound: int, patience: float = 300.0) -> None:
         self.inbound, self.outbound, self.patience = inbound, outbound, patience
         self.buffer, self.last, self.session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ class Browser:
 
 
 @contextlib.contextmanager
-def chromium(patience: float = 60.0) -> Iterator[Browser]:
+def chromium(patience: float = 300.0) -> Iterator[Browser]:
     """A browser with a profile of its own, killed with its children at the end. Without one, the test is skipped."""
     program = next((path for path in map(shutil.which, NAMES) if path), None)
     if program is None:

@@ -42,7 +42,7 @@ def tried(one: Try, files: Sequence[Damaged], folder: Path, seconds: int, memory
         partial(_all, one, files, seconds),
         folder=folder,
         environment={"EMOTIWAVE_CACHE": str(folder / "cache")},
-        seconds=60.0 + seconds * len(files),
+        seconds=600.0 + seconds * len(files),
         memory=memory,
     )
     told = [json.loads(line) for line in (folder / "outcomes").read_text().splitlines()]

@@ -45,18 +45,22 @@ def forked(
     *,
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    seconds: float = 60.0,
+    seconds: float = 600.0,
     memory: int | None = None,
     kill_after: float | None = None,
     meanwhile: Callable[[int], None] | None = None,
+    pictures: bool = False,
 ) -> Ended:
     """Do `work` (of a module, or a partial of such) in a process whose working folder is `folder`.
 
     `memory` bytes are all that it may take beside what it begins with. After `seconds` it is given up. `kill_after` is
-    when SIGKILL comes. `meanwhile` is called with the process's number while it is at work.
+    when SIGKILL comes. `meanwhile` is called with the process's number while it is at work. Reports have no pictures
+    unless they are asked for, because they take longer than a small training.
     """
     with tempfile.TemporaryDirectory() as spoken:
-        process = SERVER.Process(target=_child, args=(work, str(folder), dict(environment or {}), memory, spoken))
+        process = SERVER.Process(
+            target=_child, args=(work, str(folder), dict(environment or {}), memory, spoken, pictures)
+        )
         began = time.monotonic()
         process.start()
         assert process.pid is not None
@@ -83,7 +87,9 @@ def emotiwave(*arguments: object) -> int:
         return exit_code_of([str(argument) for argument in arguments])
 
 
-def _child(work: Work, folder: str, environment: dict[str, str], memory: int | None, spoken: str) -> None:
+def _child(
+    work: Work, folder: str, environment: dict[str, str], memory: int | None, spoken: str, pictures: bool
+) -> None:
     os.environ |= QUIET | environment
     os.chdir(folder)
     os.setsid()
@@ -96,7 +102,11 @@ def _child(work: Work, folder: str, environment: dict[str, str], memory: int | N
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import torch
 
+    from emotiwave_core.report import page
+
     torch.set_num_threads(1)
+    if not pictures:
+        page.write_pictures = lambda run: []
     if memory is not None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + memory

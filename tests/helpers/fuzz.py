@@ -21,9 +21,10 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.config.recipe import Recipe, read_recipe
     from emotiwave_core.data.dataset import load_dataset
     from emotiwave_core.data.folds import read_folds
-    from emotiwave_core.data.prepare.store_key import Options
+    from emotiwave_core.data.prepare.options import Options
     from emotiwave_core.data.store import store
-    from emotiwave_core.evaluate.corruptions.manifest import parse
+    from emotiwave_core.evaluate.corruptions import find_corruption
+    from emotiwave_core.evaluate.manifest import parse_manifest
     from emotiwave_core.io.atomic import write_json
     from emotiwave_core.io.untrusted import parse_json
     from emotiwave_core.model.objective import make_objective
@@ -149,7 +150,10 @@ TARGETS: dict[str, Callable[[Path], Made]] = {
         "format": 1, "recipe": RECIPE, "features": {"text": 3}, "steps": {"text": 9}, "targets": ["a", "b"],
         "thresholds": {"a": 0.5, "b": 0.1}})]),
     "store_json": in_store,
-    "manifest": lambda _: (lambda data: one_sentence(lambda: parse(data, "frames", "It")), [MANIFEST.to_bytes()]),
+    "manifest": lambda _: (
+        lambda data: one_sentence(lambda: parse_manifest(data, find_corruption("frames"), "It")),
+        [MANIFEST.to_bytes()],
+    ),
     "report_json": in_run("scores.json", "data.json", "explanation.json", "protocols/noise.json", "history.jsonl"),
     "predictions": in_run("predictions.csv"),
 }  # fmt: skip

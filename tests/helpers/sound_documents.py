@@ -3,7 +3,7 @@
 from training import REGISTRY
 
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.evaluate.corruptions.manifest import Manifest
+from emotiwave_core.evaluate.corruption import Manifest
 
 GOOD = """
 name = "Mine"

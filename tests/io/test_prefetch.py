@@ -40,7 +40,7 @@ def test_as_many_as_asked_are_made_before_they_are_needed(depth: int) -> None:
     for taken in range(3):
         assert next(stream) == taken
         for _ in range(depth + 1 if taken == 0 else 1):
-            assert enough.acquire(timeout=10)
+            assert enough.acquire(timeout=300)
         assert not enough.acquire(timeout=0.05)
         assert made == list(range(taken + 1 + depth))
     stream.close()

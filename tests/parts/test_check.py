@@ -17,6 +17,8 @@ from emotiwave_core.parts.check.child import find_parts
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_dropout.uniform import Uniform
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 PART = '''
 import os, sys, time
 import torch

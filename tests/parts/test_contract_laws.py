@@ -16,6 +16,8 @@ import torch
 
 from emotiwave_core.testing import BrokenLaw, Contract, DropoutPolicyContract, EncoderContract, FusionContract
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 PLUGINS: dict[type[Contract], ModuleType] = {
     EncoderContract: broken_encoders,
     FusionContract: broken_fusions,

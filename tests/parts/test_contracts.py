@@ -9,6 +9,8 @@ from emotiwave_core.interfaces import Fusion
 from emotiwave_core.testing import DropoutPolicyContract, EncoderContract, FusionContract
 from emotiwave_fusions.concat import Concat
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 
 class OfConcat(FusionContract):
     """The contract of `concat`."""

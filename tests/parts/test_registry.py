@@ -15,6 +15,8 @@ from emotiwave_core.interfaces import Encoder
 from emotiwave_core.parts.registry import Registry, load_registry
 from emotiwave_core.parts.survey import survey
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 
 def overlay(text: str) -> Registry:
     """The registry with a registry.toml in the working folder."""

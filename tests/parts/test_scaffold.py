@@ -25,6 +25,8 @@ from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.parts.scaffold.write import Plugin, write_file, write_project
 from emotiwave_core.testing import Contract
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ["encoder", "fusion", "dropout"]
 LONG = "a-name-of-forty-letters-that-is-too-long"
@@ -211,6 +213,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_written_passes_mypy(tmp_path: Path) -> None:
     """The code and its test are typed, by the strictest settings."""
     names = {"encoder": "convnet", "fusion": "my-gate", "dropout": "x2"}

@@ -14,6 +14,8 @@ from distributions import site as site
 from emotiwave_core.cli import SECTIONS, emotiwave
 from emotiwave_core.parts import survey as probe
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 HELPED = "import ew_helper\n"  # a watcher: torch need not be imported to look at it
 TASKS = [("watch", "mine"), ("watch", "other")]
 
@@ -184,5 +186,6 @@ def test_help_imports_click_and_little_else() -> None:
         "theirs = {'numpy', 'attr', 'attrs', 'cattrs', 'rich', 'pluggy', 'importlib.metadata'} & set(sys.modules); "
         "print(*ours, *theirs, file=sys.stderr)"
     )
-    done = probe.subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    python = Path(sys.prefix, "bin", "python")  # it begins with nothing imported
+    done = probe.subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stderr.split()) <= {"emotiwave_core.cli", "emotiwave_core.errors"}

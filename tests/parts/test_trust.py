@@ -20,6 +20,8 @@ from emotiwave_core.errors import PassedOver
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.report.page import write_report
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = "import pathlib\npathlib.Path({fuse!r}).touch()\n"
 NAMES = ("conftest.py", "sitecustomize.py", "usercustomize.py", "mean.py", "bilstm.py", "emotiwave_encoders.py")
@@ -83,9 +85,9 @@ def test_no_code_of_a_run_is_run(
 def test_no_code_of_a_run_is_run_by_the_program(mined: tuple[Path, Path]) -> None:
     """The installed program too, with all that Python itself loads at its start."""
     run, fuse = mined
-    program = Path(sys.executable).with_name("emotiwave")
+    program = Path(sys.prefix, "bin", "emotiwave")
     for words in (["evaluate", "."], ["report", "."], ["plugins", "--again"]):
-        done = subprocess.run([program, *words], cwd=run, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([program, *words], cwd=run, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
     assert not fuse.exists()

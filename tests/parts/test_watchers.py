@@ -12,6 +12,8 @@ from emotiwave_core.cli import exit_code_of
 from emotiwave_core.parts.kinds import part_kinds
 from emotiwave_core.parts.watchers import HOOKS
 
+pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+
 ROOT = Path(__file__).resolve().parents[2]
 WATCHER = """
 import json

@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from report_fixture import write_run
 from report_page import SHAPES, Page, page_of
 
+from emotiwave_core.report.numbers import duration
 from emotiwave_core.report.page import render, write_report
 from emotiwave_core.runs.contents import read_run
 
@@ -223,3 +224,41 @@ def test_command_is_safe_to_paste(tmp_path: Path) -> None:
     command = re.findall(r'aria-label="Command"><code>(.*?)</code>', render(read_run(run), []))[0].replace("&#39;", "'")
     recipe, new = str(run / "recipe.toml"), f"{run}-again"
     assert shlex.split(command) == ["emotiwave", "run", recipe, "--data", "/data/ravdess", "--out", new]
+
+
+PROVENANCE = {
+    "started": "2026-01-31T23:05:09Z", "finished": "2026-02-01T00:20:00Z", "training_seconds": 4205.4,
+    "scoring_seconds": 12.34, "device": "cuda", "hardware": "A <GPU>", "processes": 2, "threads": 8,
+    "system": "Linux x86_64", "python": "3.11.7", "torch": "2.13.0", "emotiwave": "0.1.0",
+}  # fmt: skip
+
+
+def test_date_duration_and_hardware_are_those_of_the_record(tmp_path: Path) -> None:
+    """Of a run with a record the page says when it was trained, how long it took, and on what; of an older one not."""
+    run = write_run(tmp_path, each=2)
+    assert "Hardware" not in page_of(run).text
+    (run / "run.json").write_text(json.dumps(PROVENANCE))
+    page = page_of(run)
+    assert "trained on 31 January 2026 and scored on 12 segments" in page.text
+    for fact in (
+        "Trained31 January 2026, 23:05 UTC",
+        "Duration1 h 10 min of training with validation, 12.3 s of scoring with the explanation",
+        "HardwareA <GPU> (cuda), 2 processes with 8 CPU threads each",
+        "SoftwareEmotiwave 0.1.0, PyTorch 2.13.0, Python 3.11.7, Linux x86_64",
+    ):
+        assert fact in page.text
+    (run / "run.json").write_text(json.dumps(PROVENANCE | {"started": "<i>", "training_seconds": None, "processes": 1}))
+    page = page_of(run)
+    assert "Trained<i>" in page.text
+    assert "Duration– of training" in page.text
+    assert "1 process with 8 CPU threads" in page.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (59.4, "59.4 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3599.7, "1 h 00 min"),
+     (90_061, "25 h 01 min"), (None, "–")],
+)  # fmt: skip
+def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
+    """Seconds below a minute, then minutes and seconds, then hours and minutes, each rounded once."""
+    assert duration(seconds) == words

@@ -17,7 +17,7 @@ from emotiwave_core.report.charts import FIRM, Chart, axis_of, protocol_chart, r
 from emotiwave_core.report.page import write_report
 from emotiwave_core.report.pictures import configurations, protocol_curves, reliability
 from emotiwave_core.runs.contents import read_run
-from emotiwave_core.runs.curves import read_protocols
+from emotiwave_core.runs.protocol_scores import read_protocols
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Bin, Calibration
 

@@ -61,7 +61,7 @@ def look_read_and_pack(file: Damaged, folder: Path) -> dict[str, Any]:
     """The doctor, all that the reader gives, and a store of it; what is none of its errors is not caught."""
     from emotiwave_core.data.dataset import load_dataset
     from emotiwave_core.data.inspect import inspect_folder
-    from emotiwave_core.data.prepare.store_key import Options
+    from emotiwave_core.data.prepare.options import Options
     from emotiwave_core.data.store.store import open_store
     from emotiwave_core.errors import DataError
 

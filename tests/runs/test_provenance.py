@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_resume import killed_at
+from killed_runs import killed_at
 from training import resume, small, start
 
 from emotiwave_core import __version__

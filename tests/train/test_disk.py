@@ -11,15 +11,12 @@ from pathlib import Path
 import pytest
 from forked import Ended, emotiwave, forked
 from killed_runs import Whole, all_of, command
-from killed_runs import whole as whole
 from safetensors import safe_open
-
-__all__ = ["whole"]  # a fixture
 
 KB = 1024
 RUN = [4, 12, 20, 28, 36, 44, 52, 60, 72, 84, 96, 110, 130, 150, 180, 220, 260, 300, 350, 400, 450, 500, 560, 620, 700]
 STORE = [4, 8, 16, 32, 64, 96, 128, 160]
-FEW = [44, 260]  # a few of RUN
+FEW = [260]  # of RUN, in the short suite
 
 
 @pytest.fixture
@@ -72,7 +69,12 @@ def run_on_a_small_disk(whole: Whole, disk: Path, tmp_path: Path, size: int, wha
     cache, run = (tmp_path / "cache", disk / "run") if what == "run" else (disk / "cache", tmp_path / "run")
     environment = {"EMOTIWAVE_CACHE": str(cache)}
     again(disk, f"size={size}k")
-    ended = forked(partial(emotiwave, *command(whole.data, run)), folder=tmp_path, environment=environment)
+    ended = forked(
+        partial(emotiwave, *command(whole.data, run)),
+        folder=tmp_path,
+        environment=environment,
+        pictures=whole.pictures,
+    )
     if ended.code != 0:
         said(ended, 5, "Cannot write", str(disk), "No space left on device", "free some space")
     all_whole(disk)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from forked import Ended, emotiwave, forked
 from killed_runs import SECONDS, Whole, all_of, command, on_change
-from killed_runs import whole as whole
 
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.trained_model import LAST
@@ -23,6 +22,7 @@ PIECES = 24  # that they are told in
 def go_on(whole: Whole, run: Path, cache: Path, kill_after: float | None = None) -> Ended:
     """What a person does who finds a run killed: `--resume`; where it says that there is no run, the same command."""
     here = {"folder": run.parent, "environment": {"EMOTIWAVE_CACHE": str(cache)}, "seconds": SECONDS}
+    here |= {"pictures": whole.pictures}
     if run.exists():
         ended = forked(partial(emotiwave, "run", "--resume", run), kill_after=kill_after, **here)  # type: ignore[arg-type]
         if ended.code != 2:
@@ -79,7 +79,7 @@ def killed_at_changes(whole: Whole, folder: Path, numbers: range) -> None:
         run, cache = place / "run", place / "cache"
         place.mkdir()
         work = partial(on_change, str(place), number, *command(whole.data, run))
-        ended = forked(work, folder=place, environment={"EMOTIWAVE_CACHE": str(cache)}, seconds=SECONDS)
+        ended = forked(work, folder=place, environment={"EMOTIWAVE_CACHE": str(cache)}, pictures=whole.pictures)
         assert ended.code == -signal.SIGKILL, (number, ended)
         ends_well(whole, run, cache)
         shutil.rmtree(place)

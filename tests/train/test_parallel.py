@@ -187,7 +187,7 @@ def together(size: int, work: Callable[[ProcessGroup], Any], patch: pytest.Monke
     """What the ranks of a group make of it, each a thread; only `all_gather` is there."""
     results: list[Any] = [None] * size
     slots: list[Tensor] = [torch.empty(0)] * size
-    barrier, local = threading.Barrier(size, timeout=20), threading.local()
+    barrier, local = threading.Barrier(size, timeout=600), threading.local()
 
     def all_gather(found: list[Tensor], mine: Tensor) -> None:
         slots[local.rank] = mine

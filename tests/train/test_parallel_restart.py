@@ -57,7 +57,7 @@ def ranks_of(process: "subprocess.Popen[bytes]") -> dict[int, int]:
 
 def wait_for(run: Path, epochs: int, process: "subprocess.Popen[bytes]") -> None:
     """Wait until the run has this many epochs."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not (run / HISTORY).exists() or (run / HISTORY).read_bytes().count(b"\n") < epochs:
         assert process.poll() is None, "the run ended before its time"
         assert time.monotonic() < end, "the run does not come on"
@@ -71,7 +71,7 @@ def test_a_killed_process_is_started_again(tiny: Path, tmp_path: Path) -> None:
     with torchrun(tmp_path, tiny, "--out", "run", restarts=1, epochs=epochs) as process:
         wait_for(tmp_path / "run", 3, process)
         os.kill(ranks_of(process)[1], signal.SIGKILL)
-        assert process.wait(120) == 0
+        assert process.wait(600) == 0
     said = (tmp_path / "said").read_text()
     assert said.count("Resuming after epoch") == 1
     assert said.count("Report: ") == 1
@@ -97,7 +97,7 @@ def test_twenty_kills(tiny: Path, tmp_path: Path) -> None:
                 os.kill(ranks_of(process)[rank], signal.SIGKILL)
                 wait_for(folder / "run", (folder / "run" / HISTORY).read_bytes().count(b"\n") + 1, process)
                 took = time.monotonic() - began
-            assert process.wait(180) == 0, (folder / "said").read_text()
+            assert process.wait(900) == 0, (folder / "said").read_text()
         if number:
             said = (folder / "said").read_text().splitlines()
             after = next((line for line in said if line.startswith("Resuming")), "from the start")

@@ -168,7 +168,7 @@ def test_an_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def send(number: int, run: Path, pid: int) -> None:
     """The signal, once the run has an epoch."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not (run / LAST).exists() and time.monotonic() < end:
         time.sleep(0.005)
     os.kill(pid, number)

@@ -6,11 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from forked import emotiwave, forked
 from killed_runs import Whole, command
-from killed_runs import whole as whole
-
-__all__ = ["whole"]  # a fixture
 
 
 def traced(folder: str, *arguments: object) -> int:
@@ -34,13 +32,19 @@ def traced(folder: str, *arguments: object) -> int:
     return code
 
 
-def test_a_file_is_synced_before_its_name_and_the_name_after(whole: Whole, tmp_path: Path) -> None:
-    """Each rename of a run follows a sync of that file, or of all files in it, and is followed by one of its folder."""
-    run, cache = tmp_path / "run", tmp_path / "cache"
-    work = partial(traced, str(tmp_path), *command(whole.data, run))
-    ended = forked(work, folder=tmp_path, environment={"EMOTIWAVE_CACHE": str(cache)})
+@pytest.fixture(scope="module")
+def traces(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder of a run, and its syncs and renames in order."""
+    run = tmp_path_factory.mktemp("traced") / "run"
+    work = partial(traced, str(run.parent), *command(whole.data, run))
+    ended = forked(work, folder=run.parent, environment={"EMOTIWAVE_CACHE": str(run.parent / "cache")})
     assert ended.code == 0, ended
-    lines = [line.split(" ") for line in ended.err.splitlines() if line.startswith(("synced ", "renamed "))]
+    return run, ended.err.splitlines()
+
+
+def test_a_file_is_synced_before_its_name_and_the_name_after(traces: tuple[Path, list[str]]) -> None:
+    """Each rename of a run follows a sync of that file, or of all files in it, and is followed by one of its folder."""
+    lines = [line.split(" ") for line in traces[1] if line.startswith(("synced ", "renamed "))]
     renames = [(place, line[1], line[2]) for place, line in enumerate(lines) if line[0] == "renamed"]
     files = {Path(target).name for _, _, target in renames}
     assert {"model.safetensors", "model.json", "last.safetensors", "scores.json", "recipe.toml", "report.html"} <= files
@@ -54,12 +58,9 @@ def test_a_file_is_synced_before_its_name_and_the_name_after(whole: Whole, tmp_p
         assert ["synced", str(Path(target).parent)] in lines[place:], target
 
 
-def test_an_epoch_is_in_the_history_before_its_weights_are_kept(whole: Whole, tmp_path: Path) -> None:
+def test_an_epoch_is_in_the_history_before_its_weights_are_kept(traces: tuple[Path, list[str]]) -> None:
     """history.jsonl, which is added to, is synced after each epoch and before last.safetensors gets its name."""
-    run = tmp_path / "run"
-    work = partial(traced, str(tmp_path), *command(whole.data, run))
-    ended = forked(work, folder=tmp_path, environment={"EMOTIWAVE_CACHE": str(tmp_path / "cache")})
-    lines = ended.err.splitlines()
+    run, lines = traces
     last = [place for place, line in enumerate(lines) if line.endswith(f" {run}/last.safetensors")]
     history = [place for place, line in enumerate(lines) if line == f"synced {run}/history.jsonl"]
     assert len(last) == len(history) == 4

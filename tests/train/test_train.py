@@ -26,12 +26,12 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.runs.folder import RECIPE
-from emotiwave_core.runs.history import HISTORY, read_history
+from emotiwave_core.runs.history import HISTORY, Validation, read_history
 from emotiwave_core.runs.trained_model import LAST, WEIGHTS, read_about, read_tensors
 from emotiwave_core.train import checkpoint as keeper
 from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
-from emotiwave_core.train.loop import Training, train
+from emotiwave_core.train.loop import TrainingJob, train
 from emotiwave_dropout.uniform import Uniform
 
 COMPLETE = "text+audio+visual"
@@ -73,15 +73,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     weights: list[Tensors] = []
     scores = iter(zip(mean, complete, strict=True))
 
-    def validate(_: Any, model: nn.Module, __: Any) -> tuple[dict[str, Any], None]:
+    def validate(_: Any, model: nn.Module, __: Any) -> tuple[Validation, None]:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        one, other = next(scores)
-        return {
-            "mean_macro_f1": one,
-            "complete_macro_f1": other,
-            "worst_macro_f1": 0.0,
-            "configurations": {COMPLETE: other},
-        }, None
+        mean_score, complete_score = next(scores)
+        return Validation(mean_score, complete_score, 0.0, {COMPLETE: complete_score}), None
 
     monkeypatch.setattr(train_module, "validate", validate)
     return weights
@@ -291,7 +286,7 @@ def test_class_weights_are_of_the_training_fold(tiny: Path, tmp_path: Path) -> N
         model = run_module.build(REGISTRY.resolve(recipe), corpus, objective)
         folder = tmp_path / str(wanted)
         folder.mkdir()
-        train(Training(folder, recipe, {}), model, objective, corpus, Runtime(CPU))
+        train(TrainingJob(folder, recipe, {}), model, objective, corpus, Runtime(CPU))
         targets = corpus.fold("train", objective).targets.numpy()
         due = compute_class_weight("balanced", classes=np.arange(6), y=targets) if wanted else np.ones(6)
         np.testing.assert_allclose(objective.weights, due, rtol=1e-6)

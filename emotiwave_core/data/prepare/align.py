@@ -18,10 +18,10 @@ from torch.nn.functional import embedding_bag
 from emotiwave_core.config.recipe import Align
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
     Samples,
-    Unit,
     bounds,
     cut_samples,
     end_to_end,

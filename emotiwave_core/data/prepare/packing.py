@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.facts import ModalityFacts, StoreFacts
 from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.prepare.align import Reference, Steps, average, overlapping, rounded, sequence_steps, span_of
-from emotiwave_core.data.prepare.facts import ModalityFacts, StoreFacts
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
     Samples,
@@ -22,7 +23,7 @@ from emotiwave_core.data.prepare.segments import (
     places,
     read_samples,
 )
-from emotiwave_core.data.prepare.store_key import Options, check_features, sources_of
+from emotiwave_core.data.prepare.store_key import check_features, sources_of
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.io.incremental_hash import IncrementalHash

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile, split_key
 from emotiwave_core.data.prepare.labels import NO_COLUMNS, LabelColumns, label_columns
+from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.errors import DataError
 
 LATEST = 1e9  # seconds, which are 31 years: what a file has beyond it is damage, and float32 would not hold it
 
-Unit = Literal["segment", "video"]
 Times = float | NDArray[np.float64]
 
 

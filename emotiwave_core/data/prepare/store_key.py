@@ -1,4 +1,4 @@
-"""What a store is made from: the files of a data set and how it is cut, and a key of both."""
+"""The sources of a store (the files of a data set, and how it is cut), and a key of both."""
 
 import hashlib
 import json
@@ -6,26 +6,11 @@ from pathlib import Path
 
 import attrs
 
-from emotiwave_core.config.recipe import Align
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.prepare.align import words_source
-from emotiwave_core.data.prepare.segments import Unit
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.errors import DataError
-
-
-@attrs.frozen
-class Options:
-    """How a data set is cut. `max_steps` and `downsample` are for each modality, by name.
-
-    With `align` nothing is averaged by `downsample`, and all modalities are cut to the smallest of `max_steps`.
-    """
-
-    unit: Unit = "segment"
-    complete_only: bool = False
-    max_steps: dict[str, int] = attrs.Factory(dict)
-    downsample: dict[str, int] = attrs.Factory(dict)
-    align: Align = "none"
 
 
 def fingerprint(dataset: Dataset, options: Options) -> str:

@@ -1,7 +1,7 @@
 """Samples handed over as arrays, as a store in memory: with the same numbers as if they had been packed from files."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import attrs
 import numpy as np
@@ -9,12 +9,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from emotiwave_core.config.recipe import DataSettings, PerModality
+from emotiwave_core.data.facts import StoreFacts
 from emotiwave_core.data.prepare.align import Steps, average, overlapping, reference_times, rounded, sequence_steps
-from emotiwave_core.data.prepare.facts import StoreFacts
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import in_time_order
-from emotiwave_core.data.prepare.store_key import Options
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, choices
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @attrs.frozen(eq=False)
@@ -101,7 +103,7 @@ def _sequences(
     for name, width in features.items():
         array = sample.features.get(name)
         with np.errstate(over="ignore"):  # as from files: what float32 cannot hold is infinite
-            values = np.empty((0, width), np.float32) if array is None else np.asarray(array, dtype=np.float32)
+            values = np.empty((0, width), np.float32) if array is None else _numbers(name, number, array, np.float32)
         if values.ndim != 2 or values.shape[1] != width:
             raise DataError(
                 f"'{name}' of sample {number} is {list(values.shape)}, and the model reads [steps, {width}]."
@@ -112,13 +114,21 @@ def _sequences(
                 f"data.align is {settings.align}, so sample {number} needs the times of '{name}', [steps, 2] seconds."
             )
         order = np.arange(len(values), dtype=np.float64)
-        intervals = np.stack([order, order + 1], axis=1) if times is None else np.asarray(times, dtype=np.float64)
+        intervals = np.stack([order, order + 1], axis=1) if times is None else _numbers(name, number, times, np.float64)
         if array is not None and intervals.shape != (len(values), 2):
             raise DataError(f"'{name}' of sample {number} has {len(values)} steps and times {list(intervals.shape)}.")
         sequences[name] = _Sequence(values, intervals if array is not None else np.empty((0, 2)))
     if not any(len(in_time_order(own.intervals)) for own in sequences.values()):
         raise DataError(f"Sample {number} has nothing in any modality: there is nothing to predict from.")
     return sequences
+
+
+def _numbers(name: str, number: int, array: ArrayLike, kind: type[Number]) -> NDArray[Number]:
+    """An array of numbers. DataError where it is none, such as rows of several lengths or a tensor of a GPU."""
+    try:
+        return np.asarray(array, dtype=kind)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"'{name}' of sample {number} is no array of numbers: {error}.") from error
 
 
 def _span(sample: ArraySample, sequences: Mapping[str, _Sequence]) -> tuple[float, float]:

@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.prepare.facts import StoreFacts
+from emotiwave_core.data.facts import StoreFacts
+from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.packing import Packer
-from emotiwave_core.data.prepare.store_key import Options, fingerprint, sources_of
+from emotiwave_core.data.prepare.store_key import fingerprint, sources_of
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.errors import DataError, ResourceError
 from emotiwave_core.io.atomic import cache_folder, out_of_space, sha256_of, sync_folder, write_json

@@ -1,12 +1,11 @@
-"""Facts of a packed data set, as its store.json tells them."""
+"""Facts of a data set: records that stores and runs keep as JSON."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from emotiwave_core.data.prepare.segments import Unit
-from emotiwave_core.data.prepare.store_key import Options
+from emotiwave_core.data.prepare.options import Options, Unit
 
 
 @attrs.frozen
@@ -53,3 +52,35 @@ class StoreFacts:
         tuples = {name: tuple(values[name]) for name in ("targets", "ids", "videos", "notes")}
         modalities = {name: ModalityFacts(**modality) for name, modality in values["modalities"].items()}
         return cls(**values | tuples | {"options": Options(**values["options"]), "modalities": modalities})
+
+
+@attrs.frozen
+class CorpusFacts:
+    """A data set as it was opened and split."""
+
+    dataset: str
+    synthetic: bool
+    unit: str
+    label_source: str
+    targets: list[str]
+    left_out: dict[str, int]
+    modalities: dict[str, ModalityFacts]
+    fingerprint: str
+    folder: str
+    sources: dict[str, str]  # {file: SHA-256}
+    samples: int
+    videos: int
+    fold_source: str
+    folds_sha256: str
+    notes: list[str]
+
+
+@attrs.frozen
+class FoldFacts:
+    """One fold; for a multi-label objective the counts of the classes overlap."""
+
+    samples: int
+    videos: int
+    used: int  # samples that the objective uses
+    classes: dict[str, int]  # used samples of each
+    no_emotion: int

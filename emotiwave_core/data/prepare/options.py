@@ -1,0 +1,23 @@
+"""How a data set is cut into samples and steps."""
+
+from typing import Literal
+
+import attrs
+
+from emotiwave_core.config.recipe import Align
+
+Unit = Literal["segment", "video"]
+
+
+@attrs.frozen
+class Options:
+    """How a data set is cut. `max_steps` and `downsample` are for each modality, by name.
+
+    With `align` nothing is averaged by `downsample`, and all modalities are cut to the smallest of `max_steps`.
+    """
+
+    unit: Unit = "segment"
+    complete_only: bool = False
+    max_steps: dict[str, int] = attrs.Factory(dict)
+    downsample: dict[str, int] = attrs.Factory(dict)
+    align: Align = "none"

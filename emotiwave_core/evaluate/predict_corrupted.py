@@ -1,0 +1,129 @@
+"""Predictions on corrupted samples: one pass over the fold, in which only what is corrupted is encoded again."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.compute.device import autocast
+from emotiwave_core.compute.memory import retry_smaller_batches
+from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.data.loading.batch import Batch, gather
+from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.errors import PluginError
+from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences
+from emotiwave_core.evaluate.corruptions import find_corruption
+from emotiwave_core.interfaces import Encoded
+from emotiwave_core.layers.masking import present_in
+from emotiwave_core.model.attribute_errors import attribute_errors
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.predict.trained import TrainedRun
+
+Array = NDArray[np.float64]
+Curves = dict[str, tuple[str, ...]]  # {name: the modalities that are corrupted together}
+
+
+class CorruptedPredictions(NamedTuple):
+    """What a model predicts at each of the K levels of each curve."""
+
+    probabilities: dict[str, Array]  # {curve: [K, N, C]}
+    reached: dict[str, list[float]]  # {curve: [K]}, the measured share of what is corrupted
+
+
+def predict_corrupted(trained: TrainedRun, manifest: Manifest, runtime: Runtime) -> CorruptedPredictions:
+    """Predictions of a run at each level of each curve. Those at level 0 are of the complete configuration.
+
+    PluginError where the model gives NaN.
+    """
+    work, size = partial(_predict, trained, manifest, runtime), trained.recipe.training.batch_size
+    return retry_smaller_batches(work, size, trained.recipe, "scoring", runtime.monitor)
+
+
+@torch.inference_mode()
+def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: int) -> CorruptedPredictions:
+    device = runtime.device
+    model, fold, precision = trained.model.to(device).eval(), trained.fold, trained.recipe.training.precision
+    levels, curves = range(len(manifest.levels)), find_corruption(manifest.protocol).curves_for(model.modalities)
+    corrupt = _corrupter(trained, manifest, device)
+    counts = {modality: np.zeros((len(levels), 2), dtype=np.int64) for modality in model.modalities}
+    logits: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
+    total = -(-len(fold.rows) // size) * len(levels)
+    with attribute_errors(model), runtime.monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
+        for batch in open_loader(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
+            corruptions = corrupt(batch)
+            with autocast(device, precision):
+                clean = model.encode(batch.inputs, batch.masks)
+            for level in levels:
+                corrupted = {m: c.apply(level) for m, c in corruptions.items() if level and c.touches(level)}
+                with autocast(device, precision):
+                    for curve, batch_logits in _fused(model, curves, batch, clean, corrupted).items():
+                        logits[curve][level].append(batch_logits.float())
+                for modality, corruption in corruptions.items():
+                    counts[modality][level] += corruption.count(level)
+                step()
+    together = {curve: torch.stack([torch.cat(parts) for parts in by_level]) for curve, by_level in logits.items()}
+    return CorruptedPredictions(
+        {curve: _probabilities(trained, values) for curve, values in together.items()},
+        {curve: _shares(np.sum([counts[m] for m in modalities], axis=0)) for curve, modalities in curves.items()},
+    )
+
+
+def _fused(
+    model: FusionModel, curves: Curves, batch: Batch, clean: dict[str, Encoded], corrupted: dict[str, Sequences]
+) -> dict[str, Tensor]:
+    """Logits [B, C] of each curve, where its modalities are corrupted and the others clean."""
+    encoded = model.encode(
+        {m: pair.x for m, pair in corrupted.items()}, {m: pair.mask for m, pair in corrupted.items()}
+    )
+    logits = {}
+    for curve, modalities in curves.items():
+        taken = [modality for modality in modalities if modality in corrupted]
+        masks = {m: corrupted[m].mask if m in taken else batch.masks[m] for m in model.modalities}
+        parts = {m: encoded[m] if m in taken else clean[m] for m in model.modalities}
+        logits[curve] = model.fuse(parts, present_in(masks)).logits
+    return logits
+
+
+def _corrupter(
+    trained: TrainedRun, manifest: Manifest, device: torch.device
+) -> Callable[[Batch], dict[str, Corruption]]:
+    """A function from a batch to its corruption, by modality."""
+    store, kind = trained.corpus.store, find_corruption(manifest.protocol)
+    index_of, row_of = numbered(manifest.samples), numbered(store.ids)
+
+    def load(modality: str, ids: Sequence[str]) -> Sequences:
+        x, mask = gather(store, modality, np.array([row_of[sample] for sample in ids]))
+        return Sequences(x.to(device), mask.to(device))
+
+    def corrupt(batch: Batch) -> dict[str, Corruption]:
+        indices = [index_of[store.ids[row]] for row in batch.rows]
+        return {
+            m: kind(manifest, m, indices, Sequences(batch.inputs[m], batch.masks[m]), partial(load, m))
+            for m in trained.model.modalities
+        }
+
+    return corrupt
+
+
+def _probabilities(trained: TrainedRun, logits: Tensor) -> Array:
+    """logits [K, N, C] -> probabilities. PluginError where one is not a number."""
+    if not bool(logits.isfinite().all()):
+        raise PluginError(
+            f"The model of {trained.run} says NaN of damaged samples; one of its parts does not hold its interface: "
+            "`emotiwave plugins check` finds which."
+        )
+    return np.asarray(trained.objective.probabilities(logits).cpu().double().numpy())
+
+
+def _shares(counts: NDArray[np.int64]) -> list[float]:
+    """Share of what is corrupted, [K], from the numbers of what is and of all [K, 2]."""
+    return [corrupted / max(total, 1) for corrupted, total in counts.tolist()]
+
+
+def numbered(names: Sequence[str]) -> dict[str, int]:
+    """The index of each name."""
+    return {name: index for index, name in enumerate(names)}

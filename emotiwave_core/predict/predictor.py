@@ -1,0 +1,114 @@
+"""A trained run as a predictor: arrays or data sets with any modality missing, and no labels, to classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.compute.device import autocast
+from emotiwave_core.compute.memory import retry_smaller_batches
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.corpus import all_samples, open_unlabelled
+from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
+from emotiwave_core.data.store.store import Store
+from emotiwave_core.errors import PluginError
+from emotiwave_core.model.attribute_errors import attribute_errors
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.model.objective import Objective
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.runs.trained_model import load_model
+
+Array = NDArray[np.float64]
+
+
+@attrs.frozen
+class Prediction:
+    """One sample's classes, as a run predicts them."""
+
+    probabilities: dict[str, float]  # of each class, in the run's order
+    decided: tuple[str, ...]  # one class; of a multi-label run each above its threshold, which may be none
+    present: tuple[str, ...]  # the modalities that the sample has
+    id: str | None = None  # of a sample of a data set
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return attrs.asdict(self)
+
+
+@attrs.frozen(eq=False)
+class Predictor:
+    """A run's model on a device, in eval(). Several threads may ask it at a time."""
+
+    model: FusionModel
+    objective: Objective
+    recipe: Recipe
+    thresholds: Array | None  # [C], of a multi-label run
+    device: torch.device
+
+    def predict_arrays(self, samples: Sequence[ArraySample]) -> list[Prediction]:
+        """Predict samples of arrays. Errors as `store_of_arrays`; PluginError where a probability is not finite."""
+        return self._predict(store_of_arrays(samples, self.model.features, self.recipe.data), SILENT, has_ids=False)
+
+    def predict_dataset(self, folder: Path, monitor: Monitor = SILENT) -> list[Prediction]:
+        """Predict every sample of a data set. Errors as `open_unlabelled`; PluginError as above."""
+        return self._predict(open_unlabelled(folder, self.recipe.data, self.model.features, monitor), monitor)
+
+    def _predict(self, store: Store, monitor: Monitor, has_ids: bool = True) -> list[Prediction]:
+        with attribute_errors(self.model):
+            probabilities = retry_smaller_batches(
+                lambda size: self._probabilities(store, size, monitor),
+                self.recipe.training.batch_size,
+                self.recipe,
+                "predicting",
+                monitor,
+            )
+        bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        if bad:
+            raise PluginError(
+                f"The model says NaN of {bad} of {len(probabilities)} samples: their features are too large for it, or "
+                "a part does not hold its interface (`emotiwave plugins check`)."
+            )
+        decided = self.objective.decide(probabilities, self.thresholds)
+        present = {modality: store.has(modality) for modality in self.model.modalities}
+        return [
+            Prediction(
+                probabilities=dict(zip(self.objective.classes, probabilities[row].tolist(), strict=True)),
+                decided=self._names(decided[row]),
+                present=tuple(modality for modality, has in present.items() if has[row]),
+                id=store.ids[row] if has_ids else None,
+            )
+            for row in range(len(store))
+        ]
+
+    @torch.inference_mode()
+    def _probabilities(self, store: Store, batch_size: int, monitor: Monitor) -> Array:
+        """Probabilities [N, C] of every sample, of all the modalities that it has."""
+        samples, loader = all_samples(store), open_loader(store, self.device)
+        logits = []
+        with monitor.progress("Predicting", -(-len(store) // batch_size)) as step:
+            for batch in loader.batches(samples.rows, samples.targets, batch_size):
+                with autocast(self.device, self.recipe.training.precision):
+                    logits.append(self.model.forward_masked(batch.inputs, batch.masks).logits.float())
+                step()
+        return self.objective.probabilities(torch.cat(logits)).cpu().double().numpy()
+
+    def _names(self, decision: Any) -> tuple[str, ...]:
+        """The classes of a decision: an index [], or 0 and 1 for each [C]."""
+        classes = self.objective.classes
+        if np.ndim(decision) == 0:
+            return (classes[int(decision)],)
+        return tuple(name for name, is_decided in zip(classes, decision, strict=True) if is_decided)
+
+
+def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predictor:
+    """The model of a run, on a device. DataError where it has none, or a file is damaged."""
+    model, objective, recipe, about = load_model(run, registry)
+    tuned = about["thresholds"]
+    thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
+    return Predictor(model.to(device), objective, recipe, thresholds, device)

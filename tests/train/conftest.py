@@ -1,0 +1,3 @@
+"""Fixtures of the tests of training."""
+
+from killed_runs import whole as whole
