@@ -2,7 +2,6 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -24,7 +23,8 @@ from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.data_file import read_data, read_data_folder
-from emotiwave_core.runs.trained_model import LoadedModel, load_model, reload_model
+from emotiwave_core.runs.model_file import ModelFile
+from emotiwave_core.runs.saved_model import SavedModel, load_model, reload_model
 
 
 @attrs.frozen(eq=False)
@@ -61,7 +61,7 @@ def open_trained_run(
     the data are not what the run was trained on.
     """
     loaded = load_model(run, registry)
-    corpus = open_corpus(data or _own_folder(run), loaded[2].data, monitor)
+    corpus = open_corpus(data or _own_folder(run), loaded.recipe.data, monitor)
     if data is None:
         check_unchanged(run, corpus)
         known = read_data(run)
@@ -78,13 +78,13 @@ def reopen_trained_run(run: Path, parts: ResolvedParts, corpus: Corpus) -> Train
     return _opened(run, reload_model(run, parts), corpus, "test")
 
 
-def _opened(run: Path, loaded: LoadedModel, corpus: Corpus, fold: str) -> TrainedRun:
-    model, objective, recipe, about = loaded
-    _check_fits(model, about, corpus)
-    tuned = about["thresholds"]
+def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> TrainedRun:
+    model, objective, recipe, description = loaded
+    _check_fits(description, corpus)
+    tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     chosen = corpus.fold(fold, objective)
-    notes = _remembered(run, about, corpus, chosen)
+    notes = _trained_on(run, description, corpus, chosen)
     return TrainedRun(run, model, objective, recipe, corpus, chosen, thresholds, notes)
 
 
@@ -109,13 +109,13 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
             raise DataError(f"{what} of {now.folder} have changed since {run} was started; start a new run.")
 
 
-def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:
-    """That samples of the fold were trained on, where the data are those of the training, in whatever folder."""
+def _trained_on(run: Path, description: ModelFile, corpus: Corpus, fold: Fold) -> list[str]:
+    """A note that samples of the fold were trained on, where the data are those of the training, in any folder."""
     try:
-        files, known = set(about["data"]["sources"].values()), read_data(run)
-    except (LookupError, TypeError, AttributeError, DataError):
+        known = read_data(run)
+    except DataError:
         return []  # it is not known
-    if known is None or files != set(corpus.store.facts.sources.values()):
+    if known is None or set(description.data.sources.values()) != set(corpus.store.facts.sources.values()):
         return []
     if known.folds_sha256 != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]
@@ -123,16 +123,16 @@ def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) ->
     return [f"{count} of the {len(fold.rows)} samples are those that {run} was trained on."] if count else []
 
 
-def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
+def _check_fits(description: ModelFile, corpus: Corpus) -> None:
     """DataError where the data set is not of the form that the model was trained on."""
-    if corpus.store.features != about["features"]:
+    if corpus.store.features != description.features:
         raise DataError(
-            f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
+            f"The model reads features {description.features}, but {corpus.dataset.name} has {corpus.store.features}: "
             "use a data set with the same modalities and widths."
         )
-    if list(corpus.store.targets) != about["targets"]:
+    if list(corpus.store.targets) != description.targets:
         raise DataError(
-            f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
+            f"The model knows the emotions {', '.join(description.targets)}, but {corpus.dataset.name} has "
             f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
         )
 

@@ -25,7 +25,8 @@ from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
-from emotiwave_core.runs.contents import Model, Run, read_run
+from emotiwave_core.runs.contents import Run, read_run
+from emotiwave_core.runs.model_file import ModelFile
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
 from emotiwave_core.runs.scores import ConfigurationScores, Scores
@@ -159,7 +160,7 @@ def metrics(scores: Scores, one: ConfigurationScores) -> list[tuple[str, float |
     return [row for row in found if row[1] is not None or row[0] == "Average precision"]
 
 
-def model_in_words(model: Model) -> str:
+def model_in_words(model: ModelFile) -> str:
     """The parts in the order of the model, modalities that share an encoder named together."""
     modalities: dict[tuple[str, str], list[str]] = {}
     for part in model.plugins:

@@ -2,7 +2,6 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
@@ -10,43 +9,12 @@ from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.runs.data_file import DATA, DataFile, read_data
 from emotiwave_core.runs.explanation import ExplanationFile, read_explanation
 from emotiwave_core.runs.history import Epoch, read_history
+from emotiwave_core.runs.model_file import ModelFile, read_model_file
 from emotiwave_core.runs.predictions import Predicted, read_predicted
 from emotiwave_core.runs.protocol_scores import ProtocolScores, read_protocols
 from emotiwave_core.runs.provenance import Provenance, read_provenance
-from emotiwave_core.runs.schema import clean, file_bytes, parse
+from emotiwave_core.runs.schema import clean, file_bytes
 from emotiwave_core.runs.scores import Scores, read_scores
-
-
-@frozen
-class Plugin:
-    """A part of the model and the distribution it came from."""
-
-    kind: str
-    name: str
-    distribution: str
-    version: str
-    modality: str | None = None
-
-
-@frozen
-class Best:
-    """The epoch whose weights were kept."""
-
-    epoch: int
-    mean_macro_f1: float
-    select: str  # "mean", "complete" or a configuration: whose macro-F1 chose it
-    score: float
-
-
-@frozen
-class Model:
-    """`model.json`: what was trained."""
-
-    emotiwave: str
-    recipe: dict[str, Any]
-    plugins: list[Plugin]
-    parameters: int
-    best: Best
 
 
 @frozen
@@ -55,7 +23,7 @@ class Run:
 
     folder: Path
     recipe: str
-    model: Model
+    model: ModelFile
     data: DataFile
     history: list[Epoch]
     scores: Scores
@@ -81,7 +49,7 @@ def read_run(run: Path) -> Run:
     return Run(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
-        model=parse(file_bytes(run, "model.json"), Model, str(run / "model.json")),
+        model=read_model_file(run, exact=False),
         data=data,
         history=read_history(run),
         scores=scores,

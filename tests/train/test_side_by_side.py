@@ -16,7 +16,8 @@ from forked import Ended, emotiwave, forked
 from killed_runs import Whole, all_of, command
 
 from emotiwave_core.runs.folder import LOCK
-from emotiwave_core.runs.trained_model import LAST, WEIGHTS
+from emotiwave_core.runs.saved_model import WEIGHTS
+from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.run import SCORES
 
 EIGHT = 8
