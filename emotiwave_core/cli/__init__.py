@@ -32,7 +32,6 @@ SECTIONS = {
         "plugins": "List all parts: who provides each, and whether it works.",
     },
 }
-FILES = {"recipes": "parts", "plugins": "parts"}  # a command that is not named here has a file of its name
 
 
 class Terminated(BaseException):
@@ -75,9 +74,7 @@ class Sections(click.Group):
 
 @click.group(
     cls=Sections,
-    commands=Commands(
-        {name: f"emotiwave_core.cli.{FILES.get(name, name)}" for commands in SECTIONS.values() for name in commands}
-    ),
+    commands=Commands({name: f"emotiwave_core.cli.{name}" for commands in SECTIONS.values() for name in commands}),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples:\n  emotiwave run                              train on the embedded synthetic sample\n"
     "  emotiwave run notebook --data DIR          a named recipe on your data\n"

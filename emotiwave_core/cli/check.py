@@ -1,12 +1,21 @@
-"""`emotiwave plugins check` and `emotiwave plugins show`."""
+"""`emotiwave plugins check` and `emotiwave plugins show`: plain text of 80 columns, or JSON."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
 
 from emotiwave_core.cli.common import SectionedCommand, json_option, option, print_json, registry_option
-from emotiwave_core.parts.kinds import part_kinds
+from emotiwave_core.errors import printable
+from emotiwave_core.parts.kinds import part_kind, part_kinds
+
+WIDTH = 80
+UNITS = {"forward": (1e3, " ms"), "forward and backward": (1e3, " ms"), "held for backward": (1e-6, " MB")}
+ANSWERS = {True: "yes", False: "no", None: "–"}
+STATES = {"holds": "holds", "broken": "BROKEN", "not tried": "not tried"}
+
+Event = dict[str, Any]
 
 CHECK = """\b
 Examples:
@@ -40,9 +49,8 @@ def check(
 
     NAME is any part that `emotiwave plugins` lists; FILE is a .py file, of which all parts are checked.
     """
-    from emotiwave_core.cli.checked import gather, print_event, print_verdict
     from emotiwave_core.config.flags import parse_part, parse_value
-    from emotiwave_core.parts.check import check as events
+    from emotiwave_core.parts.check.laws_in_child import check as events
 
     options = {"name": target} if target.endswith(".py") else parse_part(target)
     name = str(options.pop("name"))
@@ -73,7 +81,6 @@ def show(name: str, kind: str | None, as_json: bool, registry_file: Path | None)
 
     That is: what it does, its source, its options, who provides it.
     """
-    from emotiwave_core.cli.checked import print_part
     from emotiwave_core.parts.check.describe import describe
 
     rows = describe(name, kind, registry_file)
@@ -81,3 +88,107 @@ def show(name: str, kind: str | None, as_json: bool, registry_file: Path | None)
         print_json(rows)
     else:
         print_part(rows)
+
+
+def gather(parts: list[Event], event: Event) -> None:
+    """Add an event to the list of parts, each with its laws and measurements."""
+    what = event["event"]
+    rest = {key: value for key, value in event.items() if key != "event"}
+    if what == "part":
+        parts.append(rest | {"holds": True, "laws": [], "measurements": [], "laws_in_contract": rest["laws"]})
+    elif what == "setting":
+        parts[-1] |= rest
+    elif "law" in event:
+        parts[-1]["laws"].append({"state": "broken"} | rest)
+        parts[-1]["holds"] &= parts[-1]["laws"][-1]["state"] != "broken"
+    else:
+        parts[-1]["measurements"].append({"value": None, "reference": None, "note": rest.pop("message", "")} | rest)
+
+
+def print_event(parts: list[Event], event: Event) -> None:
+    """Print what an event adds."""
+    what, part = event["event"], parts[-1]
+    if what == "part":
+        for before in parts[-2:-1]:
+            print_verdict(before)
+        options = ", ".join(f"{name}={value!r}" for name, value in part["options"].items())
+        _print(f"{part['kind']} {part['name']}: {part['part']} of {part['provider']}")
+        _print(f"with {options}" if options else "without options")
+        click.echo()
+    elif "law" in event:
+        _law(part["laws"][-1])
+    elif what == "setting":
+        click.echo()
+        _print(f"Measured on one thread of the CPU with {part['setting']}:")
+        click.echo(f"  {'':22}{part['name'][:12]:>12}{part['reference'] or '–':>12}{'ratio':>10}")
+    else:
+        _measurement(part["measurements"][-1])
+
+
+def _law(law: Event) -> None:
+    click.echo(f"{STATES[law['state']]:10} {law['law']}")
+    _print(law["sentence"], "           ")
+    if law["message"]:
+        _print(law["message"], "         > ", "           ")
+
+
+def print_verdict(part: Event) -> None:
+    """Say in a line how many laws hold."""
+    states = [law["state"] for law in part["laws"]]
+    holds, broken, not_tried = (states.count(state) for state in STATES)
+    left = part["laws_in_contract"] - len(states)
+    click.echo()
+    verdict = (
+        f"{broken} of {part['laws_in_contract']} laws {'is' if broken == 1 else 'are'} broken"
+        if broken
+        else "No law is broken"
+    )
+    _print(f"{part['kind']} {part['name']}: {verdict}; {holds} hold, {not_tried + left} not tried.")
+    for law in part["laws"]:
+        if law["state"] == "broken":
+            click.echo(f"  {law['law']}")
+    if left:
+        _print("Mend the last one above first: the laws after it, and the measurements, need what it asks for.")
+    click.echo()
+
+
+def _measurement(measured: Event) -> None:
+    name, value, reference, note = (measured[key] for key in ("measure", "value", "reference", "note"))
+    if isinstance(value, dict):
+        _print(f"{name}: {note}", "  ", "    ")
+        for label, share in value.items():
+            click.echo(f"    {label:24}{share:6.1%}")
+    elif value is None or isinstance(value, bool):
+        _print(f"{name:22}{ANSWERS[value]:5} {note}", "  ", " " * 30)
+    else:
+        scale, unit = UNITS.get(name, (1.0, ""))
+        form = ",.2f" if unit else ",.0f"
+        numbers = [f"{number * scale:{form}}{unit}" if number is not None else "–" for number in (value, reference)]
+        ratio = f"{value / reference:,.{0 if value >= 100 * reference else 2}f} ×" if reference else "–"
+        click.echo(f"  {name:22}{numbers[0]:>12}{numbers[1]:>12}{ratio:>10}{f'  {note}' if note else ''}")
+
+
+def print_part(rows: list[Event]) -> None:
+    """Print what is known of a part: the first row is what its name means, the others are passed over."""
+    row, *others = rows
+    _print(f"{row['kind']} {row['name']} ({row['state']})")
+    click.echo(f"  provider   {printable(row['provider'])}")
+    if row.get("file"):
+        click.echo(f"  file       {printable(row['file'])}")
+    if "class" in row:
+        parameters = part_kind(row["kind"]).parameters
+        options = [f"{name}: {row['types'][name]} = {default!r}" for name, default in row["options"].items()]
+        signature = ", ".join([*parameters, *(["*", *options] if options else [])])
+        _print(f"{row['class']}({signature})", "  class      ", " " * 15)
+    click.echo()
+    click.echo(printable(row.get("documentation") or row["summary"] or "It has no docstring."))
+    for other in others:
+        _print(f"Also offered by {other['provider']} ({other['state']}). {other['summary']}")
+
+
+def _print(text: str, first: str = "", rest: str | None = None) -> None:
+    indent = first if rest is None else rest
+    lines = textwrap.wrap(
+        printable(text), WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    )
+    click.echo("\n".join(lines))

@@ -25,9 +25,9 @@ def new(kind: str, name: str, single_file: bool, folder: Path) -> None:
 
     It is a project in a new folder emotiwave-NAME, or a file with --single-file. Nothing that exists is changed.
     """
-    from emotiwave_core.parts.scaffold.write import Plugin, taken, write_file, write_project
+    from emotiwave_core.parts.scaffold import NewPlugin, taken, write_file, write_project
 
-    plugin = Plugin(kind, name)
+    plugin = NewPlugin(kind, name)
     notes = taken(plugin, single_file)
     if single_file:
         _say_file(plugin.kind, plugin.name, write_file(plugin, folder), notes)

@@ -103,7 +103,7 @@ class FusionModel(nn.Module):
     def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
         """The masks {m: [B, T] bool} after the policy, and True where it took whole modalities only."""
         who, before, written = self._who(self.policy), snapshot(), returned.versions(masks.values())
-        left = returned.check_left(who, masks, self.policy(masks, progress))
+        left = returned.check_policy_masks(who, masks, self.policy(masks, progress))
         check_snapshot(before, who)
         returned.check_unwritten(who, masks.values(), written)
         whole = whole_modalities(masks, left)

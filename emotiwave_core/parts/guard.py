@@ -1,26 +1,43 @@
-"""Guards around a plugin's code: it changes nothing that all parts share, and does not end the program."""
+"""Guards around a plugin's code: it changes no number of others, and does not end the program.
+
+A process cannot fence code that runs in it. What is guarded is what would silently change the numbers of everybody
+else: the working folder, torch's default type, device and gradients, and the random generators. Where a plugin is
+loaded, or a part constructed, a change is put back and said; in `forward` it is an error.
+"""
 
 import contextlib
 import os
+import random
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from emotiwave_core.errors import PassedOver, PluginError
-from emotiwave_core.parts.global_state import Drawing, common_things
 
 SLOW = 10.0  # seconds of loading, after which it is said what is waited for
 PLUGINS: set[str] = set()  # the modules, or the packages, that were loaded as plugins
+
+Drawing = Literal["nothing", "weights", "anything"]  # what may be taken from the random generators
 
 
 class PutBack(PassedOver):
     """A plugin has changed what all parts share, and the change goes for nothing."""
 
 
+class SharedState(NamedTuple):
+    """State that all parts share: its name, how it is read and how it is put back."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+
+
 def asked_to_end(error: BaseException) -> bool:
-    """Whether somebody outside wants the program to end: Ctrl-C, SIGTERM, whoever has called us.
+    """Tell whether somebody outside wants the program to end: Ctrl-C, SIGTERM, whoever has called us.
 
     SystemExit, and what a plugin derives from BaseException itself, is not that: no part decides about a run.
     """
@@ -30,7 +47,7 @@ def asked_to_end(error: BaseException) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """What an error is and says, on one line."""
+    """The type and the message of an error, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
@@ -49,17 +66,17 @@ def forbid_exit(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserve_global_state(who: str, when: str, drawing: Drawing = "nothing") -> Iterator[None]:
-    """Put back what changes within of all that parts share (`common_things`); a warning says who it was."""
-    things = common_things(drawing)
-    before = [one.read() for one in things]
+    """Put back what changes within of all that parts share (`shared_states`); a warning says who it was."""
+    states = shared_states(drawing)
+    before = [state.read() for state in states]
     try:
         yield
     finally:
         changed = []
-        for one, value in zip(things, before, strict=True):
-            if value is not None and one.changed(value, one.read()):  # None: there was none yet
-                one.write(value)
-                changed.append(one.name)
+        for state, value in zip(states, before, strict=True):
+            if value is not None and state.read() != value:  # None: the folder was removed before
+                state.write(value)
+                changed.append(state.name)
         if changed:
             what = " and ".join([", ".join(changed[:-1]), changed[-1]] if changed[1:] else changed)
             warnings.warn(f"{who} changes {what} {when}. All parts share it: it is put back.", PutBack, stacklevel=3)
@@ -75,14 +92,14 @@ def loading(who: str, module: str) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        with preserve_global_state(_capital(who), "when it is loaded"):
+        with preserve_global_state(who[:1].upper() + who[1:], "when it is loaded"):
             yield
     finally:
         timer.cancel()
 
 
 class Snapshot(NamedTuple):
-    """What changes the numbers of others, or where they write: little enough to look at in every step."""
+    """The shared state that is looked at in every forward: little enough to take a microsecond."""
 
     folder: str
     gradients: bool
@@ -100,7 +117,7 @@ _NAMES = (
 
 
 def snapshot() -> Snapshot:
-    """How they are now. It takes a microsecond."""
+    """The state before a forward, for `check_snapshot`."""
     import torch
 
     if torch.compiler.is_compiling():
@@ -123,5 +140,93 @@ def check_snapshot(before: Snapshot, who: str) -> None:
     raise PluginError(f"{who} changes {changed} in its forward. All parts share it: leave it as it is.")
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def shared_states(drawing: Drawing) -> list[SharedState]:
+    """List the shared state that is guarded, while a part may draw as much from the random generators.
+
+    Nothing is imported for it: of torch and NumPy, what counts is how they are once they are loaded.
+    """
+    return [
+        SharedState("the working folder", _folder, os.chdir),
+        SharedState("torch's default type", _torch_dtype, _set_torch_dtype),
+        SharedState("torch's default device", _torch_device, lambda name: _torch().set_default_device(name or None)),
+        SharedState("whether torch keeps gradients", _torch_gradients, lambda on: _torch().set_grad_enabled(on)),
+        SharedState("torch's choice of deterministic algorithms", _torch_deterministic, _set_torch_deterministic),
+        *_generators(drawing),
+    ]
+
+
+def _folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return None
+
+
+def _torch() -> Any:
+    """Torch where it is loaded; half of it may be, where its own import has failed."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "get_default_device") else None
+
+
+def _torch_dtype() -> str:
+    return "float32" if (torch := _torch()) is None else str(torch.get_default_dtype()).removeprefix("torch.")
+
+
+def _set_torch_dtype(name: str) -> None:
+    _torch().set_default_dtype(getattr(_torch(), name))
+
+
+def _torch_device() -> str:
+    """The device that `torch.set_default_device` has set, not that of a `with torch.device(…)` around us."""
+    context = getattr(getattr(_torch(), "_GLOBAL_DEVICE_CONTEXT", None), "device_context", None)
+    return str(getattr(context, "device", ""))
+
+
+def _torch_gradients() -> bool:
+    return True if (torch := _torch()) is None else torch.is_grad_enabled()
+
+
+def _torch_deterministic() -> tuple[bool, bool]:
+    if (torch := _torch()) is None:
+        return False, False
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _set_torch_deterministic(before: tuple[bool, bool]) -> None:
+    _torch().use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def _generators(drawing: Drawing) -> list[SharedState]:
+    """The random generators: torch's seed where a part draws its weights, else the state of all of them."""
+    torch, numpy = _torch(), sys.modules.get("numpy")
+    states = []
+    if torch is not None and drawing == "weights":
+        state = torch.get_rng_state()
+        states.append(
+            SharedState("the seed of torch's generator", torch.initial_seed, lambda _: torch.set_rng_state(state))
+        )
+    if drawing != "nothing":
+        return states
+    if torch is not None:
+        states.append(SharedState("torch's random generator", lambda: _bytes_of(torch), partial(_set_bytes, torch)))
+    if numpy is not None:
+        states.append(SharedState("NumPy's random generator", lambda: _state_of(numpy), partial(_set_state, numpy)))
+    return [*states, SharedState("Python's random generator", random.getstate, random.setstate)]
+
+
+def _bytes_of(torch: Any) -> bytes:
+    return bytes(torch.get_rng_state().numpy().tobytes())
+
+
+def _set_bytes(torch: Any, state: bytes) -> None:
+    torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+
+
+def _state_of(numpy: Any) -> tuple[Any, ...]:
+    name, key, *rest = numpy.random.get_state()
+    return name, key.tobytes(), *rest
+
+
+def _set_state(numpy: Any, state: tuple[Any, ...]) -> None:
+    name, key, *rest = state
+    numpy.random.set_state((name, numpy.frombuffer(key, dtype=numpy.uint32), *rest))

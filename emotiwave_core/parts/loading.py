@@ -28,7 +28,7 @@ GROUP = "emotiwave"
 
 @attrs.frozen
 class Provider:
-    """Who offers a part: a distribution through an entry point, or a file that the user named."""
+    """Provider of a part: a distribution through an entry point, or a file that the user named."""
 
     kind: str
     name: str
@@ -54,10 +54,10 @@ def offers(module: ModuleType, origin: str) -> Mapping[tuple[str, str], type]:
     def register(kind: PartKind, name: str, part: type) -> None:
         base = kind.base_class
         if not (isinstance(part, type) and issubclass(part, base)):
-            given = f"an instance of {type(part).__name__}" if isinstance(part, base) else repr(part)[:80]
+            offered_as = f"an instance of {type(part).__name__}" if isinstance(part, base) else repr(part)[:80]
             raise PluginError(
                 f"{origin} offers {name!r} as {kind.name}, but what it gives is no subclass of {base.__name__}: "
-                f'it is {given}. Write register("name", Class) with `class Class({base.__name__})`.'
+                f'it is {offered_as}. Write register("name", Class) with `class Class({base.__name__})`.'
             )
         offered[kind.name, name] = part
 

@@ -43,22 +43,22 @@ class Registry:
     disabled: dict[str, Path]  # `KIND.NAME` -> the registry.toml that switches it off
 
     def names_of(self, kind: str) -> list[str]:
-        """All names of a kind: installed, known, or of a local file."""
+        """List the names of a kind: installed, known, or of a local file."""
         installed = {provider.name for provider in self.providers if provider.kind == kind}
         local = {name for of, name in self.local_parts() if of == kind}
         return sorted(installed | local | set(self.names[kind]))
 
     def provider(self, kind: str, name: str) -> Provider:
-        """Who provides a name. SettingsError for an unknown one, PluginError for an absent or disputed one."""
+        """Find who provides a name. SettingsError for an unknown one, PluginError for an absent or disputed one."""
         self._check_enabled(kind, name)
-        candidates = [found for found in self.providers if (found.kind, found.name) == (kind, name)]
+        candidates = [provider for provider in self.providers if (provider.kind, provider.name) == (kind, name)]
         owner = self.names[kind].get(name)
         if owner:
-            candidates = [found for found in candidates if same_distribution(found.origin, owner)]
+            candidates = [provider for provider in candidates if same_distribution(provider.origin, owner)]
         if len(candidates) == 1:
             return candidates[0]
         if candidates:
-            rivals = " and ".join(sorted(found.origin for found in candidates))
+            rivals = " and ".join(sorted(provider.origin for provider in candidates))
             raise PluginError(
                 f"The {kind} '{name}' is offered by {rivals}; say which one is meant in ./{OVERLAY}: "
                 f'{name} = "{candidates[0].origin}" under [{kind}].'
@@ -82,8 +82,8 @@ class Registry:
         return self.find_installed(kind, name)
 
     def local_parts(self) -> dict[tuple[str, str], tuple[type, Path]]:
-        """What the files under [plugins] offer. One that does not load, or offers nothing, is a warning."""
-        found: dict[tuple[str, str], tuple[type, Path]] = {}
+        """Load what the files under [plugins] offer. One that does not load, or offers nothing, is a warning."""
+        parts: dict[tuple[str, str], tuple[type, Path]] = {}
         for label, path in self.files.items():
             try:
                 module = load_file(label, path)
@@ -93,8 +93,8 @@ class Registry:
             except PluginError as error:
                 warnings.warn(f"{error} It is passed over.", PassedOver, stacklevel=2)  # it stops no other part
                 continue
-            found |= {key: (part, path) for key, part in offered.items() if key not in found}
-        return found
+            parts |= {key: (part, path) for key, part in offered.items() if key not in parts}
+        return parts
 
     def find_installed(self, kind: str, name: str) -> tuple[type, str, str]:
         """As `find`, among what is installed alone."""
@@ -128,7 +128,7 @@ class Registry:
             raise PluginError(f"The {kind} '{name}' is disabled by {where}; take it out of `disabled` there to use it.")
 
     def resolve(self, recipe: Recipe) -> ResolvedParts:
-        """All parts of a recipe, their options checked and completed."""
+        """Look up all parts of a recipe, their options checked and completed."""
         return ResolvedParts(
             recipe=recipe,
             encoders={modality: self.resolve_part("encoder", part) for modality, part in recipe.encoder.items()},
@@ -138,12 +138,12 @@ class Registry:
 
     def resolve_part(self, kind: str, part: Part) -> ResolvedPart:
         """A part and those inside it. SettingsError for an unknown name or a wrong option, PluginError as `find`."""
-        found, origin, version = self.find(kind, part.name)
-        return self.with_options(kind, part, found, origin, version)
+        cls, origin, version = self.find(kind, part.name)
+        return self.with_options(kind, part, cls, origin, version)
 
-    def with_options(self, kind: str, part: Part, found: type, origin: str, version: str = "") -> ResolvedPart:
+    def with_options(self, kind: str, part: Part, cls: type, origin: str, version: str = "") -> ResolvedPart:
         """The class of a part with the options of `part`, checked and completed, and the parts inside it."""
-        options = signature_options(found, part_kind(kind).positional)
+        options = signature_options(cls, part_kind(kind).positional)
         values = check_options(part.options, options, f"The {kind} '{part.name}'")
         inner: dict[str, list[ResolvedPart] | ResolvedPart | None] = {}
         for name in (name for name, option in options.items() if holds_policies(option.kind)):
@@ -152,7 +152,7 @@ class Registry:
                 inner[name] = [self.resolve_part(POLICY, as_part(table)) for table in value]
             else:
                 inner[name] = None if value is None else self.resolve_part(POLICY, as_part(value))
-        return ResolvedPart(kind, part.name, found, origin, version, values, inner)
+        return ResolvedPart(kind, part.name, cls, origin, version, values, inner)
 
     def complete(self, kind: str, part: Part) -> Part:
         """The part with every option checked and the defaults of the others written out."""

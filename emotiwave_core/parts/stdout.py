@@ -1,4 +1,4 @@
-"""Stdout kept for the answer: what a plugin, or a program that it starts, writes to it meanwhile goes to stderr."""
+"""Keeps stdout for the answer: what a plugin, or a program that it starts, writes to it meanwhile goes to stderr."""
 
 import contextlib
 import ctypes
@@ -28,26 +28,26 @@ def quiet() -> Iterator[None]:
 def _stderr() -> Iterator[int]:
     """A descriptor that leads to stderr, or nowhere in a process that has none."""
     try:
-        found = os.dup(2)
+        descriptor = os.dup(2)
     except OSError:
-        found = os.open(os.devnull, os.O_WRONLY)
+        descriptor = os.open(os.devnull, os.O_WRONLY)
     try:
-        yield found
+        yield descriptor
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _led(number: int, to: int) -> Iterator[None]:
     """The descriptor `number` as another one, for C libraries and child processes write past Python."""
-    kept = os.dup(number)
+    saved = os.dup(number)
     try:
         os.dup2(to, number)
         yield
     finally:
         _flush_c()
-        os.dup2(kept, number)
-        os.close(kept)
+        os.dup2(saved, number)
+        os.close(saved)
 
 
 def _flush_c() -> None:

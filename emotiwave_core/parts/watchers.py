@@ -1,4 +1,4 @@
-"""Plugins that watch a run rather than take part: a failing one is reported and costs nothing."""
+"""Calls the plugins that watch a run: one that fails is reported and costs nothing."""
 
 import copy
 import math
@@ -42,22 +42,22 @@ class Watchers:
         probabilities: NDArray[np.float64],
         classes: tuple[str, ...],
     ) -> dict[str, float]:
-        """The extra metrics of all, as `WATCHER.METRIC`. One that is not a finite number is reported and left out."""
-        found: dict[str, float] = {}
+        """Collect the extra metrics of all, as `WATCHER.METRIC`; a number that is not finite is reported instead."""
+        scores: dict[str, float] = {}
         answers = self._call(
             "extra_metrics", truth=truth, decided=decided, probabilities=probabilities, classes=classes
         )
         for name, metrics in answers:
-            given = dict(metrics) if isinstance(metrics, dict) else {"extra_metrics": metrics}
-            for metric, value in given.items():
+            named = dict(metrics) if isinstance(metrics, dict) else {"extra_metrics": metrics}
+            for metric, value in named.items():
                 if (number := _number(value)) is not None:
-                    found[f"{name}.{metric}"] = number
+                    scores[f"{name}.{metric}"] = number
                 else:
                     self.monitor.say(f"The watcher '{name}' gives {_shown(value)} for {metric}, not a finite number.")
-        return found
+        return scores
 
     def _call(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """What each watcher answers. It is given copies, and leaves what all share as it is."""
+        """Call a hook of every watcher with copies, and collect the answers; shared state is put back."""
         answers = []
         for name, manager in self.managers.items():
             who = f"The watcher '{name}'"

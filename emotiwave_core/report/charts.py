@@ -61,7 +61,7 @@ class Axis(NamedTuple):
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def labels(self) -> list[tuple[float, str]]:
-        """Where the ticks stand, and what stands there."""
+        """Position and words of each tick."""
         return [(self.at(tick), f"{tick:.4g}".replace("-", MINUS)) for tick in self.ticks]
 
 
@@ -83,32 +83,35 @@ def axis_of(low: float, high: float, *, integer: bool = False, most: int = 5) ->
 def path_of(xs: Sequence[float], ys: Sequence[float | None], x: Axis, y: Axis) -> str:
     """A curve with gaps; a point without neighbours is a dot."""
     steps, pen = [], "M"
-    for place, value in zip(xs, ys, strict=True):
+    for position, value in zip(xs, ys, strict=True):
         if value is None or not math.isfinite(y.at(value)):
             pen = "M"
             continue
         dot = "" if pen == "L" else "h0" if len(xs) > 1 else "h14"  # seen although no line may follow
-        steps.append(f"{pen}{x.at(place) * 1000:.1f} {1000 - y.at(value) * 1000:.1f}{dot}")
+        steps.append(f"{pen}{x.at(position) * 1000:.1f} {1000 - y.at(value) * 1000:.1f}{dot}")
         pen = "L"
     return "".join(steps)
 
 
 def band_of(xs: Sequence[float], intervals: Sequence[Interval | None] | None, x: Axis, y: Axis) -> str:
     """The outline of the band of the intervals, along their low ends and back along the high ones."""
-    known = [(place, ends) for place, ends in zip(xs, intervals or [None] * len(xs), strict=True) if ends]
-    outline = [(place, low) for place, (low, _) in known] + [(place, high) for place, (_, high) in reversed(known)]
-    corners = (f"{x.at(place) * 1000:.1f} {1000 - y.at(value) * 1000:.1f}" for place, value in outline)
+    known = [(position, ends) for position, ends in zip(xs, intervals or [None] * len(xs), strict=True) if ends]
+    outline = [(at, low) for at, (low, _) in known] + [(at, high) for at, (_, high) in reversed(known)]
+    corners = (f"{x.at(position) * 1000:.1f} {1000 - y.at(value) * 1000:.1f}" for position, value in outline)
     return f"M{'L'.join(corners)}Z" if len(known) > 1 else ""
 
 
 def learning_charts(history: Sequence[Epoch], best: int) -> list[Chart]:
     """The two charts of the learning curves: losses, and macro-F1 of the validation fold."""
     epochs = [epoch.epoch for epoch in history]
-    losses = {"training": [one.train_loss for one in history], "validation": [one.valid.loss for one in history]}
+    losses = {
+        "training": [epoch.train_loss for epoch in history],
+        "validation": [epoch.valid.loss for epoch in history],
+    }
     f1s: dict[str, list[float | None]] = {
-        "mean of all configurations": [one.valid.mean_macro_f1 for one in history],
-        "complete configuration": [one.valid.complete_macro_f1 for one in history],
-        "worst configuration": [one.valid.worst_macro_f1 for one in history],
+        "mean of all configurations": [epoch.valid.mean_macro_f1 for epoch in history],
+        "complete configuration": [epoch.valid.complete_macro_f1 for epoch in history],
+        "worst configuration": [epoch.valid.worst_macro_f1 for epoch in history],
     }
     seen = {name: values for name, values in losses.items() if any(value is not None for value in values)}
     return [
@@ -176,8 +179,8 @@ def protocol_chart(protocol: ProtocolScores, guess: float | None = None) -> Char
     x = axis_of(min(curve.levels[0] for _, curve in curves), max(curve.levels[-1] for _, curve in curves), most=10)
     y = axis_of(0.0, 1.0)
     lines = []
-    for place, (name, curve) in enumerate(curves):
-        stroke = STROKES[place % len(STROKES)]
+    for index, (name, curve) in enumerate(curves):
+        stroke = STROKES[index % len(STROKES)]
         band = band_of(curve.levels, curve.intervals, x, y) if len(curves) < 4 else ""
         lines.append(Line(name, stroke, path_of(curve.levels, curve.macro_f1, x, y), band))
         if protocol.against and name in others:
@@ -186,6 +189,6 @@ def protocol_chart(protocol: ProtocolScores, guess: float | None = None) -> Char
     if guess is not None:
         flat = f"M0 {1000 - y.at(guess) * 1000:.1f}H1000"
         lines.append(Line(f"chance, a guess without the input: {score(guess)}", "guess", flat))
-    ends = "; ".join(f"{name} from {score(one.macro_f1[0])} to {score(one.macro_f1[-1])}" for name, one in curves)
+    ends = "; ".join(f"{name} from {score(curve.macro_f1[0])} to {score(curve.macro_f1[-1])}" for name, curve in curves)
     title = "Macro-F1 of the complete configuration, by level"
     return Chart(title, f"{title}: {ends}.", lines, x.labels(), y.labels())

@@ -1,4 +1,4 @@
-"""The report of a run: `report.html`, one self-contained page, and its charts as PNG for a paper.
+"""The report of a run: `report.html`, one self-contained page, and its figures for a paper.
 
 Everything that is shown may be hostile (names, ids, words, notes, the recipe): jinja2 escapes all of it, every
 attribute is quoted, and what goes into a `style` or a path is a number formatted here. The page's content security
@@ -88,7 +88,7 @@ def render(run: Run, pictures: list[str]) -> str:
             reliability=reliability_chart(complete.calibration),
             explained=explained,
             fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
-            by_class_most=max((abs(value) for value in _of_classes(run)), default=0.0),
+            by_class_most=max((abs(value) for value in _values_by_class(run)), default=0.0),
             drawn_samples=drawn,
             attentive=any(plot.attention for plot in plots),
             gapped=any(plot.gaps for plot in plots),
@@ -117,9 +117,9 @@ def render(run: Run, pictures: list[str]) -> str:
     )
 
 
-def _of_classes(run: Run) -> list[float]:
+def _values_by_class(run: Run) -> list[float]:
     classes = run.explanation.by_class.values() if run.explanation else ()
-    return [value for one in classes for value in one.shapley.values() if value is not None]
+    return [value for explained in classes for value in explained.shapley.values() if value is not None]
 
 
 def view(sample: str, off: str | None = None) -> str:
@@ -127,37 +127,37 @@ def view(sample: str, off: str | None = None) -> str:
     return f"#sample={quote(sample, safe='')}" + (f"&off={quote(off, safe='')}" if off else "")
 
 
-def metrics(scores: Scores, one: ConfigurationScores) -> list[tuple[str, float | None, float | None, str]]:
+def metrics(scores: Scores, scored: ConfigurationScores) -> list[tuple[str, float | None, float | None, str]]:
     """Name, score of a configuration, what a guess without the input reaches, and how the metric is defined."""
     best, multi = scores.constant, scores.objective == "multi"
     every = "every emotion of every sample counted together" if multi else "with one class a sample it is the accuracy"
-    found: list[tuple[str, float | None, float | None, str]] = [
-        ("Macro-F1", one.macro_f1, best.floor, "mean of the F1 of all classes"),
-        ("Micro-F1", one.micro_f1, best.micro_f1, every),
+    rows: list[tuple[str, float | None, float | None, str]] = [
+        ("Macro-F1", scored.macro_f1, best.floor, "mean of the F1 of all classes"),
+        ("Micro-F1", scored.micro_f1, best.micro_f1, every),
         (
             "Weighted F1",
-            one.weighted_f1,
+            scored.weighted_f1,
             best.weighted_f1,
             "F1 of presence and absence by their share, mean of the emotions: where most emotions are absent, "
             "saying no to all nearly reaches it"
             if multi
             else "F1 of the classes by their share of the samples",
         ),
-        ("Weighted accuracy", one.weighted_accuracy, best.weighted_accuracy, "mean of recall and specificity"),
+        ("Weighted accuracy", scored.weighted_accuracy, best.weighted_accuracy, "mean of recall and specificity"),
         (
             "Accuracy",
-            one.accuracy,
+            scored.accuracy,
             best.accuracy,
             "share of the answers that are right" + (", one for each emotion of each sample" if multi else ""),
         ),
         (
             "Average precision",
-            one.average_precision,
+            scored.average_precision,
             best.average_precision,
             "precision over recall at every threshold, mean of the classes",
         ),
     ]
-    return [row for row in found if row[1] is not None or row[0] == "Average precision"]
+    return [row for row in rows if row[1] is not None or row[0] == "Average precision"]
 
 
 def model_in_words(model: ModelFile) -> str:

@@ -62,7 +62,7 @@ def write_pictures(run: Run) -> list[str]:
         figures = {name: draw(run) for name, draw in drawn.items()}
         if run.explanation and run.explanation.modalities[1:]:
             figures["shapley"] = shapley(run.explanation)
-        figures |= {f"protocol_{one.protocol}": protocol_curves(one, run.guess(one)) for one in run.protocols}
+        figures |= {f"protocol_{it.protocol}": protocol_curves(it, run.guess(it)) for it in run.protocols}
         for name, figure in figures.items():
             for suffix, metadata in FORMATS.items():
                 picture = io.BytesIO()

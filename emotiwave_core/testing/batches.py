@@ -78,12 +78,12 @@ def encoded_of_length(steps: int) -> FusionBatch:
 
 
 def take(batch: FusionBatch, rows: slice | Tensor) -> FusionBatch:
-    """Some of the samples."""
+    """Take some of the samples."""
     return {name: Encoded(*(tensor[rows] for tensor in part)) for name, part in batch[0].items()}, batch[1][rows]
 
 
 def take_fused(fused: Fused, rows: slice | Tensor) -> Fused:
-    """Some of the samples of the result; the loss, which is of the whole batch, is left out."""
+    """Take some of the samples of the result; the loss, which is of the whole batch, is left out."""
     return Fused(fused.vector[rows], None if fused.weights is None else fused.weights[rows])
 
 

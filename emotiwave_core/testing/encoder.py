@@ -94,12 +94,12 @@ class EncoderContract(PluginContract):
 
     @law("The encoder reads padding: apply zero_masked(x, mask) first (multiplication is no mask, NaN * 0 is NaN).")
     def test_padding_content_does_not_matter(self) -> None:
-        """What stands after the last step of a sequence changes nothing, NaN and infinity included."""
+        """The content after the last step of a sequence changes nothing, NaN and infinity included."""
         self._expect_unread(PADDING, "the padding")
 
     @law("The encoder reads lost steps inside a sequence: use the whole mask, and not only a length made of it.")
     def test_hole_content_does_not_matter(self) -> None:
-        """What stands in masked steps before and between others changes nothing, NaN and infinity included."""
+        """The content of masked steps before and between others changes nothing, NaN and infinity included."""
         self._expect_unread(HOLES, "the masked steps inside the sequence")
 
     @law("Apply zero_masked(x, mask) before any parameter: hiding a result keeps NaN * 0 = NaN in the gradient.")
@@ -129,16 +129,16 @@ class EncoderContract(PluginContract):
         "Return masked_softmax(scores, mask) as [B, T], or None; a state of several steps shares its weight among them."
     )
     def test_attention_is_a_share_of_steps(self) -> None:
-        """Where there is attention over the steps, its rows sum to 1 over those that are set, whatever others hold."""
+        """Attention over the steps, if any, sums to 1 over those that are set, whatever others hold."""
         encoder = self._encoder()
         if not isinstance(encoder, Encoder):
             return  # another law says so
         x, mask = sequences_and_empty()
         for content in (0.0, *OTHER_CONTENTS):
-            found = encoder.attention_over_steps(torch.where(mask[..., None], x, content), mask.clone())
-            if found is None:
+            attention = encoder.attention_over_steps(torch.where(mask[..., None], x, content), mask.clone())
+            if attention is None:
                 return
-            shares = found.detach()
+            shares = attention.detach()
             shape, where = list(shares.shape), f"where masked steps hold {content}"
             expect(shape == list(mask.shape), f"The attention is {shape} where [B, T] is {list(mask.shape)}.")
             expect(finite(shares) and bool((shares >= 0).all()), f"A share is not a number of at least 0 {where}.")
@@ -225,8 +225,8 @@ class EncoderContract(PluginContract):
         silent = [name for name, _ in trainable(encoder)]
         for x, mask in (sequences(), sequences_and_empty()):  # the second for what is learned for empty sequences
             if silent:
-                found = self._gradients(encoder, x, mask)
-                silent = [name for name in silent if not bool((found[name] != 0).any())]
+                reached = self._gradients(encoder, x, mask)
+                silent = [name for name in silent if not bool((reached[name] != 0).any())]
         expect(not silent, f"No gradient reaches {', '.join(silent)}.")
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")

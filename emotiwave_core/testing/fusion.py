@@ -100,7 +100,7 @@ class FusionContract(PluginContract):
 
     @law("Choose with torch.where(present, …): multiplication by 0 does not hide NaN.")
     def test_absent_content_does_not_matter(self) -> None:
-        """What stands in the states and the pooled vector of an absent modality changes nothing, NaN included."""
+        """The content of the states and the pooled vector of an absent modality changes nothing, NaN included."""
         fusion, batch = self._fusion(), encoded_batch()
         before = self._fuse(fusion, batch)
         for content in OTHER_CONTENTS:
@@ -109,7 +109,7 @@ class FusionContract(PluginContract):
 
     @law("Pass the states through zero_masked(states, mask) first, and mask every softmax over steps.")
     def test_padding_content_does_not_matter(self) -> None:
-        """What stands in masked steps of a present modality changes nothing, NaN and infinity included."""
+        """The content of masked steps of a present modality changes nothing, NaN and infinity included."""
         fusion, batch = self._fusion(), encoded_batch()
         before = self._fuse(fusion, batch)
         for content in OTHER_CONTENTS:
@@ -204,7 +204,7 @@ class FusionContract(PluginContract):
 
     @law("Work out of place: one encoding serves all configurations when a model is scored.")
     def test_does_not_change_its_input(self) -> None:
-        """What was given, tensors and dict, stays as it was."""
+        """The tensors and the dict that were given stay as they were."""
         before, given = encoded_batch_and_empty(), encoded_batch_and_empty()
         self._fusion()(*given)
         expect(list(given[0]) == list(before[0]), f"The dict that was given holds {list(given[0])} now.")
@@ -223,8 +223,8 @@ class FusionContract(PluginContract):
             encoded_batch_and_empty(),
         ):  # the second for what is learned for samples without any modality
             if silent:
-                found = self._gradients(fusion, batch)
-                silent = [name for name in silent if not bool((found[name] != 0).any())]
+                reached = self._gradients(fusion, batch)
+                silent = [name for name in silent if not bool((reached[name] != 0).any())]
         expect(not silent, f"No gradient reaches {', '.join(silent)}.")
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
@@ -267,8 +267,8 @@ class FusionContract(PluginContract):
         device = cuda()
         fusion, (encoded, present) = self._fusion(), encoded_batch()
         before = self._fuse(fusion, (encoded, present))
-        there = {name: Encoded(*(tensor.to(device) for tensor in part)) for name, part in encoded.items()}
-        after = self._fuse(fusion.to(device), (there, present.to(device)))
+        moved = {name: Encoded(*(tensor.to(device) for tensor in part)) for name, part in encoded.items()}
+        after = self._fuse(fusion.to(device), (moved, present.to(device)))
         _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
 
     def once(self) -> Fusion:
@@ -290,11 +290,11 @@ class FusionContract(PluginContract):
             name: Encoded(part.states.clone().requires_grad_(), part.pooled.clone().requires_grad_(), part.mask)
             for name, part in batch[0].items()
         }
-        found = gradients(fusion, total(*self._fuse(fusion, (leaves, batch[1]))))
+        by_name = gradients(fusion, total(*self._fuse(fusion, (leaves, batch[1]))))
         for name, part in leaves.items():
             for which, leaf in (("states", part.states), ("pooled", part.pooled)):
-                found[f"{name}.{which}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        return found
+                by_name[f"{name}.{which}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        return by_name
 
 
 def _expect_same(now: Fused, before: Fused, when: str, tolerance: float = TOLERANCE) -> None:

@@ -1,4 +1,4 @@
-"""What the three contracts share: a law, the list of them, and the measures that they use."""
+"""Shared by the contracts: a law, the list of them, and the measures that they use."""
 
 import functools
 import inspect
@@ -35,7 +35,7 @@ class Contract:
 
     @classmethod
     def laws(cls) -> list[Law]:
-        """All laws, in the order in which they are written; those that all kinds share come last."""
+        """List the laws in the order in which they are written; those that all kinds share come last."""
         contract = cls()
         bases = list(reversed(cls.__mro__))
         bases.sort(key=lambda base: base.__module__ == "emotiwave_core.testing.shared")
@@ -73,12 +73,12 @@ def law(cure: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
 
 
 def not_tried(reason: str) -> unittest.SkipTest:
-    """What a law raises that cannot be tried here; pytest shows it as skipped, with the reason."""
+    """The exception of a law that cannot be tried here; pytest shows it as skipped, with the reason."""
     return unittest.SkipTest(reason)
 
 
 def _place(error: BaseException) -> str:
-    """Where in the plugin it was raised: the innermost line that is neither torch's nor ours."""
+    """Name the innermost line, neither torch's nor ours, at which it was raised."""
     own = Path(__file__).parent.parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
@@ -118,13 +118,13 @@ def expect_same(what: str, now: Tensor | None, before: Tensor | None, when: str,
 
 
 def finite(*tensors: Tensor | None) -> bool:
-    """Whether all that are given hold numbers only."""
+    """Tell whether all tensors hold finite numbers only; None counts as such."""
     return all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def expect_finite(found: Tensors, when: str) -> None:
+def expect_finite(by_name: Tensors, when: str) -> None:
     """Break the law unless all gradients are numbers."""
-    for name, gradient in found.items():
+    for name, gradient in by_name.items():
         expect(finite(gradient), f"The gradient of {name} is NaN or infinite {when}.")
 
 
@@ -144,9 +144,9 @@ def gradients(module: nn.Module, loss: Tensor) -> Tensors:
     module.zero_grad()
     if loss.requires_grad:
         loss.backward()  # type: ignore[no-untyped-call]
-    found = {name: p.new_zeros(p.shape) if p.grad is None else p.grad for name, p in trainable(module)}
+    by_name = {name: p.new_zeros(p.shape) if p.grad is None else p.grad for name, p in trainable(module)}
     module.zero_grad()
-    return found
+    return by_name
 
 
 def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

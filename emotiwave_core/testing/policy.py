@@ -23,7 +23,7 @@ class DropoutPolicyContract(PluginContract):
     drops = True  # a policy that never drops anything says False
 
     def rates(self, present: Kept) -> dict[Kept, float] | None:
-        """What a sample alone, with these modalities, keeps with which probability half way through training.
+        """Probability of each configuration that a lone sample with these modalities keeps half way through training.
 
         A policy that makes such a promise says it here, and is held to it: the probabilities sum to 1.
         """
@@ -206,7 +206,7 @@ class DropoutPolicyContract(PluginContract):
 
 
 def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
-    """What a sample alone, with these modalities, keeps in each of some draws."""
+    """Draw what a lone sample with these modalities keeps, so many times."""
     torch.manual_seed(1)
     masks = {name: torch.full((1, 3), here) for name, here in zip(LENGTHS, present, strict=False)}
     progress = torch.tensor(MIDDLE)
@@ -214,11 +214,11 @@ def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
 
 
 def name_kept(kept: Kept) -> str:
-    """Which of the modalities 1, 2, 3, …"""
+    """Name a configuration by the numbers of its modalities, as `1+3`."""
     return "+".join(str(number) for number, here in enumerate(kept, start=1) if here) or "none"
 
 
 def _agree(count: int, rate: float) -> bool:
-    """Whether a count is what a rate gives: within 5 standard deviations, and never where the rate is 0."""
+    """Tell whether a count agrees with a rate: within 5 standard deviations, and never where the rate is 0."""
     deviation = math.sqrt(DRAWS * rate * (1.0 - rate))
     return abs(count - DRAWS * rate) <= 5.0 * deviation + 1e-6

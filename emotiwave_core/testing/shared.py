@@ -21,7 +21,7 @@ from emotiwave_core.config.options import Option, bare, check_options, is_policy
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried
 
-SECONDS = 60.0  # for a module to be imported
+SECONDS = 300.0  # for a module to be imported, on a busy machine too
 GENERATORS: dict[str, Callable[[], object]] = {  # what each draws next tells its state
     "torch": lambda: torch.rand(4).tolist(),
     "numpy": lambda: np.random.rand(4).tolist(),  # noqa: NPY002 -- the global one is the one in question
@@ -57,7 +57,7 @@ os.write(answers, json.dumps([name for name in before if before[name] != after[n
 
 
 class PluginContract(Contract):
-    """What is asked of every kind of plugin."""
+    """The laws that every kind of part keeps."""
 
     positional: tuple[str, ...] = ()  # names of the constructor's parameters before the options
     arguments: tuple[Any, ...] = ()  # for these, as small as the laws take them
@@ -146,7 +146,7 @@ def _is_option(hint: Any) -> bool:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """All three global generators seeded; those of numpy and random are put back (the law does it for torch's)."""
+    """Seed all three global generators; those of numpy and random are put back (the law does it for torch's)."""
     numbers, state = np.random.get_state(), random.getstate()  # noqa: NPY002
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002

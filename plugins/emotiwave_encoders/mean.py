@@ -11,7 +11,7 @@ from emotiwave_core.interfaces import Encoded, Encoder
 from emotiwave_core.layers.sequence import masked_mean, zero_masked
 
 
-class Mean(Encoder):
+class MeanEncoder(Encoder):
     """A multilayer perceptron f of the mean of the steps that are set: pooled = f(mean of x_t), states f(x_t).
 
     x [B, T, F], mask [B, T] -> states [B, T, W], pooled [B, W] and the same mask, with f(x) = W2 relu(W1 x + b1) + b2.
@@ -40,4 +40,4 @@ class Mean(Encoder):
 @hookimpl
 def register_encoders(register: Callable[[str, type[Encoder]], None]) -> None:
     """Offer `mean`."""
-    register("mean", Mean)
+    register("mean", MeanEncoder)

@@ -48,7 +48,7 @@ class S4D(Encoder):
         one_of("s4d", Pooling, pooling=pooling)
         self.out_features = width
         self.project = nn.Linear(in_features, width)
-        self.layers = nn.ModuleList(Layer(width, state_size, dropout, bidirectional) for _ in range(layers))
+        self.layers = nn.ModuleList(S4DLayer(width, state_size, dropout, bidirectional) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.pool = Pool(pooling, width)
 
@@ -65,7 +65,7 @@ class S4D(Encoder):
         return self.pool.weights(self(x, mask).states, mask)
 
 
-class Layer(nn.Module):
+class S4DLayer(nn.Module):
     """z + GLU(dropout(GELU(SSM(LayerNorm(z))))), the norm first as in Xiong et al. 2020."""
 
     def __init__(self, width: int, state_size: int, dropout: float, bidirectional: bool) -> None:

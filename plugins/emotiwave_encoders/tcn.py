@@ -48,7 +48,7 @@ class TCN(Encoder):
         self.out_features = channels
         widths = [in_features] + [channels] * (levels - 1)
         self.blocks = nn.ModuleList(
-            Block(width, channels, kernel, 2**level, dropout) for level, width in enumerate(widths)
+            TCNBlock(width, channels, kernel, 2**level, dropout) for level, width in enumerate(widths)
         )
         self.pool = Pool(pooling, channels)
 
@@ -65,7 +65,7 @@ class TCN(Encoder):
         return self.pool.weights(self(x, mask).states, mask)
 
 
-class Block(nn.Module):
+class TCNBlock(nn.Module):
     """o = relu(x + F(x)), F being twice convolution with weight norm, ReLU and dropout (eq. 3 and figure 1b)."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int, dilation: int, dropout: float) -> None:

@@ -14,7 +14,7 @@ from emotiwave_core.layers.missing import Missing, MissingKind
 from emotiwave_core.layers.sequence import masked_mean
 
 
-class Layer(nn.Module):
+class BottleneckLayer(nn.Module):
     """A block for each modality over its tokens and the bottleneck tokens, of which the mean is taken."""
 
     def __init__(self, modalities: int, width: int, heads: int, dropout: float) -> None:
@@ -76,7 +76,7 @@ class Bottleneck(Fusion):
         self.out_features = width * len(in_features)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
         self.bottlenecks = nn.Parameter(0.02 * torch.randn(bottlenecks, width), requires_grad=bottlenecks > 0)
-        self.layers = nn.ModuleList(Layer(len(in_features), width, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(BottleneckLayer(len(in_features), width, heads, dropout) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in in_features)
         self.dropout = nn.Dropout(dropout)
 

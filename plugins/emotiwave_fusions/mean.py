@@ -11,7 +11,7 @@ from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.layers.missing import Missing, MissingKind
 
 
-class Mean(Fusion):
+class MeanFusion(Fusion):
     """Late fusion by the mean (the sum rule of Kittler et al. 1998, "On Combining Classifiers", applied to vectors).
 
     Each pooled vector [B, D_m] is mapped linearly to a common width W and the results are averaged over the n
@@ -42,4 +42,4 @@ class Mean(Fusion):
 @hookimpl
 def register_fusions(register: Callable[[str, type[Fusion]], None]) -> None:
     """Offer `mean`."""
-    register("mean", Mean)
+    register("mean", MeanFusion)

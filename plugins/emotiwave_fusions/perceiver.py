@@ -12,7 +12,7 @@ from emotiwave_core.layers.attention import Block, with_positions
 from emotiwave_core.layers.missing import Missing, MissingKind
 
 
-class Layer(nn.Module):
+class PerceiverLayer(nn.Module):
     """Latents read the tokens, then attend to each other."""
 
     def __init__(self, width: int, heads: int, blocks: int, dropout: float) -> None:
@@ -69,7 +69,7 @@ class Perceiver(Fusion):
         self.project = nn.ModuleList(nn.Linear(features, width, bias=False) for features in in_features.values())
         self.modality = nn.Parameter(0.02 * torch.randn(len(in_features), width))
         self.latents = nn.Parameter(0.02 * torch.randn(latents, width))
-        self.layers = nn.ModuleList(Layer(width, heads, blocks, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(PerceiverLayer(width, heads, blocks, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 

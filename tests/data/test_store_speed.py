@@ -14,6 +14,7 @@ import pytest
 from datasets import write_csd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from short_suite import in_short
 
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.formats.csd import CsdFile
@@ -120,7 +121,7 @@ def span(arrays: Path, name: str) -> tuple[int, int]:
     return 8 + size + start, 8 + size + end
 
 
-@pytest.mark.parametrize("name", ["labels", "intervals", "text.offsets", "audio.offsets"])
+@pytest.mark.parametrize("name", in_short(["labels", "intervals", "text.offsets", "audio.offsets"], "labels"))
 def test_labels_and_offsets_are_always_hashed(
     opened: tuple[Path, list[Path]], tiny: Path, tmp_path: Path, name: str
 ) -> None:

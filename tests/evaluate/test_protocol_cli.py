@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from documents import block, text_of
+from short_suite import in_short
 from training import small, start
 
 from emotiwave_core.cli import exit_code_of
@@ -53,7 +54,7 @@ def typed(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
     return code, *capfd.readouterr()
 
 
-@pytest.mark.parametrize("protocol", corruption_names())
+@pytest.mark.parametrize("protocol", in_short(corruption_names(), "random", "swap"))
 def test_a_protocol_is_printed_and_kept(run: Path, protocol: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A table with a row for each level, the sums below it, and two files and a new report; nothing else changes."""
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}

@@ -137,16 +137,17 @@ def unknown_filter(file: h5py.File, other: Path) -> None:
     file[f"{ENTRY}/features"].id.write_direct_chunk((0, 0), FEATURES.tobytes(), 1)
 
 
-def chunks(shape: tuple[int, int], chunk: tuple[int, int], packed: bytes) -> Make:
-    """A data set whose chunks all hold the same packed bytes."""
+def chunks(shape: tuple[int, int], chunk: tuple[int, int], packed: bytes | Callable[[], bytes]) -> Make:
+    """A data set whose chunks all hold the same packed bytes, or what a function packs when they are written."""
 
     def make(file: h5py.File, other: Path) -> None:
         for name in ("features", "intervals"):
             del file[ENTRY][name]
         limit = (None, None) if chunk[0] > shape[0] else None
+        content = packed if isinstance(packed, bytes) else packed()
         table = file[ENTRY].create_dataset("features", shape, "f4", chunks=chunk, compression="gzip", maxshape=limit)
         for start in range(0, shape[0], chunk[0]):
-            table.id.write_direct_chunk((start, 0), packed)
+            table.id.write_direct_chunk((start, 0), content)
         file[ENTRY].create_dataset("intervals", data=np.zeros((shape[0], 2)), chunks=True, compression="gzip")
 
     return make

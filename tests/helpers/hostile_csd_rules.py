@@ -1,6 +1,7 @@
 """Hostile `.csd` files, each breaking exactly one rule of the reader, with the reason it must be refused for."""
 
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +99,8 @@ RULES = [
     Rule("a huge declared shape", BOMB, dataset(shape=(2**62, 4), chunks=(16, 4), dtype="f4")),
     Rule("a shape that nothing is stored of", BOMB, dataset(shape=(5, 3), dtype="f4")),
     Rule("a huge declared byte string", BOMB, dataset(shape=(5, 3), dtype="S2000000000", chunks=(1, 1))),
-    Rule("512 MB of zeros in half a megabyte", BOMB, chunks((1 << 16, 2048), (1 << 12, 2048), zeros(32))),
-    Rule("a chunk far larger than its data", BOMB, chunks((5, 3), (1 << 20, 96), zeros(1))),
+    Rule("512 MB of zeros in half a megabyte", BOMB, chunks((1 << 16, 2048), (1 << 12, 2048), partial(zeros, 32))),
+    Rule("a chunk far larger than its data", BOMB, chunks((5, 3), (1 << 20, 96), partial(zeros, 1))),
     Rule("gzip of a gigabyte in a small chunk", "of no possible length", chunks((5, 3), (5, 3), zeros(64))),
     Rule("gzip that is longer than its chunk", "too early or too late", chunks((1 << 16, 1), (1 << 16, 1), zeros(64))),
     Rule("gzip that is cut off", "too early or too late", chunks((5, 3), (5, 3), GZIP[:-4])),

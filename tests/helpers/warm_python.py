@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 # None of them imports a plugin: what a plugin does at import is looked at in these processes.
 PRELOADED = ("torch._dynamo", "sklearn.metrics")
-PRELOADED += ("emotiwave_core.testing", "emotiwave_core.parts.check.child", "emotiwave_core.parts.survey")
+PRELOADED += ("emotiwave_core.testing", "emotiwave_core.parts.check.laws_in_child", "emotiwave_core.parts.survey")
 LAUNCHER = """\
 #!{python} -IS
 import os, socket, sys

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.cli import exit_code_of
-from emotiwave_core.cli.checked import gather, print_event
-from emotiwave_core.errors import EmotiwaveError, PluginError
-from emotiwave_core.parts.check import check, measure
-from emotiwave_core.parts.check.child import find_parts
+from emotiwave_core.cli.check import gather, print_event
+from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.parts.check import measure
+from emotiwave_core.parts.check.laws_in_child import check, find_parts
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_dropout.uniform import Uniform
 
@@ -116,6 +116,7 @@ def test_what_is_printed_fits_80_columns(cli: Cli) -> None:
     ("forward", "seconds", "message"),
     [
         ("os._exit(9)", 200.0, "the process ended with exit code 9"),
+        ("os._exit(0)", 200.0, "the process ended with exit code 0"),
         pytest.param("time.sleep(600)", 30.0, "there was no answer within 30 s", marks=pytest.mark.slow),
     ],
 )
@@ -149,10 +150,36 @@ def test_a_measurement_that_is_lost_breaks_no_law(capsys: pytest.CaptureFixture[
     assert " ".join(capsys.readouterr().out.split()) == "compiles – While it ran, there was no answer within 60 s."
 
 
-def test_a_file_that_kills_the_check_when_it_is_loaded_is_named(cli: Cli) -> None:
-    """An exit at import is a plugin error that says so."""
-    with pytest.raises(PluginError, match=r"While mine\.py was loaded, the process ended with exit code 4"):
-        list(check(write("import os; os._exit(4)"), None, {}, None))
+@pytest.mark.parametrize("code", [4, 0])
+def test_a_file_that_kills_the_check_when_it_is_loaded_is_named(cli: Cli, code: int) -> None:
+    """An exit at import is a plugin error that says so, also where it claims that all is well."""
+    done = cli("check", write(f"import os; os._exit({code})"), "--json")
+    assert (done.code, done.out) == (4, "")
+    assert f"While mine.py was loaded, the process ended with exit code {code}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("check", "nothing.py"), 4),
+        (("check", "watcher.py"), 4),
+        (("check", "mine.py", "--kind", "fusion"), 2),
+        (("check", "tensorboard"), 2),
+        (("check", "bilstm", "--kind", "fusion"), 2),
+        (("check", ""), 2),
+        (("show", "tensorboard", "--kind", "fusion"), 2),
+        (("show", "nobody"), 2),
+    ],
+)
+def test_nothing_to_work_on_is_no_success(cli: Cli, arguments: tuple[str, ...], code: int) -> None:
+    """Where there is no part to check or to show, the exit code is not 0, and stdout is empty with --json too."""
+    write()
+    Path("nothing.py").write_text("x = 1")
+    Path("watcher.py").write_text(
+        "from emotiwave_core import hookimpl\n@hookimpl\ndef on_run_end(run, scores):\n    pass\n"
+    )
+    done = cli(*arguments, "--json")
+    assert (done.code, done.out) == (code, ""), done.err
 
 
 @pytest.mark.parametrize(

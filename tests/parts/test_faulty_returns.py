@@ -9,7 +9,7 @@ from faulty_plugins import sandbox as sandbox
 
 from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Encoded, Encoder, Fused, Fusion
-from emotiwave_core.parts.interface_check import check_encoded, check_fused, check_left, check_only_clears
+from emotiwave_core.parts.interface_check import check_encoded, check_fused, check_only_clears, check_policy_masks
 
 X = torch.randn(3, 5, 2)
 MASK = torch.ones(3, 5, dtype=torch.bool)
@@ -93,7 +93,7 @@ def test_what_a_fusion_returns(given: object, sentence: str) -> None:
 def test_what_a_policy_returns(given: object, sentence: str) -> None:
     """Each departure from masks of the same names and shapes is such a sentence too."""
     with pytest.raises(PluginError) as caught:
-        check_left("The dropout 'mine'", MASKS, given)
+        check_policy_masks("The dropout 'mine'", MASKS, given)
     assert sentence in str(caught.value)
 
 
@@ -103,7 +103,7 @@ def test_what_is_right_passes() -> None:
     due = Fused(GOOD.pooled, torch.zeros(3, 2), torch.zeros(()))
     assert check_fused("", _Fusion(), due, GOOD.pooled, 2) is due
     backwards = dict(reversed(MASKS.items()))
-    assert check_left("", MASKS, backwards) is backwards
+    assert check_policy_masks("", MASKS, backwards) is backwards
     check_only_clears("", MASKS, {m: torch.zeros_like(mask) for m, mask in MASKS.items()})
     short = Encoded(GOOD.states.bfloat16(), GOOD.pooled.bfloat16(), MASK)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -8,12 +8,11 @@ import pytest
 
 from emotiwave_core.config.options import signature_options
 from emotiwave_core.errors import PluginError
-from emotiwave_core.parts.check import check
-from emotiwave_core.parts.check.child import find_parts
+from emotiwave_core.parts.check.laws_in_child import check, find_parts
 from emotiwave_core.parts.kinds import KINDS, PartKind, part_kinds
 from emotiwave_core.parts.loading import installed
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.parts.scaffold.write import Plugin, write_file, write_project
+from emotiwave_core.parts.scaffold import NewPlugin, write_file, write_project
 from emotiwave_core.parts.survey import survey
 
 GATES = '''
@@ -87,7 +86,7 @@ def gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_new_kind_is_a_row_and_a_base_class(gates: Path) -> None:
     """A part of a made-up kind is scaffolded, listed, found, made with its options, and held to its kind's laws."""
-    path = write_file(Plugin("gate", "wide"), gates)
+    path = write_file(NewPlugin("gate", "wide"), gates)
     Path("registry.toml").write_text('[plugins]\nlocal = "wide.py"\n[gate]\nnarrow = "emotiwave-narrow"\n')
     registry = load_registry()
     rows = {row["name"]: row for row in survey(registry, None) if row["kind"] == "gate"}
@@ -109,7 +108,7 @@ def test_a_new_kind_is_a_row_and_a_base_class(gates: Path) -> None:
 
 def test_a_project_of_a_new_kind_is_written_from_its_row(gates: Path) -> None:
     """Entry point, title, contract and constructor of a new project are those of the kind's row."""
-    project = write_project(Plugin("gate", "wide"), gates)
+    project = write_project(NewPlugin("gate", "wide"), gates)
     assert '"gate.wide" = "emotiwave_wide"' in (project / "pyproject.toml").read_text()
     assert "The gate of a stream `wide` for Emotiwave." in (project / "README.md").read_text()
     written = (project / "tests" / "test_wide.py").read_text()

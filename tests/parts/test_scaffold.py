@@ -22,7 +22,7 @@ from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import ResourceError, SettingsError
 from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.parts.scaffold.write import Plugin, write_file, write_project
+from emotiwave_core.parts.scaffold import NewPlugin, write_file, write_project
 from emotiwave_core.testing import Contract
 
 pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
@@ -47,7 +47,7 @@ def test_a_new_plugin_keeps_every_law_by_its_own_test(
     kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The contract in the written test file holds for the written part, law by law."""
-    plugin = Plugin(kind, name)
+    plugin = NewPlugin(kind, name)
     project = write_project(plugin, tmp_path)
     monkeypatch.syspath_prepend(str(project / "src"))
     spec = importlib.util.spec_from_file_location("written", project / "tests" / f"test_{plugin.module}.py")
@@ -150,7 +150,7 @@ def test_a_name_that_cannot_be_used_is_answered(cli: Cli, name: str, sentence: s
         code, out, err = cli("encoder", name, *flags)
         assert (code, out) == (2, "")
         with pytest.raises(SettingsError, match=sentence):
-            Plugin("encoder", name)
+            NewPlugin("encoder", name)
         assert err.count("\n") == 1
         assert list(Path.cwd().iterdir()) == []
 
@@ -159,7 +159,7 @@ def test_a_name_that_cannot_be_used_is_answered(cli: Cli, name: str, sentence: s
 def test_a_name_is_refused_or_right_everywhere(name: str) -> None:
     """Whatever passes is a module, a distribution and a class at once, and stays inside its folder."""
     try:
-        plugin = Plugin("encoder", name)
+        plugin = NewPlugin("encoder", name)
     except SettingsError:
         return
     ast.parse(f"import {plugin.module}, {plugin.package}\nclass {plugin.part}: ...")
@@ -175,7 +175,7 @@ def test_packages_of_emotiwave_cannot_be_taken() -> None:
     assert len(packages) >= 4
     for package in packages:
         with pytest.raises(SettingsError):
-            Plugin("encoder", package.removeprefix("emotiwave_"))
+            NewPlugin("encoder", package.removeprefix("emotiwave_"))
 
 
 def test_a_name_that_is_taken_is_said(cli: Cli) -> None:
@@ -189,13 +189,13 @@ def test_a_name_that_is_taken_is_said(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("write", [write_project, write_file])
-def test_a_full_disk_leaves_nothing(write: Callable[[Plugin, Path], Path], tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(write: Callable[[NewPlugin, Path], Path], tmp_path: Path) -> None:
     """What cannot be written whole is taken away again, and the error names the place."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # a file ends here, as on a full disk
     try:
         with pytest.raises(ResourceError, match=r"Cannot write .*convnet"):
-            write(Plugin("encoder", "convnet"), tmp_path)
+            write(NewPlugin("encoder", "convnet"), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
@@ -206,7 +206,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
     for kind in KINDS:
         (tmp_path / kind).mkdir()
         for name in ("x", "my-convnet", LONG):
-            write_project(Plugin(kind, name), tmp_path / kind)
+            write_project(NewPlugin(kind, name), tmp_path / kind)
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
         done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -217,7 +217,7 @@ def test_what_is_written_passes_ruff(tmp_path: Path) -> None:
 def test_what_is_written_passes_mypy(tmp_path: Path) -> None:
     """The code and its test are typed, by the strictest settings."""
     names = {"encoder": "convnet", "fusion": "my-gate", "dropout": "x2"}
-    projects = [write_project(Plugin(kind, name), tmp_path) for kind, name in names.items()]
+    projects = [write_project(NewPlugin(kind, name), tmp_path) for kind, name in names.items()]
     # The checkout's cache, for a new one costs ten seconds for torch alone.
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache")]
     folders = [str(project / folder) for project in projects for folder in ("src", "tests")]
@@ -227,7 +227,7 @@ def test_what_is_written_passes_mypy(tmp_path: Path) -> None:
 
 def test_the_span_that_is_lost_is_as_long_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The written policy takes one span of a long sequence, half of `share` in the long run, whatever the padding."""
-    write_file(Plugin("dropout", "spans_of_steps"), tmp_path)
+    write_file(NewPlugin("dropout", "spans_of_steps"), tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     policy = importlib.import_module("spans_of_steps").SpansOfStepsDropout(share=0.6)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What is remembered of parts that load: never more than is still so."""
+"""Answers about parts that load are kept, and never longer than they hold."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def helped(site: Path) -> Path:
 
 
 def state() -> str:
-    """How the part that imports another file is found to load."""
+    """State of the part that imports another file."""
     return str(probe.ask(TASKS, None)["watch", "mine"][0].get("state", "installed"))
 
 

@@ -16,7 +16,7 @@ from emotiwave_encoders.attentive_stats import AttentiveStats
 from emotiwave_encoders.bigru import BiGRU
 from emotiwave_encoders.bilstm import BiLSTM
 from emotiwave_encoders.conformer import Conformer
-from emotiwave_encoders.mean import Mean
+from emotiwave_encoders.mean import MeanEncoder
 from emotiwave_encoders.s4d import S4D
 from emotiwave_encoders.tcn import TCN
 from emotiwave_encoders.transformer import SelfAttention
@@ -50,7 +50,7 @@ def test_the_pooled_vector_is_the_states_weighed_by_it(kind: Callable[..., Encod
     assert shares[0].unique().numel() == mask.shape[1]
     for pooling in ("last", "mean", "max"):
         assert made(kind, pooling=pooling).attention_over_steps(x, mask) is None
-    assert made(Mean).attention_over_steps(x, mask) is None
+    assert made(MeanEncoder).attention_over_steps(x, mask) is None
 
 
 def test_attentive_statistics_weigh_mean_and_deviation_alike() -> None:

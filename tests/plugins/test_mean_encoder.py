@@ -11,10 +11,10 @@ from sklearn.neural_network import MLPRegressor
 from torch import nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_encoders.mean import Mean
+from emotiwave_encoders.mean import MeanEncoder
 
 
-def sklearn_twin(encoder: Mean, in_features: int) -> MLPRegressor:
+def sklearn_twin(encoder: MeanEncoder, in_features: int) -> MLPRegressor:
     """scikit-learn's perceptron with the same weights."""
     linears = [module for module in encoder.perceptron if isinstance(module, nn.Linear)]
     twin = MLPRegressor(hidden_layer_sizes=(encoder.out_features,), activation="relu")
@@ -34,7 +34,7 @@ def test_it_equals_the_perceptron_of_scikit_learn(rows: list[list[bool]]) -> Non
     """For any mask, pooled is scikit-learn's perceptron of the mean step, a state that of its step; none gives zero."""
     torch.manual_seed(0)
     mask = torch.tensor(rows)
-    encoder = Mean(3, width=6).double().eval()
+    encoder = MeanEncoder(3, width=6).double().eval()
     twin = sklearn_twin(encoder, 3)
     x = torch.where(mask[..., None], torch.randn(*mask.shape, 3, dtype=torch.float64), torch.nan)
     states, pooled, kept = encoder(x, mask)
@@ -53,7 +53,7 @@ def test_it_equals_the_perceptron_of_scikit_learn(rows: list[list[bool]]) -> Non
 def test_order_does_not_count() -> None:
     """Steps in another order give the same pooled vector, and each step its own state."""
     torch.manual_seed(0)
-    encoder = Mean(3, width=6).double().eval()
+    encoder = MeanEncoder(3, width=6).double().eval()
     x, mask = torch.randn(2, 5, 3).double(), torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0]], dtype=torch.bool)
     order = torch.tensor([3, 0, 4, 2, 1])
     before, after = encoder(x, mask), encoder(x[:, order], mask[:, order])
@@ -65,7 +65,7 @@ def test_either_output_reaches_every_parameter() -> None:
     """A fusion that reads only the states, or only the pooled vector, leaves no parameter without a gradient."""
     for field in ("states", "pooled"):
         torch.manual_seed(0)
-        encoder = Mean(3, width=6)
+        encoder = MeanEncoder(3, width=6)
         getattr(encoder(torch.randn(4, 5, 3), torch.ones(4, 5, dtype=torch.bool)), field).sum().backward()
         assert all(p.grad is not None and p.grad.any() for p in encoder.parameters()), field
 
@@ -74,7 +74,7 @@ def test_dropout_is_on_the_hidden_layer_and_only_in_training() -> None:
     """Dropout zeroes hidden units in training, whereas eval() repeats itself."""
     torch.manual_seed(0)
     x, mask = torch.randn(4, 9, 5), torch.ones(4, 9, dtype=torch.bool)
-    encoder = Mean(5, width=7, dropout=0.5)
+    encoder = MeanEncoder(5, width=7, dropout=0.5)
     seen: list[torch.Tensor] = []
     encoder.perceptron[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     assert not torch.equal(encoder(x, mask).pooled, encoder(x, mask).pooled)
@@ -89,4 +89,4 @@ def test_dropout_is_on_the_hidden_layer_and_only_in_training() -> None:
 def test_a_bad_option_is_named(options: dict[str, Any]) -> None:
     """An option out of its range is refused by name."""
     with pytest.raises(SettingsError, match=next(iter(options))):
-        Mean(5, **options)
+        MeanEncoder(5, **options)

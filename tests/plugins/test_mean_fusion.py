@@ -8,7 +8,7 @@ from pooled_batch import batch
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.layers.missing import MissingKind
-from emotiwave_fusions.mean import Mean
+from emotiwave_fusions.mean import MeanFusion
 
 
 @torch.no_grad()
@@ -17,7 +17,7 @@ def test_the_vector_equals_a_loop(missing: MissingKind) -> None:
     """The vector is the mean of the present projections, and with learned vectors plus the projections of these."""
     torch.manual_seed(0)
     encoded, present = batch()
-    fusion = Mean({m: part.pooled.shape[1] for m, part in encoded.items()}, width=4, missing=missing).double()
+    fusion = MeanFusion({m: part.pooled.shape[1] for m, part in encoded.items()}, width=4, missing=missing).double()
     fused = fusion(encoded, present)
     for b, row in enumerate(present.tolist()):
         due, due_weights = torch.zeros(4, dtype=torch.float64), [0.0, 0.0, 0.0]
@@ -38,7 +38,7 @@ def test_absence_leaves_the_mean_of_the_rest() -> None:
     torch.manual_seed(0)
     encoded, present = batch()
     widths = {m: part.pooled.shape[1] for m, part in encoded.items()}
-    fusion = Mean(widths, width=4).double()
+    fusion = MeanFusion(widths, width=4).double()
     vectors = fusion(encoded, present).vector
     for b, row in enumerate(present.tolist()):
         kept = [column for column, here in enumerate(row) if here]
@@ -46,7 +46,7 @@ def test_absence_leaves_the_mean_of_the_rest() -> None:
             assert not vectors[b].any()
             continue
         names = [list(widths)[column] for column in kept]
-        alone = Mean({m: widths[m] for m in names}, width=4).double()
+        alone = MeanFusion({m: widths[m] for m in names}, width=4).double()
         for mine, column in zip(alone.project, kept, strict=True):
             mine.load_state_dict(fusion.project[column].state_dict())
         due = alone({m: encoded[m] for m in names}, torch.ones(len(present), len(kept), dtype=torch.bool)).vector[b]
@@ -57,4 +57,4 @@ def test_absence_leaves_the_mean_of_the_rest() -> None:
 def test_a_bad_option_is_named(options: dict[str, Any]) -> None:
     """An option out of its range is refused by name."""
     with pytest.raises(SettingsError, match=f"option {next(iter(options))} of mean"):
-        Mean({"a": 3}, **options)
+        MeanFusion({"a": 3}, **options)

@@ -1,4 +1,4 @@
-"""`emotiwave plugins show`: all that is known of a name. What must be imported for it is, in a child process."""
+"""Describes all that is known of a name, for `emotiwave plugins show`; a child process imports what must be."""
 
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,6 @@ def describe(name: str, kind: str | None, registry_file: Path | None) -> list[di
             f"'{name}' is the name of more than one part: say --kind {' or --kind '.join(sorted(kinds))}."
         )
     if not rows:
-        known = {n for one in registry.names if kind in (None, one) for n in registry.names_of(one)}
+        known = {n for of in registry.names if kind in (None, of) for n in registry.names_of(of)}
         raise SettingsError(f"There is no {kind or 'part'} '{name}'.{choices(name, known)}")
     return sorted(rows, key=lambda row: STATES.index(row["state"]))

@@ -8,7 +8,7 @@ import attrs
 
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError
-from emotiwave_core.parts.check.child import contract_of
+from emotiwave_core.parts.check.laws_in_child import contract_of
 from emotiwave_core.parts.kinds import base_names, kind_of
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.testing import BrokenLaw, Law

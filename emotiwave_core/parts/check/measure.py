@@ -1,4 +1,4 @@
-"""What a part costs, beside the shipped reference of its kind: size, time, memory, and whether it compiles, exports."""
+"""Measures a part beside the shipped reference of its kind: size, time, memory, and whether it compiles and exports."""
 
 import contextlib
 import importlib.util
@@ -138,7 +138,7 @@ DROPOUT = Workload(f"masks of {B} samples, three modalities, {T} steps", (), _ma
 
 
 def parameters(module: nn.Module) -> float:
-    """How many numbers are learned."""
+    """Count the numbers that are learned."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
@@ -180,7 +180,7 @@ def timed(
 
 
 def held_bytes(module: nn.Module, inputs: Inputs) -> float:
-    """What autograd keeps from forward until backward, in bytes, without the parameters. Not the peak of a moment."""
+    """Sum what autograd keeps from forward until backward, in bytes, without the parameters; it is no peak."""
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     sizes: dict[int, int] = {}
 
@@ -197,7 +197,7 @@ def held_bytes(module: nn.Module, inputs: Inputs) -> float:
 
 
 def rates(policy: Any) -> Measurement:
-    """How often a complete sample of three modalities keeps which."""
+    """Count which modalities a complete sample of three keeps."""
     counts = Counter(kept_draws(policy.train(), (True,) * len(WIDTHS), DRAWS))
     named = {
         "+".join(name for name, here in zip(WIDTHS, kept, strict=True) if here) or "nothing": count / DRAWS
@@ -235,7 +235,7 @@ def onnx(part: nn.Module, inputs: Inputs) -> Measurement:
 
 
 def whole_graph(part: nn.Module, inputs: Inputs) -> Measurement:
-    """Whether torch.compile sees all of forward as one graph; nothing is compiled yet."""
+    """Try whether torch.compile sees all of forward as one graph; nothing is compiled yet."""
     with _quiet():
         try:
             torch.compile(part, fullgraph=True, backend="eager")(*inputs)
@@ -245,7 +245,7 @@ def whole_graph(part: nn.Module, inputs: Inputs) -> Measurement:
 
 
 def compiles(part: nn.Module, inputs: Inputs) -> Measurement:
-    """Whether torch's default compiler makes a program of it that gives the same results."""
+    """Try whether torch's default compiler makes a program of it that gives the same results."""
     if whole_graph(part, inputs).value is False:
         return Measurement(None, None, "not tried: it is not one graph")
     if not shutil.which(os.environ.get("CXX", "c++")) and not shutil.which("g++") and not shutil.which("clang++"):
@@ -256,10 +256,10 @@ def compiles(part: nn.Module, inputs: Inputs) -> Measurement:
             results = torch.compile(part, fullgraph=True)(*inputs)
         except Exception as error:
             return Measurement(False, None, f"inductor: {_first(error)}")
-        due = part(*inputs)
+        expected = part(*inputs)
     if part.training:
         return Measurement(True, None, "inductor")
-    pairs = zip(pytree.tree_leaves(results), pytree.tree_leaves(due), strict=True)
+    pairs = zip(pytree.tree_leaves(results), pytree.tree_leaves(expected), strict=True)
     off = max(float((now - then).abs().max()) for now, then in pairs if now is not None and now.is_floating_point())
     return Measurement(off < 1e-3, None, f"inductor; the results differ by at most {off:.1g}")
 

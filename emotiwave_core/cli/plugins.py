@@ -1,0 +1,38 @@
+"""`emotiwave plugins`: list all parts; write, check or show one."""
+
+from pathlib import Path
+
+import click
+
+from emotiwave_core.cli.check import check
+from emotiwave_core.cli.check import show as show_part
+from emotiwave_core.cli.common import json_option, option, print_json, registry_option
+from emotiwave_core.cli.new import new
+
+
+@click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave plugins --json")
+@json_option
+@option("--again", is_flag=True, help="Load every part, also those known to load and unchanged since.")
+@registry_option
+@click.pass_context
+def plugins(context: click.Context, as_json: bool, again: bool, registry_file: Path | None) -> None:
+    """List all parts: who provides each, and whether it works."""
+    if context.invoked_subcommand is not None:
+        return
+    from emotiwave_core.parts.registry import load_registry
+    from emotiwave_core.parts.survey import survey
+
+    rows = survey(load_registry(registry_file), registry_file, again)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        options = ", ".join(f"{name}={default!r}" for name, default in row["options"].items())
+        click.echo(f"{row['kind']:8} {row['name']:12} {row['state']:10} {row['provider']}")
+        if row["summary"]:
+            click.echo(f"{'':22}{row['summary']}{f' ({options})' if options else ''}")
+
+
+plugins.add_command(new)
+plugins.add_command(check)
+plugins.add_command(show_part)

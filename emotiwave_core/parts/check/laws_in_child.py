@@ -1,0 +1,231 @@
+"""Holds parts to the laws of their kind, one by one, and measures them, in a child process: a part may hang or crash.
+
+`check` starts this module as a program and follows it. The child writes one event a line, as JSON: `part`, then `law`
+for each law, `setting`, then `measure` for each measurement; `running` before each step, `done` at the end.
+"""
+
+import contextlib
+import json
+import os
+import pkgutil
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import unittest
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from emotiwave_core import errors
+from emotiwave_core.config.recipe import Part
+from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, choices
+from emotiwave_core.parts.kinds import part_kind, part_kinds
+from emotiwave_core.parts.loading import load_file, offers, what_is_missing
+from emotiwave_core.parts.registry import Registry, load_registry
+from emotiwave_core.parts.resolved import ResolvedPart
+
+if TYPE_CHECKING:
+    from emotiwave_core.parts.check.measure import Workload
+
+SECONDS = 120.0  # for loading, for each law and for each measurement
+
+Event = dict[str, Any]
+Answer = Callable[..., None]
+
+
+class FoundPart(NamedTuple):
+    """A part that is to be checked, before its options are."""
+
+    kind: str
+    name: str
+    part: type
+    provider: str
+
+
+def check(
+    target: str, kind: str | None, options: Mapping[str, Any], registry_file: Path | None, seconds: float = SECONDS
+) -> Iterator[Event]:
+    """Yield the events of a check as they come: `part`, `law`, `setting`, `measure`.
+
+    A law or measurement that kills the process or takes longer than `seconds` ends the check of the part, as `lost`.
+    The project's errors are raised where the part is not found, does not load or cannot be constructed.
+    """
+    task = {"target": target, "kind": kind, "options": dict(options), "registry": str(registry_file or "")}
+    command = [sys.executable, "-P", "-m", "emotiwave_core.parts.check.laws_in_child", json.dumps(task)]
+    # The child finds the modules that this process would find, and no others: what holds there works in a run.
+    # Inductor's own workers would outlive a child that is killed.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        yield from _follow(process, target, seconds)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _follow(process: "subprocess.Popen[str]", target: str, seconds: float) -> Iterator[Event]:
+    """Yield what the child writes until it says that it is done; what ends it before is said of the step it was at."""
+    lines: queue.Queue[str | None] = queue.Queue()
+    assert process.stdout is not None
+    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    running: Event | None = None
+    while True:
+        try:
+            line = lines.get(timeout=seconds)
+        except queue.Empty:
+            failure = f"there was no answer within {seconds:.0f} s"
+            break
+        if line is None:
+            failure = f"the process ended with exit code {process.wait()}"
+            break
+        event: Event = json.loads(line)
+        if event["event"] == "done":
+            return
+        if event["event"] == "error":
+            raise getattr(errors, event["kind"])(event["sentence"])
+        if event["event"] == "running":
+            running = event
+        else:
+            yield event
+    if running is None:
+        raise PluginError(f"While {target} was loaded, {failure}: let a module define, and do nothing else.")
+    if "step" in running:
+        raise PluginError(f"During {running['step']}, {failure}.")
+    yield {**running, "event": "lost", "message": f"While it ran, {failure}."}
+
+
+def _read(stream: IO[str], lines: "queue.Queue[str | None]") -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def find_parts(registry: Registry, target: str, kind: str | None) -> list[FoundPart]:
+    """Find the part of a name, or all parts that a file offers. SettingsError or PluginError where there is none."""
+    if target.endswith(".py") or os.sep in target:
+        return _parts_of_file(Path(target), kind)
+    local: set[tuple[str, str]] = set()
+    for label, path in registry.files.items():
+        with contextlib.suppress(PluginError):  # of another plugin; if it is of this one, its name is not known
+            local |= offers(load_file(label, path), str(path)).keys()
+    known = [row.name for row in part_kinds()]
+    kinds = [name for name in known if target in registry.names_of(name) or (name, target) in local]
+    if kind:
+        kinds = [kind]
+    if not kinds:
+        names = {name for row in known for name in registry.names_of(row)} | {name for _, name in local}
+        raise SettingsError(f"There is no part '{target}', and it is no .py file.{choices(target, names)}")
+    if len(kinds) > 1:
+        raise SettingsError(f"'{target}' names {' and '.join(f'a {k}' for k in kinds)}: say which by --kind.")
+    part, origin, version = registry.find(kinds[0], target)
+    return [FoundPart(kinds[0], target, part, f"{origin} {version}".strip())]
+
+
+def _parts_of_file(path: Path, kind: str | None) -> list[FoundPart]:
+    if not path.is_file():
+        raise SettingsError(f"There is no file {path}.")
+    module = load_file(path.stem, path)
+    offered = offers(module, str(path))
+    if not offered:
+        raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
+    wanted = [FoundPart(of, name, part, str(path)) for (of, name), part in offered.items() if kind in (None, of)]
+    if not wanted:
+        raise SettingsError(f"{path} offers no {kind}, only {', '.join(f'{of} {name}' for of, name in offered)}.")
+    return wanted
+
+
+def contract_of(kind: str, make: Callable[..., Any]) -> Any:
+    """The contract of a kind for parts that `make` makes, as a class."""
+    own = {"make": lambda self, *arguments: make(*arguments), "drops": False}
+    return type("Checked", (part_kind(kind).contract_class,), own)
+
+
+def check_part(found: FoundPart, options: dict[str, Any], registry: Registry, answer: Answer) -> None:
+    """Answer with all that is to be said of one part: itself, its laws, its measurements."""
+    kind, name, part, provider = found
+    resolved = registry.with_options(kind, Part(name, options), part, provider)
+    completed = resolved.settings.options
+    contract = contract_of(kind, resolved.construct)
+    answer("running", step=f"the construction of the {kind} '{name}'")
+    try:
+        resolved.construct(*contract.arguments)
+    except SettingsError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{resolved.who} fails at construction with {completed}: {what}") from error
+    laws = contract.laws()
+    answer("part", kind=kind, name=name, provider=provider, part=part.__qualname__, options=completed, laws=len(laws))
+    for law in laws:
+        answer("running", law=law.name, sentence=law.sentence)
+        outcome = _outcome(law.check)
+        answer("law", law=law.name, sentence=law.sentence, **outcome)
+        if law.name in contract.granted and outcome["state"] == "broken":
+            return
+    _measure(resolved, registry, answer)
+
+
+def _outcome(law: Callable[[], None]) -> dict[str, str]:
+    from emotiwave_core.testing import BrokenLaw
+
+    try:
+        law()
+    except BrokenLaw as broken:
+        return {"state": "broken", "message": str(broken)}
+    except unittest.SkipTest as reason:
+        return {"state": "not tried", "message": str(reason)}
+    return {"state": "holds", "message": ""}
+
+
+def _measure(resolved: ResolvedPart, registry: Registry, answer: Answer) -> None:
+    """Answer with what a part costs, where its kind says how to measure that."""
+    from emotiwave_core.parts.check.measure import measurements
+
+    kind = part_kind(resolved.kind)
+    if kind.workload is None:
+        return
+    workload: Workload = pkgutil.resolve_name(kind.workload)
+    answer("setting", setting=workload.setting, reference=kind.reference)
+    for measurement, work in measurements(workload, resolved.construct, kind, registry):
+        answer("running", measure=measurement)
+        try:
+            answer("measure", measure=measurement, **work()._asdict())
+        except (Exception, SystemExit) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            answer("measure", measure=measurement, value=None, reference=None, note=f"not known: {first[:150]}")
+
+
+@contextlib.contextmanager
+def _answers() -> Iterator[Answer]:
+    """Send answers to what was stdout; what a plugin prints goes to stderr, for it is no answer."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w") as stream:
+        os.dup2(2, 1)
+
+        def answer(event: str, **values: Any) -> None:
+            stream.write(json.dumps({"event": event, **values}, default=str) + "\n")
+            stream.flush()
+
+        yield answer
+
+
+def main(task: dict[str, Any]) -> None:
+    """Carry out a task; an error of the project is an answer, too."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    torch.set_num_threads(1)  # what shares its cores with others is timed more fairly so
+    with _answers() as answer:
+        try:
+            registry = load_registry(Path(task["registry"]) if task["registry"] else None)
+            for found in find_parts(registry, task["target"], task["kind"]):
+                check_part(found, task["options"], registry, answer)
+            answer("done")
+        except EmotiwaveError as error:
+            answer("error", kind=type(error).__name__, sentence=str(error))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
