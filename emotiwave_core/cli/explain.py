@@ -127,13 +127,13 @@ def explain(
 def _command(run: Path) -> list[str]:
     """The words of the command as it was given, to ask again with more."""
     context = click.get_current_context()
-    given = (
-        (one.opts[0], str(context.params[one.name]))
-        for one in context.command.params
-        if one.name and isinstance(one, click.Option)
-        if context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+    options = (
+        (parameter.opts[0], str(context.params[parameter.name]))
+        for parameter in context.command.params
+        if parameter.name and isinstance(parameter, click.Option)
+        if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     )
-    return ["emotiwave", "explain", str(run), *(word for pair in given for word in pair)]
+    return ["emotiwave", "explain", str(run), *(word for pair in options for word in pair)]
 
 
 def print_fold(explanation: ExplanationFile, command: str) -> None:

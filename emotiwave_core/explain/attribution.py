@@ -109,7 +109,7 @@ class Explanation:
         return attributions
 
     def of_class(self, n: int, c: int) -> ClassValues:
-        """What each modality adds to the value of class c of sample n."""
+        """Shapley values and interactions of class c of sample n, and the values that they lie between."""
         return {
             "empty": float(self.coalitions[0, n, c]),
             "complete": float(self.coalitions[-1, n, c]),

@@ -39,7 +39,7 @@ def choose(explanation: Explanation) -> list[Choice]:
 
 
 def change_without(explanation: Explanation) -> Array:
-    """How far the probabilities of each sample move when one modality is taken away, [M, N].
+    """Change of the probabilities of each sample when one modality is taken away, [M, N].
 
     Total variation, or of several labels the largest change. 0 where it lacks the modality or has no other.
     """

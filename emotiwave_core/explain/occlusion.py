@@ -102,7 +102,7 @@ def _occlude(
     drops = {}
     for column, (m, slices) in enumerate(windows.items()):
         W, occluded = len(slices), slice(1, 1 + len(slices))
-        mixed = {n: Encoded(*(tensor.expand(W, *tensor.shape[1:]) for tensor in one)) for n, one in whole.items()}
+        mixed = {n: Encoded(*(tensor.expand(W, *tensor.shape[1:]) for tensor in row)) for n, row in whole.items()}
         mixed[m] = Encoded(*(tensor[occluded] for tensor in encoded[m]))
         has = present[:1].repeat(W, 1)
         has[:, column] = present[occluded, column]

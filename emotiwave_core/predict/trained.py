@@ -1,4 +1,4 @@
-"""A trained run, opened to be asked: its model, and the fold of the data set that it is asked about."""
+"""A trained run that was opened on a fold of a data set, its own or another."""
 
 import difflib
 from pathlib import Path
@@ -29,7 +29,7 @@ from emotiwave_core.runs.saved_model import SavedModel, load_model, reload_model
 
 @attrs.frozen(eq=False)
 class TrainedRun:
-    """A run's model in eval(), and the samples to ask it about."""
+    """A run's model in eval(), and the samples to predict."""
 
     run: Path
     model: FusionModel
@@ -41,15 +41,22 @@ class TrainedRun:
     notes: list[str]  # what must be known of the samples
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
-        """What it says of every sample of the fold in every configuration."""
-        training, model, feed = self.recipe.training, self.model.to(device), open_loader(self.corpus.store, device)
+        """Predict every sample of the fold in every configuration."""
+        training, model, loader = self.recipe.training, self.model.to(device), open_loader(self.corpus.store, device)
 
-        def ask(size: int) -> Predictions:
-            given = (model, self.objective, feed, self.fold)
-            return predict(*given, batch_size=size, precision=training.precision, monitor=monitor)
+        def in_batches_of(size: int) -> Predictions:
+            return predict(
+                model,
+                self.objective,
+                loader,
+                self.fold,
+                batch_size=size,
+                precision=training.precision,
+                monitor=monitor,
+            )
 
         with attribute_errors(self.model):
-            return retry_smaller_batches(ask, training.batch_size, self.recipe, "scoring", monitor)
+            return retry_smaller_batches(in_batches_of, training.batch_size, self.recipe, "scoring", monitor)
 
 
 def open_trained_run(
@@ -83,13 +90,13 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     _check_fits(description, corpus)
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
-    chosen = corpus.fold(fold, objective)
-    notes = _trained_on(run, description, corpus, chosen)
-    return TrainedRun(run, model, objective, recipe, corpus, chosen, thresholds, notes)
+    samples = corpus.fold(fold, objective)
+    notes = _trained_on(run, description, corpus, samples)
+    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, notes)
 
 
 def _own_folder(run: Path) -> Path:
-    """Where a run's own data were; DataError where they are no longer."""
+    """The folder of a run's own data; DataError where it is no longer there."""
     folder = read_data_folder(run)
     if not is_folder(folder):
         raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")

@@ -25,7 +25,7 @@ from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
-from emotiwave_core.runs.contents import Run, read_run
+from emotiwave_core.runs.contents import RunContents, read_run
 from emotiwave_core.runs.model_file import ModelFile
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
@@ -58,7 +58,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(run: Run, pictures: list[str]) -> str:
+def render(run: RunContents, pictures: list[str]) -> str:
     """The page as HTML text; `pictures` are the names of the files it mentions."""
     scores, explained = run.scores, run.explanation
     fold = explained.macro_f1 if explained else None
@@ -117,7 +117,7 @@ def render(run: Run, pictures: list[str]) -> str:
     )
 
 
-def _values_by_class(run: Run) -> list[float]:
+def _values_by_class(run: RunContents) -> list[float]:
     classes = run.explanation.by_class.values() if run.explanation else ()
     return [value for explained in classes for value in explained.shapley.values() if value is not None]
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.charts import FIRM
 from emotiwave_core.report.numbers import score, side, signed
-from emotiwave_core.runs.contents import Run
+from emotiwave_core.runs.contents import RunContents
 from emotiwave_core.runs.explanation import ExplanationFile
 from emotiwave_core.runs.protocol_scores import ProtocolScores
 from emotiwave_core.runs.schema import Matrix
@@ -45,7 +45,7 @@ FORMATS: dict[str, dict[str, None]] = {  # without dates and versions, so that a
 }
 
 
-def write_pictures(run: Run) -> list[str]:
+def write_pictures(run: RunContents) -> list[str]:
     """Write the figures into the folder of the run, each as PNG, PDF and SVG, and return the names of the PNGs.
 
     One for each protocol too, and who decided where that was worked out.
@@ -72,7 +72,7 @@ def write_pictures(run: Run) -> list[str]:
     return [f"{name}.png" for name in figures]
 
 
-def configurations(run: Run) -> Figure:
+def configurations(run: RunContents) -> Figure:
     """Macro-F1 of each configuration as bars with their intervals; the mean and chance as lines."""
     scores = run.scores
     values = [scored.macro_f1 for scored in scores.configurations.values()]
@@ -96,7 +96,7 @@ def configurations(run: Run) -> Figure:
     return figure
 
 
-def confusion(run: Run) -> Figure:
+def confusion(run: RunContents) -> Figure:
     """The confusion of the complete configuration: one matrix, or a 2 x 2 one for each emotion."""
     scores = run.scores
     matrices = scores.configurations[scores.complete.configuration].confusion
@@ -133,7 +133,7 @@ def _heat(axes: Axes, matrix: Matrix, names: list[str]) -> None:
         axes.text(column, row, str(words), ha="center", va="center", fontsize=6, linespacing=1.1)
 
 
-def learning_curves(run: Run) -> Figure:
+def learning_curves(run: RunContents) -> Figure:
     """Losses on the left, macro-F1 of the validation fold with the kept epoch on the right."""
     figure = Figure(figsize=(TWO_COLUMNS, 2.3), layout="constrained")
     losses, f1s = figure.subplots(1, 2)
@@ -160,7 +160,7 @@ def learning_curves(run: Run) -> Figure:
     return figure
 
 
-def reliability(run: Run) -> Figure:
+def reliability(run: RunContents) -> Figure:
     """Observed frequency over predicted probability in the complete configuration, with the size of each bin.
 
     The area of a dot is the size of its bin; only neighbours of at least FIRM predictions are joined.

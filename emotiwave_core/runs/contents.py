@@ -18,8 +18,8 @@ from emotiwave_core.runs.scores import Scores, read_scores
 
 
 @frozen
-class Run:
-    """All that a run left behind."""
+class RunContents:
+    """All files of a run, for its report."""
 
     folder: Path
     recipe: str
@@ -38,7 +38,7 @@ class Run:
         return self.scores.constant.floor if same else None
 
 
-def read_run(run: Path) -> Run:
+def read_run(run: Path) -> RunContents:
     """Read the folder of a run; a torn last line of the history is ignored.
 
     SettingsError where the training has not ended, DataError for a missing or damaged file.
@@ -46,7 +46,7 @@ def read_run(run: Path) -> Run:
     data = _read_trained(run)
     scores = read_scores(run)
     explanation = read_explanation(run, scores)
-    return Run(
+    return RunContents(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
         model=read_model_file(run, exact=False),
@@ -54,7 +54,7 @@ def read_run(run: Path) -> Run:
         history=read_history(run),
         scores=scores,
         explanation=explanation,
-        predicted=read_predicted(run, scores, [one.id for one in explanation.chosen] if explanation else []),
+        predicted=read_predicted(run, scores, [sample.id for sample in explanation.chosen] if explanation else []),
         protocols=read_protocols(run),
         provenance=read_provenance(run),
     )
