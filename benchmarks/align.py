@@ -1,4 +1,4 @@
-"""How long it takes to average a minute of audio and video over its words, and how long Python loops over words take.
+"""Time to average a minute of audio and video over its words, beside that of Python loops over words.
 
     python benchmarks/align.py
 
@@ -46,14 +46,14 @@ def plain(features: NDArray[np.float32], intervals: Array, words: Array) -> Arra
 
 
 def sdk(features: NDArray[np.float32], intervals: Array, words: Array) -> Array:
-    found = []
+    rows = []
     for word in words:
         near = np.all((intervals - word[::-1]) * [-1, 1] > -1e-3, axis=1)
         pieces, own = intervals[near], features[near]
         pieces = np.stack([np.maximum(pieces[:, 0], word[0]), np.minimum(pieces[:, 1], word[1])], axis=1)
         own = own[np.abs(pieces[:, 1] - pieces[:, 0]) > 1e-3]
-        found.append(np.average(own, axis=0))
-    return np.stack(found)
+        rows.append(np.average(own, axis=0))
+    return np.stack(rows)
 
 
 def seconds(

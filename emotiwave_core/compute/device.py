@@ -1,4 +1,4 @@
-"""Where and how exactly to compute, and the seeds."""
+"""The device to compute on, determinism, and the seeds."""
 
 import contextlib
 import os
@@ -58,12 +58,12 @@ def seed_everything(seed: int, epoch: int = 0) -> None:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Where every generator is that a part may draw from, as JSON can tell it."""
+    """State of every generator that a part may draw from, as JSON can tell it."""
     version, numbers, left = random.getstate()
-    name, keys, *place = np.random.get_state()  # noqa: NPY002
+    name, keys, *position = np.random.get_state()  # noqa: NPY002
     state: dict[str, Any] = {
         "python": [version, list(numbers), left],
-        "numpy": [name, np.asarray(keys).tolist(), *place],
+        "numpy": [name, np.asarray(keys).tolist(), *position],
     }
     state["torch"] = torch.get_rng_state().numpy().tobytes().hex()
     if device.type == "cuda":
@@ -114,7 +114,7 @@ def deterministic(on: bool) -> Iterator[None]:
 
 
 def cost_of_determinism(device: torch.device) -> str:
-    """What the deterministic mode costs on a device, as a sentence."""
+    """Price of the deterministic mode on a device, as a sentence."""
     if device.type == "cpu":
         return "Deterministic: on a CPU training gives the same bits anyway, and this costs nothing."
     return (

@@ -40,7 +40,7 @@ class ProcessGroup:
     host: Any = None  # a group of gloo for what is small, on the CPU, and may take long
 
     def own(self, count: int, rank: int | None = None) -> slice:
-        """Which of the `count` samples of a batch are this process's: all shares are within one of the same size."""
+        """The samples of a batch of `count` that are this process's: all shares are within one of the same size."""
         rank = self.rank if rank is None else rank
         return slice(count * rank // self.size, count * (rank + 1) // self.size)
 
@@ -59,13 +59,13 @@ class ProcessGroup:
         rows = [piece[:mine].reshape(mine, width) for piece, width in zip(pieces, widths, strict=True)]
         own = torch.cat(rows, dim=1)
         padded = nn.functional.pad(own.detach(), (0, 0, 0, -(-count // self.size) - mine))
-        found = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(found, padded)
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
         shares = [self.own(count, rank) for rank in range(self.size)]
-        taken = [one[: share.stop - share.start] for one, share in zip(found, shares, strict=True)]
+        taken = [part[: share.stop - share.start] for part, share in zip(parts, shares, strict=True)]
         taken[self.rank] = own
         whole = torch.split_with_sizes(torch.cat(taken), widths, dim=1)
-        return [one.reshape(count, *piece.shape[1:]) for one, piece in zip(whole, pieces, strict=True)]
+        return [part.reshape(count, *piece.shape[1:]) for part, piece in zip(whole, pieces, strict=True)]
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with the mean of all processes' gradients in the place of its own. All must hold the same weights.
@@ -79,7 +79,7 @@ class ProcessGroup:
         return wrapped
 
     def first(self, work: Callable[[], T]) -> T:
-        """What rank 0 makes of it, for every process; an error there is one everywhere."""
+        """Call `work` in rank 0 and give its result to every process; an error there is one everywhere."""
         if self.size == 1:
             return work()
         told: list[Any] = [None, None]
@@ -95,13 +95,13 @@ class ProcessGroup:
         return cast(T, result)
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """What every process makes of it, rank 0 before the others: it makes what they then find."""
+        """Call `work` in every process, in rank 0 before the others: it makes what they then find."""
         done: list[T] = []
         self.first(lambda: done.append(work()))
         return done[0] if done else work()
 
     def everyone(self, value: T) -> list[T]:
-        """What every process has, in the order of the ranks."""
+        """The values of all processes, in the order of the ranks."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -185,14 +185,14 @@ def leave(group: ProcessGroup) -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error is another process's end: gloo and NCCL say it in words of their own."""
+    """True for an error that is another process's end: gloo and NCCL say it in words of their own."""
     if isinstance(error, LostError | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and "gloo" in str(error).lower()
 
 
 def speaks_first(store: "Store") -> bool:
-    """Whether no other process has spoken of a failure before this one. LostError where that cannot be known."""
+    """True where no other process has told of a failure before this one. LostError where that cannot be known."""
     try:
         return int(store.add("emotiwave/failed", 1)) == 1
     except RuntimeError as error:
@@ -204,7 +204,7 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _digest(tensors: Iterable[Tensor]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for tensor in tensors:
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What does not fit the memory is done with fewer samples at a time, where the recipe allows it."""
+"""Retrying with smaller batches what does not fit the memory, where the recipe allows it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def retry_smaller_batches(
     work: Callable[[int], T], size: int, recipe: Recipe, what: str, monitor: Monitor = SILENT
 ) -> T:
-    """What `work` makes of `size` samples at a time: with `computing.auto_batch` of half as many when memory runs out.
+    """Call `work` for `size` samples at a time; with `computing.auto_batch` for half as many when memory runs out.
 
     The error of the memory itself without that, or where a single sample is too much.
     """

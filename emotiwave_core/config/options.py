@@ -70,19 +70,19 @@ def bare(kind: Any) -> Any:
 
 
 def is_policy(kind: Any) -> bool:
-    """Whether an option is a dropout policy itself. (By name: torch is not imported to read a recipe.)"""
+    """True for an option that is a dropout policy itself. (By name: torch is not imported to read a recipe.)"""
     where, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", "")
     return (where, name) == ("emotiwave_core.interfaces", "DropoutPolicy")
 
 
 def holds_policies(kind: Any) -> bool:
-    """Whether an option is a dropout policy, or a list of some."""
+    """True for an option that is a dropout policy, or a list of some."""
     kind = bare(kind)
     return is_policy(kind) or (_is(kind, list) and is_policy(get_args(kind)[0]))
 
 
 def _settings(kind: Any) -> Any:
-    """How a class of settings is read: from a table alone."""
+    """Reader of a class of settings: from a table alone."""
     read = make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=True)
 
     def hook(value: Any, _: Any) -> Any:
@@ -165,15 +165,15 @@ def signature_options(part: type, positional: int) -> dict[str, Option]:
     return {option.name: Option(option.name, hints[option.name], option.default) for option in options}
 
 
-def check_options(given: Mapping[str, Any], options: Mapping[str, Option], source: str) -> dict[str, Any]:
+def check_options(table: Mapping[str, Any], options: Mapping[str, Option], source: str) -> dict[str, Any]:
     """The given options, checked and with the defaults of all others filled in. SettingsError where one is wrong."""
-    for name in given:
+    for name in table:
         if name not in options:
             raise SettingsError(f"{source} has no option '{name}'.{choices(name, options)}")
     values = {}
     for name, option in options.items():
         values[name] = (
-            structure(given[name], option.kind, f"{source}, option '{name}'") if name in given else option.default
+            structure(table[name], option.kind, f"{source}, option '{name}'") if name in table else option.default
         )
     return values
 

@@ -1,4 +1,4 @@
-"""A corpus: a store and its folds. A fold is looked up only when it is asked for, so that the test fold can wait."""
+"""Corpora: a store and its folds, each looked up only when it is asked for, so that the test fold can wait."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +64,7 @@ class Corpus:
         return Fold(name, rows, objective.targets(labels[used]))
 
     def notes(self) -> list[str]:
-        """What does not fit between the folds and the data."""
+        """Sentences on what does not fit between the folds and the data."""
         have = set(self.store.videos)
         listed = {video for fold in FOLDS for video in self.folds[fold]}
         absent = {fold: len(set(self.folds[fold]) - have) for fold in FOLDS}

@@ -1,4 +1,4 @@
-"""A data set is a folder: its `dataset.toml`, or the standard file names of CMU-MOSEI, say which file is what."""
+"""Data sets as folders, whose `dataset.toml`, or the standard file names of CMU-MOSEI, say which file is what."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
 @attrs.frozen
 class Dataset:
-    """Which file of a folder is what."""
+    """The files of a folder by what they are for."""
 
     name: str
     folder: Path

@@ -1,4 +1,4 @@
-"""Which videos are for training, validation and test. No video is ever in two folds."""
+"""Folds: the videos for training, validation and test. No video is ever in two."""
 
 import ast
 import hashlib
@@ -122,16 +122,16 @@ def _sdk_lists(path: Path) -> dict[str, tuple[str, ...]]:
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError | MemoryError) else why(error)
         raise DataError(f"{path} is not readable Python: {reason}.") from error
-    found = {}
+    lists = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             for fold in FOLDS:
                 if node.targets[0].id == f"standard_{fold}_fold":
                     try:
-                        found[fold] = _ids(path, fold, ast.literal_eval(node.value))
+                        lists[fold] = _ids(path, fold, ast.literal_eval(node.value))
                     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
                         raise DataError(f"{path}: standard_{fold}_fold is not a plain list of ids.") from error
-    return found
+    return lists
 
 
 def _ids(path: Path, name: str, value: object) -> tuple[str, ...]:

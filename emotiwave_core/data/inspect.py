@@ -1,4 +1,4 @@
-"""The data doctor: what is in a folder of `.csd` files, as plain facts."""
+"""Inspection of a folder of `.csd` files: what it holds and what is wrong, as plain facts."""
 
 import os
 from collections import Counter
@@ -119,7 +119,7 @@ def _content(file: CsdFile, monitor: Monitor) -> dict[str, Any]:
 
 
 def _overlaps(intervals: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
-    """Whether a step begins before an earlier one has ended (by more than rounding)."""
+    """True where a step begins before an earlier one has ended (by more than rounding)."""
     ordered = intervals[np.argsort(intervals[:, 0], kind="stable")]
     ends = np.maximum.accumulate(ordered[:-1, 1])
     return bool((ordered[1:, 0] < ends - 1e-6).any()) if len(ordered) > 1 else False

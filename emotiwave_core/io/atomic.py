@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside under another name, synced, then renamed."""
+"""Atomic files: written beside under another name, synced, then renamed, so that they are whole or not there."""
 
 import contextlib
 import csv
@@ -80,7 +80,7 @@ def sha256_of(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where everything is kept that can be made again: EMOTIWAVE_CACHE, else the user's cache folder."""
+    """Folder of everything that can be made again: EMOTIWAVE_CACHE, else the user's cache folder."""
     import platformdirs
 
     return Path(os.environ.get("EMOTIWAVE_CACHE") or platformdirs.user_cache_dir("emotiwave"))

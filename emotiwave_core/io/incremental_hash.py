@@ -33,21 +33,21 @@ class IncrementalHash:
         self._thread.shutdown(cancel_futures=True)
         self._file.close()
 
-    def reach(self, place: int) -> None:
-        """Up to this byte the file will not change any more: hash so far, where it is worth a turn of the thread."""
-        if place - self._told >= WORTH_A_TURN:
-            self._told = place
-            self._thread.submit(self._follow, place)  # what fails here fails again in `finish`
+    def reach(self, end: int) -> None:
+        """Hash up to this byte, where that is worth a turn of the thread: nothing before it will change any more."""
+        if end - self._told >= WORTH_A_TURN:
+            self._told = end
+            self._thread.submit(self._follow, end)  # what fails here fails again in `finish`
 
     def finish(self, size: int) -> str:
         """The SHA-256 of the file, of so many bytes, as hex. DataError where it has fewer."""
         self._thread.submit(self._follow, size).result()
         return self._hash.hexdigest()
 
-    def _follow(self, place: int) -> None:
+    def _follow(self, end: int) -> None:
         with memoryview(self._block) as block:
-            while self._place < place:
-                count = self._file.readinto(block[: min(BLOCK, place - self._place)])
+            while self._place < end:
+                count = self._file.readinto(block[: min(BLOCK, end - self._place)])
                 if not count:
                     raise DataError(f"{self._path} has become shorter while it was read.")
                 self._hash.update(block[:count])

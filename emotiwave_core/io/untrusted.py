@@ -1,4 +1,4 @@
-"""Files that may be anyone's: read up to a bound, if they are files at all.
+"""Reads untrusted files, with limits on size and nesting.
 
 What is wrong with one is a ValueError whose text goes on after "FILE cannot be used: ", and an OSError where the system
 cannot read it.
@@ -52,12 +52,12 @@ def read_text(path: Path, most: int = MOST_JSON) -> str:
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:
-    """What a JSON file holds, see `parse_json`."""
+    """Read a JSON file, see `parse_json`."""
     return parse_json(read_bytes(path, most))
 
 
 def parse_json(data: bytes, *, lenient: bool = False) -> Any:
-    """JSON of a bounded size in memory and depth, no key twice in a table, no NaN, no half of a character.
+    """Parse JSON of a bounded size in memory and depth, with no key twice in a table, no NaN and no half a character.
 
     Where it is `lenient` NaN is null, and halves of characters stay: the reader must clean its texts.
     """
@@ -78,12 +78,12 @@ def parse_json(data: bytes, *, lenient: bool = False) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds, see `parse_toml`."""
+    """Read a TOML file, see `parse_toml`."""
     return parse_toml(read_text(path, MOST_TOML))
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML of a bounded depth."""
+    """Parse TOML of a bounded depth."""
     if _LONG_KEY.search(text):
         raise ValueError(f"it has a key of more than {MOST_DEPTH} parts")
     try:
@@ -97,7 +97,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def why(error: Exception) -> str:
-    """What is wrong with a file, in the words of the system or of this module."""
+    """The reason why a file cannot be used, in the words of the system or of this module."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -134,15 +134,17 @@ def _shallow(value: Any) -> Any:
     """The value; ValueError where it is nested so deeply that whoever walks through it could not."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MOST_DEPTH):
-        inner = (one for outer in level for one in (outer.values() if isinstance(outer, dict) else outer))
-        level = [one for one in inner if isinstance(one, dict | list)]
+        inner = (
+            value_inside for outer in level for value_inside in (outer.values() if isinstance(outer, dict) else outer)
+        )
+        level = [value_inside for value_inside in inner if isinstance(value_inside, dict | list)]
         if not level:
             return value
     raise ValueError("it is nested too deeply")
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; not, where the name is longer than any file's, or its folder is closed to us."""
+    """True where there is such a file; False where the name is too long for one, or its folder is closed to us."""
     try:
         return path.is_file()
     except OSError:
@@ -150,7 +152,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder, as `is_file`."""
+    """True where there is such a folder, as `is_file`."""
     try:
         return path.is_dir()
     except OSError:

@@ -37,17 +37,17 @@ class Attention(nn.Module):
 
     def forward(self, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
         """target [B, T, D], source [B, S, D], mask [B, S] of the source -> [B, T, D]; zero where no step is set."""
-        some = mask.any(dim=1)[:, None, None]
+        has_steps = mask.any(dim=1)[:, None, None]
         # Some kernels make NaN of a softmax over nothing, and hiding that leaves NaN in the gradient: an absent source,
         # which holds finite numbers here, is opened to the softmax, and the result is put aside.
-        allowed = (mask[:, None] | ~some)[:, None]  # [B, 1, 1, S]
+        allowed = (mask[:, None] | ~has_steps)[:, None]  # [B, 1, 1, S]
         query, key, value = (
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, steps, D / heads]
             for linear, x in ((self.query, target), (self.key, source), (self.value, source))
         )
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         attended: Tensor = self.output(read.transpose(1, 2).flatten(2))
-        return torch.where(some, attended, attended.new_zeros(()))
+        return torch.where(has_steps, attended, attended.new_zeros(()))
 
 
 class Block(nn.Module):

@@ -17,12 +17,12 @@ def present_in(masks: Tensors) -> Tensor:
 
 
 def whole_modalities(masks: Tensors, left: Tensors) -> bool:
-    """Whether every sample has lost its modalities whole, if at all: none of its masks is only partly left."""
+    """True where every sample has lost its modalities whole, if at all: none of its masks is only partly left."""
     return all(bool(((left[m] == mask).all(dim=1) | ~left[m].any(dim=1)).all()) for m, mask in masks.items())
 
 
 class Rows(NamedTuple):
-    """Which samples of a batch are encoded, and where each sample is among them."""
+    """The samples of a batch that are encoded, and the place of each sample among them."""
 
     encoded: Tensor  # [b]
     back: Tensor  # [B]
@@ -40,8 +40,8 @@ def rows_to_encode(mask: Tensor) -> Rows | None:
     chosen = here.index_fill(0, first, True)
     if bool(chosen.all()):
         return None
-    place = chosen.cumsum(0) - 1
-    return Rows(chosen.nonzero().squeeze(1), torch.where(here, place, place[first]))
+    position = chosen.cumsum(0) - 1
+    return Rows(chosen.nonzero().squeeze(1), torch.where(here, position, position[first]))
 
 
 def keep(masks: Tensors, kept: Tensor) -> Tensors:

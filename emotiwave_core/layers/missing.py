@@ -1,4 +1,4 @@
-"""What a fusion reads where a modality is absent: the option `missing` that every fusion has."""
+"""Stand-ins that a fusion reads for an absent modality: the option `missing` that every fusion has."""
 
 from typing import Literal
 
@@ -46,13 +46,13 @@ class Missing(nn.Module):
         """
         return [self._sequence(column, encoded[m], present[:, column]) for column, m in enumerate(self.modalities)]
 
-    def _sequence(self, column: int, one: Encoded, here: Tensor) -> tuple[Tensor, Tensor]:
-        mask = one.mask & here[:, None]
-        states = zero_masked(one.states, mask)
+    def _sequence(self, column: int, encoded: Encoded, present: Tensor) -> tuple[Tensor, Tensor]:
+        mask = encoded.mask & present[:, None]
+        states = zero_masked(encoded.states, mask)
         if not len(self.vectors):
             return states, mask
         first = torch.arange(mask.shape[1], device=mask.device) == 0
-        put = first & ~here[:, None]  # [B, T]
+        put = first & ~present[:, None]  # [B, T]
         return torch.where(put[..., None], self._stand_in(column, states), states), mask | put
 
     def _stand_in(self, column: int, like: Tensor) -> Tensor:

@@ -41,9 +41,9 @@ class Mixed(DropoutPolicy):
         """masks {modality: [B, T] bool}, progress [] -> masks."""
         if not self.training:
             return masks
-        some = next(iter(masks.values()))
-        weights = torch.tensor(self.weights, device=some.device)
-        chosen = torch.multinomial(weights.expand(len(some), -1), 1)  # [B, 1]
+        first = next(iter(masks.values()))
+        weights = torch.tensor(self.weights, device=first.device)
+        chosen = torch.multinomial(weights.expand(len(first), -1), 1)  # [B, 1]
         after = masks
         for number, policy in enumerate(self.policies):
             dropped = policy(masks, progress)

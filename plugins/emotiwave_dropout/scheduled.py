@@ -35,9 +35,9 @@ class Scheduled(DropoutPolicy):
         if not self.training:
             return masks
         dropped = self.policy(masks, progress)
-        some = next(iter(masks.values()))
+        first = next(iter(masks.values()))
         ramp = (progress - self.start) / (self.end - self.start)  # below 0 is never, above 1 always
-        handed = torch.rand(len(some), 1, device=some.device) < ramp
+        handed = torch.rand(len(first), 1, device=first.device) < ramp
         return {name: torch.where(handed, dropped[name], mask) for name, mask in masks.items()}
 
     def observe(self, present: Tensor, loss: Tensor) -> None:

@@ -112,8 +112,8 @@ class Conformer(Encoder):
 
         The weight of a state is spread evenly over those of its `stride` steps that are set.
         """
-        states, _, kept = self(x, mask)
-        weights = self.pool.weights(states, kept)
+        states, _, state_mask = self(x, mask)
+        weights = self.pool.weights(states, state_mask)
         if weights is None:
             return None
         groups = F.pad(mask, (0, -mask.shape[1] % self.stride)).view(len(mask), -1, self.stride)  # [B, T', stride]

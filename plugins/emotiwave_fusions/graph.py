@@ -49,7 +49,7 @@ class Graph(Fusion):
         self.missing = Missing(in_features, missing)
         self.stand_in = missing == "learned"
         self.out_features = width
-        subsets = [frozenset(some) for size in range(1, M + 1) for some in combinations(range(M), size)]
+        subsets = [frozenset(subset) for size in range(1, M + 1) for subset in combinations(range(M), size)]
         # Small subsets come first, so that a vertex finds its children made.
         self.below = [[c for c, child in enumerate(subsets) if child < parent] for parent in subsets[M:]]
         holds = torch.tensor([[column in subset for column in range(M)] for subset in subsets])
@@ -65,7 +65,7 @@ class Graph(Fusion):
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
         pooled = self.missing.pooled(encoded, present)
-        vertices = [project(one) for project, one in zip(self.project, pooled, strict=True)]
+        vertices = [project(vector) for project, vector in zip(self.project, pooled, strict=True)]
         efficacies = self.efficacy(torch.cat(vertices, dim=-1)).sigmoid().split(self.edges, dim=-1)
         on = (present[:, None] | ~self.holds).all(dim=-1) | self.stand_in  # [B, V]
         for children, network, efficacy in zip(self.below, self.vertex, efficacies, strict=False):

@@ -73,14 +73,14 @@ class Misa(Fusion):
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         """encoded {modality: Encoded}, present [B, M] bool -> Fused."""
         pooled = self.missing.pooled(encoded, present)
-        projected = [project(one) for project, one in zip(self.project, pooled, strict=True)]
+        projected = [project(vector) for project, vector in zip(self.project, pooled, strict=True)]
         shared = [self.shared(u) for u in projected]
         private = [encoder(u) for encoder, u in zip(self.private, projected, strict=True)]
         mask = (present | self.stand_in).repeat(1, 2)  # [B, 2 M]
         tokens = self.transformer(torch.stack(shared + private, dim=1), None, mask)
         vector = torch.where(mask[..., None], tokens, 0.0).flatten(1)
         with torch.autocast(present.device.type, enabled=False):  # products of bfloat16 numbers would be bfloat16
-            u, c, p = ([_wide(one) for one in some] for some in (projected, shared, private))
+            u, c, p = ([_wide(tensor) for tensor in tensors] for tensors in (projected, shared, private))
             return Fused(vector, loss=self._loss(u, c, p, present))
 
     def _loss(self, projected: list[Tensor], shared: list[Tensor], private: list[Tensor], present: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Misa(Fusion):
         here = list(present.unbind(dim=1))
         pairs = list(combinations(range(len(here)), 2))
         total = self.coefficients["reconstruction"] * self._reconstruction(projected, shared, private, present)
-        distinct = [orthogonality(c, p, some) for c, p, some in zip(shared, private, here, strict=True)]
+        distinct = [orthogonality(c, p, is_present) for c, p, is_present in zip(shared, private, here, strict=True)]
         distinct += [orthogonality(private[a], private[b], here[a] & here[b]) for a, b in pairs]
         total = total + self.coefficients["difference"] * torch.stack(distinct).sum()
         if pairs:

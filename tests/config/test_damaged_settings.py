@@ -157,7 +157,7 @@ CROWD = "[modalities]\n" + "".join(f'm{n} = "a.csd"\n' for n in range(11)) + '[l
     ],
 )
 def test_each_way_is_named(room: Path, kind: str, text: str, says: str) -> None:
-    """What once was a traceback, a hang, much memory or a page of text is one sentence."""
+    """A setting that once was a traceback, a hang, much memory or a page of text is refused in one sentence."""
     name, _, _, _ = KINDS[kind]
     (room / name).write_text(text)
     with pytest.raises(EmotiwaveError) as caught:
@@ -215,7 +215,7 @@ def hold_flag(part: str, setting: str) -> None:
     ],
 )
 def test_each_long_flag_is_refused(part: str, setting: str) -> None:
-    """What once took minutes, or was a traceback or taken by half, is refused at once."""
+    """A text that once took minutes, or was a traceback or taken by half, is refused at once."""
     assert one_sentence(lambda: lay_over(RECIPE, part, setting)) is None
 
 

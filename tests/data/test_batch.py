@@ -288,7 +288,7 @@ def test_statistics_stand_large_offsets_and_constants(tmp_path: Path) -> None:
 
 
 def test_statistics_without_a_step_say_nothing(store: Store) -> None:
-    """Where no chosen sample has the modality, mean and scale are 0, not NaN."""
+    """Mean and scale are 0, not NaN, where no chosen sample has the modality."""
     missing = np.flatnonzero(store.lengths("text") == 0)
     for rows in (missing, np.array([], dtype=np.int64)):
         mean, scale = feature_statistics(store, "text", rows)

@@ -33,7 +33,7 @@ def one_video(folder: Path, make: Make, name: str = "features") -> Path:
 
 
 def test_features_and_intervals_are_read_as_they_stand(tmp_path: Path) -> None:
-    """What is read is what was written, NaN, -inf, order, overlaps and a start below 0 included."""
+    """Reading gives what was written, NaN, -inf, order, overlaps and a start below 0 included."""
     features = np.array([[1.0, np.nan], [-np.inf, 2.0], [3.0, 4.0]], dtype=np.float32)
     intervals = [[5.0, 6.0], [-0.488, 5.5], [2.0, 2.0]]
     with CsdFile(write_csd(tmp_path / "a.csd", {"v": (features, intervals)})) as file:
@@ -239,7 +239,7 @@ def test_only_plain_tables_of_numbers_or_bytes_are_read(tmp_path: Path, make: Ma
 @pytest.mark.parametrize("name", ["features", "intervals"])
 @pytest.mark.parametrize("kind", ["external storage", "external link", "soft link", "virtual"])
 def test_no_other_file_is_read(tmp_path: Path, kind: str, name: str) -> None:
-    """What HDF5 would fetch from another file, or from another place in this one, is refused."""
+    """Data that HDF5 would fetch from another file, or from another place in this one, is refused."""
     secret = write_csd(tmp_path / "secret.csd", {"v": (FEATURES, INTERVALS)})
     (tmp_path / "raw").write_bytes(bytes(1000))
 

@@ -65,7 +65,7 @@ def test_no_video_is_in_two_folds(tmp_path: Path, lists: dict[str, list[str]], w
     ],
 )
 def test_each_fault_of_a_json_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
-    """What is not lists of ids under the known names is refused."""
+    """Anything but lists of ids under the known names is refused."""
     path = tmp_path / "folds.json"
     path.write_text(text)
     with pytest.raises(DataError, match=reason):

@@ -49,7 +49,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said_by(folder: Path, *arguments: object) -> Ended:
-    """What the program says, in which no control character may be."""
+    """The output of the program, in which no control character may be."""
     work = partial(emotiwave, *arguments)
     ended = forked(work, folder=folder, environment={"EMOTIWAVE_CACHE": str(folder / "cache")})
     for text in (ended.out, ended.err):
@@ -76,7 +76,7 @@ def test_predictions_hold_every_id_as_it_is(hostile: Path) -> None:
 
 
 def test_pages_hold_no_markup_of_an_id(hostile: Path) -> None:
-    """What an id holds of HTML stands escaped in the report, before and after `explain`."""
+    """HTML in an id stands escaped in the report, before and after `explain`."""
     assert said_by(hostile, "explain", hostile / "run").code == 0
     pages = list(hostile.glob("run/**/*.html"))
     assert pages

@@ -41,7 +41,7 @@ def test_what_breaks_no_rule_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.leads], ids=lambda rule: rule.name)
 def test_h5py_would_open_the_other_file_and_the_watch_would_see_it(tmp_path: Path, rule: Rule) -> None:
-    """What is refused for leading elsewhere does lead there: else the law above could not fail."""
+    """A file that is refused for leading elsewhere does lead there: else the law above could not fail."""
     path = write(rule.make, tmp_path / "hostile.csd", tmp_path / "other")
     with opened(tmp_path / "other") as names:
         read_by_h5py(path)

@@ -10,7 +10,7 @@ from forked import Ended, emotiwave, forked
 
 
 def said_by(folder: Path, verify: str, *arguments: object) -> Ended:
-    """What the program says, with EMOTIWAVE_VERIFY set."""
+    """The output of the program, with EMOTIWAVE_VERIFY set."""
     environment = {"EMOTIWAVE_CACHE": str(folder / "cache"), "EMOTIWAVE_VERIFY": verify}
     return forked(partial(emotiwave, *arguments), folder=folder, environment=environment)
 

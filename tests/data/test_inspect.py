@@ -114,7 +114,7 @@ def test_words_are_counted_with_their_pauses(sick: Path) -> None:
 
 
 def test_ids_are_compared_between_the_files(sick: Path) -> None:
-    """How many videos any and all files have, how many each lacks, and which, for example."""
+    """The counts of videos in any and in all files, of those that each lacks, and examples are told."""
     assert inspect_folder(sick)["ids"] == {
         "any_file": 4,
         "all_files": 1,
@@ -177,7 +177,7 @@ def test_a_broken_description_is_a_fact(sick: Path) -> None:
 
 @pytest.mark.parametrize("described", [True, False])
 def test_a_folder_that_is_no_data_set_is_a_fault(sick: Path, described: bool) -> None:
-    """Where the files are told, but nothing says which is what, the command leaves with 3, in text and in JSON."""
+    """Files of which nothing says what they are for are told, and the command leaves with 3, in text and in JSON."""
     (sick / "dataset.toml").write_text("x = 1") if described else (sick / "dataset.toml").unlink()
     for arguments in ([], ["--json"]):
         result = CliRunner().invoke(emotiwave, ["data", "inspect", str(sick), *arguments])

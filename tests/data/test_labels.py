@@ -1,4 +1,4 @@
-"""Which column of a label file is which emotion."""
+"""Columns of a label file by emotion."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_another_order_is_said_aloud(tmp_path: Path) -> None:
 
 
 def test_a_description_against_the_file_is_said_aloud(tmp_path: Path) -> None:
-    """Where dataset.toml and the file name the columns differently, the file decides and a note tells both."""
+    """The file decides where dataset.toml names the columns differently, and a note tells both."""
     found = columns_of(tmp_path, MOSEI_COLUMNS, columns=SWAPPED)
     assert dict(zip(found.targets, found.indices, strict=True))["fear"] == 6
     assert "fear, disgust, but the file says" in found.notes[0]
@@ -79,7 +79,7 @@ def test_seven_columns_without_names_are_assumed_and_said(tmp_path: Path) -> Non
 
 
 def test_without_targets_all_emotions_are_learned(tmp_path: Path) -> None:
-    """Where dataset.toml gives no targets, they are all columns but the sentiment, in the file's order."""
+    """Targets that dataset.toml does not give are all columns but the sentiment, in the file's order."""
     assert columns_of(tmp_path, SWAPPED, targets=None).targets == SWAPPED[1:]
     assert columns_of(tmp_path, ("Sentiment score", "joy"), width=2, targets=None).targets == ("joy",)
 

@@ -67,7 +67,7 @@ def test_every_way_gives_the_same_batches(store: Store, data: st.DataObject, siz
 
 
 def test_what_is_not_kept_is_fetched(store: Store) -> None:
-    """Where one of the rows is not on the device, the batches are still those of all rows."""
+    """The batches are those of all rows also where one of the rows is not on the device."""
     rows = np.arange(len(store))
     feed = Loader(store, CPU, resident(store, rows[1:], CPU))
     same(

@@ -178,7 +178,7 @@ def test_aligned_labels_cut_a_plain_entry(tmp_path: Path) -> None:
 
 
 def test_an_id_that_looks_aligned_is_cut_from_its_own_entry(tmp_path: Path) -> None:
-    """Where a video is itself called `v[1]`, its segments are cut from `v[1]`, not from `v[2]`."""
+    """Segments of a video that is itself called `v[1]` are cut from `v[1]`, not from `v[2]`."""
     labels = {"v[1]": ([[1, 0], [1, 0]], [[0, 1], [1, 2]])}
     entries = {"v[1]": [[0, 1], [1, 2]], "v[2]": [[0, 1]]}
     assert steps_of(tmp_path, labels, entries, "segment") == {"v[1][0]": [0], "v[1][1]": [1]}

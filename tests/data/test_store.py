@@ -439,7 +439,7 @@ def test_what_killed_builds_have_left_is_taken_away(dirty: Dataset, tmp_path: Pa
 
 
 def test_a_file_in_the_place_of_a_store_is_named(dirty: Dataset, tmp_path: Path) -> None:
-    """What cannot be cleared away is an error that says what to remove."""
+    """A leftover that cannot be removed is an error that says what to remove."""
     (tmp_path / fingerprint(dirty, Options())).write_text("mine")
     with pytest.raises(ResourceError, match="remove it by hand"):
         open_store(dirty, Options(), tmp_path)
@@ -463,7 +463,7 @@ def test_a_source_that_fails_leaves_nothing(dirty: Dataset, tmp_path: Path) -> N
 def test_a_full_disk_is_noticed_before_the_work(
     dirty: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the space cannot be reserved the error is of the resources, before anything is packed."""
+    """Space that cannot be reserved is an error of the resources, before anything is packed."""
 
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

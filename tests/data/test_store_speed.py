@@ -1,4 +1,4 @@
-"""What makes the store fast does not change it: opening, reading in part, unpacking in threads, hashing beside."""
+"""Speed does not change the store: opening, reading in part, unpacking in threads, hashing beside."""
 
 import hashlib
 import json
@@ -114,7 +114,7 @@ def flip(arrays: Path, place: int) -> None:
 
 
 def span(arrays: Path, name: str) -> tuple[int, int]:
-    """Where an array stands in a safetensors file."""
+    """The place of an array in a safetensors file."""
     content = arrays.read_bytes()
     size = int.from_bytes(content[:8], "little")
     start, end = json.loads(content[8 : 8 + size])[name]["data_offsets"]
@@ -229,7 +229,7 @@ def test_a_follower_hashes_the_file(tmp_path_factory: pytest.TempPathFactory, pl
 
 
 def test_the_hashes_of_a_build_are_those_of_the_files(tiny: Path, tmp_path: Path) -> None:
-    """What `store.json` tells of the sources and of the arrays is what hashing the files gives."""
+    """The digests of sources and arrays in `store.json` are those that hashing the files gives."""
     made = open_store(load_dataset(tiny), Options(align="words"), tmp_path)
     assert made.facts.sources == {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tiny.glob("*.csd")
@@ -241,7 +241,7 @@ def test_the_hashes_of_a_build_are_those_of_the_files(tiny: Path, tmp_path: Path
 
 
 def test_an_average_of_finite_rows_needs_no_second_look() -> None:
-    """Where all features are finite, saying so changes nothing, for rows that follow one another or do not."""
+    """Saying that all features are finite, where they are, changes nothing, for rows that follow one another or not."""
     features = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     edges = np.arange(21.0)
     for rows, k in ((np.arange(4, 12), 1), (np.array([9, 3, 4]), 1), (np.arange(5, 19), 4)):
@@ -268,7 +268,7 @@ def test_a_store_may_be_larger_than_memory(tmp_path: Path) -> None:
 def test_a_source_that_changes_while_it_is_packed_is_noticed(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where fewer or more steps come than were counted no store is left."""
+    """No store is left where fewer or more steps come than were counted."""
     pack = packing.Packer.pieces
     for change in (lambda piece: piece[:-1], lambda piece: np.concatenate([piece, piece[:1]])):
 

@@ -91,7 +91,7 @@ def test_entries_are_the_samples_where_there_are_no_labels(tmp_path: Path) -> No
 
 
 def test_segments_of_one_file_cut_another_that_has_the_video_whole(tmp_path: Path) -> None:
-    """Where one file has segments of a video and another all of it, the segments are the samples."""
+    """Segments of a video in one file are the samples, where another file has all of it."""
     steps = [[k, k + 1] for k in range(6)]
     folder = described(tmp_path, {"text": {"v[0]": steps[:2], "v[1]": steps[4:]}, "audio": {"v": steps}})
     store = open_unlabelled(folder, DataSettings(), {"text": WIDTHS["text"], "audio": WIDTHS["audio"]})
@@ -133,7 +133,7 @@ def test_a_labelled_data_set_is_predicted_whatever_its_labels(tmp_path: Path) ->
 
 
 def test_the_model_s_modalities_decide(tmp_path: Path) -> None:
-    """What the model does not read is not packed, what the folder lacks is absent, and another width is refused."""
+    """A modality that the model lacks is not packed, one that the folder lacks is absent, another width is refused."""
     folder = unlabel(write_dataset(tmp_path))
     store = open_unlabelled(folder, DataSettings(), {"lips": 7, "audio": WIDTHS["audio"]})
     assert (store.modalities, store.features) == (("lips", "audio"), {"lips": 7, "audio": 4})

@@ -48,7 +48,7 @@ def test_as_many_as_asked_are_made_before_they_are_needed(depth: int) -> None:
 
 @pytest.mark.parametrize("error", [DataError, KeyboardInterrupt])
 def test_an_error_comes_in_its_turn(error: type[BaseException]) -> None:
-    """What was made before it comes first, then it with its type and message; no thread is left."""
+    """Items made before an error come first, then the error with its type and message; no thread is left."""
 
     def items() -> Iterator[int]:
         yield from (1, 2)

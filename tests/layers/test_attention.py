@@ -110,7 +110,7 @@ def test_no_kernel_is_asked_for_a_softmax_over_nothing(monkeypatch: pytest.Monke
 
 
 def test_an_empty_source_adds_nothing() -> None:
-    """Where the source has no step, a block is its feed-forward alone, and its attention learns nothing."""
+    """A block whose source has no step is its feed-forward alone, and its attention learns nothing."""
     torch.manual_seed(0)
     block = Block(6, 2, dropout=0.0)
     target = torch.randn(2, 3, 6)
@@ -121,7 +121,7 @@ def test_an_empty_source_adds_nothing() -> None:
 
 
 def test_masked_steps_of_the_source_are_unread() -> None:
-    """What stands in masked steps of the source changes neither the result nor any gradient, and gets none itself."""
+    """Content of masked steps of the source changes neither the result nor any gradient, and gets none itself."""
     torch.manual_seed(0)
     stack = Transformer(6, 2, 2, dropout=0.0)
     target, source = torch.randn(5, 4, 6), torch.randn(5, 5, 6)

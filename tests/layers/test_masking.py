@@ -28,7 +28,7 @@ def test_present_in_is_a_column_for_each_modality() -> None:
 
 @pytest.mark.parametrize("kept", [[True, False], [[True, False]] * 2])
 def test_keep_clears_the_others(kept: list[bool]) -> None:
-    """What is not kept is cleared, for all samples or for each, and the masks that were given are left alone."""
+    """Steps that are not kept are cleared, for all samples or for each, and the masks passed in are left alone."""
     masks = {"a": torch.tensor([[True, False], [True, True]]), "b": torch.ones(2, 3, dtype=torch.bool)}
     after = keep(masks, torch.tensor(kept))
     assert torch.equal(after["a"], masks["a"])

@@ -1,4 +1,4 @@
-"""What stands in the place of an absent modality: zeros or a learned vector, and never what was there."""
+"""Stand-ins for an absent modality: zeros or a learned vector, and never its content."""
 
 import pytest
 import torch

@@ -73,7 +73,7 @@ def test_the_running_mean_is_the_weighted_mean_of_the_batches(momentum: float) -
 
 
 def test_a_batch_moves_only_what_is_in_it() -> None:
-    """What others learn leaves the mean of a configuration where it was."""
+    """The mean of a configuration stays where it was when others learn."""
     policy = after_losses(Adversarial(momentum=0.9), ADVERSE_LOSSES)
     before = policy.sums.clone()
     policy.observe(torch.tensor([[True, False, True]]), torch.tensor([9.0]))
@@ -118,7 +118,7 @@ def test_a_new_one_goes_on_where_the_old_one_was() -> None:
 
 
 def test_no_graph_is_kept() -> None:
-    """What is observed leaves no gradient behind that would keep every batch in memory."""
+    """Observing leaves no gradient behind that would keep every batch in memory."""
     policy = Adversarial()
     policy.observe(torch.ones(2, 3, dtype=torch.bool), torch.rand(2, requires_grad=True) * 2.0)
     assert not policy.sums.requires_grad

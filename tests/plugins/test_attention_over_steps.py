@@ -97,7 +97,7 @@ def test_a_state_of_several_steps_shares_its_weight_among_those_that_are_set(
 
 @pytest.mark.parametrize("kind", [*POOLED, Conformer])
 def test_asking_changes_nothing(kind: Callable[..., Encoder]) -> None:
-    """What the encoder returns is the same before and after it was asked for its attention."""
+    """The encoder returns the same before and after it was asked for its attention."""
     x, mask = sequences_and_empty()
     encoder = made(kind, pooling="attention")
     before, state = encoder(x, mask), {name: one.clone() for name, one in encoder.state_dict().items()}

@@ -28,7 +28,7 @@ def test_every_place_is_equally_likely(rate: float, length: int) -> None:
 
 
 def test_modalities_and_samples_draw_for_themselves() -> None:
-    """Where one modality begins to lose says nothing about another of the sample or the same of the next sample."""
+    """The start of one modality's loss says nothing about another of the sample or the same of the next sample."""
     torch.manual_seed(0)
     after = Blocks(rate=0.25)({name: torch.ones(DRAWS, 4, dtype=torch.bool) for name in "ab"}, torch.tensor(0.5))
     lost = {name: (~mask).int().argmax(1) for name, mask in after.items()}

@@ -114,7 +114,7 @@ def by_loops(encoder: Conformer, x: Array, mask: NDArray[np.bool_]) -> dict[int,
 @torch.no_grad()
 @pytest.mark.parametrize(("stride", "kernel_size"), [(1, 3), (2, 4), (3, 1), (4, 15)])
 def test_states_equal_the_equations(stride: int, kernel_size: int) -> None:
-    """Which states are set, and what they are, is what a float64 loop over the equations says, dropout aside."""
+    """States and their mask are those of a float64 loop over the equations, dropout aside."""
     torch.manual_seed(0)
     encoder = Conformer(3, width=6, heads=2, stride=stride, kernel_size=kernel_size, dropout=0.0).double()
     for parameter in encoder.parameters():
@@ -156,7 +156,7 @@ def test_the_front_is_local(stride: int) -> None:
 
 
 def test_the_depthwise_convolution_does_not_read_masked_steps() -> None:
-    """What stands in masked steps changes no step that is set, and gets no gradient from one."""
+    """Content of masked steps changes no step that is set, and gets no gradient from one."""
     torch.manual_seed(0)
     module = Convolution(4, 5, dropout=0.0)
     x = torch.randn(4, 11, 4)

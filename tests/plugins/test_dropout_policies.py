@@ -24,7 +24,7 @@ def probabilities(present: Kept, p: float, empty: bool) -> dict[Kept, float]:
 
 
 def count(rows: Tensor) -> Counter[Kept]:
-    """How often each configuration came: rows [B, M]."""
+    """The count of each configuration among rows [B, M]."""
     return Counter(tuple(row) for row in rows.tolist())
 
 

@@ -14,7 +14,7 @@ from emotiwave_dropout.frames import Frames
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.8, 0.97])
 def test_what_is_kept_has_the_conditional_probability(p: float) -> None:
-    """What keeps k of N steps has the probability (1 - p)^k p^(N - k) / (1 - p^N), over all modalities together."""
+    """Keeping k of N steps has the probability (1 - p)^k p^(N - k) / (1 - p^N), over all modalities together."""
     torch.manual_seed(0)
     first, second = torch.tensor([[True, False, True]]), torch.tensor([[False, True, True]])
     masks = {"a": first.repeat(DRAWS, 1), "b": second.repeat(DRAWS, 1), "c": torch.zeros(DRAWS, 2, dtype=torch.bool)}
@@ -43,7 +43,7 @@ def test_long_sequences_lose_a_binomial_number() -> None:
 
 
 def test_neighbours_are_lost_independently() -> None:
-    """Whether a step is lost says nothing about the next one, in this modality or another."""
+    """The loss of a step says nothing about the next one, in this modality or another."""
     torch.manual_seed(0)
     after = Frames(p=0.4)({name: torch.ones(DRAWS, 10, dtype=torch.bool) for name in "ab"}, torch.tensor(0.5))
     for left, right in ((after["a"][:, 4], after["a"][:, 5]), (after["a"][:, 0], after["b"][:, 0])):

@@ -147,7 +147,7 @@ def test_a_pair_that_one_sample_has_is_left_out_of_the_mean() -> None:
 
 @torch.no_grad()
 def test_an_exact_decoder_has_no_reconstruction_loss() -> None:
-    """Where the decoder gives u back the loss is zero, and off by d it is d^2."""
+    """The loss is zero where the decoder gives u back, and d^2 where it is off by d."""
     torch.manual_seed(0)
     fusion = Misa(WIDTHS, width=4, heads=2, **{**OFF, "reconstruction": 1.0})
     target = torch.randn(4)

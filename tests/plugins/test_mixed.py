@@ -42,7 +42,7 @@ def test_a_sample_is_drawn_by_one_policy() -> None:
 
 
 def test_every_policy_observes() -> None:
-    """What is observed reaches every policy, whichever drew the samples."""
+    """Observations reach every policy, whichever drew the samples."""
     policies: list[DropoutPolicy] = [Adversarial(), Uniform(), Adversarial()]
     mixed = Mixed(policies=policies, weights=[1.0, 1.0, 0.0])
     mixed.observe(torch.tensor([[True, False]]), torch.tensor([2.0]))

@@ -92,7 +92,7 @@ def test_modalities_are_told_apart() -> None:
 
 
 def saved_numbers(fusion: Perceiver, steps: int) -> int:
-    """How many numbers a forward pass in training keeps for the backward one."""
+    """Number of values that a forward pass in training keeps for the backward one."""
     kept: list[int] = []
     encoded = {
         name: Encoded(

@@ -24,7 +24,7 @@ class Recorder(DropoutPolicy):
         return {name: torch.zeros_like(mask) for name, mask in masks.items()}
 
     def observe(self, present: Tensor, loss: Tensor) -> None:
-        """What came."""
+        """Keep the observation."""
         self.observed = (present, loss)
 
 
@@ -39,7 +39,7 @@ def test_the_probability_rises_from_start_to_end(progress: float, handed: float,
 
 
 def test_a_sample_is_handed_over_as_a_whole() -> None:
-    """What a sample loses is what the other policy takes of it: all modalities or none come from there."""
+    """A sample loses what the other policy takes of it: all modalities or none come from there."""
     torch.manual_seed(0)
     masks = masks_of(torch.ones(1000, 3, dtype=torch.bool))
     after = present_in(Scheduled(policy=Recorder())(masks, torch.tensor(0.25)))

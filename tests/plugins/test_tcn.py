@@ -112,7 +112,7 @@ def test_pooling_is_what_it_says(pooling: Pooling) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("kernel", "levels"), [(3, 1), (2, 2), (3, 2)])
 def test_a_gap_keeps_its_length(kernel: int, levels: int) -> None:
-    """What was before a gap shows after it if the gap is shorter than (k - 1) 2^(levels - 1) steps, and else not."""
+    """Steps before a gap show after it if the gap is shorter than (k - 1) 2^(levels - 1) steps, and else not."""
     torch.manual_seed(0)
     encoder = TCN(3, channels=8, levels=levels, kernel=kernel).double().eval()
     x = torch.randn(1, 14, 3).double()

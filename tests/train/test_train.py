@@ -29,7 +29,7 @@ from emotiwave_core.model.objective import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import HISTORY, Validation, read_history
 from emotiwave_core.runs.model_file import read_model_file
-from emotiwave_core.runs.saved_model import WEIGHTS
+from emotiwave_core.runs.saved_model import WEIGHTS, describe
 from emotiwave_core.train import checkpoint as keeper
 from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
@@ -286,10 +286,12 @@ def test_class_weights_are_of_the_training_fold(tiny: Path, tmp_path: Path) -> N
         corpus = open_corpus(tiny, recipe.data)
         corpus.store.labels[:3] = torch.tensor([1.0, 0, 0, 0, 0, 0])  # so that the fold is not balanced
         objective = make_objective(recipe.objective, corpus.store.targets)
-        model = run_module.build(REGISTRY.resolve(recipe), corpus, objective)
+        parts = REGISTRY.resolve(recipe)
+        model = run_module.build(parts, corpus, objective)
         folder = tmp_path / str(wanted)
         folder.mkdir()
-        train(TrainingJob(folder, recipe, {}), model, objective, corpus, Runtime(CPU))
+        job = TrainingJob(folder, recipe, describe(parts, model, objective, corpus))
+        train(job, model, objective, corpus, Runtime(CPU))
         targets = corpus.fold("train", objective).targets.numpy()
         due = compute_class_weight("balanced", classes=np.arange(6), y=targets) if wanted else np.ones(6)
         np.testing.assert_allclose(objective.weights, due, rtol=1e-6)

@@ -81,7 +81,7 @@ class CsdFile:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the file says of itself, by name."""
+        """Metadata of the file, by name."""
         try:
             group = self._file[self.root]
             return read_metadata(self.path, self._child(group, "metadata")) if has(group, "metadata") else {}
@@ -134,16 +134,16 @@ class CsdFile:
     def _first_group(self) -> str:
         for name in self._file:
             hard_link(self.path, self._file, name)
-            found = self._file[name]
-            if isinstance(found, h5py.Group) and has(found, "data"):
+            group = self._file[name]
+            if isinstance(group, h5py.Group) and has(group, "data"):
                 return str(name)
         raise DataError(f"{self.path}: no group with a 'data' group in it, so this is HDF5 but not a .csd file.")
 
     def _child(self, group: h5py.Group, name: str) -> h5py.Group:
-        found = child(self.path, group, name)
-        if not isinstance(found, h5py.Group):
+        entry = child(self.path, group, name)
+        if not isinstance(entry, h5py.Group):
             raise DataError(f"{self.path}: '{group.name}/{name}' is not a group, so this is not a .csd file.")
-        return found
+        return entry
 
     def _dataset(self, key: str, name: str) -> h5py.Dataset:
         if self._opened[0] != key:

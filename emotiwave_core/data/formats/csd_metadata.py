@@ -1,4 +1,4 @@
-"""What a `.csd` file says of itself: its group `metadata`, read without trust."""
+"""Metadata of a `.csd` file: its group `metadata`, read without trust."""
 
 import json
 import math
@@ -17,8 +17,8 @@ REFERENCE = 16  # bytes that stand for a text of variable length
 
 
 def read_metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
-    """Values are `(1,)` byte strings that hold JSON or plain text; what is neither is left out."""
-    found: dict[str, Any] = {}
+    """Read the values: `(1,)` byte strings that hold JSON or plain text; what is neither is left out."""
+    metadata: dict[str, Any] = {}
     for name in group:
         hard_link(path, group, name)
         dataset = group[name]
@@ -35,11 +35,11 @@ def read_metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
         value = np.asarray(dataset[()]).reshape(-1)[0]
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         try:
-            found[name] = json.loads(text)
-            json.dumps(found[name], ensure_ascii=False, allow_nan=False).encode()
+            metadata[name] = json.loads(text)
+            json.dumps(metadata[name], ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError):  # not JSON, or not to be written again (NaN, half a surrogate)
-            found[name] = text.encode("utf-8", "replace").decode()
-    return found
+            metadata[name] = text.encode("utf-8", "replace").decode()
+    return metadata
 
 
 def _chunk_size(dataset: h5py.Dataset) -> int:
@@ -47,10 +47,10 @@ def _chunk_size(dataset: h5py.Dataset) -> int:
 
 
 def _is_sound(path: Path, dataset: h5py.Dataset, varies: bool) -> bool:
-    """Whether HDF5 can be asked for the one value. Of a text that `varies` in length there stands where it is."""
+    """True where HDF5 can be asked for the one value. Of a text that `varies` in length a reference is stored."""
     if dataset.chunks:
-        place = (0,) * len(dataset.shape)
-        reference = Chunks(dataset, REFERENCE if varies else None).content(place)
+        origin = (0,) * len(dataset.shape)
+        reference = Chunks(dataset, REFERENCE if varies else None).content(origin)
         return not varies or _heap_is_sound(path, reference, dataset.file.userblock_size)
     if not varies:
         return True
@@ -63,7 +63,7 @@ def _is_sound(path: Path, dataset: h5py.Dataset, varies: bool) -> bool:
 
 
 def _heap_is_sound(path: Path, reference: bytes, base: int) -> bool:
-    """Whether the heap in which a text of variable length lies is whole: HDF5 hangs in a damaged one.
+    """True where the heap in which a text of variable length lies is whole: HDF5 hangs in a damaged one.
 
     A reference is the text's length (4 bytes), the heap's address (8) and the text's number in it (4). A heap is
     `GCOL`, 4 bytes, its size (8), then objects: number (2), 6 bytes, size (8), content padded to 8. Number 0 is the

@@ -1,4 +1,4 @@
-"""One data set of an HDF5 file, [steps, columns]: opened without trust.
+"""Data sets of an HDF5 file, [steps, columns], opened without trust.
 
 HDF5 on its own follows external links, external storage and virtual data sets into other files; all are refused.
 """
@@ -30,7 +30,7 @@ _ODD = {
 
 
 def hard_link(path: Path, group: h5py.Group, name: str) -> None:
-    """Soft and external links are refused: they can lead to another file or in a circle. So are names that are paths.
+    """Refuse soft and external links, which can lead to another file or in a circle, and names that are paths.
 
     HDF5 would follow these through other groups, and none that was written by it holds one.
     """
@@ -43,24 +43,24 @@ def hard_link(path: Path, group: h5py.Group, name: str) -> None:
 
 
 def has(group: h5py.Group, name: str) -> bool:
-    """Whether there is an entry of this name, a link that leads nowhere included: `in` would follow it."""
+    """True where there is an entry of this name, a link that leads nowhere included: `in` would follow it."""
     return bool(group.id.links.exists(name.encode()))
 
 
 def child(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """What a plain entry of a group is: a group, a data set or neither. KeyError where there is none.
+    """Open a plain entry of a group: a group, a data set or None for anything else. KeyError where there is none.
 
     `group[name]` says the same, in several times the time: an entry is opened for every video of a data set.
     """
     hard_link(path, group, name)
-    found = h5py.h5o.open(group.id, name.encode())
-    if isinstance(found, h5py.h5g.GroupID):
-        return h5py.Group(found)
-    return h5py.Dataset(found) if isinstance(found, h5py.h5d.DatasetID) else None
+    opened = h5py.h5o.open(group.id, name.encode())
+    if isinstance(opened, h5py.h5g.GroupID):
+        return h5py.Group(opened)
+    return h5py.Dataset(opened) if isinstance(opened, h5py.h5d.DatasetID) else None
 
 
 def form(dataset: h5py.Dataset) -> str:
-    """Its shape and type, for an error."""
+    """Shape and type of a data set, for an error."""
     return f"{list(dataset.shape)} of {dataset.dtype}"
 
 
@@ -94,17 +94,17 @@ def check(path: Path, key: str, dataset: h5py.Dataset) -> None:
 
 
 def elsewhere(plist: h5py.h5p.PropDCID) -> bool:
-    """Whether HDF5 would look for the data in other files."""
+    """True where HDF5 would look for the data in other files."""
     return bool(plist.get_layout() == h5py.h5d.VIRTUAL or plist.get_external_count())
 
 
 def odd_filter(plist: h5py.h5p.PropDCID) -> bool:
-    """Whether other filters than the known ones are to be run, for which HDF5 would load code."""
+    """True where other filters than the known ones are to be run, for which HDF5 would load code."""
     return any(plist.get_filter(index)[0] not in _FILTERS for index in range(plist.get_nfilters()))
 
 
 class Spans:
-    """Which bytes of a file belong to which data set, of those that were opened: a damaged address leads elsewhere."""
+    """Bytes of a file that each opened data set takes: a damaged address leads into another one's."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
@@ -115,11 +115,11 @@ class Spans:
         start, size = dataset.id.get_offset(), dataset.id.get_storage_size()
         if start is None or not size:  # kept in chunks, or with its description
             return
-        owner, place = h5py.h5o.get_info(dataset.id).addr, bisect_left(self._starts, start)
-        near = [self._starts[index] for index in (place - 1, place) if 0 <= index < len(self._starts)]
+        owner, index_of_start = h5py.h5o.get_info(dataset.id).addr, bisect_left(self._starts, start)
+        near = [self._starts[index] for index in (index_of_start - 1, index_of_start) if 0 <= index < len(self._starts)]
         overlapped = [other for other in near if other < start + size and self._owned[other][0] > start]
         if any(self._owned[other][1] != owner for other in overlapped):
             raise DataError(f"{path}: {key!r} stands where other data stand, so the file is damaged: fetch it again.")
         if not overlapped:
-            self._starts.insert(place, start)
+            self._starts.insert(index_of_start, start)
             self._owned[start] = (start + size, owner)

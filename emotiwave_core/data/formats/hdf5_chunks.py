@@ -1,4 +1,4 @@
-"""The chunks of a data set, found and unpacked without trust.
+"""Chunks of a data set, found and unpacked without trust.
 
 HDF5 on its own takes zeros for a chunk that its index does not name, unpacks gzip without bound, and dies of a chunk of
 no length. So each one is asked for by its place, must be there, and is unpacked here to no more than its size. (zlib
@@ -42,17 +42,17 @@ class Chunks:
         self._size = math.prod(self._shape) * self._value
         self._filters = [plist.get_filter(index) for index in range(plist.get_nfilters())]
 
-    def read(self, place: Sequence[int]) -> NDArray[Any]:
+    def read(self, origin: Sequence[int]) -> NDArray[Any]:
         """The chunk that begins at a place, whole. ValueError where it is not there or not what it must be."""
-        return np.frombuffer(self.content(place), dtype=self._kind).reshape(self._shape)
+        return np.frombuffer(self.content(origin), dtype=self._kind).reshape(self._shape)
 
-    def content(self, place: Sequence[int]) -> bytes:
+    def content(self, origin: Sequence[int]) -> bytes:
         """Its bytes, unpacked."""
         most = self._size + self._size // 512 + 64  # gzip and a checksum cannot make it longer
-        about = self._id.get_chunk_info_by_coord(tuple(place))
-        if about.byte_offset is None or not 0 < about.size <= most:
-            raise ValueError(f"the part at {list(place)} is not there or of no possible length")
-        passed_over, content = self._id.read_direct_chunk(tuple(place))
+        chunk = self._id.get_chunk_info_by_coord(tuple(origin))
+        if chunk.byte_offset is None or not 0 < chunk.size <= most:
+            raise ValueError(f"the part at {list(origin)} is not there or of no possible length")
+        passed_over, content = self._id.read_direct_chunk(tuple(origin))
         for index, (code, _, options, _) in reversed(list(enumerate(self._filters))):
             if code == GZIP and passed_over >> index & 1:  # it could not make it shorter; the others cannot fail
                 continue
@@ -65,16 +65,16 @@ class Chunks:
             else:
                 raise ValueError(f"filter {code} has odd options")
         if len(content) != self._size:
-            raise ValueError(f"the part at {list(place)} has {len(content)} bytes, not {self._size}")
+            raise ValueError(f"the part at {list(origin)} has {len(content)} bytes, not {self._size}")
         return bytes(content)
 
 
 def _inflated(content: bytes, most: int) -> bytes:
     unpacker = zlib.decompressobj()
-    found = unpacker.decompress(content, most)
+    unpacked = unpacker.decompress(content, most)
     if not unpacker.eof:
         raise ValueError("gzip data that end too early or too late")
-    return found
+    return unpacked
 
 
 def _unshuffled(content: bytes, size: int) -> bytes:
@@ -84,14 +84,14 @@ def _unshuffled(content: bytes, size: int) -> bytes:
 
 
 def _verified(content: bytes) -> bytes:
-    """What stands before the checksum, which must agree: Fletcher's, of words of two bytes, modulo 65535."""
+    """The bytes before the checksum, which must agree: Fletcher's, of words of two bytes, modulo 65535."""
     body, stored = content[:-4], int.from_bytes(content[-4:], "little")
     words = np.frombuffer(body + bytes(len(body) % 2), dtype=">u2")
     first = second = 0
     for start in range(0, len(words), WORDS):
-        some = words[start : start + WORDS].astype(np.uint64)
-        second += first * len(some) + int(some @ np.arange(len(some), 0, -1, dtype=np.uint64))
-        first += int(some.sum())
+        block = words[start : start + WORDS].astype(np.uint64)
+        second += first * len(block) + int(block @ np.arange(len(block), 0, -1, dtype=np.uint64))
+        first += int(block.sum())
     if len(content) < 4 or (stored % 65536 - first) % 65535 or ((stored >> 16) - second) % 65535:
         raise ValueError("its checksum does not agree")
     return body

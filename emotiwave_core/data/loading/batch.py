@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 def everything(count: int) -> slice:
-    """The share of a process that is alone."""
+    """The whole batch, as the share of a process that is alone."""
     return slice(count)
 
 
@@ -79,18 +79,18 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 
 
 def gather(store: Store, modality: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """The padded sequences of some samples: [B, T, F] float32 and mask [B, T] bool, T >= 1 the longest of them."""
+    """The padded sequences of samples: [B, T, F] float32 and mask [B, T] bool, T >= 1 the longest of them."""
     mask = step_mask(store, modality, rows)
     return padded(store, modality, rows, mask.shape[1]), mask
 
 
 def padded(store: Store, modality: str, rows: NDArray[np.int64], steps: int, pinned: bool = False) -> Tensor:
-    """The sequences of some samples, zero behind their ends: [B, T, F] float32."""
+    """The sequences of samples, zero behind their ends: [B, T, F] float32."""
     return _stacked(store.values[modality], store.offsets[modality], rows, steps, pinned)
 
 
 def step_mask(store: Store, modality: str, rows: NDArray[np.int64]) -> Tensor:
-    """Which steps of some samples there are: [B, T] bool, T >= 1 the longest of them."""
+    """Mask of the steps that samples have: [B, T] bool, T >= 1 the longest of them."""
     offsets = store.offsets[modality]
     lengths = offsets[rows + 1] - offsets[rows]
     steps = int(lengths.max(initial=1))
@@ -102,7 +102,7 @@ def step_mask(store: Store, modality: str, rows: NDArray[np.int64]) -> Tensor:
 def _stacked(
     flat: Tensor, offsets: NDArray[np.int64], rows: NDArray[np.int64], steps: int, pinned: bool = False
 ) -> Tensor:
-    """The pieces of a flat array [all steps, ...] that are some samples', zero behind their ends: [B, T, ...].
+    """Samples out of a flat array [all steps, ...], zero behind their ends: [B, T, ...].
 
     One call writes every byte once.
     """
@@ -127,7 +127,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def numbers_in(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many feature values each of some samples has, [N]."""
+    """Number of feature values of each sample, [N]."""
     each = [store.lengths(modality)[rows] * width for modality, width in store.features.items()]
     return np.asarray(np.sum(each, axis=0))
 
@@ -142,7 +142,7 @@ def bucketed(order: Tensor, sizes: NDArray[np.int64], size: int, buckets: int, s
     pieces = [piece for pool in pools for piece in torch.split(pool, size)]
     whole = [piece for piece in pieces if len(piece) == size]
     shuffled = torch.randperm(len(whole), generator=_generator(seed, epoch, 2)).tolist()  # [seed, epoch, 1] is taken
-    return torch.cat([*(whole[place] for place in shuffled), *(piece for piece in pieces if len(piece) < size)])
+    return torch.cat([*(whole[index] for index in shuffled), *(piece for piece in pieces if len(piece) < size)])
 
 
 def _generator(*key: int) -> torch.Generator:

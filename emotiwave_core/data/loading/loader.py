@@ -1,4 +1,4 @@
-"""The way of samples to a device: kept there where it has the room, else fetched ahead, else batch by batch."""
+"""Loading samples to a device: kept there where it has the room, else fetched ahead, else batch by batch."""
 
 from collections.abc import Callable, Iterator
 
@@ -37,10 +37,10 @@ class Resident:
         """The padded sequences of some samples [B]: [B, T, F] and mask [B, T]."""
         values, present = self.values[modality], self.present
         step = torch.arange(steps, device=values.device)
-        there = step < self.lengths[modality][rows][:, None]
-        places = torch.where(there, self.starts[modality][rows][:, None] + step, len(values) - 1)
+        is_step = step < self.lengths[modality][rows][:, None]
+        places = torch.where(is_step, self.starts[modality][rows][:, None] + step, len(values) - 1)
         x = values.index_select(0, places.flatten()).view(*places.shape, values.shape[1])
-        return x, there if present is None else present[modality][places]
+        return x, is_step if present is None else present[modality][places]
 
     def batches(
         self,
@@ -55,16 +55,16 @@ class Resident:
         taken = rows if order is None else rows[order.numpy()]
         sent, targets = torch.from_numpy(taken).to(device), (targets if order is None else targets[order]).to(device)
         for start in range(0, len(taken), size):
-            some = slice(start, start + size)
-            masks = {m: step_mask(self.store, m, taken[some]) for m in self.store.modalities}
-            own = sent[some][share(len(taken[some]))]
-            found = {m: self.gather(m, own, mask.shape[1]) for m, mask in masks.items()}
+            span = slice(start, start + size)
+            masks = {m: step_mask(self.store, m, taken[span]) for m in self.store.modalities}
+            own = sent[span][share(len(taken[span]))]
+            gathered = {m: self.gather(m, own, mask.shape[1]) for m, mask in masks.items()}
             yield Batch(
-                inputs={m: x for m, (x, _) in found.items()},
-                masks={m: mask for m, (_, mask) in found.items()},
+                inputs={m: x for m, (x, _) in gathered.items()},
+                masks={m: mask for m, (_, mask) in gathered.items()},
                 host_masks=masks,
-                targets=targets[some],
-                rows=taken[some],
+                targets=targets[span],
+                rows=taken[span],
             )
 
 
@@ -72,19 +72,19 @@ def resident(store: Store, rows: NDArray[np.int64], device: torch.device) -> Res
     """These samples of a store, copied to a device."""
     held = np.zeros(len(store), dtype=bool)
     held[rows] = True
-    some = np.flatnonzero(held)
+    samples = np.flatnonzero(held)
     lengths = {m: np.where(held, store.lengths(m), 0) for m in store.modalities}
-    starts = {m: np.cumsum(many) - many for m, many in lengths.items()}
+    starts = {m: np.cumsum(counts) - counts for m, counts in lengths.items()}
 
     def copied(flat: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {m: _copied(flat[m], store.offsets[m], some, device) for m in store.modalities}
+        return {m: _copied(flat[m], store.offsets[m], samples, device) for m in store.modalities}
 
     return Resident(
         store=store,
         values=copied(store.values),
         present=None if store.step_present is None else copied(store.step_present),
         starts={m: torch.from_numpy(start).to(device) for m, start in starts.items()},
-        lengths={m: torch.from_numpy(many).to(device) for m, many in lengths.items()},
+        lengths={m: torch.from_numpy(counts).to(device) for m, counts in lengths.items()},
         held=held,
     )
 
@@ -102,7 +102,7 @@ def _copied(flat: Tensor, offsets: NDArray[np.int64], rows: NDArray[np.int64], d
 
 
 def room(store: Store, rows: NDArray[np.int64], device: torch.device) -> bool:
-    """Whether half of a GPU's free memory holds the features of these samples."""
+    """True where half of a GPU's free memory holds the features of these samples."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
@@ -111,7 +111,7 @@ def room(store: Store, rows: NDArray[np.int64], device: torch.device) -> bool:
 
 @attrs.frozen(eq=False)
 class Loader:
-    """Where the batches of a store come from, for one device: made once, asked in every epoch."""
+    """Source of the batches of a store for one device: made once, asked in every epoch."""
 
     store: Store
     device: torch.device
@@ -131,14 +131,14 @@ class Loader:
             return self.kept.batches(rows, targets, size, order, share)
         if not self.fetch_ahead:
             return batches(self.store, rows, targets, size, self.device, order, share)
-        found = host_batches(self.store, rows, targets, size, order, share, pinned=self.device.type == "cuda")
-        return (moved(batch, self.device) for batch in prefetch(found))  # not in a thread, which has no device
+        on_host = host_batches(self.store, rows, targets, size, order, share, pinned=self.device.type == "cuda")
+        return (moved(batch, self.device) for batch in prefetch(on_host))  # not in a thread, which has no device
 
 
 def open_loader(store: Store, device: torch.device, keep: NDArray[np.int64] | None = None) -> Loader:
-    """A feed for a device. The samples `keep` stay on a GPU if it has the room; others are fetched ahead.
+    """A loader for a device. The samples `keep` stay on a GPU if it has the room; others are fetched ahead.
 
     On a CPU it is the plain way: there a thread of its own saves nothing.
     """
-    kept = resident(store, keep, device) if keep is not None and room(store, keep, device) else None
-    return Loader(store, device, kept, fetch_ahead=device.type == "cuda")
+    resident_samples = resident(store, keep, device) if keep is not None and room(store, keep, device) else None
+    return Loader(store, device, resident_samples, fetch_ahead=device.type == "cuda")

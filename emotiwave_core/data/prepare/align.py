@@ -72,12 +72,12 @@ def overlapping(rows: InTimeOrder | NDArray[np.float64], times: NDArray[np.float
     first, last = rows.near(*whole.T)
     counts = np.maximum(last - first, 0)
     part = np.cumsum(counts) // MOST_PAIRS
-    found = [
-        _overlapping(rows, whole[some], first[some], counts[some])
-        for some in np.split(np.arange(len(times)), np.flatnonzero(np.diff(part)) + 1)
+    parts = [
+        _overlapping(rows, whole[steps], first[steps], counts[steps])
+        for steps in np.split(np.arange(len(times)), np.flatnonzero(np.diff(part)) + 1)
     ]
     return Steps(
-        rows.order[np.concatenate([own for own, _ in found])], np.concatenate([n for _, n in found]), bounds(times)
+        rows.order[np.concatenate([own for own, _ in parts])], np.concatenate([n for _, n in parts]), bounds(times)
     )
 
 
@@ -87,8 +87,8 @@ def _overlapping(
     """Of `counts` rows from `first` on for each step: those that overlap it, and how many they are."""
     step = np.repeat(np.arange(len(times)), counts)
     row = np.arange(len(step)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    kept = overlap(rows.low[row], rows.high[row], times[step, 0], times[step, 1])
-    return row[kept], np.bincount(step[kept], minlength=len(times))
+    belongs = overlap(rows.low[row], rows.high[row], times[step, 0], times[step, 1])
+    return row[belongs], np.bincount(step[belongs], minlength=len(times))
 
 
 def sequence_steps(
@@ -161,7 +161,7 @@ def check_words(file: CsdFile) -> None:
 
 
 class Reference:
-    """What the steps of each sample are averaged over. Use it as a context manager.
+    """The reference that steps are aligned to: words, or a constant rate. Use it as a context manager.
 
     A sample without a word, or too short for a step, is one step from its start to its end, so that its other
     modalities are not lost. Words are those of the data set's `words`, else of the modality `text`; pauses count. A
@@ -205,7 +205,7 @@ class Reference:
         entries: dict[str, NDArray[np.float64]],
         samples: Samples,
         rows: range,
-        found: Iterable[tuple[int, Steps, bool]],
+        steps_of_samples: Iterable[tuple[int, Steps, bool]],
     ) -> None:
         """Count the rows of a video that belong to its samples, and which of them no step reads.
 
@@ -214,26 +214,26 @@ class Reference:
         """
         spans = _to_the_microsecond(bounds(end_to_end(entries)))
         own, read = np.zeros((2, len(spans)), dtype=bool)
-        steps_of = {row: (steps, more) for row, steps, more in found}
-        for row, place, whole in places(entries, samples, rows, self.unit):
+        steps_of = {row: (steps, more) for row, steps, more in steps_of_samples}
+        for row, span, whole in places(entries, samples, rows, self.unit):
             steps, more = steps_of[row]
             self.own_entries |= whole
             start, end = (-np.inf, np.inf) if whole else samples.intervals[row]
             last = steps.times[:, 1].max() if more else np.inf
-            own[place] |= overlap(*spans[place].T, *_to_the_microsecond(np.array([start, min(end, last)])))
+            own[span] |= overlap(*spans[span].T, *_to_the_microsecond(np.array([start, min(end, last)])))
             read[steps.rows] = True
         own &= np.isfinite(spans).all(axis=1)
         self.rows += int(own.sum())
         self.unread += int((own & ~read).sum())
 
     def notes(self, modality: str) -> Iterator[str]:
-        """What to say of the rows that no step reads, and what keeps them (a rate ends with the labelled time)."""
+        """A sentence on the rows that no step reads, and on what keeps them (a rate ends with the labelled time)."""
         if self.unread > NOTABLE * self.rows:
             spoken = self.align == "words"
             why = "overlap no word" if spoken else "lie outside the time of their sample"
-            kept = "10" if spoken and not self.own_entries else "none"
+            keeping = "10" if spoken and not self.own_entries else "none"
             share = self.unread / self.rows
-            yield f"{share:.1%} of the rows of '{modality}' {why} and are not read; data.align={kept} keeps them."
+            yield f"{share:.1%} of the rows of '{modality}' {why} and are not read; data.align={keeping} keeps them."
 
 
 def words_source(dataset: Dataset) -> Path:

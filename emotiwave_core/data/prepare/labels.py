@@ -1,4 +1,4 @@
-"""Which column of a label file is which emotion: the names in the file decide."""
+"""Columns of a label file by emotion: the names in the file decide."""
 
 import attrs
 

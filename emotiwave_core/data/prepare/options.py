@@ -1,4 +1,4 @@
-"""How a data set is cut into samples and steps."""
+"""Options of cutting a data set into samples and steps."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ Unit = Literal["segment", "video"]
 
 @attrs.frozen
 class Options:
-    """How a data set is cut. `max_steps` and `downsample` are for each modality, by name.
+    """Options of cutting. `max_steps` and `downsample` are for each modality, by name.
 
     With `align` nothing is averaged by `downsample`, and all modalities are cut to the smallest of `max_steps`.
     """

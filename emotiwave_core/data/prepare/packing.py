@@ -1,4 +1,4 @@
-"""From `.csd` files to the flat arrays of a store, one video in memory at a time and the next one on its way."""
+"""Packing `.csd` files into the flat arrays of a store, one video in memory at a time and the next on its way."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -34,7 +34,7 @@ LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ah
 
 
 class _Video(NamedTuple):
-    """What the samples of one video read in a modality."""
+    """The rows of one video that its samples read in a modality."""
 
     features: NDArray[np.float32]  # [S, F]
     all_finite: bool
@@ -42,7 +42,7 @@ class _Video(NamedTuple):
 
 
 class Packer:
-    """What a store will hold: sizes first (from the intervals alone), then the pieces of each array in order."""
+    """Content of a store: sizes first (from the intervals alone), then the pieces of each array in order."""
 
     def __init__(self, dataset: Dataset, options: Options, monitor: Monitor) -> None:
         self.dataset, self.options, self.monitor = dataset, options, monitor
@@ -63,10 +63,10 @@ class Packer:
         self.hashes: dict[Path, str] = {}  # of the sources that were hashed while they were read
         self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0, "unread_rows": 0} for name in dataset.modalities}
         counts = {name: self._count(name, samples) for name in dataset.modalities}
-        kept = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
-        self.samples = samples.take(kept)
-        self.lengths = {name: steps[kept] for name, (steps, _) in counts.items()}
-        self.present = {name: present[kept] for name, (_, present) in counts.items()}
+        used = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
+        self.samples = samples.take(used)
+        self.lengths = {name: steps[used] for name, (steps, _) in counts.items()}
+        self.present = {name: present[used] for name, (_, present) in counts.items()}
 
     def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """The arrays of the store in their order: {name: (type, shape)}; wide types first, for alignment."""
@@ -120,7 +120,7 @@ class Packer:
         )
 
     def _alignment(self) -> Iterator[str]:
-        """What aligning found."""
+        """Sentences on what aligning found."""
         for name, lengths in self.lengths.items():
             whole, absent = int(lengths.sum()), int((lengths - self.present[name]).sum())
             if absent:
@@ -161,11 +161,11 @@ class Packer:
                 for video, rows in videos:
                     intervals = {key: file.intervals(key) for key in entries.get(video, [])}
                     times = reference.times(video, samples, rows) if reference else None
-                    found = list(self._steps(name, intervals, samples, rows, times))
-                    for row, steps, _ in found:
+                    steps_of_samples = list(self._steps(name, intervals, samples, rows, times))
+                    for row, steps, _ in steps_of_samples:
                         counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
                     if reference:
-                        reference.count(intervals, samples, rows, found)
+                        reference.count(intervals, samples, rows, steps_of_samples)
                     step()
             if reference:
                 self.counts[name]["unread_rows"] = reference.unread
@@ -183,18 +183,18 @@ class Packer:
             self._reading(file, name, reference, size // len(videos)) as read,
             self.monitor.progress(f"Packing {name}", len(videos)) as step,
         ):
-            for done, (features, all_finite, found) in enumerate(read, 1):
-                for steps, truncated in found:
+            for done, (features, all_finite, steps_of_samples) in enumerate(read, 1):
+                for steps, truncated in steps_of_samples:
                     counts["truncated"] += truncated
                     if not all_finite:
                         _count_replaced(counts, features, steps)
                     yield f"{name}.values", average(features, steps, all_finite)
-                if found:
+                if steps_of_samples:
                     with np.errstate(over="ignore"):  # as for the features: what float32 cannot hold is infinite
-                        times = np.concatenate([steps.times for steps, _ in found]).astype(np.float32)
+                        times = np.concatenate([steps.times for steps, _ in steps_of_samples]).astype(np.float32)
                     yield f"{name}.times", times
-                if found and self.aligned:
-                    yield f"{name}.present", np.concatenate([steps.counts for steps, _ in found]) > 0
+                if steps_of_samples and self.aligned:
+                    yield f"{name}.present", np.concatenate([steps.counts for steps, _ in steps_of_samples]) > 0
                 follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory
                 step()
             self.hashes[path] = follower.finish(size)
@@ -213,8 +213,8 @@ class Packer:
         for video, rows in self._videos(self.samples):
             intervals = {key: file.intervals(key) for key in entries.get(video, [])}
             times = reference.times(video, self.samples, rows) if reference else None
-            found = list(self._steps(name, intervals, self.samples, rows, times))
-            span = span_of(np.concatenate([np.empty(0, np.intp), *(steps.rows for _, steps, _ in found)]))
+            steps_of_samples = list(self._steps(name, intervals, self.samples, rows, times))
+            span = span_of(np.concatenate([np.empty(0, np.intp), *(steps.rows for _, steps, _ in steps_of_samples)]))
             parts, first = [np.empty((0, file.width), dtype=np.float32)], 0
             for key, own in intervals.items():
                 wanted = slice(max(span.start - first, 0), min(max(span.stop - first, 0), len(own)))
@@ -222,7 +222,7 @@ class Packer:
                     parts.append(file.features(key, wanted))
                 first += len(own)
             features = parts[-1] if len(parts) <= 2 else np.concatenate(parts)
-            moved = [(steps._replace(rows=steps.rows - span.start), more) for _, steps, more in found]
+            moved = [(steps._replace(rows=steps.rows - span.start), more) for _, steps, more in steps_of_samples]
             yield _Video(features, bool(np.isfinite(features).all()), moved)
 
     def _steps(
@@ -240,15 +240,15 @@ class Packer:
             for row, own in cut_samples(entries, samples, rows, unit):
                 yield row, *sequence_steps(every, own, limit, k)
             return
-        held = {row: place for row, place, _ in places(entries, samples, rows, unit)}
+        held = {row: entry for row, entry, _ in places(entries, samples, rows, unit)}
         ordered: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
         for row, whole in times:
-            place, kept = held.get(row, slice(0, 0)), whole[: self.most]
-            span = (place.start, place.stop)
+            entry, cut = held.get(row, slice(0, 0)), whole[: self.most]
+            span = (entry.start, entry.stop)
             if span not in ordered:
-                ordered[span] = rounded(every[place])
-            steps = overlapping(ordered[span], kept)
-            yield row, steps._replace(rows=steps.rows + place.start), len(kept) < len(whole)
+                ordered[span] = rounded(every[entry])
+            steps = overlapping(ordered[span], cut)
+            yield row, steps._replace(rows=steps.rows + entry.start), len(cut) < len(whole)
 
     def _reference(self) -> AbstractContextManager[Reference | None]:
         align = self.options.align

@@ -147,10 +147,10 @@ def _whole(rows: list[_Row]) -> _Row:
 
 def entries_by_video(keys: tuple[str, ...]) -> dict[str, list[str]]:
     """The entries of each video: its id alone, or `id[0]`, `id[1]`, … in numerical order."""
-    found: dict[str, list[str]] = defaultdict(list)
+    entries: dict[str, list[str]] = defaultdict(list)
     for key in keys:
-        found[split_key(key)[0]].append(key)
-    return {video: sorted(names, key=lambda name: split_key(name)[1] or 0) for video, names in found.items()}
+        entries[split_key(key)[0]].append(key)
+    return {video: sorted(names, key=lambda name: split_key(name)[1] or 0) for video, names in entries.items()}
 
 
 def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -160,7 +160,7 @@ def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _are_times(intervals: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which intervals [T, 2] have bounds that can be seconds of a video."""
+    """True for each interval of [T, 2] whose bounds can be seconds of a video, [T]."""
     return np.asarray((np.abs(intervals) <= LATEST).all(axis=1))  # of NaN, nothing is so
 
 
@@ -203,7 +203,7 @@ def bounds(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def overlap(low: Times, high: Times, start: Times, end: Times) -> NDArray[np.bool_]:
-    """Whether the steps from `low` to `high` belong to [start, end), as `cut` says; all four are broadcast."""
+    """True where steps from `low` to `high` belong to [start, end), as `cut` says; all four are broadcast."""
     instant = (low == high) & (low >= start) & ((low < end) | (start == end) & (low == start))
     belongs = (low < end) & (high > start) | instant | (start == end) & (low <= start) & (high > start)
     return np.asarray(belongs)
@@ -249,8 +249,8 @@ def cut_samples(
         span = (place.start, place.stop)
         if span not in sorted_steps:
             sorted_steps[span] = InTimeOrder(every[place])
-        found = sorted_steps[span]
-        yield row, place.start + (found.order if whole else found.cut(*samples.intervals[row]))
+        in_order = sorted_steps[span]
+        yield row, place.start + (in_order.order if whole else in_order.cut(*samples.intervals[row]))
 
 
 def end_to_end(entries: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:

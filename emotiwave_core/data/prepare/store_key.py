@@ -19,8 +19,8 @@ def fingerprint(dataset: Dataset, options: Options) -> str:
     for role, path in sources_of(dataset, options).items():  # their order is the store's
         status = path.stat()
         sources.append([role, str(path.resolve()), status.st_size, status.st_mtime_ns])
-    about = [sources, dataset.name, dataset.synthetic, dataset.targets, dataset.columns, attrs.asdict(options), 3]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    content = [sources, dataset.name, dataset.synthetic, dataset.targets, dataset.columns, attrs.asdict(options), 3]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def check_features(name: str, file: CsdFile) -> None:

@@ -40,17 +40,17 @@ def map_arrays(arrays: Path) -> dict[str, Tensor]:
         # A private map is promised as much memory as it is long, but for NORESERVE: a store may be larger than that.
         flags = {"flags": mmap.MAP_PRIVATE | NORESERVE} if sys.platform == "linux" else {"access": mmap.ACCESS_COPY}
         content = np.frombuffer(mmap.mmap(opened.fileno(), 0, **flags), dtype=np.uint8)[8 + size :]
-    found = {}
+    arrays_by_name = {}
     for name in names:
-        about = header[name]
-        start, end = about["data_offsets"]
-        kind = {code: kind for kind, code in CODES.items()}[about["dtype"]]
-        found[name] = torch.from_numpy(content[start:end].view(kind).reshape(about["shape"]))
-    return found
+        layout = header[name]
+        start, end = layout["data_offsets"]
+        kind = {code: kind for kind, code in CODES.items()}[layout["dtype"]]
+        arrays_by_name[name] = torch.from_numpy(content[start:end].view(kind).reshape(layout["shape"]))
+    return arrays_by_name
 
 
 def sampled(tensors: dict[str, Tensor]) -> str:
-    """A SHA-256 of what is short, and of a few blocks of what is long, from the first bytes to the last."""
+    """SHA-256 of the short arrays and of a few blocks of the long ones, from the first bytes to the last."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         content = tensor.numpy().reshape(-1).view(np.uint8)
@@ -90,13 +90,13 @@ def write_arrays(path: Path, packer: Packer) -> str:
         return digest
 
 
-def _write(file: io.FileIO, place: int, content: bytes | memoryview) -> int:
+def _write(file: io.FileIO, offset: int, content: bytes | memoryview) -> int:
     """Write all of it at a place in a file, and say where it ends."""
-    file.seek(place)
+    file.seek(offset)
     done = 0
     while done < len(content):
         done += file.write(content[done:])
-    return place + done
+    return offset + done
 
 
 def _layout(arrays: dict[str, tuple[str, tuple[int, ...]]]) -> tuple[bytes, dict[str, tuple[int, int]]]:
@@ -111,7 +111,7 @@ def _layout(arrays: dict[str, tuple[str, tuple[int, ...]]]) -> tuple[bytes, dict
     text += b" " * (-len(text) % 8)
     head = len(text).to_bytes(8, "little") + text
     spans = {
-        name: (len(head) + about["data_offsets"][0], len(head) + about["data_offsets"][1])
-        for name, about in header.items()
+        name: (len(head) + layout["data_offsets"][0], len(head) + layout["data_offsets"][1])
+        for name, layout in header.items()
     }
     return head, spans

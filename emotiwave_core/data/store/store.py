@@ -1,4 +1,4 @@
-"""The store: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
+"""Stores: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
 
 A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each modality `NAME.values` [steps, F] and
 `NAME.offsets` [N + 1], `NAME.times` [steps, 2] seconds of the video, in an aligned store also `NAME.present` [steps];
@@ -123,7 +123,7 @@ class Store:
         return np.diff(self.offsets[modality])
 
     def has(self, modality: str) -> NDArray[np.bool_]:
-        """Which samples have something of a modality, [N]."""
+        """True for each sample that has something of a modality, [N]."""
         if self.step_present is None:
             return self.lengths(modality) > 0
         before = np.concatenate([[0], np.cumsum(self.step_present[modality].numpy())])
@@ -138,7 +138,7 @@ class Store:
         return self.step_times[modality][self._steps(modality, sample)]
 
     def present(self, modality: str, sample: int) -> Tensor:
-        """In which steps of a sample a modality has something, [T] bool: in all, but in an aligned store."""
+        """True for each step of a sample in which a modality has something, [T]: in all, but in an aligned store."""
         steps = self._steps(modality, sample)
         if self.step_present is None:
             return torch.ones(steps.stop - steps.start, dtype=torch.bool)
@@ -157,20 +157,20 @@ def open_store(dataset: Dataset, options: Options, folder: Path | None = None, m
     key = fingerprint(dataset, options)
     folder = folder or cache_folder() / "stores"
     path = folder / key
-    if (found := _whole(dataset, options, path, SILENT)) is not None:  # without a lock: the cache may be read-only
-        return found
+    if (store := _whole(dataset, options, path, SILENT)) is not None:  # without a lock: the cache may be read-only
+        return store
     with out_of_space(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with out_of_space(folder), FileLock(folder / f"{key}.lock"):
-        if (found := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
-            return found
+        if (store := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
+            return store
         _clear(path)
         _build(dataset, options, path, key, monitor)
         return _open(path, key)
 
 
 def _whole(dataset: Dataset, options: Options, path: Path, monitor: Monitor) -> Store | None:
-    """The store in a folder; None, and a word why, where it is damaged or of other sources."""
+    """The store in a folder; None, and a sentence why, where it is damaged or of other sources."""
     try:
         store = _open(path, path.name)
         changed = _changed(dataset, options, store.facts.sources) if _verifies() else []
@@ -268,7 +268,7 @@ def _sha256_of_json(table: dict[str, Any]) -> str:
 
 
 def _clear(path: Path) -> None:
-    """Take away a damaged store, and what killed builds have left, of this store or another that nobody is building."""
+    """Remove a damaged store, and what killed builds have left, of this store or another that nobody is building."""
     for leftover in [path, *path.parent.glob("*.building-*")]:
         with contextlib.suppress(Timeout), contextlib.ExitStack() as held:
             if not leftover.name.startswith(path.name):  # whose lock is held

@@ -102,12 +102,14 @@ def _fold_scores(videos: list[Video]) -> dict[str, float]:
 def _bayes_scores(cues: NDArray[np.int64], seen: NDArray[np.bool_], weights: NDArray[np.float64]) -> dict[str, float]:
     """Macro-F1 of the most probable class by configuration: cues and seen [N, modality], weights [N, true class]."""
     scores = {}
-    for kept in configurations(MODALITIES):
+    for configuration in configurations(MODALITIES):
         posterior = np.tile(PRIOR, (len(cues), 1))
-        for m in (MODALITIES.index(name) for name in kept):
+        for m in (MODALITIES.index(name) for name in configuration):
             posterior *= np.where(seen[:, m, None], CHANNELS[m, cues[:, m]], 1.0)
         confusion = np.eye(6)[posterior.argmax(axis=1)].T @ weights  # [predicted class, true class]
-        scores[name_of(kept)] = float(np.mean(2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1))))
+        scores[name_of(configuration)] = float(
+            np.mean(2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1)))
+        )
     return scores
 
 
