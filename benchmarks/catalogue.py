@@ -24,7 +24,7 @@ import emotiwave as ew
 from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
-from emotiwave_core.evaluate.metrics import macro_f1
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.io.atomic import write_json, write_text
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective

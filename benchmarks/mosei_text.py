@@ -35,12 +35,15 @@ from emotiwave_core.data.dataset import EMOTIONS
 from emotiwave_core.data.folds import read_lists
 from emotiwave_core.data.formats.csd import CsdFile, split_key
 from emotiwave_core.data.prepare.segments import cut
-from emotiwave_core.evaluate.baselines import constant_baselines
+from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.evaluate.metrics import score, tune_thresholds
+from emotiwave_core.evaluate.decisions import tune_thresholds
+from emotiwave_core.evaluate.metrics import Outcomes, compute_metrics
 from emotiwave_core.io.atomic import write_json, write_text
 from emotiwave_core.model.objective import make_objective
+from emotiwave_core.runs.schema import converter
+from emotiwave_core.runs.scores import Baselines
 
 PARTS = range(5)
 ALL = ("objective.kind=multi", "training.patience=3")  # of every candidate; the best epochs are the first few
@@ -197,7 +200,7 @@ def regress(corpus: Corpus, texts: NDArray[np.object_]) -> Answers:
 def describe(answers: list[Answers]) -> dict[str, Any]:
     """The mean scores of one or several models that answered about the same samples, with intervals of the means."""
     one = answers[0]
-    scores = [score(one.truth, each.decided, each.probabilities, EMOTIONS) for each in answers]
+    scores = [compute_metrics(Outcomes(one.truth, each.decided, each.probabilities, EMOTIONS)) for each in answers]
     resampled = resampled_f1(one.truth, np.stack([each.decided for each in answers]), one.videos, len(EMOTIONS))
     assert resampled is not None, "there are many videos"
     resampled = resampled.mean(axis=1)  # [R, C]
@@ -206,24 +209,24 @@ def describe(answers: list[Answers]) -> dict[str, Any]:
         "videos": len(set(one.videos)),
         "classes": {
             name: {
-                "f1": float(np.mean([each["classes"][name]["f1"] for each in scores])),
+                "f1": float(np.mean([each.classes[name]["f1"] for each in scores])),
                 "interval": percentiles(resampled[:, c]).tolist(),
             }
             for c, name in enumerate(EMOTIONS)
         },
         "interval": percentiles(resampled.mean(axis=1)).tolist(),
-        **{key: float(np.mean([each[key] for each in scores])) for key in METRICS},
-        "ece": float(np.mean([calibration(one.truth, each.decided, each.probabilities)["ece"] for each in answers])),
+        **{key: float(np.mean([each.metrics[key] for each in scores])) for key in METRICS},
+        "ece": float(np.mean([calibration(one.truth, each.decided, each.probabilities).ece for each in answers])),
     }
 
 
-def tables(rows: dict[str, dict[str, Any]], constant: dict[str, Any]) -> str:
+def tables(rows: dict[str, dict[str, Any]], constant: Baselines) -> str:
     """F1 with intervals, and the other metrics, as Markdown; the best constant guess of each is the first row."""
     first = [["", *EMOTIONS, "macro-F1"], ["---", *["---:"] * (len(EMOTIONS) + 1)]]
-    first.append(["constant guess", *(shown(constant["classes"][name]["f1"]) for name in EMOTIONS)])
-    first[-1].append(shown(constant["macro_f1"]))
+    first.append(["constant guess", *(shown(constant.classes[name].f1) for name in EMOTIONS)])
+    first[-1].append(shown(constant.macro_f1))
     second = [["", "macro-F1", "micro-F1", "weighted F1", "weighted acc.", "average precision", "ECE"]]
-    second += [["---", *["---:"] * 6], ["constant guess", *(shown(constant[key]) for key in METRICS), ""]]
+    second += [["---", *["---:"] * 6], ["constant guess", *(shown(constant.metrics[key]) for key in METRICS), ""]]
     for name, one in rows.items():
         cells = [shown(entry["f1"], entry["interval"]) for entry in one["classes"].values()]
         first.append([name, *cells, shown(one["macro_f1"], one["interval"])])
@@ -262,8 +265,8 @@ def main(data: Path, out: Path) -> None:
     for part in ("official", "five folds"):
         rows = {name: describe(answers[part]) for name, answers in told.items()}
         one = told["default"][part][0]
-        constant = constant_baselines(one.truth, EMOTIONS)
-        results[part] = {"constant": constant} | rows
+        constant = baselines(one.truth, EMOTIONS)
+        results[part] = {"constant": converter.unstructure(constant)} | rows
         text += f"\n\n{part}: {len(one.truth):,} samples of {len(set(one.videos))} videos\n\n{tables(rows, constant)}"
     write_json(out / "mosei_text.json", {"chosen": chosen, "candidates": found} | results)
     write_text(out / "mosei_text.md", text + "\n")

@@ -172,7 +172,7 @@ class Run:
 
         return read_scores(self.folder)
 
-    def evaluate(self, dataset: "Dataset | FilePath | None" = None, *, fold: str = "test") -> dict[str, Any]:
+    def evaluate(self, dataset: "Dataset | FilePath | None" = None, *, fold: str = "test") -> "Scores":
         """Score the run on every configuration, on a fold of its own data or of another labelled data set.
 
         fold: train, valid, test or all. On the test fold of its own data the run's scores, predictions and report are
@@ -254,7 +254,7 @@ class Run:
                 return self._predictor.predict_dataset(_dataset_folder(samples), self._monitor)
             if samples is None:
                 return self._predictor.predict_arrays([_array_sample(sample)])[0]
-            return self._predictor.predict_arrays([_array_sample(dict(one)) for one in samples])
+            return self._predictor.predict_arrays([_array_sample(dict(arrays)) for arrays in samples])
 
     @functools.cached_property
     def _predictor(self) -> "Predictor":
@@ -449,7 +449,7 @@ def _errors_of_ours() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told_how_to_resume(folder: Path, monitor: Monitor | None) -> Iterator[None]:
-    """Where a training is stopped and there is something to resume, say how."""
+    """Say how to go on where a training is stopped that can be resumed."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What commands share: options under headings, folders as arguments, and JSON on stdout."""
+"""Shared by the commands: options under headings, folders as arguments, and JSON on stdout."""
 
 import json
 import sys

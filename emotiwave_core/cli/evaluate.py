@@ -74,16 +74,16 @@ def evaluate(
     opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
     if protocol == CONFIGURATIONS:
         with quiet():
-            result = opened.evaluate(data, fold=fold)
-        print_json(result) if as_json else print_scores(result)
+            scores = opened.evaluate(data, fold=fold)
+        print_json(scores.to_dict()) if as_json else print_scores(scores)
         return
     with quiet():
-        scores = opened.robustness(
+        curves = opened.robustness(
             protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
         )
     if as_json:
-        print_json(scores.to_dict())
+        print_json(curves.to_dict())
     else:
-        print_protocol(scores)
+        print_protocol(curves)
         if data is None and fold == "test":
             console.say(f"Curves and manifest: {run / 'protocols'}")

@@ -116,7 +116,6 @@ def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], pr
     """Run, print the scores, and say how to go on where it is stopped."""
     from emotiwave_core.cli import Terminated
     from emotiwave_core.cli.console import print_scores
-    from emotiwave_core.io.untrusted import read_json
     from emotiwave_core.parts.stdout import quiet
     from emotiwave_core.runs.folder import RECIPE
 
@@ -133,8 +132,8 @@ def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], pr
         raise
     if not processes.speaks:
         return
-    scores = read_json(run.folder / "scores.json")
-    print_json(scores) if as_json else print_scores(scores)
+    scores = run.scores()
+    print_json(scores.to_dict()) if as_json else print_scores(scores)
     console.say(f"Report: {folder / 'report.html'}")
 
 

@@ -59,7 +59,7 @@ class DataSettings:
     folds: str = _setting(
         "auto", '"auto": the data set\'s own, else random; "random"; or a file in the data set\'s folder.'
     )
-    rotation: int | None = _setting(None, "Number of the test fold, for a file with fold0, fold1, …")
+    rotation: int | None = _setting(None, "Number of the test fold, for a file with fold0, fold1 and so on.")
     ratios: list[float] = _setting(lambda: [0.8, 0.1, 0.1], "Shares of train, valid and test of random folds.")
     split_seed: int = _setting(42, "Seed of random folds.", _at_least(0), validators.lt(2**32))
 

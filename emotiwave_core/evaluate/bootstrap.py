@@ -5,12 +5,13 @@ of its training would give. Where one person speaks in several videos, they are 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.evaluate.metrics import Decisions, one_hot
+from emotiwave_core.evaluate.decisions import Decisions, one_hot
+from emotiwave_core.runs.schema import Fraction
+from emotiwave_core.runs.scores import Bootstrap
 
 LEVEL, RESAMPLES, SEED = 0.95, 1000, 0
 
@@ -18,10 +19,10 @@ Array = NDArray[np.float64]
 
 
 def macro_f1_interval(truth: Decisions, decided: Decisions, videos: Sequence[str], classes: int) -> Array | None:
-    """The 95 % interval of macro-F1 of one or of many decisions about the same samples.
+    """The 95 % interval of macro-F1 of one or of several models that decide about the same samples.
 
     truth [N] or [N, C], decided [..., N] or [..., N, C], the video of each sample [N] -> [..., 2], low and high. All
-    decisions meet the same resamples. None where there is one video only: there is nothing to resample.
+    models meet the same resamples. None where there is one video only: there is nothing to resample.
     """
     values = resampled_f1(truth, decided, videos, classes)
     return None if values is None else percentiles(values.mean(axis=-1))
@@ -31,7 +32,7 @@ def resampled_f1(truth: Decisions, decided: Decisions, videos: Sequence[str], cl
     """F1 of each class in 1,000 resamples of the V videos: V of them, drawn with replacement from a fixed seed.
 
     truth [N] or [N, C], decided [..., N] or [..., N, C] -> [R, ..., C]. The cluster bootstrap (Davison and Hinkley
-    1997, section 3.8): a video brings all its samples. A class that is neither there nor found in a resample counts
+    1997, section 3.8): a video brings all its samples. A class that is neither there nor predicted in a resample counts
     as 0, as it does in the score. None where there is one video only.
     """
     names, video_of = np.unique(np.asarray(videos), return_inverse=True)
@@ -40,17 +41,17 @@ def resampled_f1(truth: Decisions, decided: Decisions, videos: Sequence[str], cl
     leading = decided.shape[: decided.ndim - truth.ndim]
     binary = one_hot(truth, classes)
     weights = draw_videos(len(names))
-    found = np.empty((RESAMPLES, int(np.prod(leading)), classes))
-    for k, one in enumerate(decided.reshape(-1, *truth.shape)):
-        guess = one_hot(one, classes)
-        hits = weights @ _by_video(binary & guess, video_of, len(names))  # [R, C]
-        said = weights @ _by_video(binary + guess, video_of, len(names))  # 2 TP + FP + FN
-        found[:, k] = 2.0 * hits / np.maximum(said, 1.0)
-    return found.reshape(RESAMPLES, *leading, classes)
+    f1 = np.empty((RESAMPLES, int(np.prod(leading)), classes))
+    for k, decisions in enumerate(decided.reshape(-1, *truth.shape)):
+        predicted = one_hot(decisions, classes)
+        hits = weights @ _sum_by_video(binary & predicted, video_of, len(names))  # TP [R, C]
+        total = weights @ _sum_by_video(binary + predicted, video_of, len(names))  # 2 TP + FP + FN
+        f1[:, k] = 2.0 * hits / np.maximum(total, 1.0)
+    return f1.reshape(RESAMPLES, *leading, classes)
 
 
 def draw_videos(videos: int) -> Array:
-    """How often each of V videos is in each resample, [R, V]; every row sums to V."""
+    """Number of times that each of V videos is in each resample, [R, V]; every row sums to V."""
     drawn = np.random.default_rng(SEED).integers(0, videos, (RESAMPLES, videos))
     drawn += videos * np.arange(RESAMPLES)[:, None]
     return np.bincount(drawn.ravel(), minlength=RESAMPLES * videos).reshape(RESAMPLES, videos).astype(np.float64)
@@ -62,11 +63,11 @@ def percentiles(values: Array) -> Array:
     return np.moveaxis(np.quantile(values, [tail, 1.0 - tail], axis=0), 0, -1)
 
 
-def bootstrap_settings(videos: Sequence[str]) -> dict[str, Any]:
-    """How the intervals were made, for who reads the scores."""
-    return {"level": LEVEL, "resamples": RESAMPLES, "unit": "video", "videos": len(set(videos)), "seed": SEED}
+def bootstrap_settings(videos: Sequence[str]) -> Bootstrap:
+    """Settings of the intervals, for `scores.json`; the video of each sample [N]."""
+    return Bootstrap(Fraction(LEVEL), RESAMPLES, "video", len(set(videos)), SEED)
 
 
-def _by_video(counts: NDArray[np.int64], video_of: NDArray[np.int64], videos: int) -> Array:
+def _sum_by_video(counts: NDArray[np.int64], video_of: NDArray[np.int64], videos: int) -> Array:
     """[N, C] summed over the samples of each video, [V, C]."""
     return np.stack([np.bincount(video_of, weights=column, minlength=videos) for column in counts.T], axis=1)

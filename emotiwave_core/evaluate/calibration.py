@@ -1,38 +1,38 @@
-"""Calibration: whether what is said with 80 % is right in 80 % of all cases."""
-
-from typing import Any
+"""Calibration: a decision with a probability of 80 % should be right in 80 % of all cases."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.evaluate.metrics import Decisions
+from emotiwave_core.evaluate.decisions import Decisions
+from emotiwave_core.runs.schema import Fraction
+from emotiwave_core.runs.scores import Bin, Calibration
 
 BINS = 15
 
 
-def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.float64]) -> dict[str, Any]:
+def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.float64]) -> Calibration:
     """The expected calibration error and its bins; probabilities [N, C].
 
     Single-label (truth and decided [N]): the probability of the decided class against its being right (Guo et al.
     2017). Multi-label (truth [N, C]): the probability of each emotion against its presence, all emotions pooled;
     thresholds play no part.
 
-    `ece` is the mean over all N (or N · C) answers of |frequency - confidence| of their bin. The 15 bins are of equal
-    width, (0, 1/15] to (14/15, 1], an answer of 0 in the first; an empty one is not listed. `confidence` is the mean
-    probability in a bin, `frequency` the share that was true, `count` the number of answers.
+    `ece` is the mean over all N (or N · C) predictions of |frequency - confidence| of their bin. The 15 bins are of
+    equal width, (0, 1/15] to (14/15, 1], a probability of 0 in the first; an empty one is not listed. `confidence` is
+    the mean probability in a bin, `frequency` the share that was true, `count` the number of predictions.
     """
     if truth.ndim == 2:
-        said, true = probabilities.ravel(), truth.ravel()
+        stated, true = probabilities.ravel(), truth.ravel()
     else:
-        said, true = np.take_along_axis(probabilities, decided[:, None], axis=1)[:, 0], truth == decided
+        stated, true = np.take_along_axis(probabilities, decided[:, None], axis=1)[:, 0], truth == decided
     edges = np.linspace(0.0, 1.0, BINS + 1)
-    places = np.searchsorted(edges[1:-1], said, side="left")
-    counts = np.bincount(places, minlength=BINS)
+    bin_of = np.searchsorted(edges[1:-1], stated, side="left")
+    counts = np.bincount(bin_of, minlength=BINS)
     sizes = np.maximum(counts, 1)
-    confidence = np.bincount(places, weights=said, minlength=BINS) / sizes
-    frequency = np.bincount(places, weights=true, minlength=BINS) / sizes
+    confidence = np.bincount(bin_of, weights=stated, minlength=BINS) / sizes
+    frequency = np.bincount(bin_of, weights=true, minlength=BINS) / sizes
     bins = [
-        {"confidence": float(confidence[b]), "frequency": float(frequency[b]), "count": int(counts[b])}
+        Bin(Fraction(float(confidence[b])), Fraction(float(frequency[b])), int(counts[b]))
         for b in np.flatnonzero(counts)
     ]
-    return {"ece": float(np.average(np.abs(frequency - confidence), weights=counts)), "bins": bins}
+    return Calibration(Fraction(float(np.average(np.abs(frequency - confidence), weights=counts))), bins)

@@ -17,7 +17,7 @@ from emotiwave_core.evaluate.corruption import Corruption, Manifest
 from emotiwave_core.evaluate.corruptions import find_corruption
 from emotiwave_core.evaluate.drawing import Samples
 from emotiwave_core.evaluate.manifest import MOST_SEED, draw_manifest, parse_manifest, read_manifest
-from emotiwave_core.evaluate.metrics import macro_f1
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.evaluate.predict_corrupted import CorruptedPredictions, numbered, predict_corrupted
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
 from emotiwave_core.parts.registry import Registry

@@ -1,68 +1,112 @@
 """Scores of a fold in every configuration, as `scores.json` holds them."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.errors import PluginError
-from emotiwave_core.evaluate.baselines import constant_baselines
+from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.evaluate.metrics import score
+from emotiwave_core.evaluate.decisions import collapse, confusion, indicator
+from emotiwave_core.evaluate.metrics import Outcomes, compute_metrics
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.watchers import NOBODY, Watchers
+from emotiwave_core.predict.trained import TrainedRun
+from emotiwave_core.runs.schema import Fraction, Interval
+from emotiwave_core.runs.scores import ClassScores, ConfigurationScores, NamedScore, Scores
 
 Array = NDArray[np.float64]
 
 
-def score_all(
-    objective: Objective,
-    modalities: tuple[str, ...],
-    targets: torch.Tensor,
-    probabilities: Array,
-    thresholds: NDArray[np.float64] | None,
-    videos: Sequence[str],
-    watchers: Watchers = NOBODY,
-) -> dict[str, Any]:
-    """What `scores.json` holds: every configuration, its drop against the complete one, mean, worst, constant guess.
+def score_all(trained: TrainedRun, probabilities: Array, watchers: Watchers = NOBODY) -> Scores:
+    """Scores of every configuration from its probabilities [K, N, C], with their mean, the worst and the baselines.
 
-    probabilities [K, N, C], the video of each sample [N]. The intervals are by bootstrap over videos; where there is
-    one video only they are None. PluginError where a probability is not a finite number.
+    The intervals are by bootstrap over videos; where there is one video only they are None. PluginError where a
+    probability is not a finite number.
     """
-    truth = targets.cpu().numpy().astype(np.int64)
-    names = [name_of(configuration) for configuration in configurations(modalities)]
-    decided = np.stack([objective.decide(one, thresholds) for one in probabilities])
-    scores = {}
-    for k, name in enumerate(names):
-        _check_finite(probabilities[k], name)
-        scores[name] = score(truth, decided[k], probabilities[k], objective.classes)
-        scores[name]["calibration"] = calibration(truth, decided[k], probabilities[k])
-        scores[name]["extra"] = watchers.metrics(truth, decided[k], probabilities[k], objective.classes)
-    mean_interval = _add_intervals(scores, resampled_f1(truth, decided, videos, len(objective.classes)))
-    complete = scores[names[-1]]["macro_f1"]
-    for entry in scores.values():
-        entry["absolute_drop"] = complete - entry["macro_f1"]
-        entry["relative_drop"] = (complete - entry["macro_f1"]) / complete if complete > 0 else None
-    worst = min(names, key=lambda name: scores[name]["macro_f1"])
-    return {
-        "samples": len(truth),
-        "objective": "multi" if objective.multi else "single",
-        "classes": list(objective.classes),
-        "modalities": list(modalities),
-        "configurations": scores,
-        "mean_macro_f1": float(np.mean([entry["macro_f1"] for entry in scores.values()])),
-        "mean_macro_f1_interval": mean_interval,
-        "complete": {"configuration": names[-1], "macro_f1": complete},
-        "worst": {"configuration": worst, "macro_f1": scores[worst]["macro_f1"]},
-        "constant": constant_baselines(truth, objective.classes),
-        "interval": bootstrap_settings(videos),
-        "thresholds": None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
-        "notes": _notes(scores, mean_interval is None),
+    fold, objective, thresholds, dataset = trained.fold, trained.objective, trained.thresholds, trained.corpus.dataset
+    truth = fold.targets.cpu().numpy().astype(np.int64)
+    videos = [trained.corpus.store.videos[row] for row in fold.rows]
+    outcomes = {}
+    for name, chances in zip(map(name_of, configurations(trained.model.modalities)), probabilities, strict=True):
+        _check_finite(chances, name)
+        outcomes[name] = Outcomes(truth, objective.decide(chances, thresholds), chances, objective.classes)
+    decided = np.stack([one.decided for one in outcomes.values()])
+    resampled = resampled_f1(truth, decided, videos, len(objective.classes))  # [R, K, C]
+    complete, last = macro_f1(truth, decided[-1], len(objective.classes)), next(reversed(outcomes))
+    scores = {
+        name: score_configuration(one, None if resampled is None else resampled[:, k], complete, watchers)
+        for k, (name, one) in enumerate(outcomes.items())
     }
+    worst = min(scores, key=lambda name: scores[name].macro_f1)
+    return Scores(
+        dataset=dataset.name,
+        synthetic=dataset.synthetic,
+        fold=fold.name,
+        no_emotion=trained.recipe.objective.no_emotion,
+        samples=len(truth),
+        objective="multi" if objective.multi else "single",
+        classes=list(objective.classes),
+        modalities=list(trained.model.modalities),
+        configurations=scores,
+        mean_macro_f1=Fraction(float(np.mean([one.macro_f1 for one in scores.values()]))),
+        mean_macro_f1_interval=None if resampled is None else _interval(resampled.mean(axis=(1, 2))),
+        complete=NamedScore(last, Fraction(complete)),
+        worst=NamedScore(worst, Fraction(scores[worst].macro_f1)),
+        constant=baselines(truth, objective.classes),
+        interval=bootstrap_settings(videos),
+        thresholds=None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
+        notes=[*trained.notes, *_notes(scores[last], resampled is None)],
+    )
+
+
+def score_configuration(
+    outcomes: Outcomes, resampled: Array | None, complete: float, watchers: Watchers = NOBODY
+) -> ConfigurationScores:
+    """All scores of one configuration; its F1 in every resample [R, C], and the macro-F1 of the complete one."""
+    truth, decided, chances, classes = outcomes.truth, outcomes.decided, outcomes.probabilities, outcomes.classes
+    computed, drop = compute_metrics(outcomes), complete - macro_f1(truth, decided, len(classes))
+    return ConfigurationScores(
+        metrics=computed.metrics,
+        classes=_score_classes(outcomes, computed.classes, resampled),
+        confusion=confusion(truth, decided, classes),
+        collapsed=collapse(decided, classes),
+        calibration=calibration(truth, decided, chances),
+        extra=watchers.metrics(truth, decided, chances, classes),
+        macro_f1_interval=None if resampled is None else _interval(resampled.mean(axis=1)),
+        absolute_drop=drop,
+        relative_drop=drop / complete if complete > 0 else None,
+    )
+
+
+def _score_classes(
+    outcomes: Outcomes, metrics: dict[str, dict[str, float | None]], resampled: Array | None
+) -> dict[str, ClassScores]:
+    """Scores and counts of each class against the rest, from its metrics and its F1 in every resample [R, C]."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    present, predicted = indicator(outcomes.present), indicator(outcomes.predicted)
+    precision, recall, _, support = precision_recall_fscore_support(
+        present, predicted, labels=list(range(len(outcomes.classes))), average=None, zero_division=0
+    )
+    return {
+        name: ClassScores(
+            precision=Fraction(float(precision[c])),
+            recall=Fraction(float(recall[c])),
+            support=int(support[c]),
+            predicted=int(predicted[:, c].sum()),
+            metrics=metrics[name],
+            f1_interval=None if resampled is None else _interval(resampled[:, c]),
+        )
+        for c, name in enumerate(outcomes.classes)
+    }
+
+
+def _interval(resampled: Array) -> Interval:
+    """The interval of a score from its values in every resample [R]."""
+    low, high = percentiles(resampled).tolist()
+    return Interval((low, high))
 
 
 def _check_finite(probabilities: Array, name: str) -> None:
@@ -74,18 +118,9 @@ def _check_finite(probabilities: Array, name: str) -> None:
         )
 
 
-def _add_intervals(scores: dict[str, Any], resampled: Array | None) -> list[float] | None:
-    """Give every configuration and class its interval, from F1 in every resample [R, K, C]; that of the mean."""
-    for k, entry in enumerate(scores.values()):
-        entry["macro_f1_interval"] = None if resampled is None else percentiles(resampled[:, k].mean(axis=1)).tolist()
-        for c, one in enumerate(entry["classes"].values()):
-            one["f1_interval"] = None if resampled is None else percentiles(resampled[:, k, c]).tolist()
-    return None if resampled is None else percentiles(resampled.mean(axis=(1, 2))).tolist()
-
-
-def _notes(scores: dict[str, Any], one_video: bool) -> list[str]:
-    complete = next(reversed(scores.values()))
-    empty = [name for name, entry in complete["classes"].items() if not entry["support"]]
+def _notes(complete: ConfigurationScores, one_video: bool) -> list[str]:
+    """Sentences about classes without samples and about missing intervals."""
+    empty = [name for name, entry in complete.classes.items() if not entry.support]
     notes = [f"No sample of {', '.join(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []
     if one_video:
         notes.append("All samples are of one video: there is nothing to resample, and no score has an interval.")

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.errors import DataError, PluginError, SettingsError
-from emotiwave_core.evaluate.metrics import macro_f1, one_hot
+from emotiwave_core.evaluate.decisions import one_hot
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.explain.coalitions import (
     Array,
     Empty,

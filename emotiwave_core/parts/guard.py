@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from emotiwave_core.errors import PassedOver, PluginError
 
-SLOW = 10.0  # seconds of loading, after which it is said what is waited for
+SLOW = 30.0  # seconds of loading, after which it is said what is waited for
 PLUGINS: set[str] = set()  # the modules, or the packages, that were loaded as plugins
 
 Drawing = Literal["nothing", "weights", "anything"]  # what may be taken from the random generators

@@ -11,12 +11,13 @@ import hashlib
 import shlex
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
+from emotiwave_core.evaluate.metrics import Metric, registered
 from emotiwave_core.io.atomic import write_text
 from emotiwave_core.parts.kinds import KINDS
 from emotiwave_core.report.charts import FIRM, learning_charts, protocol_chart, reliability_chart
@@ -81,7 +82,8 @@ def render(run: RunContents, pictures: list[str]) -> str:
             model_in_words=model_in_words(run.model),
             constant=scores.constant,
             verdict=verdict(scores),
-            metrics=metrics(scores, complete),
+            metrics=metric_rows(scores, complete),
+            class_columns=class_columns(scores),
             crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
             row_shares=row_shares,
             firm=FIRM,
@@ -127,37 +129,35 @@ def view(sample: str, off: str | None = None) -> str:
     return f"#sample={quote(sample, safe='')}" + (f"&off={quote(off, safe='')}" if off else "")
 
 
-def metrics(scores: Scores, scored: ConfigurationScores) -> list[tuple[str, float | None, float | None, str]]:
-    """Name, score of a configuration, what a guess without the input reaches, and how the metric is defined."""
-    best, multi = scores.constant, scores.objective == "multi"
-    every = "every emotion of every sample counted together" if multi else "with one class a sample it is the accuracy"
-    rows: list[tuple[str, float | None, float | None, str]] = [
-        ("Macro-F1", scored.macro_f1, best.floor, "mean of the F1 of all classes"),
-        ("Micro-F1", scored.micro_f1, best.micro_f1, every),
-        (
-            "Weighted F1",
-            scored.weighted_f1,
-            best.weighted_f1,
-            "F1 of presence and absence by their share, mean of the emotions: where most emotions are absent, "
-            "saying no to all nearly reaches it"
-            if multi
-            else "F1 of the classes by their share of the samples",
-        ),
-        ("Weighted accuracy", scored.weighted_accuracy, best.weighted_accuracy, "mean of recall and specificity"),
-        (
-            "Accuracy",
-            scored.accuracy,
-            best.accuracy,
-            "share of the answers that are right" + (", one for each emotion of each sample" if multi else ""),
-        ),
-        (
-            "Average precision",
-            scored.average_precision,
-            best.average_precision,
-            "precision over recall at every threshold, mean of the classes",
-        ),
-    ]
-    return [row for row in rows if row[1] is not None or row[0] == "Average precision"]
+class MetricRow(NamedTuple):
+    """One metric of one configuration, beside the better of both guesses that ignore the input."""
+
+    title: str
+    value: float | None
+    chance: float | None
+    gain: float | None  # distance from chance, positive where the score is better
+    definition: str
+
+
+def metric_rows(scores: Scores, scored: ConfigurationScores) -> list[MetricRow]:
+    """Every metric that the file has and this version knows, in the order of their registration."""
+    rows = []
+    for metric in registered():
+        if metric.key in scored.metrics:
+            value, chance = scored.metrics[metric.key], scores.constant.metrics[metric.key]
+            if metric.key == "macro_f1":
+                chance = scores.constant.floor
+            definition = metric.definition(scores.objective == "multi")
+            definition += "" if metric.higher_is_better else "; lower is better"
+            rows.append(MetricRow(metric.title, value, chance, metric.gain(value, chance), definition))
+    return rows
+
+
+def class_columns(scores: Scores) -> list[Metric]:
+    """Every metric that classes have beside their F1, in the order of registration."""
+    entries = [entry for scored in scores.configurations.values() for entry in scored.classes.values()]
+    keys = set().union(*(entry.metrics for entry in entries)) - {"f1"}
+    return [metric for metric in registered() if metric.class_key in keys]
 
 
 def model_in_words(model: ModelFile) -> str:

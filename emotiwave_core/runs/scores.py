@@ -1,26 +1,41 @@
-"""`scores.json` as objects: what a model reaches on one fold, in every configuration."""
+"""`scores.json`: what a model reaches on one fold, in every configuration. Made by `evaluate`, written and read here.
 
+Metrics are a mapping by key in each record, and in the file they stand beside its other keys: a metric needs no field.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import attrs
+import cattrs
 from attrs import field, frozen
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
-from emotiwave_core.errors import DataError
-from emotiwave_core.runs.schema import Confusion, Fraction, Interval, anew, file_bytes, parse
+from emotiwave_core.errors import DataError, SettingsError, choices
+from emotiwave_core.io.atomic import write_json
+from emotiwave_core.runs.schema import Confusion, Fraction, Interval, anew, converter, file_bytes, parse
+
+SCORES = "scores.json"
+Metrics = dict[str, float | None]  # by key, each from 0 to 1; None where it is not defined
 
 
 @frozen
 class ClassScores:
-    """One class in one configuration."""
+    """One class in one configuration, against the rest."""
 
     precision: Fraction
     recall: Fraction
-    f1: Fraction
+    support: int  # samples that have it
+    predicted: int  # samples it is predicted for
+    metrics: Metrics
     f1_interval: Interval | None
-    weighted_f1: Fraction
-    average_precision: Fraction | None
-    support: int
-    predicted: int
-    weighted_accuracy: Fraction | None = None
+
+    @property
+    def f1(self) -> float:
+        """F1 of its presence; 0 where it is neither there nor predicted."""
+        return _defined(self.metrics, "f1")
 
 
 @frozen
@@ -40,29 +55,29 @@ class Calibration:
     bins: list[Bin]
 
 
-@frozen
+@frozen(kw_only=True)
 class ConfigurationScores:
     """One configuration; drops are against the complete one."""
 
-    macro_f1: Fraction
-    macro_f1_interval: Interval | None
-    micro_f1: Fraction
-    weighted_f1: Fraction
-    average_precision: Fraction | None
-    calibration: Calibration
-    absolute_drop: float
-    relative_drop: float | None
+    metrics: Metrics
     classes: dict[str, ClassScores]
     confusion: Confusion
-    accuracy: Fraction | None = None
-    weighted_accuracy: Fraction | None = None
-    collapsed: str | None = None
+    collapsed: str | None = None  # a sentence where every sample is predicted the same
+    calibration: Calibration
     extra: dict[str, float] = field(factory=dict)  # of plugins that watch
+    macro_f1_interval: Interval | None
+    absolute_drop: float
+    relative_drop: float | None
+
+    @property
+    def macro_f1(self) -> float:
+        """Macro-F1, the headline metric."""
+        return _defined(self.metrics, "macro_f1")
 
 
 @frozen
 class Bootstrap:
-    """How the intervals were made."""
+    """Settings of the bootstrap that gave the intervals."""
 
     level: Fraction
     resamples: int
@@ -72,52 +87,69 @@ class Bootstrap:
 
 
 @frozen
-class ConstantClass:
+class ClassBaselines:
     """The best that one answer for every sample can reach on one class."""
 
-    f1: Fraction | None
-    weighted_f1: Fraction | None
-    weighted_accuracy: Fraction | None
-    average_precision: Fraction | None
+    metrics: Metrics
+
+    @property
+    def f1(self) -> float:
+        """F1 of the class where it is predicted for every sample."""
+        return _defined(self.metrics, "f1")
+
+
+class Baseline(NamedTuple):
+    """Scores without the input: their name, what they are in one sentence, and the metrics they are known for."""
+
+    name: str
+    meaning: str
+    metrics: Metrics
 
 
 @frozen
-class Constant:
-    """The best that one answer for every sample can reach on this fold, metric by metric.
+class Baselines:
+    """Scores of guesses that ignore the input, on the same fold: a score says something where it is above both."""
 
-    `drawn_macro_f1` is what answers drawn at random by the class frequencies have on average, where that may be more.
-    """
+    metrics: Metrics  # of the best constant guess, each metric by itself
+    drawn_macro_f1: Fraction | None = None  # of answers drawn at random; None for multi-label, where it is the smaller
+    classes: dict[str, ClassBaselines] = field(kw_only=True)
 
-    macro_f1: Fraction
-    micro_f1: Fraction | None
-    weighted_f1: Fraction | None
-    weighted_accuracy: Fraction | None
-    accuracy: Fraction | None
-    average_precision: Fraction | None
-    classes: dict[str, ConstantClass]
-    drawn_macro_f1: Fraction | None = None
+    @property
+    def macro_f1(self) -> float:
+        """Macro-F1 of the best constant guess."""
+        return _defined(self.metrics, "macro_f1")
 
     @property
     def floor(self) -> float:
         """The macro-F1 that is reached without the input, by the better of both guesses."""
         return max(self.macro_f1, self.drawn_macro_f1 or 0.0)
 
+    @property
+    def named(self) -> list[Baseline]:
+        """Each baseline with its explanation, for a table."""
+        each = [Baseline("constant guess", "the best that one answer for every sample reaches", self.metrics)]
+        if self.drawn_macro_f1 is not None:
+            meaning = "classes drawn by their frequency, on average"
+            each.append(Baseline("drawn at random", meaning, {"macro_f1": self.drawn_macro_f1}))
+        return each
+
 
 @frozen
-class Named:
-    """The score of one configuration, by name."""
+class NamedScore:
+    """The macro-F1 of one configuration, by name."""
 
     configuration: str
     macro_f1: Fraction
 
 
-@frozen
+@frozen(kw_only=True)
 class Scores:
-    """`scores.json`: one fold, all configurations."""
+    """`scores.json`: one fold, all configurations. `scores["text+audio"]` is one of them."""
 
     dataset: str
     synthetic: bool
     fold: str
+    no_emotion: str = "drop"
     samples: int
     objective: str
     classes: list[str]
@@ -125,48 +157,137 @@ class Scores:
     configurations: dict[str, ConfigurationScores]
     mean_macro_f1: Fraction
     mean_macro_f1_interval: Interval | None
+    complete: NamedScore
+    worst: NamedScore
+    constant: Baselines  # the best constant guess, and the other guess that ignores the input
     interval: Bootstrap
-    constant: Constant
-    complete: Named
-    worst: Named
-    no_emotion: str = "drop"
     thresholds: dict[str, float] | None = None
     notes: list[str] = field(factory=list)
+
+    def __getitem__(self, configuration: str) -> ConfigurationScores:
+        """The scores of a configuration, such as `text+audio`. SettingsError where there is none of that name."""
+        if configuration not in self.configurations:
+            raise SettingsError(
+                f"There is no configuration '{configuration}'.{choices(configuration, self.configurations)}"
+            )
+        return self.configurations[configuration]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the configurations, the complete one last."""
+        return iter(self.configurations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `scores.json`."""
+        content: dict[str, Any] = converter.unstructure(self)
+        return content
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame: a row for each configuration, a column for each metric, the interval and the drops.
+
+        SettingsError where pandas is not installed: Emotiwave does not depend on it.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise SettingsError("A DataFrame needs pandas, which is not installed; to_dict() does not.") from error
+        rows = []
+        for one in self.configurations.values():
+            low, high = one.macro_f1_interval or (None, None)
+            interval: Metrics = {"macro_f1_low": low, "macro_f1_high": high}
+            drops: Metrics = {"absolute_drop": one.absolute_drop, "relative_drop": one.relative_drop}
+            rows.append({**one.metrics, **interval, **drops, **one.extra})
+        return pandas.DataFrame(rows, index=pandas.Index(list(self.configurations), name="configuration"))
+
+
+def write_scores(run: Path, scores: Scores) -> None:
+    """Write `scores.json` into the folder of a run."""
+    write_json(run / SCORES, scores.to_dict())
 
 
 def read_scores(run: Path) -> Scores:
     """`scores.json` of a run; DataError where it is missing, damaged, of an earlier version or does not agree."""
-    data, path = file_bytes(run, "scores.json"), run / "scores.json"
+    data, path = file_bytes(run, SCORES), run / SCORES
     try:
         scores = parse(data, Scores, str(path), anew(run))
     except DataError as error:
         if data.lstrip().startswith(b"{") and b'"configurations"' in data and b'"macro_f1_interval"' not in data:
             raise DataError(f"{path} has no intervals: an earlier version wrote it; {anew(run)}.") from error
         raise
-    _check(scores, path, anew(run))
+    if not _agrees(scores):
+        raise DataError(
+            f"{path} is damaged: its configurations, classes and confusion matrices do not agree; {anew(run)}."
+        )
     return scores
 
 
-def _check(scores: Scores, path: Path, way_out: str) -> None:
-    """What the types cannot say: every name used as a key is one, and matrices have the size of the classes."""
-    square = [len(scores.classes)] * len(scores.classes)
+def _agrees(scores: Scores) -> bool:
+    """Checks what types cannot say: every name used as a key is one, and matrices have the size of the classes."""
+    classes, square = set(scores.classes), [len(scores.classes)] * len(scores.classes)
+    metrics = set(next(iter(scores.configurations.values())).metrics) if scores.configurations else set()
 
-    def sound(one: ConfigurationScores) -> bool:
+    def fits(one: ConfigurationScores) -> bool:
         if isinstance(one.confusion, dict):
             tables = [one.confusion.get(emotion, []) for emotion in scores.classes]
-            fits = scores.objective == "multi" and all([len(row) for row in table] == [2, 2] for table in tables)
+            matrices = scores.objective == "multi" and all([len(row) for row in table] == [2, 2] for table in tables)
         else:
-            fits = scores.objective == "single" and [len(row) for row in one.confusion] == square
-        return fits and set(one.classes) == set(scores.classes)
+            matrices = scores.objective == "single" and [len(row) for row in one.confusion] == square
+        return matrices and set(one.classes) == classes and set(one.metrics) == metrics
 
-    named = {scores.complete.configuration, scores.worst.configuration}
-    if (
-        not scores.classes
-        or not named <= set(scores.configurations)
-        or not all(map(sound, scores.configurations.values()))
-        or set(scores.constant.classes) != set(scores.classes)
-        or not set(scores.classes) <= set(scores.classes if scores.thresholds is None else scores.thresholds)
-    ):
-        raise DataError(
-            f"{path} is damaged: its configurations, classes and confusion matrices do not agree; {way_out}."
-        )
+    return (
+        bool(classes)
+        and {scores.complete.configuration, scores.worst.configuration} <= set(scores.configurations)
+        and all(map(fits, scores.configurations.values()))
+        and set(scores.constant.classes) == classes
+        and set(scores.constant.metrics) >= metrics
+        and classes <= set(scores.classes if scores.thresholds is None else scores.thresholds)
+    )
+
+
+def _defined(metrics: Metrics, key: str) -> float:
+    """A metric that has a value for any samples."""
+    value = metrics[key]
+    assert value is not None, f"{key} is always defined"
+    return value
+
+
+def _flatten_metrics(kind: type, required: tuple[str, ...] = (), first: tuple[str, ...] = ()) -> None:
+    """Let the metrics of a record stand beside its other keys in the file.
+
+    Every key that is no field is a metric. `required` ones are there and no null; `first` are keys in the order in
+    which they are written, and the others follow in the order of the fields.
+    """
+    structure_fields: Callable[[dict[str, Any], type], Any] = make_dict_structure_fn(kind, converter)
+    unstructure_fields: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(kind, converter)
+    names = {attribute.name for attribute in attrs.fields(kind)} - {"metrics"}
+
+    def structure(content: dict[str, Any], _: type) -> Any:
+        metrics, errors = {}, []
+        for key in dict.fromkeys([*required, *(key for key in content if key not in names)]):
+            wanted: Any = Fraction if key in required else Fraction | None
+            try:
+                metrics[key] = converter.structure(content[key], wanted)
+            except Exception as error:
+                error.__notes__ = [cattrs.AttributeValidationNote(f"metric {key}", key, wanted)]
+                errors.append(error)
+        if errors:
+            raise cattrs.ClassValidationError(f"while structuring {kind.__name__}", errors, kind)
+        return structure_fields({key: content[key] for key in names if key in content} | {"metrics": metrics}, kind)
+
+    def unstructure(record: Any) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for key, value in unstructure_fields(record).items():
+            content |= value if key == "metrics" else {key: value}
+        return {key: content[key] for key in dict.fromkeys([*(key for key in first if key in content), *content])}
+
+    converter.register_structure_hook(kind, structure)
+    converter.register_unstructure_hook(kind, unstructure)
+
+
+_CLASS_KEYS = ("precision", "recall", "f1", "support", "predicted", "weighted_accuracy", "weighted_f1")
+_BASELINE_KEYS = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "drawn_macro_f1")
+
+converter.register_unstructure_hook(Interval, list)
+_flatten_metrics(ClassScores, required=("f1",), first=_CLASS_KEYS)
+_flatten_metrics(ClassBaselines, required=("f1",))
+_flatten_metrics(ConfigurationScores, required=("macro_f1",))
+_flatten_metrics(Baselines, required=("macro_f1",), first=_BASELINE_KEYS)

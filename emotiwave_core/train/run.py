@@ -3,7 +3,6 @@
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -26,7 +25,6 @@ from emotiwave_core.errors import (
 )
 from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.explain.records import write_explanations
-from emotiwave_core.io.atomic import write_json
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective
@@ -41,15 +39,14 @@ from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.saved_model import describe
+from emotiwave_core.runs.scores import Scores, write_scores
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
-
-SCORES = "scores.json"
 
 
 def start(
     recipe: Recipe, data: Path, out: Path, registry: Registry, runtime: Runtime, job: str | None = None
-) -> dict[str, Any]:
+) -> Scores:
     """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
 
     A run that the same `job` has begun in it, with the same recipe and data, is resumed: a launcher starts it again.
@@ -70,7 +67,7 @@ def start(
             raise
 
 
-def resume(out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = False) -> dict[str, Any]:
+def resume(out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = False) -> Scores:
     """Continue a run that was stopped at any point: it ends as if it had not been.
 
     With `auto_batch` it goes on with that setting of its recipe, for a run that memory was too short for.
@@ -81,7 +78,7 @@ def resume(out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = F
         return _walk(registry.resolve(recipe), data, out, watchers, runtime)
 
 
-def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> dict[str, Any]:
+def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> Scores:
     recipe, monitor, group = parts.recipe, runtime.monitor, runtime.group
     seed_everything(recipe.seed)
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
@@ -101,7 +98,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
         train(TrainingJob(out, recipe, description, watchers), model, objective, corpus, runtime)
 
-    def finish() -> dict[str, Any]:
+    def finish() -> Scores:
         began = time.perf_counter()
         with deterministic(recipe.computing.deterministic):
             trained = reopen_trained_run(out, parts, corpus)
@@ -110,7 +107,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
         write_end(out, training_seconds, time.perf_counter() - began)
         _report(out)
-        watchers.run_end(out, scores)
+        watchers.run_end(out, scores.to_dict())
         return scores
 
     return group.first(finish)
@@ -173,7 +170,7 @@ def evaluate(
     data: Path | None = None,
     fold: str = "test",
     write: bool = False,
-) -> dict[str, Any]:
+) -> Scores:
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
     with adding_to(run) if write else contextlib.nullcontext():
         trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
@@ -186,25 +183,15 @@ def evaluate(
         return scores
 
 
-def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> dict[str, Any]:
-    objective, modalities, chosen = trained.objective, trained.model.modalities, trained.fold
+def _evaluate(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> Scores:
     predictions = trained.predict(runtime.device, runtime.monitor)
-    videos = [trained.corpus.store.videos[row] for row in chosen.rows]
-    scores: dict[str, Any] = {
-        "dataset": trained.corpus.dataset.name,
-        "synthetic": trained.corpus.dataset.synthetic,
-        "fold": chosen.name,
-        "no_emotion": trained.recipe.objective.no_emotion,
-    } | score_all(
-        objective, modalities, chosen.targets, predictions.probabilities, trained.thresholds, videos, watchers
-    )
-    scores["notes"] = [*trained.notes, *scores["notes"]]
+    scores = score_all(trained, predictions.probabilities, watchers)
     if write:
         _keep(trained, predictions, scores, runtime)
     return scores
 
 
-def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any], runtime: Runtime) -> None:
+def _keep(trained: TrainedRun, predictions: Predictions, scores: Scores, runtime: Runtime) -> None:
     """Write what a run says of its test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
     store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
@@ -218,7 +205,7 @@ def _keep(trained: TrainedRun, predictions: Predictions, scores: dict[str, Any],
         np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities]),
         probabilities,
     )
-    write_json(run / SCORES, scores)
+    write_scores(run, scores)
     write_explanations(trained, predictions, runtime.device, runtime.monitor)
 
 

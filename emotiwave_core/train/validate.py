@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.errors import DivergedError, SettingsError, choices
-from emotiwave_core.evaluate.metrics import macro_f1, tune_thresholds
+from emotiwave_core.evaluate.decisions import tune_thresholds
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from emotiwave_core.evaluate.bootstrap import RESAMPLES, draw_videos, macro_f1_interval, percentiles, resampled_f1
-from emotiwave_core.evaluate.metrics import macro_f1
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
 
 seeds = st.integers(0, 2**32 - 1)
 Numbers = NDArray[np.int64]

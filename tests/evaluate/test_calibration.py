@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from emotiwave_core.evaluate.calibration import calibration
+from emotiwave_core.runs.schema import Fraction
+from emotiwave_core.runs.scores import Bin, Calibration
 
 seeds = st.integers(0, 2**32 - 1)
 some = settings(max_examples=25, deadline=None)
 
 
-def by_hand(said: list[float], true: list[bool]) -> tuple[float, list[dict[str, float]]]:
+def by_hand(said: list[float], true: list[bool]) -> tuple[float, list[tuple[float, float, int]]]:
     """Guo et al. 2017: the bins ((m - 1)/15, m/15], and the sum of |B|/n · |accuracy - confidence|."""
     error, bins = 0.0, []
     for m in range(15):
@@ -23,17 +25,15 @@ def by_hand(said: list[float], true: list[bool]) -> tuple[float, list[dict[str, 
             confidence = math.fsum(said[i] for i in inside) / len(inside)
             frequency = sum(true[i] for i in inside) / len(inside)
             error += len(inside) / len(said) * abs(frequency - confidence)
-            bins.append({"confidence": confidence, "frequency": frequency, "count": len(inside)})
+            bins.append((confidence, frequency, len(inside)))
     return error, bins
 
 
-def check(found: dict[str, object], due: tuple[float, list[dict[str, float]]]) -> None:
+def check(result: Calibration, due: tuple[float, list[tuple[float, float, int]]]) -> None:
     """The error and every bin are those that are due."""
-    assert found["ece"] == pytest.approx(due[0], abs=1e-12)
-    assert isinstance(found["bins"], list)
-    assert len(found["bins"]) == len(due[1])
-    for one, other in zip(found["bins"], due[1], strict=True):
-        assert one == pytest.approx(other, abs=1e-12)
+    assert result.ece == pytest.approx(due[0], abs=1e-12)
+    for one, other in zip(result.bins, due[1], strict=True):
+        assert (one.confidence, one.frequency, one.count) == pytest.approx(other, abs=1e-12)
 
 
 @given(seeds)
@@ -70,10 +70,10 @@ def exact(levels: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 def test_calibrated_data_have_no_error(levels: int) -> None:
     """Where k of n answers said with k/n are true, the error is 0 and every bin lies on the diagonal."""
     truth, probabilities = exact(levels)
-    found = calibration(truth, truth, probabilities)
-    assert found["ece"] == pytest.approx(0.0, abs=1e-12)
-    assert all(one["confidence"] == pytest.approx(one["frequency"]) for one in found["bins"])
-    assert sum(one["count"] for one in found["bins"]) == len(truth)
+    result = calibration(truth, truth, probabilities)
+    assert result.ece == pytest.approx(0.0, abs=1e-12)
+    assert all(one.confidence == pytest.approx(one.frequency) for one in result.bins)
+    assert sum(one.count for one in result.bins) == len(truth)
 
 
 def test_drawn_from_what_is_said_it_is_near_zero_and_overconfidence_is_seen() -> None:
@@ -81,14 +81,14 @@ def test_drawn_from_what_is_said_it_is_near_zero_and_overconfidence_is_seen() ->
     random = np.random.default_rng(1)
     logits = random.normal(0, 1.5, (20000, 2))
     truth = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.int64)
-    assert calibration(truth, truth, 1 / (1 + np.exp(-logits)))["ece"] < 0.01
-    assert calibration(truth, truth, 1 / (1 + np.exp(-2 * logits)))["ece"] > 0.05
+    assert calibration(truth, truth, 1 / (1 + np.exp(-logits))).ece < 0.01
+    assert calibration(truth, truth, 1 / (1 + np.exp(-2 * logits))).ece > 0.05
 
 
 @pytest.mark.parametrize(("right", "due"), [(9, 0.0), (5, 0.4), (0, 0.9)])
 def test_one_confidence_errs_by_its_distance(right: int, due: float) -> None:
     """Ten answers with .9, of which `right` are right: the error is |right/10 - .9|, in one bin."""
     truth = np.array([0] * right + [1] * (10 - right))
-    found = calibration(truth, np.zeros(10, dtype=np.int64), np.tile([0.9, 0.1], (10, 1)))
-    assert found["ece"] == pytest.approx(due)
-    assert found["bins"] == [{"confidence": pytest.approx(0.9), "frequency": right / 10, "count": 10}]
+    result = calibration(truth, np.zeros(10, dtype=np.int64), np.tile([0.9, 0.1], (10, 1)))
+    assert result.ece == pytest.approx(due)
+    assert result.bins == [Bin(pytest.approx(0.9), Fraction(right / 10), 10)]

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from training import CPU, REGISTRY, evaluate, small, start
 
 from emotiwave_core.cli.console import print_scores
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.data.corpus import Fold, open_corpus
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval
@@ -27,8 +28,9 @@ from emotiwave_core.model.objective import make_objective
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.runs.data_file import DATA
 from emotiwave_core.runs.model_file import MODEL
+from emotiwave_core.runs.predictions import PREDICTIONS
 from emotiwave_core.runs.saved_model import load_model
-from emotiwave_core.train.run import PREDICTIONS, SCORES
+from emotiwave_core.runs.scores import SCORES, NamedScore, Scores, read_scores
 
 NAMES = [name_of(configuration) for configuration in configurations(tuple(WIDTHS))]
 KINDS: dict[str, dict[str, Any]] = {
@@ -121,48 +123,67 @@ def test_intervals_and_calibration_agree_with_predictions(finished: Path) -> Non
     assert high - low <= widest + 1e-9
 
 
+def scored(
+    truth: list[int],
+    probabilities: Any,
+    modalities: tuple[str, ...],
+    videos: list[str],
+    classes: tuple[str, ...] = ("happy", "sad"),
+) -> Scores:
+    """Scores of probabilities [K, N, C] from a run that has as much as scoring asks for."""
+    trained: Any = SimpleNamespace(
+        model=SimpleNamespace(modalities=modalities),
+        objective=make_objective(ObjectiveSettings(), classes),
+        recipe=small(),
+        corpus=SimpleNamespace(
+            dataset=SimpleNamespace(name="One", synthetic=False), store=SimpleNamespace(videos=videos)
+        ),
+        fold=Fold("test", np.arange(len(truth)), torch.tensor(truth)),
+        thresholds=None,
+        notes=["a note of the run"],
+    )
+    return score_all(trained, probabilities)
+
+
 def test_the_mean_has_the_interval_of_the_mean() -> None:
     """All configurations meet the same resamples: those that answer alike have together the interval of one."""
-    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
     random = np.random.default_rng(0)
-    truth, chances = torch.from_numpy(random.integers(0, 2, 60)), random.dirichlet([1, 1], 60)
+    truth, chances = random.integers(0, 2, 60).tolist(), random.dirichlet([1, 1], 60)
     videos = [f"v{row // 3}" for row in range(60)]
-    scores = score_all(objective, ("text", "audio"), truth, np.stack([chances] * 3), None, videos)
-    entry = scores["configurations"]["audio"]
-    assert scores["mean_macro_f1_interval"] == pytest.approx(entry["macro_f1_interval"])
-    assert entry["macro_f1_interval"][0] < entry["macro_f1"] < entry["macro_f1_interval"][1]
-    other = score_all(
-        objective, ("text", "audio"), truth, np.stack([chances, chances, 1 - chances]), None, videos
-    )  # two against one: a sample counts for the mean by one vote
-    low, high = other["mean_macro_f1_interval"]
-    assert high - low < np.diff(entry["macro_f1_interval"])[0]
+    scores = scored(truth, np.stack([chances] * 3), ("text", "audio"), videos)
+    entry = scores["audio"]
+    assert entry.macro_f1_interval is not None
+    assert scores.mean_macro_f1_interval == pytest.approx(entry.macro_f1_interval)
+    assert entry.macro_f1_interval[0] < entry.macro_f1 < entry.macro_f1_interval[1]
+    other = scored(truth, np.stack([chances, chances, 1 - chances]), ("text", "audio"), videos).mean_macro_f1_interval
+    assert other is not None  # two against one: a sample counts for the mean by one vote
+    assert other[1] - other[0] < np.diff(entry.macro_f1_interval)[0]
 
 
 def test_one_video_has_scores_and_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
     """Where all samples are of one video, intervals are null, a note says so, and the table shows a dash."""
-    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
-    scores = score_all(objective, ("text",), torch.tensor([0, 1, 1]), np.eye(2)[[0, 1, 0]][None], None, ["a"] * 3)
-    entry = scores["configurations"]["text"]
-    assert scores["mean_macro_f1_interval"] is entry["macro_f1_interval"] is None
-    assert entry["classes"]["sad"]["f1_interval"] is None
-    assert scores["interval"]["videos"] == 1
-    assert any("one video" in note for note in scores["notes"])
-    print_scores({"dataset": "One", "synthetic": False, "fold": "test"} | scores)
+    scores = scored([0, 1, 1], np.eye(2)[[0, 1, 0]][None], ("text",), ["a"] * 3)
+    entry = scores["text"]
+    assert scores.mean_macro_f1_interval is entry.macro_f1_interval is None
+    assert entry.classes["sad"].f1_interval is None
+    assert scores.interval.videos == 1
+    assert scores.notes[0] == "a note of the run"
+    assert any("one video" in note for note in scores.notes)
+    print_scores(scores)
     assert "–" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("text"))
 
 
 def test_a_model_that_says_nan_is_one_sentence() -> None:
     """Probabilities that are not numbers are not scored: the error names the configuration and the command to ask."""
-    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
     said = np.array([[[0.5, 0.5], [0.2, 0.8]], [[0.5, 0.5], [np.nan, np.nan]], [[0.5, 0.5], [0.2, 0.8]]])
     with pytest.raises(PluginError, match=r"With audio the model says NaN of 1 of 2 samples.*plugins check"):
-        score_all(objective, ("text", "audio"), torch.tensor([0, 1]), said, None, ["a", "b"])
+        scored([0, 1], said, ("text", "audio"), ["a", "b"])
 
 
 def test_the_table_of_scores_fits_a_terminal(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """80 columns hold every configuration with its interval; the last lines of the table are guesses."""
+    """80 columns hold every configuration with its interval; guesses come last, each with a line that explains it."""
     scores, _ = read(finished)
-    print_scores(scores)
+    print_scores(read_scores(finished))
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     lines = [line for line in printed if line and not line.startswith("Note:")]
     assert all(len(line) <= 80 for line in lines)
@@ -176,7 +197,13 @@ def test_the_table_of_scores_fits_a_terminal(finished: Path, capsys: pytest.Capt
     macro, weighted = (f"{scores['constant'][key]:.3f}" for key in ("macro_f1", "weighted_accuracy"))
     drawn = [] if scores["objective"] == "multi" else [["drawn", "at", "random", f"{1 / len(scores['classes']):.3f}"]]
     due = [["constant", "guess", macro, weighted], *drawn]
-    assert [line.split() for line in lines[-len(due) :]] == due
+    table, legend = lines[: -len(due)], lines[-len(due) :]
+    assert [line.split() for line in table[-len(due) :]] == due
+    meanings = ["the best that one answer for every sample reaches", "classes drawn by their frequency, on average"]
+    assert legend == [
+        f"{name}: {meaning}"
+        for name, meaning in zip(["constant guess", "drawn at random"][: len(due)], meanings, strict=False)
+    ]
 
 
 def test_predictions_are_the_test_fold(finished: Path, tiny: Path) -> None:
@@ -229,7 +256,8 @@ def test_scoring_twice_gives_the_same(run: Path) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     scores = evaluate(run)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
-    assert json.loads(json.dumps(scores)) == json.loads(before[SCORES])
+    assert scores.to_dict() == json.loads(before[SCORES])
+    assert read_scores(run) == scores
     assert evaluate(run, write=True) == scores
     for name in (SCORES, PREDICTIONS, DATA):
         assert (run / name).read_bytes() == before[name]
@@ -237,7 +265,7 @@ def test_scoring_twice_gives_the_same(run: Path) -> None:
 
 def test_other_folds_can_be_scored(run: Path) -> None:
     """A fold by name, or all samples of the data set."""
-    assert {fold: evaluate(run, fold=fold)["samples"] for fold in ("train", "valid", "test", "all")} == {
+    assert {fold: evaluate(run, fold=fold).samples for fold in ("train", "valid", "test", "all")} == {
         "train": 24,
         "valid": 12,
         "test": 12,
@@ -299,7 +327,7 @@ def test_other_data_of_the_same_form_can_be_scored(run: Path, tmp_path: Path) ->
     """Another data set gives its own name and scores; the run stays as it is."""
     before = (run / SCORES).read_bytes()
     scores = evaluate(run, data=edited(tmp_path, "Tiny", "Other"), fold="all")
-    assert (scores["dataset"], scores["samples"], scores["fold"]) == ("Other", 48, "all")
+    assert (scores.dataset, scores.samples, scores.fold) == ("Other", 48, "all")
     assert (run / SCORES).read_bytes() == before
 
 
@@ -334,28 +362,26 @@ def test_a_run_whose_data_is_not_known_is_one_sentence(run: Path, damage: str) -
 
 def test_collapse_and_empty_classes_are_noted() -> None:
     """A configuration that says one class only is marked, and a class without samples is spoken of."""
-    objective = make_objective(ObjectiveSettings(), ("happy", "sad", "fear"))
-    truth = torch.tensor([0, 1, 1, 0])
-    right = np.eye(3)[truth.numpy()]
-    always = np.eye(3)[[1, 1, 1, 1]]
-    scores = score_all(objective, ("text", "audio"), truth, np.stack([right, always, right]), None, list("abcd"))
-    assert {name: entry["collapsed"] for name, entry in scores["configurations"].items()} == {
+    truth = [0, 1, 1, 0]
+    right, always = np.eye(3)[truth], np.eye(3)[[1, 1, 1, 1]]
+    classes = ("happy", "sad", "fear")
+    scores = scored(truth, np.stack([right, always, right]), ("text", "audio"), list("abcd"), classes)
+    assert {name: scores[name].collapsed for name in scores} == {
         "text": None,
         "audio": "every sample is predicted 'sad'",
         "text+audio": None,
     }
-    assert scores["notes"] == ["No sample of fear in this fold: its F1 counts as 0 in every macro-F1."]
-    assert scores["worst"] == {"configuration": "audio", "macro_f1": pytest.approx(2 / 9)}
-    assert scores["configurations"]["audio"]["relative_drop"] == pytest.approx(2 / 3)
+    assert scores.notes[1:] == ["No sample of fear in this fold: its F1 counts as 0 in every macro-F1."]
+    assert scores.worst == NamedScore("audio", pytest.approx(2 / 9))
+    assert scores["audio"].relative_drop == pytest.approx(2 / 3)
 
 
 def test_nothing_to_drop_from_is_not_a_division_by_zero() -> None:
     """Where the complete configuration scores 0, there is no relative drop."""
-    objective = make_objective(ObjectiveSettings(), ("happy", "sad"))
     wrong = np.eye(2)[[1, 0]]
-    scores = score_all(objective, ("text",), torch.tensor([0, 1]), wrong[None], None, ["a", "b"])
-    assert scores["configurations"]["text"]["relative_drop"] is None
-    assert scores["configurations"]["text"]["absolute_drop"] == 0.0
+    scores = scored([0, 1], wrong[None], ("text",), ["a", "b"])
+    assert scores["text"].relative_drop is None
+    assert scores["text"].absolute_drop == 0.0
 
 
 def test_a_run_whose_data_have_gone_says_so(run: Path) -> None:

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from emotiwave_core.config.recipe import Asymmetric, ObjectiveSettings
 from emotiwave_core.data.loading.batch import feature_statistics
-from emotiwave_core.evaluate.baselines import constant_baselines
+from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.evaluate.metrics import macro_f1, score, tune_thresholds
+from emotiwave_core.evaluate.decisions import tune_thresholds
+from emotiwave_core.evaluate.metrics import Outcomes
+from emotiwave_core.evaluate.metrics.macro_f1 import macro_f1
+from emotiwave_core.evaluate.scoring import score_configuration
 from emotiwave_core.model.fusion_model import CLIP, Standardise
 from emotiwave_core.model.objective import MultiLabel, SingleLabel
+from emotiwave_core.runs.schema import converter
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
 some = settings(max_examples=25, deadline=None)
@@ -56,12 +60,13 @@ def answers(draw: st.DrawFn) -> tuple[Numbers, Numbers, NDArray[np.float64], tup
 def test_scores_are_finite(drawn: Any) -> None:
     """All scores, the best constant guess, calibration and intervals are finite or None, and shares lie in [0, 1]."""
     truth, decided, chances, classes = drawn
-    found = score(truth, decided, chances, classes)
-    assert finite(found)
-    assert finite(constant_baselines(truth, classes))
-    assert finite(calibration(truth, decided, chances))
-    for table in (found, constant_baselines(truth, classes)):
-        assert all(0.0 <= value <= 1.0 for value in table.values() if isinstance(value, float))
+    scores = score_configuration(Outcomes(truth, decided, chances, classes), None, 1.0)
+    guesses = baselines(truth, classes)
+    assert finite(converter.unstructure(scores))
+    assert finite(converter.unstructure(guesses))
+    assert finite(converter.unstructure(calibration(truth, decided, chances)))
+    for metrics in (scores.metrics, guesses.metrics, *(one.metrics for one in scores.classes.values())):
+        assert all(0.0 <= value <= 1.0 for value in metrics.values() if value is not None)
     assert 0.0 <= macro_f1(truth, decided, len(classes)) <= 1.0
     for videos in (["v"] * len(truth), [str(n) for n in range(len(truth))]):
         resampled = resampled_f1(truth, decided[None], videos, len(classes))

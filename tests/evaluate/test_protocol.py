@@ -138,11 +138,11 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
 @pytest.mark.parametrize("protocol", corruption_names())
 def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str) -> None:
     """Every curve begins exactly where `emotiwave evaluate` finds the complete configuration."""
-    due = evaluate(finished / name)["configurations"]["text+audio+visual"]
+    due = evaluate(finished / name)["text+audio+visual"]
     found = score(finished / name, protocol)
     for curve in found["curves"].values():
-        assert curve["macro_f1"][0] == due["macro_f1"]
-        assert curve["accuracy"][0] == due["accuracy"]
+        assert curve["macro_f1"][0] == due.macro_f1
+        assert curve["accuracy"][0] == due.metrics["accuracy"]
         assert {len(curve[key]) for key in ("levels", "reached", "macro_f1", "accuracy", "intervals")} == {
             len(find_corruption(protocol).levels)
         }
@@ -311,8 +311,8 @@ def test_samples_of_the_training_are_counted(runs: Path, tiny: Path, tmp_path: P
     def notes(**options: Any) -> list[str]:
         heard = Heard()
         score(run, "swap", heard, **options)
-        assert evaluate(run, **options)["notes"] == [line.removeprefix("Note: ") for line in heard.lines]
-        return evaluate(run, **options)["notes"]
+        assert evaluate(run, **options).notes == [line.removeprefix("Note: ") for line in heard.lines]
+        return evaluate(run, **options).notes
 
     whole, part = len(folds["train"]) * 2, sum(map(len, folds.values())) * 2
     assert notes() == notes(fold="valid") == notes(data=copy) == []

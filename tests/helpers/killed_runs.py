@@ -21,9 +21,10 @@ from training import small
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.model_file import MODEL
+from emotiwave_core.runs.predictions import PREDICTIONS
 from emotiwave_core.runs.saved_model import WEIGHTS
+from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train.checkpoint import LAST
-from emotiwave_core.train.run import PREDICTIONS, SCORES
 
 EPOCHS = 3
 

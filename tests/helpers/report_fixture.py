@@ -119,7 +119,7 @@ def _more(one: dict[str, Any], random: Any) -> dict[str, Any]:
     return {
         "macro_f1_interval": _around(one["macro_f1"]), "micro_f1": one["macro_f1"] + 0.01,
         "weighted_f1": one["macro_f1"] + 0.02, "average_precision": one["macro_f1"] + 0.03,
-        "calibration": {"ece": ece, "bins": bins},
+        "calibration": {"ece": ece, "bins": bins}, "collapsed": one.get("collapsed"), "extra": {},
     }  # fmt: skip
 
 

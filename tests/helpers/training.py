@@ -11,6 +11,7 @@ import torch
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.scores import Scores
 from emotiwave_core.train import run
 
 CPU = torch.device("cpu")
@@ -29,22 +30,22 @@ def small(**tables: Any) -> Recipe:
     return Recipe.from_table(table, "The recipe of a test")
 
 
-def start(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
+def start(recipe: Recipe, data: Path, out: Path) -> Scores:
     """A run on the CPU."""
     return _without_pictures(lambda: run.start(recipe, data, out, REGISTRY, Runtime(CPU)))
 
 
-def resume(out: Path) -> dict[str, Any]:
+def resume(out: Path) -> Scores:
     """Continue a run on the CPU."""
     return _without_pictures(lambda: run.resume(out, REGISTRY, Runtime(CPU)))
 
 
-def evaluate(out: Path, **options: Any) -> dict[str, Any]:
+def evaluate(out: Path, **options: Any) -> Scores:
     """Score a run on the CPU."""
     return _without_pictures(lambda: run.evaluate(out, REGISTRY, Runtime(CPU), **options))
 
 
-def _without_pictures(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _without_pictures(work: Callable[[], Scores]) -> Scores:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
         return work()

@@ -204,7 +204,7 @@ def test_loading_never_asks_torch_load(run: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
     for name in ("torch.load", "pickle.load", "pickle.loads", "pickle.Unpickler"):
         monkeypatch.setattr(name, None)
-    assert evaluate(run)["samples"] > 0
+    assert evaluate(run).samples > 0
     resume(run)
 
 

@@ -30,7 +30,7 @@ from emotiwave_core.model.objective import make_objective
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.saved_model import WEIGHTS
-from emotiwave_core.train.run import SCORES
+from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train.step import gather_outputs
 
 QUIET = {"head_dropout": 0.0}

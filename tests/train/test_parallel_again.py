@@ -20,6 +20,7 @@ from emotiwave_core.compute.torchrun import advice
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.scores import Scores
 from emotiwave_core.train import run
 
 
@@ -29,7 +30,7 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(costly, lambda *_: None)
 
 
-def start_again(tiny: Path, out: Path, **tables: Any) -> dict[str, Any]:
+def start_again(tiny: Path, out: Path, **tables: Any) -> Scores:
     """What torchrun does, and does again after it has lost a process."""
     return run.start(small(**tables), tiny, out, REGISTRY, Runtime(CPU), job="one")
 

@@ -19,8 +19,8 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.masking import keep
 from emotiwave_core.runs.folder import alone_in
 from emotiwave_core.runs.history import HISTORY, read_history
+from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train.checkpoint import LAST
-from emotiwave_core.train.run import SCORES
 from emotiwave_dropout.uniform import Uniform
 
 
@@ -76,7 +76,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole
     torch.rand(3)  # what was drawn since does not matter
     scores = resume(run)
     assert outcome(run) == whole
-    assert json.loads((run / SCORES).read_text()) == json.loads(json.dumps(scores))
+    assert json.loads((run / SCORES).read_text()) == scores.to_dict()
 
 
 def test_a_run_killed_many_times_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:

@@ -37,12 +37,12 @@ def test_training_reaches_what_was_planted(sample: Path, tmp_path: Path) -> None
     recipe, registry = Recipe.from_table(table, "test"), load_registry()
     scores = engine.start(recipe, sample, tmp_path / "run", registry, Runtime(torch.device("cpu")))
     best = best_reachable(sample, "test")
-    found = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
+    found = {name: entry.macro_f1 for name, entry in scores.configurations.items()}
     assert set(found) == set(best)
     for name, reached in found.items():
         if "+" in name:
             assert abs(reached - best[name]) <= MARGIN, (name, reached, best[name])
         else:
             assert reached > 0.25, (name, reached)
-    assert scores["synthetic"] is True
+    assert scores.synthetic is True
     assert "synthetic" in (tmp_path / "run" / "report.html").read_text().lower()

@@ -17,8 +17,8 @@ from killed_runs import Whole, all_of, command
 
 from emotiwave_core.runs.folder import LOCK
 from emotiwave_core.runs.saved_model import WEIGHTS
+from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train.checkpoint import LAST
-from emotiwave_core.train.run import SCORES
 
 EIGHT = 8
 

@@ -203,7 +203,7 @@ def test_the_test_fold_does_not_matter_to_training(tmp_path: Path) -> None:
     for file in ("text", "audio", "visual", "labels"):
         edit_csd(tmp_path / "false" / f"{file}.csd", lambda video, x: 100 - x if video in test else x)
     scores = [start(small(), tmp_path / name, tmp_path / f"run-{name}") for name in ("true", "false")]
-    assert scores[0]["configurations"] != scores[1]["configurations"]
+    assert scores[0].configurations != scores[1].configurations
     for name in (WEIGHTS, LAST):
         assert (tmp_path / "run-true" / name).read_bytes() == (tmp_path / "run-false" / name).read_bytes()
 
@@ -305,7 +305,7 @@ def test_training_learns(tiny: Path, tmp_path: Path) -> None:
             encoder={"name": "bilstm", "hidden_size": 8, "pooling": "mean"},
             training={"epochs": 12, "precision": precision},
         )
-        assert start(recipe, tiny, tmp_path / precision)["complete"]["macro_f1"] > 0.5
+        assert start(recipe, tiny, tmp_path / precision).complete.macro_f1 > 0.5
 
 
 def test_precision_and_device_are_taken_as_told(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,55 @@
+"""Decisions about samples as arrays: one-hot form, thresholds, confusion matrices and collapse."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Decisions = NDArray[np.int64]  # [N] classes, or [N, C] of 0 and 1
+GRID = np.linspace(0.01, 0.99, 99)
+
+
+def one_hot(decisions: Decisions, classes: int) -> Decisions:
+    """[N] classes as [N, C] of 0 and 1; an array [N, C] is returned as it is."""
+    return decisions if decisions.ndim == 2 else np.eye(classes, dtype=np.int64)[decisions]
+
+
+def indicator(decisions: Decisions) -> Decisions:
+    """[N, C] with an empty column added: scikit-learn takes a single column for the two classes 0 and 1."""
+    return np.pad(decisions, ((0, 0), (0, 1)))
+
+
+def tune_thresholds(truth: Decisions, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each emotion the threshold whose F1, averaged over the configurations, is best. [N, C], [K, N, C] -> [C].
+
+    The grid is 0.01 … 0.99; of equally good thresholds the one nearest to 0.5 is taken.
+    """
+    positive = truth.astype(bool)
+    scores = np.zeros((len(GRID), truth.shape[1]))
+    for number, threshold in enumerate(GRID):
+        predicted = probabilities > threshold  # [K, N, C]
+        hits = (predicted & positive).sum(axis=1)  # [K, C]
+        scores[number] = (2 * hits / np.maximum(predicted.sum(axis=1) + positive.sum(axis=0), 1)).mean(axis=0)
+    scores -= 1e-9 * np.abs(GRID - 0.5)[:, None]
+    return np.asarray(GRID[scores.argmax(axis=0)])
+
+
+def confusion(truth: Decisions, decided: Decisions, classes: tuple[str, ...]) -> Any:
+    """Single-label: [C, C] counts, a row for each true class. Multi-label: {emotion: [[TN, FP], [FN, TP]]}."""
+    from sklearn.metrics import multilabel_confusion_matrix
+
+    if truth.ndim == 1:  # scikit-learn's warns of a single class
+        C = len(classes)
+        return np.bincount(truth * C + decided, minlength=C * C).reshape(C, C).tolist()
+    matrices = multilabel_confusion_matrix(indicator(truth), indicator(decided))
+    return {name: matrices[c].tolist() for c, name in enumerate(classes)}
+
+
+def collapse(decided: Decisions, classes: tuple[str, ...]) -> str | None:
+    """A sentence about a model that decides the same for every sample; None where it does not."""
+    if len(decided) < 2 or (decided != decided[0]).any():
+        return None
+    if decided.ndim == 1:
+        return f"every sample is predicted '{classes[decided[0]]}'"
+    always = [name for name, value in zip(classes, decided[0], strict=True) if value]
+    return f"every sample is predicted {', '.join(always)}" if always else "no emotion is ever predicted"

@@ -1,0 +1,56 @@
+"""Macro-F1: over all classes of the data set, so that a class that is never predicted scores 0."""
+
+import numpy as np
+
+from emotiwave_core.evaluate.decisions import Decisions, indicator
+from emotiwave_core.evaluate.metrics import Array, Metric, Outcomes, register
+
+
+class MacroF1(Metric):
+    """The mean of the F1 of all classes; of each emotion that of its presence."""
+
+    key = "macro_f1"
+    title = "Macro-F1"
+    single_label = multi_label = "mean of the F1 of all classes"
+    position = 1
+    class_key = "f1"
+
+    def score_class(self, outcomes: Outcomes, c: int) -> float:
+        """F1 of its presence; 0 where it is neither there nor predicted."""
+        present, predicted = outcomes.present[:, c], outcomes.predicted[:, c]
+        return float(2.0 * (present & predicted).sum() / max(present.sum() + predicted.sum(), 1))
+
+    def guess_class(self, share: float) -> float:
+        """The class is predicted for every sample: precision is its share, recall 1."""
+        return best_f1(share)
+
+    def score(self, outcomes: Outcomes, each: list[float | None]) -> float:
+        """The mean over all classes."""
+        return macro_f1(outcomes.truth, outcomes.decided, len(outcomes.classes))
+
+    def guess(self, shares: Array, each: list[float | None], multi: bool) -> float:
+        """Each emotion predicted for every sample; of single labels the most frequent class, the others score 0."""
+        if multi:
+            return float(np.mean([best_f1(share) for share in shares]))
+        return best_f1(float(shares.max())) / len(shares)
+
+
+def macro_f1(truth: Decisions, decided: Decisions, classes: int) -> float:
+    """The mean of per-class F1 (scikit-learn `average="macro"`).
+
+    Multi-label [N, C]: the mean over the emotions of the F1 of their positive class. An undefined F1 (neither there nor
+    predicted) counts as 0.
+    """
+    from sklearn.metrics import f1_score
+
+    if truth.ndim == 2:
+        truth, decided = indicator(truth), indicator(decided)
+    return float(f1_score(truth, decided, labels=list(range(classes)), average="macro", zero_division=0))
+
+
+def best_f1(share: float) -> float:
+    """F1 of a class with this share of the samples, where it is predicted for every sample."""
+    return float(2.0 * share / (1.0 + share))
+
+
+register(MacroF1())
