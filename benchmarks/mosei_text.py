@@ -33,7 +33,8 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import EMOTIONS
 from emotiwave_core.data.folds import read_lists
-from emotiwave_core.data.formats.csd import CsdFile, split_key
+from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import split_key
 from emotiwave_core.data.prepare.segments import cut
 from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import percentiles, resampled_f1

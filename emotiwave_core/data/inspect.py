@@ -9,7 +9,7 @@ import numpy as np
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, in_two, read_folds, read_lists
-from emotiwave_core.data.formats.csd import CsdFile, split_key
+from emotiwave_core.data.formats.reader import Reader, open_reader, readers, split_key
 from emotiwave_core.data.prepare.labels import label_columns
 from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
 from emotiwave_core.monitor import SILENT, Monitor
@@ -27,9 +27,12 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
             load_dataset(folder)
     except EmotiwaveError as error:
         problem = str(error)
-    paths = sorted({*folder.glob("*.csd"), *(_files(dataset) if dataset else {})})
+    suffixes = readers()
+    paths = sorted(
+        {*(path for suffix in suffixes for path in folder.glob(f"*{suffix}")), *(_files(dataset) if dataset else {})}
+    )
     if not paths:
-        raise DataError(f"{folder} holds no .csd file.")
+        raise DataError(f"{folder} holds no {' or '.join(suffixes)} file.")
     roles = _files(dataset) if dataset else {}
     files = {}
     videos: dict[str, set[str]] = {}
@@ -37,7 +40,7 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
         name = os.path.relpath(path, folder)
         files[name] = inspect_file(path, roles.get(path), dataset, monitor)
         if "error" not in files[name]:
-            with CsdFile(path) as file:
+            with open_reader(path) as file:
                 videos[name] = {split_key(key)[0] for key in file.keys}
     return {
         "folder": str(folder),
@@ -53,7 +56,7 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
 def inspect_file(path: Path, role: str | None, dataset: Dataset | None, monitor: Monitor = SILENT) -> dict[str, Any]:
     """The facts of one file; `{"error": …}` where it cannot be read."""
     try:
-        with CsdFile(path) as file:
+        with open_reader(path) as file:
             facts: dict[str, Any] = {
                 "role": role,
                 "bytes": path.stat().st_size,
@@ -73,7 +76,7 @@ def inspect_file(path: Path, role: str | None, dataset: Dataset | None, monitor:
         return {"role": role, "bytes": path.stat().st_size if path.exists() else 0, "error": str(error)}
 
 
-def _content(file: CsdFile, monitor: Monitor) -> dict[str, Any]:
+def _content(file: Reader, monitor: Monitor) -> dict[str, Any]:
     """One pass over all entries: steps, rate, what is not a number, and the dirt of the intervals."""
     steps, zero_only, pauses = [], 0, 0
     nan, inf = np.zeros(file.width, dtype=np.int64), np.zeros(file.width, dtype=np.int64)
@@ -125,12 +128,12 @@ def _overlaps(intervals: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
     return bool((ordered[1:, 0] < ends - 1e-6).any()) if len(ordered) > 1 else False
 
 
-def _by_column(file: CsdFile, counts: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
+def _by_column(file: Reader, counts: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
     names = file.dimension_names or [str(column) for column in range(file.width)]
     return {names[column]: int(counts[column]) for column in np.flatnonzero(counts)}
 
 
-def _labels(file: CsdFile, dataset: Dataset) -> dict[str, Any]:
+def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
     """Columns, their source, and the balance of the classes: per target (intensity above 0) and by argmax."""
     columns = label_columns(dataset, file)
     rows = np.concatenate([file.read(key).features for key in file.keys])[:, columns.indices]
@@ -188,7 +191,7 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
     rows: Counter[str] = Counter()
     labelled = videos.get(os.path.relpath(dataset.labels, dataset.folder), set()) if dataset.labels else set()
     if dataset.labels and labelled:
-        with CsdFile(dataset.labels) as file:
+        with open_reader(dataset.labels) as file:
             for key in file.keys:
                 rows[split_key(key)[0]] += file.steps(key)
     listed = {video for fold in FOLDS for video in folds[fold]}

@@ -1,4 +1,4 @@
-"""Files of a run, read as third_party_parts' files: checked, cleaned, and refused in one sentence.
+"""Files of a run are untrusted: they are checked and cleaned as they are read, and refused in one sentence.
 
 Numbers must be finite and of a size that can be printed, names lose what could disturb a line of text, and a file
 that does not hold what it should is a DataError, never a traceback.
@@ -73,7 +73,7 @@ def parse(data: bytes, kind: type[Part], place: str, way_out: str = "", exact: b
 
 
 def _damage(error: BaseException) -> str:
-    """What is wrong, and with which key."""
+    """The wrong key and what is wrong with it."""
     if isinstance(error, cattrs.BaseValidationError):
         what, _, where = cattrs.transform_error(error, format_exception=_words)[0].rpartition(" @ ")
         key = where.removeprefix("$").removeprefix(".")

@@ -14,8 +14,9 @@ from datasets import read_all, write_csd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emotiwave_core.data.formats.csd import CsdFile, split_key
+from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.formats.hdf5_chunks import rows_of
+from emotiwave_core.data.formats.reader import split_key
 from emotiwave_core.errors import DataError
 
 FEATURES = np.arange(15, dtype=np.float32).reshape(5, 3)

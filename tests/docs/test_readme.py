@@ -10,7 +10,7 @@ import pytest
 from documents import block, text_of
 
 from emotiwave_core.cli import exit_code_of
-from emotiwave_core.data.dataset import _described
+from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.parts.registry import load_registry
 
 README = text_of("README.md")
@@ -56,4 +56,4 @@ def test_the_dataset_toml_is_valid(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text(text)
     for name in [*re.findall(r'"(\w+\.csd)"', text), "folds.json"]:
         (tmp_path / name).touch()
-    assert _described(tmp_path).name == "RAVDESS"
+    assert load_dataset(tmp_path).name == "RAVDESS"

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIBRARIES = [f"emotiwave_core.{name}" for name in ("cli.run", "cli.explain", "cli.data", "parts.survey", "train.run")]
-LIBRARIES += ["emotiwave_core.evaluate.protocol", "emotiwave_core.report.page"]
+LIBRARIES += [
+    "emotiwave_core.testing",
+    "emotiwave_core.parts.check.child",
+    "emotiwave_core.evaluate.protocol",
+    "emotiwave_core.report.page",
+]
 LIBRARIES += ["torch._dynamo", "sklearn.metrics", "matplotlib.pyplot", "safetensors.torch", "tensorboard"]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(LIBRARIES)

@@ -1,9 +1,10 @@
 """Python processes that begin with the libraries imported: an interpreter for tests that start many of them.
 
 A process that imports torch anew takes seconds; one that is forked from a server which has imported it takes
-milliseconds. A launcher stands for the interpreter: it hands its arguments, environment, working folder and standard
-streams to the server, waits for the process that the server forks, and ends as that one ends. A process that outlives
-its launcher is killed, with all that it has started.
+milliseconds. The server is itself forked from that of `forked`, which imports no plugin: what a plugin does at its
+import is looked at in these processes. A launcher stands for the interpreter: it hands its arguments, environment,
+working folder and standard streams to the server, waits for the process that the server forks, and ends as that one
+ends. A process that outlives its launcher is killed, with all that it has started.
 """
 
 import atexit
@@ -16,19 +17,18 @@ import shutil
 import signal
 import site
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-# None of them imports a plugin: what a plugin does at import is looked at in these processes.
-PRELOADED = ("torch._dynamo", "sklearn.metrics")
-PRELOADED += ("emotiwave_core.testing", "emotiwave_core.parts.check.laws_in_child", "emotiwave_core.parts.survey")
+from forked import QUIET, SERVER
+
 LAUNCHER = """\
 #!{python} -IS
 import os, socket, sys
@@ -55,16 +55,16 @@ def warm_python() -> Iterator[str]:
     address, launcher = str(folder / "server"), folder / "python"
     launcher.write_text(LAUNCHER.format(python=sys.executable, address=address))
     launcher.chmod(0o755)
-    command = [sys.executable, "-P", __file__, address, str(launcher)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    ours, theirs = SERVER.Pipe()
+    server = SERVER.Process(target=serve, args=(address, str(launcher), theirs), daemon=True)
+    server.start()
+    theirs.close()
     try:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
+        ours.recv()
         yield str(launcher)
     finally:
         server.kill()
-        server.wait()
+        server.join()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -76,21 +76,22 @@ class Running(NamedTuple):
     launcher: socket.socket
 
 
-def serve(address: str, executable: str) -> None:
-    """Fork a process for each launcher that connects, until stdin ends: then whoever has started this has ended."""
-    for name in PRELOADED:
-        importlib.import_module(name)
+def serve(address: str, executable: str, owner: Connection) -> None:
+    """Fork a process for each launcher that connects, until the owner has ended."""
+    os.environ |= QUIET
     sys.modules["torch"].set_num_threads(1)
     sys.executable = executable  # what a process starts in its turn begins warm too
+    tests = str(Path(__file__).parents[1])
+    sys.path[:] = [entry for entry in sys.path if not entry.startswith(tests)]  # pytest has added them
     listening, waiting = socket.socket(socket.AF_UNIX), selectors.DefaultSelector()
     listening.bind(address)
     listening.listen(64)
     waiting.register(listening, selectors.EVENT_READ)
-    waiting.register(0, selectors.EVENT_READ)
-    os.write(1, b"ready\n")
+    waiting.register(owner, selectors.EVENT_READ)
+    owner.send("ready")
     while True:
         for key, _ in waiting.select():
-            if key.fileobj == 0:
+            if key.fileobj is owner:
                 os._exit(0)
             elif key.fileobj is listening:
                 _fork(listening.accept()[0], waiting)
@@ -195,7 +196,3 @@ def _run(arguments: list[str]) -> None:
         sys.argv = [how, *rest]
         sys.path.insert(0, str(Path(how).parent))
         runpy.run_path(how, run_name="__main__")
-
-
-if __name__ == "__main__":
-    serve(*sys.argv[1:])

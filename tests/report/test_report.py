@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from report_fixture import write_run
 from report_page import SHAPES, Page, page_of
 
+from emotiwave_core.report.charts import learning_charts
 from emotiwave_core.report.numbers import duration
 from emotiwave_core.report.page import render, write_report
 from emotiwave_core.runs.contents import read_run
@@ -262,3 +263,16 @@ def test_date_duration_and_hardware_are_those_of_the_record(tmp_path: Path) -> N
 def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
     """Seconds below a minute, then minutes and seconds, then hours and minutes, each rounded once."""
     assert duration(seconds) == words
+
+
+def test_losses_are_told_apart(tmp_path: Path) -> None:
+    """Where there is a validation loss, it has a line and a sentence says how it is measured; without it, neither."""
+    run = write_run(tmp_path, each=2, epochs=3)
+    assert "the validation loss is that of the complete configuration" in page_of(run).text
+    assert [line.label for line in learning_charts(read_run(run).history, 1)[0].lines] == ["training", "validation"]
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["valid"]["loss"]
+    (run / "history.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert "the validation loss is" not in page_of(run).text
+    assert [line.label for line in learning_charts(read_run(run).history, 1)[0].lines] == ["training"]

@@ -1,5 +1,6 @@
-"""File formats that features, words and labels are read from: one file for each.
+"""File formats that features, words and labels are read from.
 
-`csd` reads computational sequences of the CMU-MultimodalSDK and `csd_writer` writes them; `csd_metadata`, `hdf5` and
-`hdf5_chunks` are how their HDF5 is read without trust.
+A new format is one new file here: a subclass of `reader.Reader` with its suffix, found by itself. `csd` reads
+computational sequences of the CMU-MultimodalSDK and `csd_writer` writes them; `csd_metadata`, `hdf5` and `hdf5_chunks`
+are how their HDF5 is read without trust.
 """

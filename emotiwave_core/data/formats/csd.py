@@ -3,12 +3,10 @@
 Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] seconds}`.
 """
 
-import re
 import zlib
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,27 +15,16 @@ from numpy.typing import NDArray
 from emotiwave_core.data.formats.csd_metadata import read_metadata
 from emotiwave_core.data.formats.hdf5 import Spans, check, child, form, hard_link, has
 from emotiwave_core.data.formats.hdf5_chunks import rows_of
+from emotiwave_core.data.formats.reader import CSD, Entry, Reader
 from emotiwave_core.errors import DataError
 
-_ENTRY = re.compile(r"(.+)\[(\d{1,9})\]", re.DOTALL)
 _FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
 
 
-class Entry(NamedTuple):
-    """One entry of a file: the sequence of a video, or of a segment."""
-
-    features: NDArray[Any]  # [T, F] float32, or [T, F] bytes where the file holds words
-    intervals: NDArray[np.float64]  # [T, 2] seconds
-
-
-def split_key(key: str) -> tuple[str, int | None]:
-    """The video of an entry and its number in it: `id[3]` (in files aligned to segments) is ("id", 3)."""
-    match = _ENTRY.fullmatch(key)
-    return (match[1], int(match[2])) if match else (key, None)
-
-
-class CsdFile:
+class CsdFile(Reader):
     """An open `.csd` file. Use it as a context manager. DataError where it is not one or cannot be trusted."""
+
+    suffix = CSD
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,14 +53,6 @@ class CsdFile:
             if isinstance(error, _FAILURES):
                 raise _damaged(path, "its content", error) from error
             raise
-
-    def __enter__(self) -> "CsdFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

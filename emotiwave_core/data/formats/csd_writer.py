@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from emotiwave_core.data.formats.csd import Entry
+from emotiwave_core.data.formats.reader import Entry
 from emotiwave_core.io.atomic import write_bytes
 
 NARROW = 10  # columns: fewer are compressed

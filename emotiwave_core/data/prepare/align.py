@@ -17,7 +17,7 @@ from torch.nn.functional import embedding_bag
 
 from emotiwave_core.config.recipe import Align
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import Reader, open_reader
 from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
@@ -154,7 +154,7 @@ def grid(start: float, end: float, rate: float, most: int | None = None) -> NDAr
     return np.stack([edges[:-1], np.minimum(edges[1:], end)], axis=1)
 
 
-def check_words(file: CsdFile) -> None:
+def check_words(file: Reader) -> None:
     """DataError where the file that should hold the words holds numbers."""
     if not file.is_words:
         raise DataError(f"{file.path} holds numbers, not words: `words` in dataset.toml names the file of transcripts.")
@@ -173,7 +173,7 @@ class Reference:
         self.wordless = 0  # samples without a word that were asked for
         self.rows = self.unread = 0  # of a file, in the samples that were counted; of these, those in no step
         self.own_entries = False  # whether a sample was all of an entry, and so may leave its labelled time
-        self._file = CsdFile(words_source(dataset)) if align == "words" else None
+        self._file = open_reader(words_source(dataset)) if align == "words" else None
         self._entries = entries_by_video(self._file.keys) if self._file else {}
         if self._file and dataset.words:
             check_words(self._file)

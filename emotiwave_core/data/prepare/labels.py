@@ -3,7 +3,7 @@
 import attrs
 
 from emotiwave_core.data.dataset import EMOTIONS, Dataset
-from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import Reader
 from emotiwave_core.errors import DataError, choices
 
 # The order in which CMU-MOSEI was published. A widespread notebook has the last two swapped.
@@ -24,7 +24,7 @@ class LabelColumns:
 NO_COLUMNS = LabelColumns(names=(), source="no labels", targets=(), indices=())
 
 
-def label_columns(dataset: Dataset, file: CsdFile) -> LabelColumns:
+def label_columns(dataset: Dataset, file: Reader) -> LabelColumns:
     """Find the target columns by name. DataError where a target is not among them or nothing tells the names."""
     if file.is_words:
         raise DataError(f"{file.path} holds words, not labels: name the label file under [labels] in dataset.toml.")

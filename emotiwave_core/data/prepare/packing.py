@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.facts import ModalityFacts, StoreFacts
-from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import Reader, open_reader
 from emotiwave_core.data.prepare.align import Reference, Steps, average, overlapping, rounded, sequence_steps, span_of
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import (
@@ -149,7 +149,7 @@ class Packer:
     def _count(self, name: str, samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The steps that each sample will have, [N], and in how many of them the modality has something, [N]."""
         counts = np.zeros((2, len(samples.ids)), dtype=np.int64)
-        with CsdFile(self.dataset.modalities[name]) as file, self._reference() as reference:
+        with open_reader(self.dataset.modalities[name]) as file, self._reference() as reference:
             check_features(name, file)
             self.widths[name] = file.width
             entries = entries_by_video(file.keys)
@@ -177,7 +177,7 @@ class Packer:
         counts, path = self.counts[name], self.dataset.modalities[name]
         size, videos = path.stat().st_size, self._videos(self.samples)
         with (
-            CsdFile(path) as file,
+            open_reader(path) as file,
             self._reference() as reference,
             IncrementalHash(path) as follower,
             self._reading(file, name, reference, size // len(videos)) as read,
@@ -201,13 +201,13 @@ class Packer:
             self.wordless = reference.wordless if reference else 0
 
     def _reading(
-        self, file: CsdFile, name: str, reference: Reference | None, size: int
+        self, file: Reader, name: str, reference: Reference | None, size: int
     ) -> AbstractContextManager[Iterator[_Video]]:
         """The videos in turn; where they are large (about `size` bytes each), the next one is read in a thread."""
         read = self._read(file, name, reference)
         return closing(cast("Generator[_Video, None, None]", prefetch(read, 1) if size >= LARGE else read))
 
-    def _read(self, file: CsdFile, name: str, reference: Reference | None) -> Iterator[_Video]:
+    def _read(self, file: Reader, name: str, reference: Reference | None) -> Iterator[_Video]:
         """The videos in turn. What lies before the first row that is read, and after the last one, is not unpacked."""
         entries = entries_by_video(file.keys)
         for video, rows in self._videos(self.samples):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.csd import CsdFile, split_key
+from emotiwave_core.data.formats.reader import open_reader, split_key
 from emotiwave_core.data.prepare.labels import NO_COLUMNS, LabelColumns, label_columns
 from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.errors import DataError
@@ -82,7 +82,7 @@ def _read_labels(path: Path, dataset: Dataset) -> tuple[dict[str, list[_Row]], L
     """The rows of a label file by video, the columns that are targets, and notes on the rows that are left out."""
     by_video: dict[str, list[_Row]] = defaultdict(list)
     left_out = far = 0
-    with CsdFile(path) as file:
+    with open_reader(path) as file:
         columns = NO_COLUMNS if dataset.targets == () else label_columns(dataset, file)
         for video, keys in entries_by_video(file.keys).items():
             if video in keys and len(keys) > 1:
@@ -119,7 +119,7 @@ def _read_entries(dataset: Dataset) -> tuple[dict[str, list[_Row]], LabelColumns
     times: dict[str, NDArray[np.float64]] = {}  # {entry: its first and its last moment}
     timeless: set[str] = set()
     for path in dataset.modalities.values():
-        with CsdFile(path) as file:
+        with open_reader(path) as file:
             for key in file.keys:
                 intervals = file.intervals(key)
                 intervals = intervals[_are_times(intervals)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import Reader
 from emotiwave_core.data.prepare.align import words_source
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.errors import DataError
@@ -23,7 +23,7 @@ def fingerprint(dataset: Dataset, options: Options) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def check_features(name: str, file: CsdFile) -> None:
+def check_features(name: str, file: Reader) -> None:
     """DataError where a modality's file cannot be used as features."""
     if file.is_words:
         raise DataError(

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import open_reader
 from emotiwave_core.data.prepare.align import check_words
 from emotiwave_core.data.prepare.segments import bounds, cut, end_to_end, entries_by_video, entries_of, in_time_order
 from emotiwave_core.data.store.store import Store
@@ -28,7 +28,7 @@ def words_of(dataset: Dataset, store: Store, sample: int) -> list[Word]:
     if dataset.words is None:
         return []
     video, unit = store.videos[sample], store.facts.unit
-    with CsdFile(dataset.words) as file:
+    with open_reader(dataset.words) as file:
         check_words(file)
         keys = entries_by_video(file.keys).get(video, [])
         names, whole = entries_of(keys, store.ids[sample], unit)

@@ -8,8 +8,8 @@ import numpy as np
 from filelock import FileLock
 
 from emotiwave_core import __version__
-from emotiwave_core.data.formats.csd import Entry
 from emotiwave_core.data.formats.csd_writer import write_csd
+from emotiwave_core.data.formats.reader import Entry
 from emotiwave_core.data.synthetic import streams
 from emotiwave_core.data.synthetic.planted import CLASSES, MODALITIES, Video, plan_videos, truth_of
 from emotiwave_core.errors import DataError, SettingsError, choices

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.data.formats.csd import Entry
+from emotiwave_core.data.formats.reader import Entry
 
 AUDIO_RATE, VISUAL_RATE = 100, 30
 FILLERS = """
