@@ -30,7 +30,8 @@ from emotiwave_core.model.objective import make_objective
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.history import read_history
-from emotiwave_core.runs.trained_model import describe, read_about
+from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.runs.saved_model import describe
 from emotiwave_core.train.loop import TrainingJob, train
 from emotiwave_core.train.run import build
 
@@ -50,11 +51,11 @@ def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
     corpus = open_corpus(data, recipe.data, SILENT)
     objective = make_objective(recipe.objective, corpus.store.targets)
     model = build(parts, corpus, objective)
-    about = describe(parts, model, objective) | {"targets": list(corpus.store.targets)}
+    description = describe(parts, model, objective, corpus)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        train(TrainingJob(run, recipe, about), model, objective, corpus, Runtime(torch.device("cpu")))
-        best, history = read_about(run)["best"]["epoch"], read_history(run)
+        train(TrainingJob(run, recipe, description), model, objective, corpus, Runtime(torch.device("cpu")))
+        best, history = read_model_file(run).best.epoch, read_history(run)
     valid: dict[str, Any] = attrs.asdict(history[best - 1].valid)
     return valid | {"epoch": best, "epochs": len(history)}
 

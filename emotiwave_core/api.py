@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from emotiwave_core.parts.check.in_process import CheckedPart
     from emotiwave_core.parts.registry import Registry
     from emotiwave_core.predict.predictor import Prediction, Predictor
+    from emotiwave_core.runs.explanation import ExplanationFile, SampleDetails
     from emotiwave_core.runs.protocol_scores import ProtocolScores
     from emotiwave_core.runs.scores import Scores
 
@@ -269,16 +270,16 @@ class Run:
         empty: "Empty" = "prior",
         dataset: "Dataset | FilePath | None" = None,
         fold: str = "test",
-    ) -> dict[str, Any]:
-        """Say which modality decided: exact Shapley values over a fold, or of one sample with its moments.
+    ) -> "ExplanationFile | SampleDetails":
+        """Say which modality decided: exact Shapley values over a fold, or of one sample with its occlusion windows.
 
         sample: an id as in predictions.csv. value: what is split over the modalities, the "probability" of a class or
         its log-odds ("logit"). empty: what stands for no modality at all, the class frequencies ("prior") or what the
         model says then ("zeros"). Nothing in the folder is changed.
         """
-        from emotiwave_core.explain import summary
-        from emotiwave_core.explain.explanation import explain
-        from emotiwave_core.predict.trained import open_trained_run
+        from emotiwave_core.explain.attribution import explain
+        from emotiwave_core.explain.records import explain_fold, explain_in_full
+        from emotiwave_core.predict.trained import open_trained_run, restrict_to_sample
 
         monitor, device = self._monitor, _device(self.device)
         with _errors_of_ours():
@@ -286,11 +287,11 @@ class Run:
             for note in trained.notes:
                 monitor.say(f"Note: {note}")
             if sample is not None:
-                trained = summary.restrict_to_sample(trained, sample)
+                trained = restrict_to_sample(trained, sample)
             explanation = explain(trained, trained.predict(device, monitor), value=value, empty=empty)
             if sample is None:
-                return summary.about_fold(explanation, trained, device, monitor)
-            return summary.in_full(explanation, trained, 0, device, monitor)
+                return explain_fold(explanation, trained, device, monitor)
+            return explain_in_full(explanation, trained, 0, device, monitor)
 
     def report(self) -> Path:
         """Write `report.html` and its pictures anew, and return the page's path. DataError for a damaged run."""

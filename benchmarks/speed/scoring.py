@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from emotiwave_core.data.loading.batch import batches
-from emotiwave_core.explain.explanation import explain
+from emotiwave_core.explain.attribution import explain
 from speed.machine import waiter
 from speed.opened import untrained
 from speed.table import Row, medians

@@ -8,7 +8,7 @@ import numpy as np
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.evaluate.scoring import score_all
-from emotiwave_core.explain.summary import write_explanation
+from emotiwave_core.explain.records import write_explanations
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.watchers import Watchers, find_watchers
 from emotiwave_core.predict.predictions import Predictions
@@ -64,7 +64,7 @@ def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores
         probabilities,
     )
     write_scores(run, scores)
-    write_explanation(trained, predictions, runtime.device, runtime.monitor)
+    write_explanations(trained, predictions, runtime.device, runtime.monitor)
 
 
 def _write_data(trained: TrainedRun) -> None:

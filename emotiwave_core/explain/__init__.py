@@ -1,1 +1,1 @@
-"""What a prediction is made of, in numbers that add up: the games of modalities, and their exact Shapley values."""
+"""Explanations in numbers that add up: coalition values, exact Shapley values, and occlusion over time."""

@@ -1,4 +1,4 @@
-"""The games of a model: what each coalition of modalities is worth, from its predictions in all configurations."""
+"""Values of coalitions of modalities, from the predictions of a model in all configurations."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,12 +14,12 @@ Empty = Literal["prior", "zeros"]
 
 
 def coalition_numbers(players: int) -> NDArray[np.int64]:
-    """The number of the coalition that each configuration is, [K]: bit m is set where m is in it."""
-    return np.array([sum(1 << int(m) for m in kept) for kept in configurations([str(m) for m in range(players)])])
+    """Numbers of the coalitions of all configurations, [K]: bit m is set where modality m is in it."""
+    return np.array([sum(1 << int(m) for m in subset) for subset in configurations([str(m) for m in range(players)])])
 
 
 def sample_values(values: Array, empty: Array, present: NDArray[np.bool_]) -> Array:
-    """The game of every sample and class: values [K, N, C], empty [C], present [N, M] bool -> [2^M, N, C].
+    """Coalition values of every sample and class: values [K, N, C], empty [C], present [N, M] bool -> [2^M, N, C].
 
     A coalition is worth what the model says with the modalities that the sample has of it: one that it lacks changes
     nothing, exactly, and a coalition of which it has nothing is worth `empty`.
@@ -33,7 +33,7 @@ def sample_values(values: Array, empty: Array, present: NDArray[np.bool_]) -> Ar
 
 
 def fold_values(scores: Sequence[float], empty: float) -> Array:
-    """The game of a score of a whole fold: one for each of the K configurations, in their order -> [2^M]."""
+    """Coalition values of a score of a whole fold: one for each of the K configurations, in their order -> [2^M]."""
     v = np.empty(len(scores) + 1)
     v[0] = empty
     v[coalition_numbers(len(v).bit_length() - 1)] = scores
@@ -50,11 +50,12 @@ def log_odds(logits: Array) -> Array:
     return np.asarray(logits - np.logaddexp.reduce(others, axis=-1))
 
 
-def prior_logits(counts: NDArray[np.int64], total: int, multi: bool, kept: float) -> Array:
-    """The logits [C] of who sees nothing: kept · log(n / N), of several labels kept · log(n / (N - n)).
+def prior_logits(counts: NDArray[np.int64], total: int, multi: bool, strength: float) -> Array:
+    """Logits [C] of the class frequencies alone: strength · log(n / N), of several labels strength · log(n / (N - n)).
 
-    `kept` is how much of the class frequencies the loss leaves in the probabilities: 1, or 0 with class weights, which
-    balance them; less τ of the logit adjustment. A class that is never, or always, there counts as if one was not so.
+    `strength` is how much of the class frequencies the loss leaves in the probabilities: 1, or 0 with class weights,
+    which balance them; less τ of the logit adjustment. A class that is never, or always, there counts as if one was not
+    so.
     """
     others = np.maximum(total - counts, 1) if multi else total
-    return np.asarray(kept * np.log(np.maximum(counts, 1) / others))
+    return np.asarray(strength * np.log(np.maximum(counts, 1) / others))

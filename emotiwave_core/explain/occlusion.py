@@ -1,8 +1,8 @@
-"""Which moments of one sample mattered: what a prediction loses when a stretch of one modality is masked out."""
+"""Occlusion of one sample: the loss of its prediction when a window of one modality is masked out."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.predict.trained import TrainedRun
+from emotiwave_core.runs.explanation import OcclusionWindow
 
 WINDOWS = 40  # at most, of one modality
 CERTAIN = 1e6  # log-odds that no one tells from more: features of 1e37 give as much, not standardised
@@ -25,21 +26,11 @@ CERTAIN = 1e6  # log-odds that no one tells from more: features of 1e37 give as 
 Array = NDArray[np.float64]
 
 
-class OccludedWindow(NamedTuple):
-    """A stretch of one modality."""
-
-    start: float  # seconds of the video
-    end: float
-    occlusion: float  # how far the log-odds of the explained class fall without this stretch; below 0 they rise
-    attention: float | None  # the share of its steps in what the encoder pools, where it weighs them
-    word: str | None  # what is said meanwhile, where the words are known
-
-
 @torch.inference_mode()
 def occlude(
     trained: TrainedRun, row: int, of: Callable[[Array], Array], device: torch.device, words: list[Word]
-) -> dict[str, list[OccludedWindow]]:
-    """The moments of the sample `row` of the store, in every modality; none where it lacks the modality.
+) -> dict[str, list[OcclusionWindow]]:
+    """The windows of the sample `row` of the store, in every modality; none where it lacks the modality.
 
     `of` makes logits [B, C] the value [B] that is explained. Each modality's steps are cut into up to 40 windows of
     equal length. A window is masked out with all else present, which for the model is a stretch that is missing.
@@ -55,14 +46,14 @@ def occlude(
         values, attention = retry_smaller_batches(
             work, 1 + max(map(len, windows.values())), trained.recipe, "an explanation"
         )
-    found: dict[str, list[OccludedWindow]] = {m: [] for m in windows}
-    for m, some in windows.items():
+    occluded: dict[str, list[OcclusionWindow]] = {m: [] for m in windows}
+    for m, slices in windows.items():
         times = store.times(m, row)  # [T, 2]
-        for window, drop in zip(some, values[m].tolist(), strict=True):
+        for window, drop in zip(slices, values[m].tolist(), strict=True):
             start, end = float(times[window, 0].min()), float(times[window, 1].max())
             share = float(attention[m][window].sum()) if m in attention else None
-            found[m].append(OccludedWindow(start, end, drop, share, word_at(words, start, end)))
-    return found
+            occluded[m].append(OcclusionWindow(start, end, drop, share, word_at(words, start, end)))
+    return occluded
 
 
 def windows_of(mask: Tensor, most: int = WINDOWS) -> list[slice]:
@@ -89,35 +80,35 @@ def _occlude(
     of: Callable[[Array], Array],
     size: int,
 ) -> tuple[dict[str, Array], Tensors]:
-    """What each window of each modality takes from the value, and the attention over the steps where there is one.
+    """The drop of the value without each window of each modality, and the attention over the steps where there is one.
 
-    So many windows are encoded at a time.
+    `size` windows are encoded at a time.
     """
     count = 1 + max(map(len, windows.values()))
     # Row 0 is the whole sample, row w misses window w - 1 of every modality: as no encoder knows of the others, one
     # pass over these rows encodes all that the fusions below combine.
     left = {m: mask.repeat(count, 1) for m, mask in masks.items()}
-    for m, some in windows.items():
-        for place, window in enumerate(some, start=1):
-            left[m][place, window] = False
-    pieces = []
+    for m, slices in windows.items():
+        for w, window in enumerate(slices, start=1):
+            left[m][w, window] = False
+    chunks = []
     for start in range(0, count, size):
         rest = {m: mask[start : start + size] for m, mask in left.items()}
-        pieces.append(model.encode({m: x.expand(len(rest[m]), -1, -1) for m, x in inputs.items()}, rest))
-    encoded = {m: Encoded(*map(torch.cat, zip(*(one[m] for one in pieces), strict=True))) for m in left}
-    whole = {m: Encoded(*(piece[:1] for piece in one)) for m, one in encoded.items()}
+        chunks.append(model.encode({m: x.expand(len(rest[m]), -1, -1) for m, x in inputs.items()}, rest))
+    encoded = {m: Encoded(*map(torch.cat, zip(*(chunk[m] for chunk in chunks), strict=True))) for m in left}
+    whole = {m: Encoded(*(tensor[:1] for tensor in rows)) for m, rows in encoded.items()}
     present = present_in({m: left[m] for m in model.modalities})
     complete = of(_logits(model, whole, present[:1]))
     drops = {}
-    for column, (m, some) in enumerate(windows.items()):
-        rows = slice(1, 1 + len(some))
-        mixed = {n: Encoded(*(piece.expand(len(some), *piece.shape[1:]) for piece in one)) for n, one in whole.items()}
-        mixed[m] = Encoded(*(piece[rows] for piece in encoded[m]))
-        kept = present[:1].repeat(len(some), 1)
-        kept[:, column] = present[rows, column]
+    for column, (m, slices) in enumerate(windows.items()):
+        W, occluded = len(slices), slice(1, 1 + len(slices))
+        mixed = {n: Encoded(*(tensor.expand(W, *tensor.shape[1:]) for tensor in row)) for n, row in whole.items()}
+        mixed[m] = Encoded(*(tensor[occluded] for tensor in encoded[m]))
+        has = present[:1].repeat(W, 1)
+        has[:, column] = present[occluded, column]
         drops[m] = np.zeros(0)
-        if some:
-            drops[m] = (complete - of(_logits(model, mixed, kept))).clip(-CERTAIN, CERTAIN)
+        if slices:
+            drops[m] = (complete - of(_logits(model, mixed, has))).clip(-CERTAIN, CERTAIN)
     return drops, _attention(model, inputs, masks)
 
 
@@ -128,5 +119,5 @@ def _logits(model: FusionModel, encoded: dict[str, Encoded], present: Tensor) ->
 def _attention(model: FusionModel, inputs: Tensors, masks: Tensors) -> Tensors:
     """The attention over the steps [T] of one sample, of each modality whose encoder has one."""
     encoders = {m: cast(Encoder, encoder) for m, encoder in model.encoders.items()}
-    shares = {m: one.attention_over_steps(*model.prepare(m, inputs[m], masks[m])) for m, one in encoders.items()}
+    shares = {m: e.attention_over_steps(*model.prepare(m, inputs[m], masks[m])) for m, e in encoders.items()}
     return {m: share[0].float().cpu() for m, share in shares.items() if share is not None}

@@ -1,8 +1,8 @@
 """Shapley values and their kin, exact: with few players every coalition is summed.
 
-A game of M players is an array v [2^M, …]: v[S] is what the coalition of number S is worth, and player m is in it
-where bit m of S is set (v[0] is the empty coalition, v[-1] that of all). The other dimensions hold as many games as one
-likes: a game for each sample and class, say.
+The values of the coalitions of M players are an array v [2^M, …]: v[S] is the value of the coalition of number S, and
+player m is in it where bit m of S is set (v[0] is the empty coalition, v[-1] that of all). The other dimensions may be
+those of samples and classes.
 """
 
 from itertools import combinations
@@ -70,10 +70,10 @@ def share(phi: Array) -> Array:
 
 
 def players_of(v: Array) -> int:
-    """M of a game [2^M, …]; ValueError where its length is no power of 2."""
+    """Number of players M of coalition values [2^M, …]; ValueError where their length is no power of 2."""
     M = len(v).bit_length() - 1
     if M < 1 or len(v) != 1 << M:
-        raise ValueError(f"A game has 2, 4, 8, … coalitions, not {len(v)}.")
+        raise ValueError(f"There are 2, 4, 8, … coalitions, not {len(v)}.")
     return M
 
 

@@ -22,7 +22,7 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
-from emotiwave_core.runs.trained_model import load_model
+from emotiwave_core.runs.saved_model import load_model
 
 Array = NDArray[np.float64]
 
@@ -109,6 +109,6 @@ class Predictor:
 def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predictor:
     """The model of a run, on a device. DataError where it has none, or a file is damaged."""
     model, objective, recipe, description = load_model(run, registry)
-    tuned = description["thresholds"]
+    tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     return Predictor(model.to(device), objective, recipe, thresholds, device)

@@ -1,7 +1,7 @@
-"""A trained run, opened to be asked: its model, and the fold of the data set that it is asked about."""
+"""A trained run that was opened on a fold of a data set, its own or another."""
 
+import difflib
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
+from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_folder
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
@@ -22,12 +23,13 @@ from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.data_file import read_data, read_data_folder
-from emotiwave_core.runs.trained_model import LoadedModel, load_model, reload_model
+from emotiwave_core.runs.model_file import ModelFile
+from emotiwave_core.runs.saved_model import SavedModel, load_model, reload_model
 
 
 @attrs.frozen(eq=False)
 class TrainedRun:
-    """A run's model in eval(), and the samples to ask it about."""
+    """A run's model in eval(), and the samples to predict."""
 
     run: Path
     model: FusionModel
@@ -39,15 +41,22 @@ class TrainedRun:
     notes: list[str]  # what must be known of the samples
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
-        """What it says of every sample of the fold in every configuration."""
-        training, model, feed = self.recipe.training, self.model.to(device), open_loader(self.corpus.store, device)
+        """Predict every sample of the fold in every configuration."""
+        training, model, loader = self.recipe.training, self.model.to(device), open_loader(self.corpus.store, device)
 
-        def ask(size: int) -> Predictions:
-            given = (model, self.objective, feed, self.fold)
-            return predict(*given, batch_size=size, precision=training.precision, monitor=monitor)
+        def in_batches_of(size: int) -> Predictions:
+            return predict(
+                model,
+                self.objective,
+                loader,
+                self.fold,
+                batch_size=size,
+                precision=training.precision,
+                monitor=monitor,
+            )
 
         with attribute_errors(self.model):
-            return retry_smaller_batches(ask, training.batch_size, self.recipe, "scoring", monitor)
+            return retry_smaller_batches(in_batches_of, training.batch_size, self.recipe, "scoring", monitor)
 
 
 def open_trained_run(
@@ -59,7 +68,7 @@ def open_trained_run(
     the data are not what the run was trained on.
     """
     loaded = load_model(run, registry)
-    corpus = open_corpus(data or _own_folder(run), loaded[2].data, monitor)
+    corpus = open_corpus(data or _own_folder(run), loaded.recipe.data, monitor)
     if data is None:
         check_unchanged(run, corpus)
         known = read_data(run)
@@ -76,18 +85,18 @@ def reopen_trained_run(run: Path, parts: ResolvedParts, corpus: Corpus) -> Train
     return _opened(run, reload_model(run, parts), corpus, "test")
 
 
-def _opened(run: Path, loaded: LoadedModel, corpus: Corpus, fold: str) -> TrainedRun:
-    model, objective, recipe, about = loaded
-    _check_fits(model, about, corpus)
-    tuned = about["thresholds"]
+def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> TrainedRun:
+    model, objective, recipe, description = loaded
+    _check_fits(description, corpus)
+    tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
-    chosen = corpus.fold(fold, objective)
-    notes = _remembered(run, about, corpus, chosen)
-    return TrainedRun(run, model, objective, recipe, corpus, chosen, thresholds, notes)
+    samples = corpus.fold(fold, objective)
+    notes = _trained_on(run, description, corpus, samples)
+    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, notes)
 
 
 def _own_folder(run: Path) -> Path:
-    """Where a run's own data were; DataError where they are no longer."""
+    """The folder of a run's own data; DataError where it is no longer there."""
     folder = read_data_folder(run)
     if not is_folder(folder):
         raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")
@@ -107,13 +116,13 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
             raise DataError(f"{what} of {now.folder} have changed since {run} was started; start a new run.")
 
 
-def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) -> list[str]:
-    """That samples of the fold were trained on, where the data are those of the training, in whatever folder."""
+def _trained_on(run: Path, description: ModelFile, corpus: Corpus, fold: Fold) -> list[str]:
+    """A note that samples of the fold were trained on, where the data are those of the training, in any folder."""
     try:
-        files, known = set(about["data"]["sources"].values()), read_data(run)
-    except (LookupError, TypeError, AttributeError, DataError):
+        known = read_data(run)
+    except DataError:
         return []  # it is not known
-    if known is None or files != set(corpus.store.facts.sources.values()):
+    if known is None or set(description.data.sources.values()) != set(corpus.store.facts.sources.values()):
         return []
     if known.folds_sha256 != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]
@@ -121,15 +130,41 @@ def _remembered(run: Path, about: dict[str, Any], corpus: Corpus, fold: Fold) ->
     return [f"{count} of the {len(fold.rows)} samples are those that {run} was trained on."] if count else []
 
 
-def _check_fits(model: FusionModel, about: dict[str, Any], corpus: Corpus) -> None:
+def _check_fits(description: ModelFile, corpus: Corpus) -> None:
     """DataError where the data set is not of the form that the model was trained on."""
-    if corpus.store.features != about["features"]:
+    if corpus.store.features != description.features:
         raise DataError(
-            f"The model reads features {about['features']}, but {corpus.dataset.name} has {corpus.store.features}: "
+            f"The model reads features {description.features}, but {corpus.dataset.name} has {corpus.store.features}: "
             "use a data set with the same modalities and widths."
         )
-    if list(corpus.store.targets) != about["targets"]:
+    if list(corpus.store.targets) != description.targets:
         raise DataError(
-            f"The model knows the emotions {', '.join(about['targets'])}, but {corpus.dataset.name} has "
+            f"The model knows the emotions {', '.join(description.targets)}, but {corpus.dataset.name} has "
             f"{', '.join(corpus.store.targets)}; set `targets` under [labels] in its dataset.toml."
         )
+
+
+def restrict_to_sample(trained: TrainedRun, sample: str) -> TrainedRun:
+    """The run with one sample of its fold alone. SettingsError where the fold has none of this id."""
+    store, fold = trained.corpus.store, trained.fold
+    numbers = {store.ids[row]: n for n, row in enumerate(fold.rows)}
+    if sample not in numbers:
+        raise SettingsError(_not_in(trained, sample, list(numbers)))
+    alone = [numbers[sample]]
+    return attrs.evolve(trained, fold=Fold(fold.name, fold.rows[alone], fold.targets[alone]))
+
+
+def _not_in(trained: TrainedRun, sample: str, ids: list[str]) -> str:
+    """The reason that a fold has no sample of this id, and what may have been meant."""
+    corpus, fold = trained.corpus, trained.fold.name
+    if sample not in corpus.store.ids:
+        near = difflib.get_close_matches(sample, ids, n=3)
+        own = fold == "test" and str(read_data_folder(trained.run)) == corpus.facts().folder
+        listed = "; predictions.csv has all" if own else ""  # of the run's own test fold alone
+        hint = choices(sample, near) if near else f" Its {len(ids)} ids are like '{ids[0]}'{listed}."
+        return f"The fold '{fold}' has no sample '{sample}'.{hint}"
+    row = corpus.store.ids.index(sample)
+    if row in corpus.rows(fold):
+        return f"The sample '{sample}' has no emotion, and the run leaves such samples out (objective.no_emotion)."
+    its_fold = next((name for name in FOLDS if row in corpus.rows(name)), "all")
+    return f"The sample '{sample}' is not in the fold '{fold}': --fold {its_fold}."

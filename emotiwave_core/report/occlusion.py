@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.charts import Axis
 from emotiwave_core.report.numbers import MINUS, score, side, signed
 from emotiwave_core.report.pictures import ACCENT, AGAINST, GREY, INK, STYLE, TWO_COLUMNS, short
-from emotiwave_core.runs.explanation import SMALLEST_SCALE, Moment
+from emotiwave_core.runs.explanation import SMALLEST_SCALE, OcclusionWindow, SampleAttribution
 
 SHORTEST_GAP = 0.02  # of the sample: a shorter one lies between two steps
 LABELLED_GAP = 0.18  # of the sample: in a narrower one the words "not read" have no room
@@ -55,7 +55,7 @@ class OcclusionPlot(NamedTuple):
     words: list[Token]
 
 
-def scale_of(moments: Mapping[str, Sequence[Moment]]) -> float:
+def scale_of(moments: Mapping[str, Sequence[OcclusionWindow]]) -> float:
     """The occlusion that a bar of full length stands for, in all modalities of a sample: the largest of them.
 
     Never less than SMALLEST_SCALE, so that noise does not look like a reason.
@@ -63,7 +63,7 @@ def scale_of(moments: Mapping[str, Sequence[Moment]]) -> float:
     return max(SMALLEST_SCALE, *(abs(moment.occlusion) for windows in moments.values() for moment in windows), 0.0)
 
 
-def unread(windows: Sequence[Moment], start: float, end: float) -> list[tuple[float, float]]:
+def unread(windows: Sequence[OcclusionWindow], start: float, end: float) -> list[tuple[float, float]]:
     """The stretches from `start` to `end`, in seconds, that no window covers, but for those between two steps."""
     gaps, read = [], start
     for low, high in [*sorted(sorted((window.start, window.end)) for window in windows), [end, end]]:
@@ -72,7 +72,7 @@ def unread(windows: Sequence[Moment], start: float, end: float) -> list[tuple[fl
     return [(low, high) for low, high in gaps if high - low > SHORTEST_GAP * (end - start)]
 
 
-def occlusion_plots(moments: Mapping[str, list[Moment]], axis: Axis) -> list[OcclusionPlot]:
+def occlusion_plots(moments: Mapping[str, list[OcclusionWindow]], axis: Axis) -> list[OcclusionPlot]:
     """A plot for each modality that has moments, on one scale, over the seconds of `axis`."""
     worded, scale = _worded(moments), scale_of(moments)
     attentive = any(len(_attended(windows)) > 1 for windows in moments.values())
@@ -84,7 +84,7 @@ def occlusion_plots(moments: Mapping[str, list[Moment]], axis: Axis) -> list[Occ
     ]
 
 
-def _worded(moments: Mapping[str, list[Moment]]) -> str | None:
+def _worded(moments: Mapping[str, list[OcclusionWindow]]) -> str | None:
     """The modality to show the words with: the one whose steps tell them apart best."""
 
     def repeats(modality: str) -> int:
@@ -93,17 +93,19 @@ def _worded(moments: Mapping[str, list[Moment]]) -> str | None:
     return min((m for m in moments if any(moment.word for moment in moments[m])), key=repeats, default=None)
 
 
-def _attended(windows: list[Moment]) -> list[Moment]:
+def _attended(windows: list[OcclusionWindow]) -> list[OcclusionWindow]:
     """The windows with a share of the attention, none where all shares are 0."""
     known = [window for window in windows if window.attention is not None]
     return known if any((window.attention or 0.0) > 0 for window in known) else []
 
 
-def _plot(modality: str, windows: list[Moment], axis: Axis, scale: float, zero: int, *, words: bool) -> OcclusionPlot:
+def _plot(
+    modality: str, windows: list[OcclusionWindow], axis: Axis, scale: float, zero: int, *, words: bool
+) -> OcclusionPlot:
     def across(seconds: float) -> float:
         return min(max(axis.at(seconds), 0.0), 1.0) * 1000
 
-    def bar(window: Moment) -> str:
+    def bar(window: OcclusionWindow) -> str:
         left, right = sorted((across(window.start), across(window.end)))
         height = (zero - 3) * window.occlusion / scale
         return f"M{left:.1f} {zero}V{zero - height:.1f}H{max(right, left + 2):.1f}V{zero}Z"
@@ -134,7 +136,7 @@ def _plot(modality: str, windows: list[Moment], axis: Axis, scale: float, zero: 
     )
 
 
-def _in_words(modality: str, windows: list[Moment], gaps: list[tuple[float, float]]) -> str:
+def _in_words(modality: str, windows: list[OcclusionWindow], gaps: list[tuple[float, float]]) -> str:
     strongest = sorted(windows, key=lambda window: -abs(window.occlusion))[:3]
     missing = ", ".join(f"{low:.2f} to {high:.2f} s" for low, high in gaps)
     return (
@@ -143,26 +145,26 @@ def _in_words(modality: str, windows: list[Moment], gaps: list[tuple[float, floa
     )
 
 
-def _about(window: Moment) -> str:
+def _about(window: OcclusionWindow) -> str:
     word = f"{window.word}, " if window.word else ""
     return f"{word}{window.start:.2f} to {window.end:.2f} s: {signed(window.occlusion)}"
 
 
-def write_picture(path: Path, about: dict[str, Any]) -> None:
-    """Write the occlusion of a sample, as `emotiwave explain --sample ID --json` has it, as a PNG."""
+def write_picture(path: Path, sample: SampleAttribution) -> None:
+    """Write the occlusion of a sample as a PNG."""
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a word without a glyph
         picture = io.BytesIO()
-        occlusion(about).savefig(picture, format="png", dpi=300, metadata={"Software": None})
+        occlusion(sample).savefig(picture, format="png", dpi=300, metadata={"Software": None})
         write_bytes(path, picture.getvalue())
 
 
-def occlusion(about: dict[str, Any]) -> Figure:
+def occlusion(sample: SampleAttribution) -> Figure:
     """Bars as long as the log-odds fall when a stretch is missing; attention as a line; words on top."""
-    moments = {m: [Moment(**window) for window in windows] for m, windows in about["moments"].items() if windows}
-    without = "".join(f", no {short(m, 16)}" for m in about["moments"] if m not in moments)
+    moments = {m: windows for m, windows in sample.moments.items() if windows}
+    without = "".join(f", no {short(m, 16)}" for m in sample.moments if m not in moments)
     every = [window for windows in moments.values() for window in windows]
-    start, end = min(about["start"], *(w.start for w in every)), max(about["end"], *(w.end for w in every))
+    start, end = min(sample.start, *(w.start for w in every)), max(sample.end, *(w.end for w in every))
     scale = scale_of(moments)
     figure = Figure(figsize=(TWO_COLUMNS, 0.9 + 1.1 * len(moments)), layout="constrained")
     grid = figure.subplots(len(moments), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -176,13 +178,13 @@ def occlusion(about: dict[str, Any]) -> Figure:
     grid[0].set_ylim(-1.08 * scale, 1.08 * scale)
     grid[-1].set_xlim(start, end)
     grid[-1].set_xlabel("Seconds of the video")
-    predicted, truth = (short(about[key] or "nothing", 30) for key in ("predicted", "truth"))
-    figure.suptitle(f"{short(about['id'], 40)}: predicted {predicted}, true {truth}{without}", fontsize=8)
-    figure.supylabel(f"Drop of the log-odds of {short(about['class'], 16)}\n(one scale)", fontsize=8)
+    predicted, truth = (short(text or "nothing", 30) for text in (sample.predicted, sample.truth))
+    figure.suptitle(f"{short(sample.id, 40)}: predicted {predicted}, true {truth}{without}", fontsize=8)
+    figure.supylabel(f"Drop of the log-odds of {short(sample.explained, 16)}\n(one scale)", fontsize=8)
     return figure
 
 
-def _bars(axes: Axes, modality: str, windows: list[Moment]) -> None:
+def _bars(axes: Axes, modality: str, windows: list[OcclusionWindow]) -> None:
     """One modality: bars as wide as their stretch, and the attention on it as a line with a scale of its own."""
     starts, widths = [w.start for w in windows], [w.end - w.start for w in windows]
     colours = [ACCENT if window.occlusion >= 0 else AGAINST for window in windows]
@@ -208,7 +210,7 @@ def _hatch(axes: Axes, low: float, high: float, *, labelled: bool) -> None:
                       fontsize=6, color=GREY, bbox=box)  # fmt: skip
 
 
-def _words(axes: Axes, windows: list[Moment]) -> None:
+def _words(axes: Axes, windows: list[OcclusionWindow]) -> None:
     """The words over their stretches, each once where several stretches share it."""
     spans: list[tuple[str, float, float]] = []
     for window in windows:

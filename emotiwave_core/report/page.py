@@ -26,7 +26,8 @@ from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
-from emotiwave_core.runs.contents import Model, RunContents, read_run
+from emotiwave_core.runs.contents import RunContents, read_run
+from emotiwave_core.runs.model_file import ModelFile
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
 from emotiwave_core.runs.scores import ConfigurationScores, Scores
@@ -159,7 +160,7 @@ def class_columns(scores: Scores) -> list[Metric]:
     return [metric for metric in registered() if metric.class_key in keys]
 
 
-def model_in_words(model: Model) -> str:
+def model_in_words(model: ModelFile) -> str:
     """The parts in the order of the model, modalities that share an encoder named together."""
     modalities: dict[tuple[str, str], list[str]] = {}
     for part in model.plugins:

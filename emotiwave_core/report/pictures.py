@@ -18,7 +18,7 @@ from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.charts import FIRM
 from emotiwave_core.report.numbers import score, side, signed
 from emotiwave_core.runs.contents import RunContents
-from emotiwave_core.runs.explanation import Explanation
+from emotiwave_core.runs.explanation import ExplanationFile
 from emotiwave_core.runs.protocol_scores import ProtocolScores
 from emotiwave_core.runs.schema import Matrix
 
@@ -190,7 +190,7 @@ def reliability(run: RunContents) -> Figure:
     return figure
 
 
-def shapley(explanation: Explanation) -> Figure:
+def shapley(explanation: ExplanationFile) -> Figure:
     """Macro-F1 from no modality to all above, and the mean Shapley value for each class below."""
     fold, names, classes = explanation.macro_f1, explanation.modalities, explanation.classes
     rows = 0.19 * (len(names) + 2), 0.19 * len(classes)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from emotiwave_core.report.charts import axis_of
 from emotiwave_core.report.occlusion import OcclusionPlot, occlusion_plots, scale_of
 from emotiwave_core.report.waterfall import Step, waterfall
-from emotiwave_core.runs.explanation import Chosen, Explanation
+from emotiwave_core.runs.explanation import ChosenSample, ExplanationFile
 
 REASONS = {
     "right": "Most confident and right",
@@ -17,14 +17,14 @@ REASONS = {
 class DrawnSample(NamedTuple):
     """A chosen sample; `scale` is the occlusion that a bar of full length stands for in all its plots."""
 
-    sample: Chosen
+    sample: ChosenSample
     steps: list[Step]
     plots: list[OcclusionPlot]
     scale: float
     ticks: list[tuple[float, str]]
 
 
-def drawn_samples(explanation: Explanation) -> dict[str, list[DrawnSample]]:
+def drawn_samples(explanation: ExplanationFile) -> dict[str, list[DrawnSample]]:
     """The chosen samples by the reason for the choice."""
     ends = (0.0, 1.0) if explanation.value == "probability" else (0.0, 0.0)
     by_reason: dict[str, list[DrawnSample]] = {}

@@ -2,64 +2,32 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.runs.data_file import DATA, DataFile, read_data
-from emotiwave_core.runs.explanation import Explanation, read_explanation
+from emotiwave_core.runs.explanation import ExplanationFile, read_explanation
 from emotiwave_core.runs.history import Epoch, read_history
+from emotiwave_core.runs.model_file import ModelFile, read_model_file
 from emotiwave_core.runs.predictions import Predicted, read_predicted
 from emotiwave_core.runs.protocol_scores import ProtocolScores, read_protocols
 from emotiwave_core.runs.provenance import Provenance, read_provenance
-from emotiwave_core.runs.schema import clean, file_bytes, parse
+from emotiwave_core.runs.schema import clean, file_bytes
 from emotiwave_core.runs.scores import Scores, read_scores
 
 
 @frozen
-class Plugin:
-    """A part of the model and the distribution it came from."""
-
-    kind: str
-    name: str
-    distribution: str
-    version: str
-    modality: str | None = None
-
-
-@frozen
-class Best:
-    """The epoch whose weights were kept."""
-
-    epoch: int
-    mean_macro_f1: float
-    select: str  # "mean", "complete" or a configuration: whose macro-F1 chose it
-    score: float
-
-
-@frozen
-class Model:
-    """`model.json`: what was trained."""
-
-    emotiwave: str
-    recipe: dict[str, Any]
-    plugins: list[Plugin]
-    parameters: int
-    best: Best
-
-
-@frozen
 class RunContents:
-    """All that a run left behind."""
+    """All files of a run, for its report."""
 
     folder: Path
     recipe: str
-    model: Model
+    model: ModelFile
     data: DataFile
     history: list[Epoch]
     scores: Scores
-    explanation: Explanation | None
+    explanation: ExplanationFile | None
     predicted: Predicted | None
     protocols: list[ProtocolScores]
     provenance: Provenance | None
@@ -81,12 +49,12 @@ def read_run(run: Path) -> RunContents:
     return RunContents(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
-        model=parse(file_bytes(run, "model.json"), Model, str(run / "model.json")),
+        model=read_model_file(run, exact=False),
         data=data,
         history=read_history(run),
         scores=scores,
         explanation=explanation,
-        predicted=read_predicted(run, scores, [one.id for one in explanation.chosen] if explanation else []),
+        predicted=read_predicted(run, scores, [sample.id for sample in explanation.chosen] if explanation else []),
         protocols=read_protocols(run),
         provenance=read_provenance(run),
     )

@@ -1,117 +1,183 @@
-"""`explanation.json` as objects: who decided, over the fold and in chosen samples, and which moments mattered."""
+"""`explanation.json`: which modality decided, over the fold and in chosen samples, and the occlusion of each stretch.
+
+The same records tell one sample in full (`emotiwave explain --sample`).
+"""
 
 import os
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from emotiwave_core.errors import DataError
+from emotiwave_core.io.atomic import write_json
 from emotiwave_core.runs.schema import Fraction, anew, converter, file_bytes, parse
 from emotiwave_core.runs.scores import Scores
 
 EXPLANATION = "explanation.json"
+FORMAT = 1
 SMALLEST_SCALE = 0.1  # log-odds: a bar of full length stands for no less, or noise would look like a reason
 
 
 @frozen
-class FoldExplanation:
+class OcclusionWindow:
+    """A stretch of one modality, and what masking it out does."""
+
+    start: float  # seconds of the video
+    end: float
+    occlusion: float  # how far the log-odds of the explained class fall without this stretch; below 0 they rise
+    attention: float | None = None  # the share of its steps in what the encoder pools, where it weighs them
+    word: str | None = None  # what is said meanwhile, where the words are known
+
+
+@frozen
+class MacroF1Attribution:
     """Macro-F1 of the fold, split over the modalities."""
 
     empty: float
     complete: float
     shapley: dict[str, float]
     share: dict[str, Fraction | None]
-    interaction: dict[str, float]
-    cooperation: dict[str, float]
+    interaction: dict[str, float]  # of every pair
+    cooperation: dict[str, float]  # of every configuration of two or more
 
 
 @frozen
-class ClassExplanation:
+class ClassAttribution:
     """The samples decided for one class: how many, and the mean Shapley values for that class."""
 
     samples: int
     shapley: dict[str, float | None]
 
 
-@frozen
-class Moment:
-    """One step of a modality: what taking it away loses, and the attention on it where the model has any."""
-
-    start: float
-    end: float
-    occlusion: float
-    attention: float | None = None
-    word: str | None = None
-
-
-@frozen
-class Chosen:
+@frozen(kw_only=True)
+class SampleAttribution:
     """One sample: its Shapley values sum from `empty` to `complete`, the values of the explained class."""
 
     id: str
     start: float
     end: float
-    why: str
     truth: str
     predicted: str
     explained: str  # the class, `class` in the file
+    present: list[str] | None = None  # the modalities it has; None where the file does not say
     empty: float
     complete: float
     shapley: dict[str, float]
-    present: list[str] | None = None  # the modalities it has; None where the file does not say
-    changed_by: str | None = None
     interaction: dict[str, float] = field(factory=dict)
-    moments: dict[str, list[Moment]] = field(factory=dict)
+    moments: dict[str, list[OcclusionWindow]] = field(factory=dict)
 
     @property
     def absent(self) -> list[str]:
         """The modalities that were not recorded of it."""
-        return [] if self.present is None else [name for name in self.shapley if name not in self.present]
+        return [] if self.present is None else [m for m in self.shapley if m not in self.present]
 
 
-converter.register_structure_hook(Chosen, make_dict_structure_fn(Chosen, converter, explained=override(rename="class")))
+@frozen(kw_only=True)
+class ChosenSample(SampleAttribution):
+    """A sample worth a look."""
+
+    why: str  # "right" | "wrong" | "changed"
+    changed_by: str | None = None  # the modality without which its probabilities move most
 
 
-@frozen
-class Explanation:
-    """`explanation.json`."""
+@frozen(kw_only=True)
+class ExplanationFile:
+    """The file."""
 
+    format: int = FORMAT
     fold: str
-    value: str
-    empty: str
+    value: str  # what is split: "probability" | "logit"
+    empty: str  # what stands for no modality: "prior" | "zeros"
     modalities: list[str]
     classes: list[str]
     samples: int
-    macro_f1: FoldExplanation
-    decided: dict[str, Fraction | None]
-    share: dict[str, Fraction | None]
-    by_class: dict[str, ClassExplanation]
-    chosen: list[Chosen]
     absent: dict[str, list[str]] = field(factory=dict)  # {id: the modalities that this sample lacks}
+    macro_f1: MacroF1Attribution
+    decided: dict[str, Fraction | None]  # share of the samples in which a modality has the largest Shapley value
+    share: dict[str, Fraction | None]  # mean MM-SHAP share
+    by_class: dict[str, ClassAttribution]
+    chosen: list[ChosenSample]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file, for JSON."""
+        return dict(converter.unstructure(self))
 
 
-def read_explanation(run: Path, scores: Scores) -> Explanation | None:
+@frozen
+class ClassOfSample:
+    """One class of one sample."""
+
+    predicted: bool
+    true: bool
+    empty: float
+    complete: float
+    shapley: dict[str, float]
+    interaction: dict[str, float]
+
+
+@frozen
+class ConfigurationOfSample:
+    """The answer of one configuration about one sample."""
+
+    predicted: str
+    probabilities: dict[str, float]
+
+
+@frozen
+class SampleDetails:
+    """One sample in full: also every class and every configuration."""
+
+    fold: str
+    value: str
+    empty_coalition: str
+    sample: SampleAttribution
+    share: dict[str, float]
+    cooperation: dict[str, float]
+    classes: dict[str, ClassOfSample]
+    configurations: dict[str, ConfigurationOfSample]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it for JSON, with the values of `sample` beside the others."""
+        content: dict[str, Any] = {}
+        for key, value in converter.unstructure(self).items():
+            content |= value if key == "sample" else {key: value}
+        return content
+
+
+_RENAMED = override(rename="class")
+for _record in (SampleAttribution, ChosenSample):
+    converter.register_structure_hook(_record, make_dict_structure_fn(_record, converter, explained=_RENAMED))
+    converter.register_unstructure_hook(_record, make_dict_unstructure_fn(_record, converter, explained=_RENAMED))
+
+
+def write_explanation(run: Path, explanation: ExplanationFile) -> None:
+    """Write `explanation.json` of a run."""
+    write_json(run / EXPLANATION, explanation.to_dict())
+
+
+def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
     """The explanation of a run, None where it was not asked for; DataError where it does not fit the scores."""
     if not os.path.lexists(run / EXPLANATION):
         return None
-    found = parse(file_bytes(run, EXPLANATION), Explanation, str(run / EXPLANATION), anew(run))
-    modalities = set(found.modalities)
-    pairs = {"+".join(pair) for pair in combinations(found.modalities, 2)}
-    fold = found.macro_f1
+    read = parse(file_bytes(run, EXPLANATION), ExplanationFile, str(run / EXPLANATION), anew(run))
+    modalities = set(read.modalities)
+    pairs = {"+".join(pair) for pair in combinations(read.modalities, 2)}
+    fold = read.macro_f1
     fits = (
-        (found.modalities, found.classes) == (scores.modalities, scores.classes)
-        and found.value in ("probability", "logit")
-        and all(set(keys) == modalities for keys in (fold.shapley, fold.share, found.decided, found.share))
+        (read.modalities, read.classes) == (scores.modalities, scores.classes)
+        and read.value in ("probability", "logit")
+        and all(set(keys) == modalities for keys in (fold.shapley, fold.share, read.decided, read.share))
         and pairs <= set(fold.interaction)
-        and all(set(one.shapley) == modalities for one in found.by_class.values())
-        and all(set(one.shapley) == modalities for one in found.chosen)
-        and all(set(one.moments) <= modalities for one in found.chosen)
-        and all(one.why in ("right", "wrong", "changed") for one in found.chosen)
-        and all(set(one.present or ()) <= modalities for one in found.chosen)
-        and all(set(absent) < modalities for absent in found.absent.values())
+        and all(set(attribution.shapley) == modalities for attribution in read.by_class.values())
+        and all(set(sample.shapley) == modalities for sample in read.chosen)
+        and all(set(sample.moments) <= modalities for sample in read.chosen)
+        and all(sample.why in ("right", "wrong", "changed") for sample in read.chosen)
+        and all(set(sample.present or ()) <= modalities for sample in read.chosen)
+        and all(set(absent) < modalities for absent in read.absent.values())
     )
     if not fits:
         raise DataError(f"{run / EXPLANATION} does not fit the scores beside it; {anew(run)}.")
-    return found
+    return read

@@ -99,7 +99,7 @@ def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> 
 
 
 def free(out: Path) -> None:
-    """Give up a run of which nothing was kept: its folder can be taken by a corrected try."""
+    """Remove the files of a run that has kept no epoch: its folder can be taken by a corrected try."""
     for name in (RECIPE, DATA, HISTORY, RUN, JOB, LOCK):
         (out / name).unlink(missing_ok=True)
 
@@ -109,7 +109,7 @@ def _written(out: Path) -> Recipe:
 
 
 def _is_free(out: Path) -> bool:
-    """Whether it holds nothing but what a run leaves that was killed before its recipe was written."""
+    """True where it holds nothing but the files of a run that was killed before its recipe was written."""
     names = {path.name for path in out.iterdir()} - {LOCK, JOB}
     if names != {DATA}:
         return not names
@@ -120,7 +120,7 @@ def _is_free(out: Path) -> bool:
 
 
 def _sweep(out: Path, name: str) -> None:
-    """Take away what a kill has left of a file that was being written (`files.write_bytes` names it so)."""
+    """Remove what a kill has left of a file that was being written (`io.atomic.write_bytes` names it so)."""
     for folder in (out, out / "protocols"):
         for torn in folder.glob(f".{name}.????????.part"):
             torn.unlink(missing_ok=True)

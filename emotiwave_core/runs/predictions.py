@@ -61,7 +61,7 @@ def _words(decision: Any, classes: tuple[str, ...]) -> str:
 
 
 @frozen
-class Sample:
+class PredictedSample:
     """One sample: indices of its true classes, and for each configuration those decided and all probabilities."""
 
     id: str
@@ -75,7 +75,7 @@ class Predicted:
     """The samples that the page holds, of `total` in the fold."""
 
     total: int
-    samples: list[Sample]
+    samples: list[PredictedSample]
 
 
 def read_predicted(run: Path, scores: Scores, wanted: Collection[str]) -> Predicted | None:
@@ -100,31 +100,31 @@ def read_predicted(run: Path, scores: Scores, wanted: Collection[str]) -> Predic
 def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) -> Predicted:
     if len(scores.modalities) > MOST_MODALITIES:
         raise ValueError(f"more than {MOST_MODALITIES} modalities")
-    kept = [name_of(kept) for kept in configurations(scores.modalities)]
-    if kept != list(scores.configurations):
+    names = [name_of(configuration) for configuration in configurations(scores.modalities)]
+    if names != list(scores.configurations):
         raise ValueError("scores.json has other configurations")
     expected = _columns(scores.classes)
     if list(map(name, next(rows, []))) != expected:
         raise ValueError("its columns are not those of the classes in scores.json")
-    most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(kept) * len(scores.classes))), 1)
+    most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(names) * len(scores.classes))), 1)
     step = max(scores.samples / most, 1.0)
-    even = {int(place * step) for place in range(min(most, scores.samples))}
-    samples: dict[int, Sample] = {}
-    for k, configuration in enumerate(kept):
-        for place in range(scores.samples):
+    selected = {int(n * step) for n in range(min(most, scores.samples))}
+    samples: dict[int, PredictedSample] = {}
+    for k, configuration in enumerate(names):
+        for n in range(scores.samples):
             row = next(rows, None)
             if row is None or len(row) != len(expected) or name(row[3]) != configuration:
                 raise ValueError("its rows are not those of the samples and configurations in scores.json")
-            if not k and (place in even or name(row[0]) in wanted):
-                samples[place] = Sample(name(row[0]), _indices(row[4], scores), [], [])
-            if place in samples:
-                _add(samples[place], row, scores)
+            if not k and (n in selected or name(row[0]) in wanted):
+                samples[n] = PredictedSample(name(row[0]), _indices(row[4], scores), [], [])
+            if n in samples:
+                _add(samples[n], row, scores)
     if next(rows, None) is not None:
         raise ValueError("it has more rows than samples and configurations in scores.json")
     return Predicted(scores.samples, list(samples.values()))
 
 
-def _add(sample: Sample, row: list[str], scores: Scores) -> None:
+def _add(sample: PredictedSample, row: list[str], scores: Scores) -> None:
     if name(row[0]) != sample.id:
         raise ValueError("its samples are not in the same order in every configuration")
     probabilities = [float(value) for value in row[6:]]
@@ -135,7 +135,7 @@ def _add(sample: Sample, row: list[str], scores: Scores) -> None:
 
 
 def _indices(words: str, scores: Scores) -> tuple[int, ...]:
-    """Which classes `happy+fear` names; a name may hold a plus itself."""
+    """Indices of the classes that `happy+fear` names; a name may hold a plus itself."""
     words = name(words)
     if scores.objective == "single":
         if words not in scores.classes:
@@ -158,12 +158,18 @@ def embedded(predicted: Predicted, modalities: Sequence[str], absent: Mapping[st
 
     absent: the modalities that a sample lacks, by its id, where it lacks any.
     """
-    places = {modality: 1 << index for index, modality in enumerate(modalities)}
+    bits = {modality: 1 << index for index, modality in enumerate(modalities)}
     value = {
-        "configurations": [sum(places[modality] for modality in kept) for kept in configurations(modalities)],
+        "configurations": [sum(bits[m] for m in configuration) for configuration in configurations(modalities)],
         "samples": [
-            [one.id, one.truth, one.decided, one.permille, sum(places[name] for name in set(absent.get(one.id, ())))]
-            for one in predicted.samples
+            [
+                sample.id,
+                sample.truth,
+                sample.decided,
+                sample.permille,
+                sum(bits[m] for m in set(absent.get(sample.id, ()))),
+            ]
+            for sample in predicted.samples
         ],
     }
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,5 +1,11 @@
-"""What a training leaves in its folder as it goes on: every epoch, and the steps of one that was stopped."""
+"""The checkpoint of a training: `last.safetensors`, beside the best model and a line of history for every epoch.
 
+A training that was killed goes on from it, after whole epochs or in the middle of one, and ends as if it had not been.
+"""
+
+import hashlib
+import json
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -7,26 +13,35 @@ from typing import Any, cast
 
 import attrs
 import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from emotiwave_core.compute.device import random_state, seed_everything, set_random_state
-from emotiwave_core.errors import DataError
+from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
+from emotiwave_core.errors import DataError, short
+from emotiwave_core.interfaces import Tensors
+from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
+from emotiwave_core.io.untrusted import parse_json
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch, append_history, cut_history
-from emotiwave_core.runs.rebuild import KEPT
-from emotiwave_core.runs.trained_model import LAST, load_last, save_last, save_model
+from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
+from emotiwave_core.runs.saved_model import restore, save_model
 from emotiwave_core.train.step import TrainingSetup
+
+LAST = "last.safetensors"
+STATE = {"epoch": int, "best_epoch": int, "best_score": float}
 
 
 @attrs.define(eq=False)
 class TrainingCheckpoint:
-    """How far a training has come, on disk. Of several processes rank 0 alone writes."""
+    """The progress of a training, on disk. Of several processes rank 0 alone writes."""
 
     run: Path
     setup: TrainingSetup
     optimiser: torch.optim.Optimizer
     average: AveragedModel | None
+    description: ModelDescription
     watchers: Watchers = NOBODY
     epoch: int = 0  # the last whole one
     best_epoch: int = 0
@@ -42,16 +57,16 @@ class TrainingCheckpoint:
     def take_up(self) -> None:
         """Go back to where the run's folder says that the training was. DataError where that is damaged."""
         group = self.setup.group
-        state = load_last(self.run, self.setup.model, self.optimiser, self.average, group)
+        state = load_checkpoint(self.run, self.setup.model, self.optimiser, self.average, group)
         if state is not None:
-            self.epoch, self.best_epoch, self.best_score = (state[key] for key in KEPT)
+            self.epoch, self.best_epoch, self.best_score = (state[key] for key in STATE)
             self.middle = state.get("middle")
             steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
         group.first(lambda: cut_history(self.run, self.epoch))
 
     def begin(self, epoch: int) -> tuple[int, float]:
-        """Seed an epoch. How many of its steps are done, and the sum of their losses."""
+        """Seed an epoch. Returns how many of its steps are done, and the sum of their losses."""
         middle, self.middle = self.middle, None
         seed_everything(self.setup.recipe.seed, epoch)
         self.began = time.perf_counter()
@@ -62,33 +77,128 @@ class TrainingCheckpoint:
             self.began -= middle["seconds"]
             return int(middle["step"]), float(middle["loss"])
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise DataError(f"{self.run / LAST} is damaged ({error}); remove it to train from the start.") from error
+            raise _damaged(self.run / LAST, error) from error
 
     def keep_steps(self, step: int, loss: float) -> None:
-        """Keep the epoch that is being trained, after so many steps."""
+        """Keep the epoch that is being trained, after `step` steps with this sum of losses."""
         random = random_state(self.setup.loader.device)
         middle = {"step": step, "loss": loss, "seconds": time.perf_counter() - self.began, "random": random}
-        save_last(self.run, self.setup.model, self.optimiser, self.average, self._state() | {"middle": middle})
+        save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state() | {"middle": middle})
         self.setup.monitor.say(f"Epoch {self.epoch + 1} is kept after {step} steps.")
 
-    def keep_epoch(self, epoch: Epoch, described: dict[str, Any] | None) -> Epoch:
-        """Keep an epoch: the model where it is the best yet (`described`), its line of history, what the next needs.
+    def keep_epoch(self, epoch: Epoch, best: BestEpoch | None, thresholds: dict[str, float] | None) -> Epoch:
+        """Keep an epoch: the model where it is the best yet, its line of history, and what the next one needs.
 
         Returns the epoch with its seconds.
         """
         self.epoch = epoch.epoch
-        if described is not None:
-            self.best_epoch, self.best_score = self.epoch, described["best"]["score"]
+        if best is not None:
+            self.best_epoch, self.best_score = best.epoch, best.score
         epoch = attrs.evolve(epoch, seconds=time.perf_counter() - self.began)
-        self.setup.group.first(partial(self._write, epoch, described))
+        self.setup.group.first(partial(self._write, epoch, best, thresholds))
         return epoch
 
-    def _write(self, epoch: Epoch, described: dict[str, Any] | None) -> None:
-        if described is not None:
-            save_model(self.run, self.scored, described)
+    def _write(self, epoch: Epoch, best: BestEpoch | None, thresholds: dict[str, float] | None) -> None:
+        if best is not None:
+            save_model(self.run, self.scored, self.description, best, thresholds)
         append_history(self.run, epoch)
-        save_last(self.run, self.setup.model, self.optimiser, self.average, self._state())
+        save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state())
         self.watchers.epoch_end(self.run, attrs.asdict(epoch))
 
     def _state(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in KEPT}
+        return {key: getattr(self, key) for key in STATE}
+
+
+def save_checkpoint(
+    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None, state: dict[str, Any]
+) -> None:
+    """Write what the next epoch depends on beside the seed: weights, moments, average, and `state` as JSON."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for number, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    tensors = on_cpu(tensors)
+    # One entry alone: of several, safetensors writes another first each time.
+    signed = json.dumps(state | {"sha256": _sha256_of(tensors, json.dumps(state))})
+    write_tensors(run / LAST, tensors, {"state": signed})
+
+
+def load_checkpoint(
+    run: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: nn.Module | None,
+    group: ProcessGroup = SINGLE,
+) -> dict[str, Any] | None:
+    """Put model, optimiser and average back to where they were kept. Returns the `state`, None where there is none.
+
+    Of several processes only rank 0 reads the file. DataError where it is damaged, PluginError where the weights do
+    not fit the model.
+    """
+    path = run / LAST
+    content = group.first(lambda: read_tensors(path) if os.path.lexists(path) else None)
+    if content is None:
+        return None
+    tensors, metadata = content
+    try:
+        state = parse_json(metadata["state"].encode())
+        digest = state.pop("sha256", None) if isinstance(state, dict) else None
+        if digest != _sha256_of(tensors, json.dumps(state)):
+            raise ValueError("it is not what was written")
+        _check_state(state)
+        moments = _moments_in(tensors, optimiser)
+    except (KeyError, ValueError) as error:
+        raise _damaged(path, error) from error
+    restore(model, _below("model.", tensors), path)
+    if average is not None:
+        restore(average, _below("average.", tensors), path)
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    return dict(state)
+
+
+def _check_state(state: Any) -> None:
+    """ValueError where the state is not what was written."""
+    if not isinstance(state, dict):
+        raise ValueError("its state is no JSON object")
+    for key, kind in STATE.items():
+        value = state.get(key)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+        if not (number if kind is float else type(value) is int and value >= 0):
+            raise ValueError(f"'{key}' is {short(value)}")
+    middle = state.get("middle")
+    steps = isinstance(middle, dict) and type(middle.get("step")) is int and middle["step"] >= 0
+    if middle is not None and not steps:
+        raise ValueError(f"'middle' is {short(middle)}")
+
+
+def _moments_in(tensors: Tensors, optimiser: torch.optim.Optimizer) -> dict[int, Tensors]:
+    """The optimiser's moments, by the number of the parameter; ValueError where they fit no parameter."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    moments: dict[int, Tensors] = {}
+    for name, tensor in _below("optimiser.", tensors).items():
+        text, _, key = name.partition(".")
+        number = int(text) if text.isdecimal() else len(parameters)
+        known = number < len(parameters) and key != ""
+        if not known or tensor.shape not in ((), parameters[number].shape) or not tensor.is_floating_point():
+            raise ValueError(f"{short(f'optimiser.{name}')} fits no parameter")
+        moments.setdefault(number, {})[key] = tensor
+    if len({frozenset(own) for own in moments.values()}) > 1:
+        raise ValueError("the optimiser has other moments of one parameter than of another")
+    return moments
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged ({error}); remove it to train from the start.")
+
+
+def _sha256_of(tensors: Tensors, state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _below(prefix: str, tensors: Tensors) -> Tensors:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -10,14 +9,15 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from emotiwave_core.compute.runtime import Runtime
-from emotiwave_core.config.recipe import Recipe, TrainingSettings
+from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.runs.history import Epoch, Validation
+from emotiwave_core.runs.history import Epoch
+from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
 from emotiwave_core.train.checkpoint import TrainingCheckpoint
 from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average
 from emotiwave_core.train.pause import NEVER, Pause
@@ -31,7 +31,7 @@ class TrainingJob:
 
     run: Path
     recipe: Recipe
-    description: dict[str, Any]  # all of `model.json` but the best epoch and its thresholds
+    description: ModelDescription
     watchers: Watchers = NOBODY
 
 
@@ -55,7 +55,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
     loader = open_loader(corpus.store, runtime.device, resident)
     setup = TrainingSetup(model, objective, recipe, loader, monitor, group)
-    checkpoint = TrainingCheckpoint(job.run, setup, optimiser, average, job.watchers)
+    checkpoint = TrainingCheckpoint(job.run, setup, optimiser, average, job.description, job.watchers)
     checkpoint.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 
@@ -73,25 +73,14 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
             best = None
             if score > checkpoint.best_score:
-                best = job.description | {"thresholds": thresholds, "best": best_epoch(settings, epoch, score, valid)}
-            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best)
+                best = BestEpoch(epoch, settings.select, score, valid.mean_macro_f1, valid.complete_macro_f1)
+            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best, thresholds)
             monitor.say(
                 f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  validation macro-F1: "
                 f"mean {valid.mean_macro_f1:.3f}, complete {valid.complete_macro_f1:.3f}  {line.seconds:.1f} s"
                 f"{'' if best is None else '  *'}"
             )
             pause.deliver()
-
-
-def best_epoch(settings: TrainingSettings, epoch: int, score: float, valid: Validation) -> dict[str, Any]:
-    """The entry `best` of `model.json`: the epoch, and the validation scores that chose it."""
-    return {
-        "epoch": epoch,
-        "select": settings.select,
-        "score": score,
-        "mean_macro_f1": valid.mean_macro_f1,
-        "complete_macro_f1": valid.complete_macro_f1,
-    }
 
 
 def train_epoch(

@@ -33,8 +33,9 @@ from emotiwave_core.runs.data_file import data_file, read_data, write_data
 from emotiwave_core.runs.folder import free, take, take_up
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
+from emotiwave_core.runs.saved_model import describe
 from emotiwave_core.runs.scores import Scores
-from emotiwave_core.runs.trained_model import LAST, describe
+from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
 
 
@@ -84,10 +85,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
     model = build(parts, corpus, objective)
-    description = describe(parts, model, objective) | {
-        "targets": list(corpus.store.targets),
-        "data": {"fingerprint": corpus.store.fingerprint, "sources": corpus.store.facts.sources},
-    }
+    description = describe(parts, model, objective, corpus)
     if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
     if recipe.computing.deterministic:

@@ -27,9 +27,10 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.runs.data_file import DATA
+from emotiwave_core.runs.model_file import MODEL
 from emotiwave_core.runs.predictions import PREDICTIONS
+from emotiwave_core.runs.saved_model import load_model
 from emotiwave_core.runs.scores import SCORES, NamedScore, Scores, read_scores
-from emotiwave_core.runs.trained_model import ABOUT, load_model
 
 NAMES = [name_of(configuration) for configuration in configurations(tuple(WIDTHS))]
 KINDS: dict[str, dict[str, Any]] = {
@@ -222,7 +223,7 @@ def test_predictions_are_the_test_fold(finished: Path, tiny: Path) -> None:
 def test_decisions_follow_probabilities(finished: Path) -> None:
     """Single: the largest probability of a distribution. Multi: those above the threshold tuned on validation."""
     scores, rows = read(finished)
-    about = json.loads((finished / ABOUT).read_text())
+    about = json.loads((finished / MODEL).read_text())
     assert scores["thresholds"] == about["thresholds"]
     classes = scores["classes"]
     for row in rows:

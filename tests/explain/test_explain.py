@@ -20,17 +20,20 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 from training import CPU, REGISTRY, evaluate, small, start
 
-from emotiwave_core.cli import exit_code_of, explained
-from emotiwave_core.cli.explained import TOGETHER, print_sample
+from emotiwave_core import api
+from emotiwave_core.cli import exit_code_of
+from emotiwave_core.cli.explain import TOGETHER, print_sample
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DataError, PluginError, SettingsError
+from emotiwave_core.explain.attribution import Explanation, explain, values_of
+from emotiwave_core.explain.choose import change_without, choose
 from emotiwave_core.explain.coalitions import Empty, Value
-from emotiwave_core.explain.explanation import Explanation, explain, values_of
-from emotiwave_core.explain.summary import EXPLANATION, TABLE, change_without, choose, restrict_to_sample
+from emotiwave_core.explain.records import TABLE
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.predict.predictions import Predictions
-from emotiwave_core.predict.trained import TrainedRun, open_trained_run
+from emotiwave_core.predict.trained import TrainedRun, open_trained_run, restrict_to_sample
+from emotiwave_core.runs.explanation import EXPLANATION, SampleDetails
 
 MODALITIES = tuple(WIDTHS)
 NAMES = [name_of(kept) for kept in configurations(MODALITIES)]
@@ -129,7 +132,7 @@ def test_efficiency_and_null_player_on_real_predictions(run: Path, value: Value,
     trained, predictions = opened(run)
     found = explain(trained, predictions, value=value, empty=empty)
     due = values_of(trained.objective, value, predictions.logits[-1])
-    np.testing.assert_allclose(found.shapley.sum(axis=0) + found.games[0], due, atol=1e-6)
+    np.testing.assert_allclose(found.shapley.sum(axis=0) + found.coalitions[0], due, atol=1e-6)
     lacking = [trained.corpus.store.ids[row].startswith(LACKING) for row in trained.fold.rows]
     assert (~found.present[:, 2]).tolist() == lacking
     assert found.present[:, :2].all()
@@ -146,25 +149,27 @@ def test_what_is_explained(run: Path) -> None:
         for empty in ("prior", "zeros")
     }
     for empty in ("prior", "zeros"):
-        p, odds = every["probability", empty].games, every["logit", empty].games
+        p, odds = every["probability", empty].coalitions, every["logit", empty].coalitions
         inside = (p > 1e-6) & (p < 1 - 1e-6)
         inside[0] = False
         assert inside[1:].mean() > 0.9
         np.testing.assert_allclose(odds[inside], np.log(p[inside] / (1 - p[inside])), atol=1e-4)
     p = prior_of(run)
-    np.testing.assert_allclose(every["probability", "prior"].games[0], np.tile(p, (12, 1)))
-    np.testing.assert_allclose(every["logit", "prior"].games[0, 0], np.log(p / (1 - p)), atol=1e-12)
+    np.testing.assert_allclose(every["probability", "prior"].coalitions[0], np.tile(p, (12, 1)))
+    np.testing.assert_allclose(every["logit", "prior"].coalitions[0, 0], np.log(p / (1 - p)), atol=1e-12)
     nothing = torch.from_numpy(predictions.nothing)
     of_nothing = (nothing.sigmoid() if trained.objective.multi else nothing.softmax(dim=0)).numpy()
-    np.testing.assert_allclose(every["probability", "zeros"].games[0, 0], of_nothing)
-    np.testing.assert_allclose(every["logit", "zeros"].games[0, 0], np.log(of_nothing / (1 - of_nothing)), atol=1e-6)
+    np.testing.assert_allclose(every["probability", "zeros"].coalitions[0, 0], of_nothing)
+    np.testing.assert_allclose(
+        every["logit", "zeros"].coalitions[0, 0], np.log(of_nothing / (1 - of_nothing)), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("empty", ["prior", "zeros"])
-def test_macro_f1_is_the_game_of_the_scores(run: Path, empty: Empty) -> None:
+def test_the_coalitions_of_macro_f1_are_the_configurations(run: Path, empty: Empty) -> None:
     """Its coalitions are the configurations of scores.json and a guess from nothing, its values sum to the complete."""
     trained, predictions = opened(run)
-    about = explain(trained, predictions, empty=empty).about_fold()["macro_f1"]
+    split = explain(trained, predictions, empty=empty).macro_f1()
     scores = json.loads((run / "scores.json").read_text())
     v = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
     objective, targets = trained.objective, trained.fold.targets.numpy()
@@ -178,20 +183,20 @@ def test_macro_f1_is_the_game_of_the_scores(run: Path, empty: Empty) -> None:
         guesses = np.full(len(targets), counts.argmax())
     labels = list(range(len(objective.classes)))
     v[""] = float(f1_score(targets, guesses, labels=labels, average="macro", zero_division=0))
-    assert (about["empty"], about["complete"]) == pytest.approx((v[""], v[NAMES[-1]]))
+    assert (split.empty, split.complete) == pytest.approx((v[""], v[NAMES[-1]]))
     for m in MODALITIES:
         due = 0.0
         for size in range(3):
             for S in combinations([n for n in MODALITIES if n != m], size):
                 gain = v[name_of(tuple(n for n in MODALITIES if n in (*S, m)))] - v[name_of(S)]
                 due += math.factorial(size) * math.factorial(2 - size) / 6 * gain
-        assert about["shapley"][m] == pytest.approx(due, abs=1e-12)
-    assert sum(about["shapley"].values()) == pytest.approx(v[NAMES[-1]] - v[""], abs=1e-6)
-    total = sum(map(abs, about["shapley"].values()))
-    assert about["share"] == pytest.approx({m: abs(phi) / total for m, phi in about["shapley"].items()})
+        assert split.shapley[m] == pytest.approx(due, abs=1e-12)
+    assert sum(split.shapley.values()) == pytest.approx(v[NAMES[-1]] - v[""], abs=1e-6)
+    total = sum(map(abs, split.shapley.values()))
+    assert split.share == pytest.approx({m: abs(phi) / total for m, phi in split.shapley.items()})
     together = {name: v[name] - v[""] - sum(v[m] - v[""] for m in name.split("+")) for name in NAMES[3:]}
-    assert about["cooperation"] == pytest.approx(together)
-    assert list(about["interaction"]) == NAMES[3:6]
+    assert split.cooperation == pytest.approx(together)
+    assert list(split.interaction) == NAMES[3:6]
 
 
 def test_the_fold_is_the_sum_of_its_samples(run: Path) -> None:
@@ -231,7 +236,7 @@ def test_a_modality_that_is_not_there_did_not_decide(run: Path) -> None:
     lacking = ~found.present[:, 2]
     against, by_text = (np.array(phi)[:, None, None] for phi in ([-0.2, -0.1, 0.0], [0.5, 0.1, 0.2]))
     phi = np.where(lacking[None, :, None], against, np.broadcast_to(by_text, found.shapley.shape))
-    decided = attrs.evolve(found, shapley=phi).about_fold()["decided"]
+    decided = attrs.evolve(found, shapley=phi).decided_by()
     assert decided == pytest.approx({"text": 1 - lacking.mean(), "audio": lacking.mean(), "visual": 0.0})
 
 
@@ -244,8 +249,8 @@ def made(probabilities: Any, truth: Any, present: Any = None, multi: bool = Fals
     zeros: NDArray[np.float64] = np.zeros((4, N, C))
     return Explanation(
         modalities=("a", "b"), classes=tuple("xyz"[:C]), value="probability", empty="prior", multi=multi,
-        probabilities=p, decided=decided, truth=y, guess=decided[0, 0], present=there, games=zeros, shapley=zeros[:2],
-        interaction=zeros[:1], subject=p[-1].argmax(axis=1),
+        probabilities=p, decided=decided, truth=y, guess=decided[0, 0], present=there, coalitions=zeros,
+        shapley=zeros[:2], interaction=zeros[:1], subject=p[-1].argmax(axis=1),
     )  # fmt: skip
 
 
@@ -258,7 +263,7 @@ def test_chosen_samples_are_the_extremes(multi: bool) -> None:
     without_b = [[0.8, 0.2], [0.7, 0.3], [0.2, 0.8], [0.6, 0.4], [0.05, 0.95], [0.45, 0.55]]
     present = [[1, 1]] * 4 + [[0, 1], [1, 1]]  # the fifth has only b, so nothing is left without it
     found = choose(made([without_b, without_a, complete], truth, np.array(present, dtype=bool), multi))
-    of = {why: [one.place for one in found if one.why == why] for why in ("right", "wrong", "changed")}
+    of = {why: [choice.number for choice in found if choice.why == why] for why in ("right", "wrong", "changed")}
     assert of == {"right": [0, 2, 3], "wrong": [4, 1], "changed": [2, 0]}
     assert [one.changed_by for one in found if one.why == "changed"] == ["a", "b"]
     if multi:  # what is not predicted is neither right nor wrong
@@ -313,19 +318,21 @@ def test_evaluate_explains_anew_and_the_same(run: Path, tmp_path: Path) -> None:
 
 def test_other_data_meet_the_prior_of_the_runs_own_training_fold(run: Path, tmp_path: Path) -> None:
     """The empty coalition of other data is worth the same; a run without the counts says what to do."""
-    due = explain(*opened(run)).games[0, 0]
+    due = explain(*opened(run)).coalitions[0, 0]
     trained, predictions = opened(run, data=(data := other(tmp_path)), fold="all")
-    np.testing.assert_array_equal(explain(trained, predictions).games[0], np.tile(due, (len(trained.fold.rows), 1)))
+    np.testing.assert_array_equal(
+        explain(trained, predictions).coalitions[0], np.tile(due, (len(trained.fold.rows), 1))
+    )
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     known = json.loads((copy / "data.json").read_text())
-    folds = known.pop("folds")
+    folds, known["trained"] = known.pop("folds"), False  # as before the training has ended
     (copy / "data.json").write_text(json.dumps(known))
-    np.testing.assert_array_equal(explain(*opened(copy)).games[0, 0], due)
+    np.testing.assert_array_equal(explain(*opened(copy, fold="valid")).coalitions[0, 0], due)
     with pytest.raises(DataError, match="no class counts of its training fold"):
         explain(*opened(copy, data=data, fold="all"))
     explain(*opened(copy, data=data, fold="all"), empty="zeros")
     folds["train"]["classes"].popitem()
-    (copy / "data.json").write_text(json.dumps(known | {"folds": folds}))
+    (copy / "data.json").write_text(json.dumps(known | {"folds": folds, "trained": True}))
     with pytest.raises(DataError, match=r"data\.json is damaged"):
         explain(*opened(copy))
 
@@ -443,18 +450,21 @@ def test_a_narrow_terminal_cuts_no_name(
     run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Names fold where there is no room; a pipe has room for all."""
-    assert exit_code_of(["explain", str(run), "--sample", "v18[0]", "--json"]) == 0
-    about = json.loads(capfd.readouterr().out)
-    said = "happy+sad+anger+surprise"
-    about["configurations"]["text+audio"]["predicted"] = said
+    details = api.open_run(run, device="cpu").explain("v18[0]")
+    assert isinstance(details, SampleDetails)
+    said, answer = "happy+sad+anger+surprise", details.configurations["text+audio"]
+    answers = details.configurations | {"text+audio": attrs.evolve(answer, predicted=said)}
+    details = attrs.evolve(details, configurations=answers)
     for width in (50, 80, 10_000):
-        monkeypatch.setattr(explained, "tables", lambda width=width: Console(width=width, highlight=False))
-        print_sample(about)
+        monkeypatch.setattr(
+            "emotiwave_core.cli.explain.tables", lambda width=width: Console(width=width, highlight=False)
+        )
+        print_sample(details)
         out = capfd.readouterr().out
         assert "…" not in out
         assert (said in out) or width < 10_000
-        assert f"{about['configurations']['text+audio']['probabilities'][about['class']]:.3f}" in out
-    assert all(f"{one:.3f}" in out for one in about["configurations"]["text"]["probabilities"].values())
+        assert f"{answer.probabilities[details.sample.explained]:.3f}" in out
+    assert all(f"{chance:.3f}" in out for chance in details.configurations["text"].probabilities.values())
 
 
 @pytest.mark.parametrize(

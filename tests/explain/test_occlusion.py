@@ -17,14 +17,15 @@ from training import CPU, REGISTRY, small, start
 from emotiwave_core.data.loading.batch import gather
 from emotiwave_core.data.store.words import Word
 from emotiwave_core.errors import DataError
-from emotiwave_core.explain.explanation import explain, values_of
-from emotiwave_core.explain.occlusion import WINDOWS, OccludedWindow, occlude, windows_of, word_at
-from emotiwave_core.explain.summary import EXPLANATION, about_fold, about_sample
+from emotiwave_core.explain.attribution import explain, values_of
+from emotiwave_core.explain.occlusion import WINDOWS, occlude, windows_of, word_at
+from emotiwave_core.explain.records import explain_fold, explain_sample
 from emotiwave_core.interfaces import Encoder
 from emotiwave_core.modalities import configurations
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.report.occlusion import occlusion as picture
+from emotiwave_core.runs.explanation import EXPLANATION, OcclusionWindow, SampleAttribution
 
 KINDS: dict[str, dict[str, Any]] = {
     "attention": {
@@ -60,7 +61,7 @@ def place_of(trained: TrainedRun, name: str) -> int:
     return trained.corpus.store.ids.index(name)
 
 
-def found(trained: TrainedRun, name: str, c: int = 2, words: Any = ()) -> dict[str, list[OccludedWindow]]:
+def found(trained: TrainedRun, name: str, c: int = 2, words: Any = ()) -> dict[str, list[OcclusionWindow]]:
     """The moments of a sample for the log-odds of a class."""
 
     def of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,22 +192,22 @@ def test_words_of_the_data_set_stand_beside_the_moments(
     explanation = explain(trained, trained.predict(CPU))
     first = trained.corpus.store.intervals[trained.fold.rows[0]].tolist()
     said = [Word(first[0], first[1], "cheerfully")]
-    monkeypatch.setattr("emotiwave_core.explain.summary.words_of", lambda dataset, store, row: said)
-    about = about_sample(explanation, trained, 0, CPU)
-    assert {one["word"] for one in about["moments"]["audio"]} == {"cheerfully"}
+    monkeypatch.setattr("emotiwave_core.explain.records.words_of", lambda dataset, store, row: said)
+    sample = explain_sample(explanation, trained, 0, CPU)
+    assert {window.word for window in sample.moments["audio"]} == {"cheerfully"}
 
     def damaged(*_: object) -> list[Word]:
         raise DataError("words.csd is damaged.")
 
-    monkeypatch.setattr("emotiwave_core.explain.summary.words_of", damaged)
+    monkeypatch.setattr("emotiwave_core.explain.records.words_of", damaged)
     notes: list[str] = []
 
     class Listening(Monitor):
         def say(self, text: str) -> None:
             notes.append(text)
 
-    about = about_sample(explanation, trained, 0, CPU, Listening())
-    assert {one["word"] for one in about["moments"]["audio"]} == {None}
+    sample = explain_sample(explanation, trained, 0, CPU, Listening())
+    assert {window.word for window in sample.moments["audio"]} == {None}
     assert notes == ["Note: without the words of v18[0]: words.csd is damaged."]
 
 
@@ -214,9 +215,12 @@ def test_the_picture_draws_the_numbers() -> None:
     """A strip for each modality that is there, a bar for each stretch, attention as a line, each word once."""
     text = [(0.0, 0.5, 0.2, 0.7, "so"), (0.5, 2.0, -0.1, 0.3, "happy $x$")]
     audio = [(0.0, 1.0, 0.05, None, "so"), (1.0, 2.0, 0.0, None, "happy $x$")]
-    some = {m: [OccludedWindow(*one)._asdict() for one in rows] for m, rows in (("text", text), ("audio", audio))}
-    about = {"id": "v[0]", "predicted": "sad", "truth": "", "class": "sad", "value": "logit", "start": 0.0, "end": 2.0}
-    figure = picture(about | {"moments": some | {"visual": []}})
+    windows = {m: [OcclusionWindow(*row) for row in rows] for m, rows in (("text", text), ("audio", audio))}
+    sample = SampleAttribution(
+        id="v[0]", start=0.0, end=2.0, predicted="sad", truth="", explained="sad", empty=0.1, complete=0.9,
+        shapley={"text": 0.5, "audio": 0.3, "visual": 0.0}, moments=windows | {"visual": []},
+    )  # fmt: skip
+    figure = picture(sample)
     first, second, attention = figure.axes
     for axes, rows in ((first, text), (second, audio)):
         bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
@@ -231,7 +235,7 @@ def test_the_picture_draws_the_numbers() -> None:
 def test_what_the_run_holds_is_what_is_found(trained: TrainedRun) -> None:
     """explanation.json has the moments of the chosen samples, in log-odds of the class that it names."""
     about = json.loads((trained.run / EXPLANATION).read_text())
-    assert about == json.loads(json.dumps(about_fold(explain(trained, trained.predict(CPU)), trained, CPU)))
+    assert about == json.loads(json.dumps(explain_fold(explain(trained, trained.predict(CPU)), trained, CPU).to_dict()))
     for one in about["chosen"]:
         c = about["classes"].index(one["class"])
         logits_of = lambda logits, c=c: values_of(trained.objective, "logit", logits)[:, c]  # noqa: E731

@@ -31,7 +31,8 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.runs.contents import read_run
     from emotiwave_core.runs.history import read_history
-    from emotiwave_core.runs.rebuild import check_classes, checked
+    from emotiwave_core.runs.model_file import ModelFile, check_model_file, check_thresholds
+    from emotiwave_core.runs.schema import parse as parse_record
 
 from datasets import write_dataset
 from file_damage import one_sentence, to_json, to_toml
@@ -79,14 +80,13 @@ def described(data: bytes) -> None:
     """The model.json of a run."""
 
     def read() -> None:
-        about = checked(parse_json(data))
-        recipe = REGISTRY.resolve(Recipe.from_table(about["recipe"], "It")).completed()
-        check_classes(about, make_objective(recipe.objective, tuple(about["targets"])))
+        model = parse_record(data, ModelFile, "It", exact=True)
+        check_model_file(model, "It")
+        recipe = REGISTRY.resolve(Recipe.from_table(model.recipe, "It")).completed()
+        objective = make_objective(recipe.objective, tuple(model.targets))
+        check_thresholds(model, objective.multi, objective.classes, "It")
 
-    try:
-        one_sentence(read)
-    except ValueError:  # which `read_about` makes a sentence of
-        return
+    one_sentence(read)
 
 
 def in_room(name: str, read: Callable[[Path], Any], *seeds: bytes) -> Callable[[Path], Made]:
@@ -148,7 +148,9 @@ TARGETS: dict[str, Callable[[Path], Made]] = {
     "flags": lambda _: (typed, [b"bilstm:hidden_size=3,x=[1, {a = 'b'}]\ntraining.epochs=5", b"text=mean\nseed=1"]),
     "model_json": lambda _: (described, [to_json({
         "format": 1, "recipe": RECIPE, "features": {"text": 3}, "steps": {"text": 9}, "targets": ["a", "b"],
-        "thresholds": {"a": 0.5, "b": 0.1}})]),
+        "thresholds": {"a": 0.5, "b": 0.1}, "emotiwave": "0.1.0", "plugins": [], "classes": ["a", "b"], "parameters": 9,
+        "data": {"fingerprint": "3f", "sources": {}}, "best": {"epoch": 1, "select": "mean", "score": 0.5,
+        "mean_macro_f1": 0.5, "complete_macro_f1": 0.5}})]),
     "store_json": in_store,
     "manifest": lambda _: (
         lambda data: one_sentence(lambda: parse_manifest(data, find_corruption("frames"), "It")),

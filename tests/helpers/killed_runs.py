@@ -20,9 +20,11 @@ from training import small
 
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.model_file import MODEL
 from emotiwave_core.runs.predictions import PREDICTIONS
+from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.runs.scores import SCORES
-from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS
+from emotiwave_core.train.checkpoint import LAST
 
 EPOCHS = 3
 
@@ -63,7 +65,7 @@ def killed_at(name: str, call: int, after: bool = False) -> Iterator[None]:
 def outcome(run: Path) -> dict[str, Any]:
     """All that a run ends with, but for the time that it took: the seconds of each epoch, and run.json."""
     history = [attrs.evolve(epoch, seconds=None) for epoch in read_history(run)]
-    files = {name: (run / name).read_bytes() for name in (WEIGHTS, LAST, ABOUT, SCORES, PREDICTIONS, RECIPE)}
+    files = {name: (run / name).read_bytes() for name in (WEIGHTS, LAST, MODEL, SCORES, PREDICTIONS, RECIPE)}
     return files | {"history": history, "leftovers": sorted(path.name for path in run.glob(".*.part"))}
 
 

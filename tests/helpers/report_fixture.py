@@ -191,7 +191,7 @@ def _model(
     def plugin(kind: str, name: str, modality: str | None = None) -> dict[str, Any]:
         return {"kind": kind, "name": name, "modality": modality, "distribution": "emotiwave", "version": "0.1.0"}
 
-    chosen = {"epoch": best, "mean_macro_f1": 0.51, "select": "mean", "score": 0.51}
+    chosen = {"epoch": best, "mean_macro_f1": 0.51, "complete_macro_f1": 0.6, "select": "mean", "score": 0.51}
     return {
         "format": 1, "emotiwave": "0.1.0", "recipe": {"seed": 42, "fusion": "crossmodal"},
         "plugins": [
@@ -199,8 +199,10 @@ def _model(
             plugin("fusion", "crossmodal"),
             plugin("dropout", "uniform"),
         ],
-        "features": dict.fromkeys(modalities, 74), "classes": list(classes), "thresholds": thresholds,
-        "data": {"fingerprint": "3f" * 32}, "best": chosen, "parameters": 1_234_567,
+        "features": dict.fromkeys(modalities, 74), "steps": dict.fromkeys(modalities, 300),
+        "targets": list(classes), "classes": list(classes), "thresholds": thresholds,
+        "data": {"fingerprint": "3f" * 32, "sources": {"labels.csd": "ab" * 32}},
+        "best": chosen, "parameters": 1_234_567,
     }  # fmt: skip
 
 

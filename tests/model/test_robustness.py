@@ -17,12 +17,15 @@ from training import small, start
 from emotiwave_core.config.recipe import Asymmetric, ObjectiveSettings, Recipe, read_recipe
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
+from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import present_in, whole_modalities
 from emotiwave_core.model.objective import MultiLabel, Objective, make_objective
 from emotiwave_core.model.terms import all_terms, needs_complete, training_loss, weighted_terms
 from emotiwave_core.model.terms.unimodal import UnimodalHeads
 from emotiwave_core.runs.folder import RECIPE
-from emotiwave_core.runs.trained_model import LAST, WEIGHTS, read_about, read_tensors
+from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.runs.saved_model import WEIGHTS
+from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.optimise import moving_average
 
 EMOTIONS = ("happy", "sad", "anger")
@@ -267,7 +270,7 @@ def test_all_of_it_in_one_run(tiny: Path, tmp_path: Path) -> None:
     assert Recipe.from_table(read_recipe(tmp_path / "run" / RECIPE), "it").objective == recipe.objective
     heads = [name for name in read_tensors(tmp_path / "run" / WEIGHTS)[0] if name.startswith("unimodal.")]
     assert len(heads) == 6
-    assert read_about(tmp_path / "run")["recipe"]["objective"]["asymmetric"]["gamma_negative"] == 2.0
+    assert read_model_file(tmp_path / "run").recipe["objective"]["asymmetric"]["gamma_negative"] == 2.0
 
 
 def test_all_of_it_is_off_by_default() -> None:

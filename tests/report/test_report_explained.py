@@ -11,6 +11,7 @@ import pytest
 from file_damage import damage
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from report_fixture import write_run
 from report_page import page_of
 
@@ -21,7 +22,7 @@ from emotiwave_core.report.pictures import shapley
 from emotiwave_core.report.samples import DrawnSample, drawn_samples
 from emotiwave_core.report.waterfall import waterfall
 from emotiwave_core.runs.contents import read_run
-from emotiwave_core.runs.explanation import SMALLEST_SCALE, Chosen, Moment
+from emotiwave_core.runs.explanation import SMALLEST_SCALE, ChosenSample, OcclusionWindow, SampleAttribution
 
 values = st.floats(-2, 2).map(lambda value: round(value, 6))
 
@@ -48,9 +49,12 @@ def test_waterfall_runs_from_empty_to_complete(empty: float, phi: list[float], e
     assert all(-1e-9 <= step.left <= step.left + step.width <= 1 + 1e-9 for step in (first, *steps, last))
 
 
-def drawn(**moments: list[Moment]) -> DrawnSample:
+def drawn(**moments: list[OcclusionWindow]) -> DrawnSample:
     """A sample from 10 to 20 s with the moments of some modalities, as the page draws it."""
-    sample = Chosen("a", 10.0, 20.0, "right", "x", "x", "x", 0.0, 1.0, dict.fromkeys(moments, 1.0), moments=moments)
+    sample = ChosenSample(
+        id="a", start=10.0, end=20.0, why="right", truth="x", predicted="x", explained="x", empty=0.0, complete=1.0,
+        shapley=dict.fromkeys(moments, 1.0), moments=moments,
+    )  # fmt: skip
     explanation = type("Explained", (), {"value": "probability", "chosen": [sample]})
     [[one]] = drawn_samples(explanation).values()  # type: ignore[arg-type]
     return one
@@ -65,7 +69,12 @@ def bars(plot: OcclusionPlot, scale: float) -> list[tuple[float, float, float]]:
 
 def test_bars_stand_where_their_moments_are() -> None:
     """Read back from the path, a bar's ends are those of the moment and its height its occlusion, up for the class."""
-    moments = [Moment(10.0, 12.5, 0.2), Moment(12.5, 13.0, -0.4), Moment(13.0, 20.0, 0.1), Moment(19.0, 25.0, 0.05)]
+    moments = [
+        OcclusionWindow(10.0, 12.5, 0.2),
+        OcclusionWindow(12.5, 13.0, -0.4),
+        OcclusionWindow(13.0, 20.0, 0.1),
+        OcclusionWindow(19.0, 25.0, 0.05),
+    ]
     sample = drawn(audio=moments)
     assert sample.scale == 0.4
     due = [(0.0, 250.0, 0.2), (250.0, 300.0, -0.4), (300.0, 1000.0, 0.1), (900.0, 1000.0, 0.05)]
@@ -76,9 +85,9 @@ def test_bars_stand_where_their_moments_are() -> None:
 def test_one_length_is_one_occlusion_in_all_modalities() -> None:
     """All modalities of a sample are drawn on the scale of the largest, also beside one that has attention."""
     sample = drawn(
-        text=[Moment(10, 20, 0.002, word="no")],
-        audio=[Moment(10, 15, 0.14, 0.5), Moment(15, 20, -0.07, 0.5)],
-        visual=[Moment(10, 20, 1.4)],
+        text=[OcclusionWindow(10, 20, 0.002, word="no")],
+        audio=[OcclusionWindow(10, 15, 0.14, 0.5), OcclusionWindow(15, 20, -0.07, 0.5)],
+        visual=[OcclusionWindow(10, 20, 1.4)],
     )
     assert sample.scale == scale_of(sample.sample.moments) == 1.4
     heights = [height for plot in sample.plots for _, _, height in bars(plot, 1.4)]
@@ -89,10 +98,10 @@ def test_one_length_is_one_occlusion_in_all_modalities() -> None:
 
 def test_what_matters_next_to_nothing_stays_flat() -> None:
     """No scale is so fine that noise looks like a reason: a sample in which all is tiny has only flat bars."""
-    sample = drawn(audio=[Moment(10, 20, 3e-5)], text=[Moment(10, 20, -2e-3)])
+    sample = drawn(audio=[OcclusionWindow(10, 20, 3e-5)], text=[OcclusionWindow(10, 20, -2e-3)])
     assert sample.scale == SMALLEST_SCALE
     assert all(abs(height) < 0.03 * SMALLEST_SCALE for plot in sample.plots for _, _, height in bars(plot, 0.1))
-    [plot] = drawn(audio=[Moment(10, 20, -0.0), Moment(10, 20, 0.0)]).plots
+    [plot] = drawn(audio=[OcclusionWindow(10, 20, -0.0), OcclusionWindow(10, 20, 0.0)]).plots
     assert plot.above == plot.below == ""
 
 
@@ -111,7 +120,7 @@ def test_what_no_window_covers_was_not_read(
     windows: list[tuple[float, float]], gaps: list[tuple[float, float]]
 ) -> None:
     """Stretches that no window covers are found, whatever order the windows are in; pauses between steps are not."""
-    assert unread([Moment(low, high, 0.1) for low, high in windows], 10.0, 20.0) == gaps
+    assert unread([OcclusionWindow(low, high, 0.1) for low, high in windows], 10.0, 20.0) == gaps
 
 
 def test_what_was_not_read_is_hatched_and_said(tmp_path: Path) -> None:
@@ -136,9 +145,13 @@ def test_what_was_not_read_is_hatched_and_said(tmp_path: Path) -> None:
 
 def test_attention_is_a_line_at_the_foot() -> None:
     """Attention is drawn from the middle of step to step, the largest highest; without any there is no line."""
-    attended = [Moment(10, 12, 0.1, 0.25), Moment(12, 16, 0.1, 0.5), Moment(16, 20, 0.1, 0.0)]
+    attended = [
+        OcclusionWindow(10, 12, 0.1, 0.25),
+        OcclusionWindow(12, 16, 0.1, 0.5),
+        OcclusionWindow(16, 20, 0.1, 0.0),
+    ]
     assert drawn(audio=attended).plots[0].attention == "M100.0 86.0L400.0 74.0L800.0 98.0"
-    assert drawn(audio=[Moment(10, 12, 0.1), Moment(12, 16, 0.1)]).plots[0].attention == ""
+    assert drawn(audio=[OcclusionWindow(10, 12, 0.1), OcclusionWindow(12, 16, 0.1)]).plots[0].attention == ""
 
 
 def test_words_stand_once(tmp_path: Path) -> None:
@@ -206,22 +219,28 @@ def test_a_modality_that_a_sample_lacks_is_said_to_be_absent(tmp_path: Path) -> 
     assert told == [(place == 2, place == 2, place != 2) for place in range(9)]
 
 
-MOMENT = {"start": 0.0, "end": 1.0, "occlusion": 0.1, "attention": None, "word": None}
-ABOUT = {"id": "v[0]", "start": 0.0, "end": 2.0, "predicted": "sad", "truth": "", "class": "sad"}
+def occluded(**moments: list[OcclusionWindow]) -> Figure:
+    """The picture of a sample of 2 s with these windows."""
+    sample = SampleAttribution(
+        id="v[0]", start=0.0, end=2.0, predicted="sad", truth="", explained="sad", empty=0.1, complete=0.9,
+        shapley=dict.fromkeys(moments, 0.1), moments=moments,
+    )  # fmt: skip
+    return occlusion(sample)
 
 
 def test_the_picture_of_moments_says_what_is_absent() -> None:
     """A modality without moments has no axes, and the title says that the sample lacks it."""
-    for visual, end in (([], "true nothing, no visual"), ([MOMENT], "true nothing")):
-        figure = occlusion(ABOUT | {"moments": {"text": [MOMENT], "visual": visual}})
+    window = OcclusionWindow(0.0, 1.0, 0.1)
+    for visual, end in (([], "true nothing, no visual"), ([window], "true nothing")):
+        figure = occluded(text=[window], visual=visual)
         assert figure.get_suptitle().endswith(end)
         assert len(figure.axes) == 1 + len(visual)
 
 
 def test_the_picture_has_the_scale_of_the_page_and_prints_it_once() -> None:
     """All axes run from minus to plus the scale, which one of them prints; what was not read is hatched and said."""
-    weak, strong = MOMENT | {"occlusion": -0.002}, MOMENT | {"occlusion": 0.5, "end": 2.0}
-    figure = occlusion(ABOUT | {"moments": {"text": [weak], "visual": [strong]}})
+    weak, strong = OcclusionWindow(0.0, 1.0, -0.002), OcclusionWindow(0.0, 2.0, 0.5)
+    figure = occluded(text=[weak], visual=[strong])
     assert {axes.get_ylim() for axes in figure.axes} == {(-0.54, 0.54)}
     figure.draw_without_rendering()
     printed = [[label.get_text() for label in axes.get_yticklabels() if label.get_visible()] for axes in figure.axes]
@@ -229,7 +248,7 @@ def test_the_picture_has_the_scale_of_the_page_and_prints_it_once() -> None:
     hatched = [[patch.get_hatch() for patch in axes.patches if patch.get_hatch()] for axes in figure.axes]
     assert [len(hatches) for hatches in hatched] == [1, 0]
     assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [["not read"], []]
-    assert occlusion(ABOUT | {"moments": {"text": [weak]}}).axes[0].get_ylim()[1] == 1.08 * SMALLEST_SCALE
+    assert occluded(text=[weak]).axes[0].get_ylim()[1] == 1.08 * SMALLEST_SCALE
 
 
 def test_the_figure_of_who_decided_is_the_explanation(tmp_path: Path) -> None:

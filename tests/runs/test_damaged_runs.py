@@ -24,8 +24,10 @@ from emotiwave_core.report.page import render
 from emotiwave_core.runs.contents import read_run
 from emotiwave_core.runs.data_file import DATA, read_data
 from emotiwave_core.runs.history import HISTORY, cut_history, read_history
+from emotiwave_core.runs.model_file import MODEL
 from emotiwave_core.runs.provenance import RUN, read_provenance
-from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS, load_last, load_model
+from emotiwave_core.runs.saved_model import WEIGHTS, load_model
+from emotiwave_core.train.checkpoint import LAST, load_checkpoint
 
 QUICK = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=200)
@@ -72,7 +74,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def read_last(run: Path) -> Any:
     """What training would go on from."""
     model = load_model(run, REGISTRY)[0]
-    return load_last(run, model, torch.optim.AdamW(model.parameters()), None)
+    return load_checkpoint(run, model, torch.optim.AdamW(model.parameters()), None)
 
 
 def read_lines(run: Path) -> Any:
@@ -83,7 +85,7 @@ def read_lines(run: Path) -> Any:
 
 
 READ: dict[str, Callable[[Path], Any]] = {
-    ABOUT: lambda run: load_model(run, REGISTRY),
+    MODEL: lambda run: load_model(run, REGISTRY),
     WEIGHTS: lambda run: load_model(run, REGISTRY),
     LAST: read_last,
     DATA: read_data,
@@ -179,9 +181,9 @@ def test_what_is_no_file_of_a_report_is_refused(shown: Whole, name: str) -> None
 
 def edit(run: Whole, change: Callable[[dict[str, Any]], Any]) -> Path:
     """The run with another model.json."""
-    about = json.loads((run.whole / ABOUT).read_text())
+    about = json.loads((run.whole / MODEL).read_text())
     change(about)
-    return run.damage(ABOUT, to_json(about))
+    return run.damage(MODEL, to_json(about))
 
 
 def part(**options: Any) -> Callable[[dict[str, Any]], Any]:
@@ -213,7 +215,8 @@ HUGE = 10**9
         (lambda about: about["thresholds"].pop("sad"), "not one from 0 to 1 for each class"),
         (lambda about: about["thresholds"].update(sad=float("nan")), "NaN, which is no number of JSON"),
         (lambda about: about["thresholds"].update(sad=1e999), "Infinity, which is no number"),
-        (lambda about: about["thresholds"].update(sad="0.5"), "not one from 0 to 1 for each class"),
+        (lambda about: about["thresholds"].update(sad="0.5"), "'thresholds['sad']' is wrong: float expected"),
+        (lambda about: about["thresholds"].update(sad=1.5), "not one from 0 to 1 for each class"),
         (lambda about: about.update(thresholds=None), "'thresholds' is None"),
         (lambda about: about["recipe"]["objective"].update(kind="single"), "decides for one class"),
         (lambda about: about.update(targets=["a", "a"]), "'targets' is ['a', 'a']"),
@@ -235,8 +238,8 @@ def test_weights_that_are_no_numbers_are_refused(run: Whole) -> None:
     tensors = load_file(run.whole / WEIGHTS)
     tensors["head.0.weight"][0, 0] = float("nan")
     copy = run.damage(WEIGHTS, save(tensors))
-    about = json.loads((copy / ABOUT).read_text()) | {"weights_sha256": sha256_of(copy / WEIGHTS)}
-    (copy / ABOUT).write_bytes(to_json(about))
+    about = json.loads((copy / MODEL).read_text()) | {"weights_sha256": sha256_of(copy / WEIGHTS)}
+    (copy / MODEL).write_bytes(to_json(about))
     with pytest.raises(DataError, match="no finite numbers"):
         load_model(copy, REGISTRY)
 
@@ -272,9 +275,9 @@ def test_scores_do_not_hang_on_the_history(run: Whole) -> None:
 def rebuilt_from(folder: str, kind: str, name: str, option: str) -> int:
     """In a process of its own: load a run whose model.json asks for a gigantic option of a part."""
     run = Path(folder)
-    about = json.loads((run / ABOUT).read_text())
+    about = json.loads((run / MODEL).read_text())
     about["recipe"][kind] = {"name": name, option: 1 << 20}
-    (run / ABOUT).write_bytes(to_json(about))
+    (run / MODEL).write_bytes(to_json(about))
     try:
         load_model(run, REGISTRY)
     except (DataError, PluginError, SettingsError) as error:
@@ -295,8 +298,8 @@ GIGANTIC = [
 @pytest.mark.parametrize(("kind", "name", "option"), GIGANTIC)
 def test_a_gigantic_part_takes_no_memory(run: Whole, kind: str, name: str, option: str) -> None:
     """A model.json with any option of any shipped part at a million is refused at once and within 1 GiB."""
-    copy = run.damage(ABOUT, b"")
-    shutil.copy(run.whole / ABOUT, copy / ABOUT)
+    copy = run.damage(MODEL, b"")
+    shutil.copy(run.whole / MODEL, copy / MODEL)
     ended = forked(
         partial(rebuilt_from, str(copy), kind, name, option), folder=copy, seconds=10 * SECONDS, memory=1 << 30
     )

@@ -21,7 +21,9 @@ from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.folder import RECIPE
-from emotiwave_core.runs.trained_model import ABOUT, LAST, WEIGHTS, load_model, read_about, save_model
+from emotiwave_core.runs.model_file import MODEL, read_model_file
+from emotiwave_core.runs.saved_model import WEIGHTS, load_model, save_model
+from emotiwave_core.train.checkpoint import LAST
 
 RECIPE_OF_TEST = small(
     encoder={"text": {"name": "bilstm", "hidden_size": 3}, "*": {"name": "bilstm", "hidden_size": 5}},
@@ -37,9 +39,9 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     folder, models = tmp_path_factory.mktemp("trained"), []
     with pytest.MonkeyPatch.context() as patch:
 
-        def keep_model(run: Path, model: FusionModel, about: dict[str, Any]) -> None:
+        def keep_model(run: Path, model: FusionModel, *described: Any) -> None:
             models.append(model)
-            save_model(run, model, about)
+            save_model(run, model, *described)
 
         patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         patch.setattr("emotiwave_core.train.checkpoint.save_model", keep_model)
@@ -65,40 +67,40 @@ def test_two_files_are_enough(tiny: Path, tmp_path: Path, trained: tuple[Path, F
     """From model.safetensors and model.json, with a new registry, the model gives the same logits to the last bit."""
     folder, model = trained
     (tmp_path / "alone").mkdir()
-    for name in (WEIGHTS, ABOUT):
+    for name in (WEIGHTS, MODEL):
         shutil.copy(folder / name, tmp_path / "alone" / name)
-    rebuilt, objective, recipe, about = load_model(tmp_path / "alone", load_registry())
+    rebuilt, objective, recipe, description = load_model(tmp_path / "alone", load_registry())
     inputs, masks = a_batch(tiny)
     with torch.inference_mode():
         due: Tensor = model.eval()(inputs, masks).logits
         assert not rebuilt.training
         assert torch.equal(rebuilt(inputs, masks).logits, due)
     assert objective.multi
-    assert objective.classes == tuple(about["classes"])
+    assert objective.classes == tuple(description.classes)
     assert recipe == Recipe.from_table(read_recipe(folder / RECIPE), "the run's")
 
 
 def test_the_description_says_what_the_model_is(trained: tuple[Path, FusionModel]) -> None:
     """model.json names the parts with who provides them, the widths, the classes, and counts the parameters."""
     folder, model = trained
-    about = read_about(folder)
-    parts = [(one["kind"], one["name"], one["modality"]) for one in about["plugins"]]
+    description = read_model_file(folder)
+    parts = [(part.kind, part.name, part.modality) for part in description.plugins]
     encoders = [("encoder", "bilstm", m) for m in ("text", "audio", "visual")]
     assert parts == [*encoders, ("fusion", "crossmodal", None), ("dropout", "uniform", None)]
-    assert {one["distribution"] for one in about["plugins"]} == {"emotiwave"}
-    assert about["features"] == {"text": 5, "audio": 4, "visual": 3}
-    assert about["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    assert about["weights_sha256"] == sha256_of(folder / WEIGHTS)
-    assert set(about["thresholds"]) == set(about["classes"])
+    assert {part.distribution for part in description.plugins} == {"emotiwave"}
+    assert description.features == {"text": 5, "audio": 4, "visual": 3}
+    assert description.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert description.weights_sha256 == sha256_of(folder / WEIGHTS)
+    assert set(description.thresholds or ()) == set(description.classes)
 
 
 def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     """Change model.json."""
 
     def damage(run: Path) -> None:
-        about = json.loads((run / ABOUT).read_text())
+        about = json.loads((run / MODEL).read_text())
         change(about)
-        (run / ABOUT).write_text(json.dumps(about))
+        (run / MODEL).write_text(json.dumps(about))
 
     return damage
 
@@ -122,16 +124,16 @@ def flip(run: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no description": (lambda run: (run / ABOUT).unlink(), "holds no trained model"),
+    "no description": (lambda run: (run / MODEL).unlink(), "holds no trained model"),
     "no weights": (lambda run: (run / WEIGHTS).unlink(), WEIGHTS),
     "weights cut short": (cut, WEIGHTS),
     "weights cut short and signed": (cut_and_sign, WEIGHTS),
     "a bit of the weights": (flip, WEIGHTS),
     "empty weights": (lambda run: (run / WEIGHTS).write_bytes(b""), WEIGHTS),
-    "empty description": (lambda run: (run / ABOUT).write_bytes(b""), "is damaged"),
-    "description cut short": (lambda run: (run / ABOUT).write_bytes((run / ABOUT).read_bytes()[:99]), "is damaged"),
-    "description not UTF-8": (lambda run: (run / ABOUT).write_bytes(b"\xff"), "is damaged"),
-    "description a list": (lambda run: (run / ABOUT).write_text("[1]"), "is damaged"),
+    "empty description": (lambda run: (run / MODEL).write_bytes(b""), "is damaged"),
+    "description cut short": (lambda run: (run / MODEL).write_bytes((run / MODEL).read_bytes()[:99]), "is damaged"),
+    "description not UTF-8": (lambda run: (run / MODEL).write_bytes(b"\xff"), "is damaged"),
+    "description a list": (lambda run: (run / MODEL).write_text("[1]"), "is damaged"),
     "no sum": (edit(lambda about: about.pop("weights_sha256")), WEIGHTS),
     "another format": (edit(lambda about: about.update(format=99)), "format 99"),
     **{
@@ -209,5 +211,5 @@ def test_loading_never_asks_torch_load(run: Path, monkeypatch: pytest.MonkeyPatc
 def test_files_can_be_read_by_others(run: Path) -> None:
     """Weights and description are readable to everyone that the umask allows, as any file that is written."""
     (run / "plain").write_bytes(b"")
-    for name in (WEIGHTS, ABOUT, LAST, RECIPE):
+    for name in (WEIGHTS, MODEL, LAST, RECIPE):
         assert (run / name).stat().st_mode == (run / "plain").stat().st_mode

@@ -12,7 +12,7 @@ from emotiwave_core.compute.device import CUBLAS, cost_of_determinism, determini
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.monitor import Monitor
-from emotiwave_core.runs.trained_model import WEIGHTS
+from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.train import run
 from emotiwave_dropout.uniform import Uniform
 

@@ -13,7 +13,7 @@ from killed_runs import SECONDS, Whole, all_of, command, on_change
 
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.scores import SCORES
-from emotiwave_core.runs.trained_model import LAST
+from emotiwave_core.train.checkpoint import LAST
 
 MOMENTS = 240  # of random kills in the long battery
 PIECES = 24  # that they are told in

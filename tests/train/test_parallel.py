@@ -25,11 +25,12 @@ from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Output
+from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.runs.scores import SCORES
-from emotiwave_core.runs.trained_model import WEIGHTS, read_tensors
 from emotiwave_core.train.step import gather_outputs
 
 QUIET = {"head_dropout": 0.0}
@@ -93,7 +94,7 @@ def test_two_processes_are_one(
 ) -> None:
     """The loss of every batch is that of one process to 1e-5; weights, validation, scores and thresholds follow."""
     folder, found = pair
-    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.evaluate.evaluation.write_explanation"):
+    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.evaluate.evaluation.write_explanations"):
         monkeypatch.setattr(costly, lambda *_: None)
     LOSSES.clear()
     with monkeypatch.context() as patch:

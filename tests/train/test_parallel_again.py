@@ -26,7 +26,7 @@ from emotiwave_core.train import run
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.evaluate.evaluation.write_explanation"):
+    for costly in ("emotiwave_core.report.page.write_report", "emotiwave_core.evaluate.evaluation.write_explanations"):
         monkeypatch.setattr(costly, lambda *_: None)
 
 
@@ -39,7 +39,7 @@ def start_again(tiny: Path, out: Path, **tables: Any) -> Scores:
     "point",
     [
         ("emotiwave_core.runs.folder.write_text", 2, False),
-        ("emotiwave_core.train.checkpoint.save_last", 2, True),
+        ("emotiwave_core.train.checkpoint.save_checkpoint", 2, True),
         ("emotiwave_core.evaluate.evaluation.write_predictions", 1, False),
     ],
     ids=["before the recipe", "after an epoch", "while scoring"],
@@ -56,7 +56,7 @@ def test_the_same_command_takes_a_run_up_again(tiny: Path, tmp_path: Path, point
 
 def test_another_run_is_not_taken_up(tiny: Path, tmp_path: Path) -> None:
     """A run of another recipe, other data or another job, and other files, are refused and left as they are."""
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 1, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 1, after=True):
         start_again(tiny, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(SettingsError, match="holds a run already"):

@@ -19,10 +19,11 @@ from torch import Tensor
 from training import resume, start
 
 from emotiwave_core.interfaces import Tensors
+from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import keep
 from emotiwave_core.runs.history import read_history
-from emotiwave_core.runs.trained_model import LAST, read_tensors
 from emotiwave_core.train import pause
+from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.pause import Pause
 from emotiwave_core.train.step import LossWatch
 from emotiwave_dropout.uniform import Uniform
@@ -124,7 +125,7 @@ def test_a_kill_costs_no_more_than_the_steps_of_ten_minutes(
 
 def test_a_step_that_is_not_finite_is_not_kept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop during a step whose loss is NaN leaves what was kept before it."""
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 1, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 1, after=True):
         start(MULTI, tiny, tmp_path / "run")
     before = (tmp_path / "run" / LAST).read_bytes()
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: signal.raise_signal(2) or torch.tensor(torch.nan))

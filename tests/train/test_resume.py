@@ -20,7 +20,7 @@ from emotiwave_core.layers.masking import keep
 from emotiwave_core.runs.folder import alone_in
 from emotiwave_core.runs.history import HISTORY, read_history
 from emotiwave_core.runs.scores import SCORES
-from emotiwave_core.runs.trained_model import LAST
+from emotiwave_core.train.checkpoint import LAST
 from emotiwave_dropout.uniform import Uniform
 
 
@@ -50,11 +50,11 @@ POINTS = {
     "in a step": ("torch.optim.AdamW.step", 6, False),
     "in validation": ("emotiwave_core.train.validate.tune_thresholds", 2, False),
     "before the first model": ("emotiwave_core.train.checkpoint.save_model", 1, False),
-    "between weights and description": ("emotiwave_core.runs.trained_model.write_json", 2, False),
+    "between weights and description": ("emotiwave_core.runs.saved_model.write_model_file", 2, False),
     "between model and history": ("emotiwave_core.train.checkpoint.append_history", 2, False),
-    "between history and last": ("emotiwave_core.train.checkpoint.save_last", 2, False),
-    "after an epoch": ("emotiwave_core.train.checkpoint.save_last", 2, True),
-    "after the last epoch": ("emotiwave_core.train.checkpoint.save_last", EPOCHS, True),
+    "between history and last": ("emotiwave_core.train.checkpoint.save_checkpoint", 2, False),
+    "after an epoch": ("emotiwave_core.train.checkpoint.save_checkpoint", 2, True),
+    "after the last epoch": ("emotiwave_core.train.checkpoint.save_checkpoint", EPOCHS, True),
     "while scoring": ("emotiwave_core.evaluate.evaluation.score_all", 1, False),
     "before the predictions": ("emotiwave_core.evaluate.evaluation.write_predictions", 1, False),
     "after the predictions": ("emotiwave_core.evaluate.evaluation.write_predictions", 1, True),
@@ -84,7 +84,10 @@ def test_a_run_killed_many_times_ends_as_one_that_was_not(tiny: Path, tmp_path: 
     run = tmp_path / "run"
     with killed_at("emotiwave_core.train.checkpoint.append_history", 1, after=True):
         start(MULTI, tiny, run)
-    for name, call in (("emotiwave_core.train.checkpoint.save_last", 2), ("emotiwave_core.train.loop.validate", 1)):
+    for name, call in (
+        ("emotiwave_core.train.checkpoint.save_checkpoint", 2),
+        ("emotiwave_core.train.loop.validate", 1),
+    ):
         with killed_at(name, call):
             resume(run)
     resume(run)
@@ -107,7 +110,7 @@ def test_early_stopping_survives_a_kill(tiny: Path, tmp_path: Path) -> None:
     start(recipe, tiny, tmp_path / "whole")
     epochs = len(read_history(tmp_path / "whole"))
     assert epochs < 40
-    with killed_at("emotiwave_core.train.checkpoint.save_last", epochs, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", epochs, after=True):
         start(recipe, tiny, tmp_path / "killed")
     resume(tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
@@ -122,7 +125,7 @@ def test_a_part_may_draw_from_any_generator(tiny: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Uniform, "forward", forward)
     start(MULTI, tiny, tmp_path / "whole")
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 1, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 1, after=True):
         start(MULTI, tiny, tmp_path / "killed")
     resume(tmp_path / "killed")
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
@@ -131,7 +134,7 @@ def test_a_part_may_draw_from_any_generator(tiny: Path, tmp_path: Path, monkeypa
 def test_a_torn_line_of_history_is_trained_again(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     """A history cut in the middle of a line is as if that line were not there."""
     run = tmp_path / "run"
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 2):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 2):
         start(MULTI, tiny, run)
     (run / HISTORY).write_bytes((run / HISTORY).read_bytes()[:-20])
     resume(run)
@@ -163,7 +166,7 @@ def test_data_that_changed_is_refused(tmp_path: Path) -> None:
     """A run does not go on with other data than it was started with."""
     (tmp_path / "data").mkdir()
     write_dataset(tmp_path / "data")
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 1, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 1, after=True):
         start(MULTI, tmp_path / "data", tmp_path / "run")
     edit_csd(tmp_path / "data" / "text.csd", lambda _, features: features + 1)
     with pytest.raises(DataError, match="have changed"):
@@ -172,7 +175,7 @@ def test_data_that_changed_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_last_is_one_sentence(tiny: Path, tmp_path: Path) -> None:
     """A last epoch that cannot be read is named with its file."""
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 1, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 1, after=True):
         start(MULTI, tiny, tmp_path / "run")
     whole = (tmp_path / "run" / LAST).read_bytes()
     for damaged in (whole[:-7], whole[: len(whole) // 2], b"", whole.replace(b'"state"', b'"STATE"')):
@@ -189,7 +192,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_is_not_started_over(tiny: Path, tmp_path: Path) -> None:
     """A folder that holds a run, or in which one is at work, is refused and left as it is."""
-    with killed_at("emotiwave_core.train.checkpoint.save_last", 1, after=True):
+    with killed_at("emotiwave_core.train.checkpoint.save_checkpoint", 1, after=True):
         start(MULTI, tiny, tmp_path / "run")
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(SettingsError, match="holds a run already"):

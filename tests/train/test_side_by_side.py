@@ -16,8 +16,9 @@ from forked import Ended, emotiwave, forked
 from killed_runs import Whole, all_of, command
 
 from emotiwave_core.runs.folder import LOCK
+from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.runs.scores import SCORES
-from emotiwave_core.runs.trained_model import LAST, WEIGHTS
+from emotiwave_core.train.checkpoint import LAST
 
 EIGHT = 8
 

@@ -23,14 +23,17 @@ from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Tensors
+from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import HISTORY, Validation, read_history
-from emotiwave_core.runs.trained_model import LAST, WEIGHTS, read_about, read_tensors
+from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.runs.saved_model import WEIGHTS, describe
 from emotiwave_core.train import checkpoint as keeper
 from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
+from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
 from emotiwave_dropout.uniform import Uniform
 
@@ -55,10 +58,10 @@ def test_the_best_epoch_is_that_of_the_history(tiny: Path, tmp_path: Path, selec
         assert line.valid.complete_macro_f1 == scores[COMPLETE]
         assert line.valid.worst_macro_f1 == min(scores.values())
         assert (line.train_loss or 0) > 0
-    best = read_about(tmp_path / "run")["best"]
+    best = read_model_file(tmp_path / "run").best
     chosen = [getattr(line.valid, f"{select}_macro_f1", line.valid.configurations.get(select)) for line in history]
-    assert best["epoch"] == 1 + int(np.argmax(chosen))
-    assert best["mean_macro_f1"] == history[best["epoch"] - 1].valid.mean_macro_f1
+    assert best.epoch == 1 + int(np.argmax(chosen))
+    assert best.mean_macro_f1 == history[best.epoch - 1].valid.mean_macro_f1
 
 
 def test_what_chooses_the_epoch_is_known(tiny: Path, tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_early_stopping(
     weights = scripted(monkeypatch, mean, complete=[0.5, 0.4, 0.5, 0.5, 0.6, 0.2, 0.1])
     start(small(training={"epochs": 7, "patience": patience, "select": select}), tiny, tmp_path / "run")
     assert [line.epoch for line in read_history(tmp_path / "run")] == list(range(1, epochs + 1))
-    assert read_about(tmp_path / "run")["best"]["epoch"] == best
+    assert read_model_file(tmp_path / "run").best.epoch == best
     kept, _ = read_tensors(tmp_path / "run" / WEIGHTS)
     assert kept.keys() == weights[best - 1].keys()
     assert all(torch.equal(tensor, weights[best - 1][name]) for name, tensor in kept.items())
@@ -120,7 +123,7 @@ def test_the_optimiser_is_the_recipe_s(tiny: Path, tmp_path: Path, monkeypatch: 
     """AdamW over every parameter of the model, with the recipe's learning rate and weight decay."""
     kept: list[tuple[nn.Module, torch.optim.Optimizer]] = []
     monkeypatch.setattr(
-        keeper, "save_last", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
+        keeper, "save_checkpoint", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
     )
     start(small(training={"epochs": 1, "learning_rate": 0.02, "weight_decay": 0.3}), tiny, tmp_path / "run")
     [(model, optimiser)] = kept
@@ -283,10 +286,12 @@ def test_class_weights_are_of_the_training_fold(tiny: Path, tmp_path: Path) -> N
         corpus = open_corpus(tiny, recipe.data)
         corpus.store.labels[:3] = torch.tensor([1.0, 0, 0, 0, 0, 0])  # so that the fold is not balanced
         objective = make_objective(recipe.objective, corpus.store.targets)
-        model = run_module.build(REGISTRY.resolve(recipe), corpus, objective)
+        parts = REGISTRY.resolve(recipe)
+        model = run_module.build(parts, corpus, objective)
         folder = tmp_path / str(wanted)
         folder.mkdir()
-        train(TrainingJob(folder, recipe, {}), model, objective, corpus, Runtime(CPU))
+        job = TrainingJob(folder, recipe, describe(parts, model, objective, corpus))
+        train(job, model, objective, corpus, Runtime(CPU))
         targets = corpus.fold("train", objective).targets.numpy()
         due = compute_class_weight("balanced", classes=np.arange(6), y=targets) if wanted else np.ones(6)
         np.testing.assert_allclose(objective.weights, due, rtol=1e-6)

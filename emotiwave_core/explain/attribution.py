@@ -1,7 +1,7 @@
-"""Explains a trained run: which modality decided, in every sample and over the fold. No encoder runs for it."""
+"""Attribution to the modalities: exact Shapley values of every sample and of the fold. No encoder runs for it."""
 
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 import attrs
 import numpy as np
@@ -26,9 +26,20 @@ from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder
+from emotiwave_core.runs.explanation import ClassAttribution, MacroF1Attribution
+from emotiwave_core.runs.schema import Fraction
 
 Binary = NDArray[np.int64]
 TINY = 1e-9  # what differs less is equal but for rounding
+
+
+class ClassValues(TypedDict):
+    """The value of one class of a sample without any modality and with all, and what lies between."""
+
+    empty: float
+    complete: float
+    shapley: dict[str, float]
+    interaction: dict[str, float]
 
 
 @attrs.frozen(eq=False)
@@ -45,7 +56,7 @@ class Explanation:
     truth: Binary  # [N, C] of 0 and 1
     guess: Binary  # [C] of 0 and 1, what is decided of the empty coalition
     present: NDArray[np.bool_]  # [N, M]
-    games: Array  # [2^M, N, C], what every coalition is worth
+    coalitions: Array  # [2^M, N, C], the value of every coalition
     shapley: Array  # [M, N, C]
     interaction: Array  # [P, N, C]
     subject: NDArray[np.int64]  # [N], the class that is explained of each sample: the decided one
@@ -59,82 +70,77 @@ class Explanation:
         """values [..., N, C] -> [..., N], of the class that is explained of each sample."""
         return np.asarray(values[..., np.arange(len(self.subject)), self.subject])
 
-    def about_fold(self) -> dict[str, Any]:
-        """What `explanation.json` says of the whole fold."""
-        phi, complete = self.of_subject(self.shapley), self.decided[-1].astype(bool)  # [M, N], [N, C]
-        # A modality that a sample lacks has 0 and did not decide, even where all others are below 0.
-        able = np.where(self.present.T, phi, -np.inf)
-        first = able >= able.max(axis=0) - TINY
-        decided = (first / first.sum(axis=0)).mean(axis=1)  # those that are equal share the sample
-        return {
-            "macro_f1": self._macro_f1(),
-            "decided": self._named(decided),
-            "share": self._named(share(phi).mean(axis=1)),
-            "by_class": {
-                name: {
-                    "samples": int(complete[:, c].sum()),
-                    "shapley": self._named(self.shapley[:, complete[:, c], c].mean(axis=1))
-                    if complete[:, c].any()
-                    else dict.fromkeys(self.modalities),
-                }
-                for c, name in enumerate(self.classes)
-            },
-        }
-
-    def _macro_f1(self) -> dict[str, Any]:
-        """Macro-F1 as a game: a coalition is worth what `scores.json` says of its configuration."""
+    def macro_f1(self) -> MacroF1Attribution:
+        """Macro-F1 split over the modalities: a coalition is worth what `scores.json` says of its configuration."""
         guesses = np.broadcast_to(self.guess, self.truth.shape)
-        empty, *scores = (macro_f1(self.truth, one, len(self.classes)) for one in [guesses, *self.decided])
+        empty, *scores = (macro_f1(self.truth, decided, len(self.classes)) for decided in [guesses, *self.decided])
         v = fold_values(scores, empty)
         phi = shapley(v)
+        return MacroF1Attribution(
+            empty=empty,
+            complete=scores[-1],
+            shapley=self.named(phi),
+            share=self._shares(share(phi)),
+            interaction=dict(zip(self.pairs, interaction(v).tolist(), strict=True)),
+            cooperation=self.cooperation(v),
+        )
+
+    def decided_by(self) -> dict[str, Fraction | None]:
+        """The share of the samples in which each modality has the largest Shapley value of the explained class.
+
+        Equal ones share the sample. A modality that a sample lacks has 0 and did not decide, even where all others
+        are below 0.
+        """
+        phi = np.where(self.present.T, self.of_subject(self.shapley), -np.inf)  # [M, N]
+        first = phi >= phi.max(axis=0) - TINY
+        return self._shares((first / first.sum(axis=0)).mean(axis=1))
+
+    def mean_share(self) -> dict[str, Fraction | None]:
+        """The mean MM-SHAP share of each modality over the samples."""
+        return self._shares(share(self.of_subject(self.shapley)).mean(axis=1))
+
+    def by_class(self) -> dict[str, ClassAttribution]:
+        """Of each class the samples decided for it, and their mean Shapley values."""
+        attributions = {}
+        for c, name in enumerate(self.classes):
+            decided = self.decided[-1, :, c].astype(bool)  # [N]
+            means = self.named(self.shapley[:, decided, c].mean(axis=1)) if decided.any() else {}
+            shapley_values: dict[str, float | None] = {m: means.get(m) for m in self.modalities}
+            attributions[name] = ClassAttribution(int(decided.sum()), shapley_values)
+        return attributions
+
+    def of_class(self, n: int, c: int) -> ClassValues:
+        """Shapley values and interactions of class c of sample n, and the values that they lie between."""
         return {
-            "empty": empty,
-            "complete": scores[-1],
-            "shapley": self._named(phi),
-            "share": self._named(share(phi)),
-            "interaction": dict(zip(self.pairs, interaction(v).tolist(), strict=True)),
-            "cooperation": self.cooperation(v),
+            "empty": float(self.coalitions[0, n, c]),
+            "complete": float(self.coalitions[-1, n, c]),
+            "shapley": self.named(self.shapley[:, n, c]),
+            "interaction": dict(zip(self.pairs, self.interaction[:, n, c].tolist(), strict=True)),
         }
 
     def cooperation(self, v: Array) -> dict[str, float]:
-        """SHAPE cooperation of every configuration of two or more modalities, of one game [2^M]."""
-        found = cooperation(v)
+        """SHAPE cooperation of every configuration of two or more modalities, from coalition values [2^M]."""
+        values = cooperation(v)
         return {
-            name_of(kept): float(found[sum(1 << self.modalities.index(m) for m in kept)])
-            for kept in configurations(self.modalities)
-            if len(kept) > 1
+            name_of(subset): float(values[sum(1 << self.modalities.index(m) for m in subset)])
+            for subset in configurations(self.modalities)
+            if len(subset) > 1
         }
 
-    def _named(self, values: Array) -> dict[str, float]:
+    def named(self, values: Array) -> dict[str, float]:
+        """values [M] by modality."""
         return dict(zip(self.modalities, values.tolist(), strict=True))
 
-    def about_sample(self, place: int) -> dict[str, Any]:
-        """The decision about one sample and what it is made of, for the class that is explained."""
-        c = int(self.subject[place])
-        return {
-            "truth": self.words(self.truth[place]),
-            "predicted": self.words(self.decided[-1, place]),
-            "class": self.classes[c],
-            "present": self.has(place),
-            **self.about_class(place, c),
-        }
+    def _shares(self, values: Array) -> dict[str, Fraction | None]:
+        return {m: Fraction(value) for m, value in self.named(values).items()}
 
-    def about_class(self, place: int, c: int) -> dict[str, Any]:
-        """What each modality adds to the value of one class of a sample."""
-        return {
-            "empty": float(self.games[0, place, c]),
-            "complete": float(self.games[-1, place, c]),
-            "shapley": self._named(self.shapley[:, place, c]),
-            "interaction": dict(zip(self.pairs, self.interaction[:, place, c].tolist(), strict=True)),
-        }
-
-    def has(self, place: int) -> list[str]:
-        """The modalities that a sample has."""
-        return [m for m, there in zip(self.modalities, self.present[place], strict=True) if there]
+    def has(self, n: int) -> list[str]:
+        """The modalities that sample n has."""
+        return [m for m, is_present in zip(self.modalities, self.present[n], strict=True) if is_present]
 
     def words(self, decision: Binary) -> str:
         """A decision [C] as it stands in `predictions.csv`: several emotions as `happy+fear`, none as nothing."""
-        return "+".join(name for name, found in zip(self.classes, decision, strict=True) if found)
+        return "+".join(name for name, is_decided in zip(self.classes, decision, strict=True) if is_decided)
 
 
 def explain(
@@ -156,7 +162,7 @@ def explain(
         raise PluginError(f"The model says NaN or infinity of samples in the fold '{trained.fold.name}'.")
     present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
     logits, guess = _empty(trained, predictions, empty)
-    games = sample_values(values, values_of(objective, value, logits), present)
+    coalitions = sample_values(values, values_of(objective, value, logits), present)
     complete = predictions.probabilities[-1]  # [N, C]
     margins = complete if thresholds is None else complete - thresholds
 
@@ -170,19 +176,19 @@ def explain(
         empty=empty,
         multi=objective.multi,
         probabilities=predictions.probabilities,
-        decided=np.stack([decide(one) for one in predictions.probabilities]),
+        decided=np.stack([decide(probabilities) for probabilities in predictions.probabilities]),
         truth=one_hot(trained.fold.targets.cpu().numpy().astype(np.int64), len(objective.classes)),
         guess=decide(values_of(objective, "probability", logits)[None])[0] if guess is None else guess,
         present=present,
-        games=games,
-        shapley=shapley(games),
-        interaction=interaction(games),
+        coalitions=coalitions,
+        shapley=shapley(coalitions),
+        interaction=interaction(coalitions),
         subject=margins.argmax(axis=1),  # of several emotions, or of none: the one furthest above its threshold
     )
 
 
 def values_of(objective: Objective, value: Value, logits: Array) -> Array:
-    """What is explained of logits [..., C]: probabilities or log-odds, [..., C]."""
+    """Probabilities or log-odds of logits [..., C], [..., C]: the values that are explained."""
     if value == "probability":
         return objective.probabilities(torch.from_numpy(logits)).numpy()
     return logits if objective.multi else log_odds(logits)
@@ -197,13 +203,13 @@ def _empty(trained: TrainedRun, predictions: Predictions, empty: Empty) -> tuple
         return predictions.nothing, None
     counts, used = training_counts(trained)
     multi, settings = trained.objective.multi, trained.recipe.objective
-    kept = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
-    most = np.eye(len(counts), dtype=np.int64)[counts.argmax()]
-    return prior_logits(counts, used, multi, kept), None if multi else most
+    strength = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
+    most_frequent = np.eye(len(counts), dtype=np.int64)[counts.argmax()]
+    return prior_logits(counts, used, multi, strength), None if multi else most_frequent
 
 
 def training_counts(trained: TrainedRun) -> tuple[NDArray[np.int64], int]:
-    """How many samples of each class the run's own training fold has, [C], and of how many samples in all.
+    """Counts of the classes in the run's own training fold, [C], and of its samples.
 
     DataError where the run does not say so and is asked about other data, or its `data.json` is damaged.
     """

@@ -1,0 +1,123 @@
+"""`model.json`: the model of a run in words and numbers. With `model.safetensors` it is enough to rebuild the model."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from emotiwave_core.data.dataset import MOST_MODALITIES
+from emotiwave_core.errors import DataError, short
+from emotiwave_core.io.atomic import write_json
+from emotiwave_core.runs.schema import damaged, file_bytes, parse
+
+MODEL = "model.json"
+FORMAT = 1
+WAY_OUT = "train again"
+MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
+
+
+@frozen
+class UsedPart:
+    """A part of the model and the distribution that it came from."""
+
+    kind: str
+    name: str
+    modality: str | None  # of an encoder
+    distribution: str
+    version: str
+
+
+@frozen
+class BestEpoch:
+    """The epoch whose weights were kept."""
+
+    epoch: int
+    select: str  # "mean", "complete" or a configuration: whose macro-F1 chose it
+    score: float
+    mean_macro_f1: float
+    complete_macro_f1: float
+
+
+@frozen
+class TrainingData:
+    """The data that the model was trained on."""
+
+    fingerprint: str
+    sources: dict[str, str]  # {file: SHA-256}
+
+
+@frozen(kw_only=True)
+class ModelDescription:
+    """The part of the file that is known before the training."""
+
+    format: int = FORMAT
+    emotiwave: str
+    recipe: dict[str, Any]
+    plugins: list[UsedPart]
+    features: dict[str, int]  # {modality: width}
+    steps: dict[str, int]  # {modality: longest sequence}
+    classes: list[str]
+    parameters: int
+    targets: list[str]  # the emotions of the data
+    data: TrainingData
+
+
+@frozen(kw_only=True)
+class ModelFile(ModelDescription):
+    """The file."""
+
+    thresholds: dict[str, float] | None  # of each class of a multi-label run, tuned on the validation fold
+    best: BestEpoch
+    weights_sha256: str = ""
+
+
+def write_model_file(run: Path, model: ModelFile) -> None:
+    """Write `model.json` of a run."""
+    write_json(run / MODEL, asdict(model))
+
+
+def read_model_file(run: Path, exact: bool = True) -> ModelFile:
+    """Read `model.json` of a run. DataError where it is missing, damaged or of another format.
+
+    exact: texts as they stand there, see `schema.parse`; a page is given cleaned ones.
+    """
+    place, way_out = str(run / MODEL), WAY_OUT if exact else ""
+    if not os.path.lexists(run / MODEL):
+        raise DataError(f"{run} holds no trained model ({MODEL}); give the folder of a run that has ended.")
+    data = file_bytes(run, MODEL)
+    number = parse(data, dict, place, way_out, exact).get("format", FORMAT)
+    if number != FORMAT:
+        raise DataError(f"{place} has format {short(number)}, and this version reads {FORMAT}.")
+    return parse(data, ModelFile, place, way_out, exact)
+
+
+def check_model_file(model: ModelFile, place: Path | str) -> None:
+    """DataError for the first value that no model can be built from: the file may be a stranger's."""
+
+    def must(holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise damaged(place, otherwise, WAY_OUT)
+
+    must(0 < len(model.features) <= MOST_MODALITIES, f"'features' has {len(model.features)} modalities")
+    for modality, width in model.features.items():
+        must(modality != "" and "+" not in modality, f"a modality is named {short(modality)}")
+        must(1 <= width <= MOST_FEATURES, f"'features' of {short(modality)} is {short(width)}")
+    for modality, steps in model.steps.items():
+        known = modality in model.features and 1 <= steps <= MOST_STEPS
+        must(known, f"'steps' of {short(modality)} is {short(steps)}")
+    distinct = all(model.targets) and 0 < len(model.targets) == len(set(model.targets))
+    must(distinct, f"'targets' is {short(model.targets)}")
+
+
+def check_thresholds(model: ModelFile, multi: bool, classes: tuple[str, ...], place: Path | str) -> None:
+    """DataError where the file has not a threshold for each class of several labels, or has some for others."""
+    thresholds = model.thresholds
+    if not multi:
+        if thresholds is not None:
+            problem = f"'thresholds' is {short(thresholds)} for an objective that decides for one class"
+            raise damaged(place, problem, WAY_OUT)
+        return
+    fits = thresholds is not None and set(thresholds) == set(classes)
+    if not fits or not all(0.0 <= value <= 1.0 for value in (thresholds or {}).values()):
+        raise damaged(place, f"'thresholds' is {short(thresholds)}, not one from 0 to 1 for each class", WAY_OUT)

@@ -1,0 +1,172 @@
+"""The model of a run, saved in `model.safetensors` and `model.json`, and rebuilt from them, which may be anyone's.
+
+Only safetensors and JSON are read: they cannot run code. A stranger's file may ask for a layer of a billion units, or
+for a billion layers. So the model is assembled on torch's meta device first, where it takes no memory, and no more
+parts of it than the weights can fill.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.corpus import Corpus
+from emotiwave_core.errors import DataError, PluginError, short
+from emotiwave_core.interfaces import Tensors
+from emotiwave_core.io.atomic import sha256_of
+from emotiwave_core.io.tensors import on_cpu, read_shapes, read_tensors, write_tensors
+from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.objective import Objective, make_objective
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.resolved import ResolvedParts
+from emotiwave_core.runs.model_file import (
+    MODEL,
+    BestEpoch,
+    ModelDescription,
+    ModelFile,
+    TrainingData,
+    UsedPart,
+    check_model_file,
+    check_thresholds,
+    read_model_file,
+    write_model_file,
+)
+
+WEIGHTS = "model.safetensors"
+
+
+class SavedModel(NamedTuple):
+    """A model on the CPU and in eval(), and what it was made from."""
+
+    model: FusionModel
+    objective: Objective
+    recipe: Recipe
+    description: ModelFile
+
+
+def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, corpus: Corpus) -> ModelDescription:
+    """The description of a model that is to be trained on this corpus: enough to assemble it again."""
+    from emotiwave_core import __version__
+
+    return ModelDescription(
+        emotiwave=__version__,
+        recipe=parts.recipe.to_table(),
+        plugins=[
+            UsedPart(part.kind, part.name, modality, part.origin, part.version)
+            for part, modality in parts.used_by(model.modalities)
+        ],
+        features={m: model.features[m] for m in model.modalities},
+        steps=model.steps,
+        classes=list(objective.classes),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        targets=list(corpus.store.targets),
+        data=TrainingData(corpus.store.fingerprint, dict(corpus.store.facts.sources)),
+    )
+
+
+def save_model(
+    run: Path,
+    model: FusionModel,
+    description: ModelDescription,
+    best: BestEpoch,
+    thresholds: dict[str, float] | None,
+) -> None:
+    """Write the weights, then the description that names their SHA-256."""
+    write_tensors(run / WEIGHTS, on_cpu(model.state_dict()))
+    known = {field.name: getattr(description, field.name) for field in attrs.fields(ModelDescription)}
+    sha256 = sha256_of(run / WEIGHTS)
+    write_model_file(run, ModelFile(**known, thresholds=thresholds, best=best, weights_sha256=sha256))
+
+
+def load_model(run: Path, registry: Registry) -> SavedModel:
+    """Rebuild the model of a run. DataError for a missing or damaged file, PluginError where a part has changed."""
+    return _load(run, registry.resolve)
+
+
+def reload_model(run: Path, parts: ResolvedParts) -> SavedModel:
+    """Rebuild the model of a run that was trained with these parts, as `load_model`: none is looked up again."""
+    return _load(run, lambda recipe: parts)
+
+
+def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
+    description = read_model_file(run)
+    check_model_file(description, run / MODEL)
+    recipe = Recipe.from_table(description.recipe, str(run / MODEL))
+    if not (run / WEIGHTS).is_file() or sha256_of(run / WEIGHTS) != description.weights_sha256:
+        raise DataError(f"{run / WEIGHTS} is missing or damaged, or does not belong to {MODEL}; train again.")
+    objective = make_objective(recipe.objective, tuple(description.targets))
+    check_thresholds(description, objective.multi, objective.classes, run / MODEL)
+    model = _rebuild(resolve(recipe), description, len(objective.classes), run / WEIGHTS)
+    restore(model, read_tensors(run / WEIGHTS)[0], run / WEIGHTS)
+    if not all(tensor.isfinite().all() for tensor in model.parameters()):
+        raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")
+    return SavedModel(model.eval(), objective, recipe, description)
+
+
+def restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
+    """Give a model the weights that were read from a file. PluginError where they do not fit."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise _unfit(path, " ".join(str(error).split())) from error
+
+
+def _rebuild(parts: ResolvedParts, description: ModelFile, classes: int, weights: Path) -> FusionModel:
+    """The model that `model.json` describes. PluginError where it is not of the size of its weights."""
+    shapes = read_shapes(weights)
+    with _limited_to(shapes, weights):
+        try:
+            with torch.device("meta"):
+                sketch = assemble(parts, description.features, classes, description.steps)
+        except PluginError as error:
+            if "meta" not in str(error.__cause__).lower():
+                raise
+            sketch = None  # a part needs the values of its tensors when it is made, and there they have none
+        if sketch is not None:
+            _check_fit(sketch, shapes, weights)
+        return assemble(parts, description.features, classes, description.steps)
+
+
+def _check_fit(sketch: nn.Module, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+    needed = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
+    for name in sorted({*needed, *shapes}):
+        if needed.get(name) != shapes.get(name):
+            has, needs = shapes.get(name, "nothing"), needed.get(name, "nothing")
+            raise _unfit(path, f"of {short(name)} it has {has}, and {needs} is needed.")
+
+
+def _unfit(path: Path, reason: str) -> PluginError:
+    return PluginError(
+        f"The weights in {path} do not fit the model that its recipe assembles now (was a plugin changed?): {reason}"
+    )
+
+
+@contextlib.contextmanager
+def _limited_to(shapes: dict[str, tuple[int, ...]], path: Path) -> Iterator[None]:
+    """DataError as soon as a model is made of far more parts or numbers than a file of weights can fill."""
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    left = {"parts": 20 * len(shapes) + 2_000, "values": 8 * numbers + (1 << 26)}
+
+    def count(module: nn.Module, name: str, made: nn.Module | Tensor | None) -> None:
+        left["parts"] -= 1
+        if isinstance(made, Tensor) and not nn.parameter.is_lazy(made):
+            left["values"] -= 0 if made.is_meta else made.numel()
+        if min(left.values()) < 0:
+            # No PluginError, which would be passed over on the meta device.
+            raise DataError(str(_unfit(path, f"it is far larger than {numbers} numbers.")))
+
+    with contextlib.ExitStack() as held:
+        for register in (
+            hooks.register_module_parameter_registration_hook,
+            hooks.register_module_buffer_registration_hook,
+            hooks.register_module_module_registration_hook,
+        ):
+            held.callback(register(count).remove)
+        yield
