@@ -95,7 +95,7 @@ def carry_out(job: Job, data: Path, out: Path) -> Path:
 
 
 def read(run: Path) -> dict[str, Any]:
-    """What the table shows of a run."""
+    """A row of the table: one run."""
     scores = ew.open_run(run).scores()
     return {
         "samples": scores.samples,

@@ -64,7 +64,7 @@ METRICS = ("macro_f1", "micro_f1", "weighted_f1", "weighted_accuracy", "average_
 
 
 class Answers(NamedTuple):
-    """What one way of training says of N samples."""
+    """Decisions of one way of training about N samples."""
 
     videos: list[str]  # [N]
     truth: NDArray[np.int64]  # [N, C]
@@ -127,7 +127,7 @@ def train_and_ask(row: str, settings: tuple[str, ...], folder: Path, out: Path) 
 
 
 def answers_of(run: Path) -> Answers:
-    """What a run's predictions.csv holds."""
+    """Content of a run's predictions.csv."""
     with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     truth, decided = (

@@ -1,1 +1,1 @@
-"""How fast Emotiwave is: ratios to named baselines measured in the same run. `make bench` runs all of it."""
+"""Speed of Emotiwave, as ratios to named baselines measured in the same run. `make bench` runs all of it."""

@@ -27,7 +27,7 @@ WITHOUT_DATA = {"recurrence", "startup"}
 
 
 class Setting(NamedTuple):
-    """What is measured on."""
+    """The data that are measured on."""
 
     data: Path  # where the folders of videos are
     folder: Path  # the one of all videos
@@ -126,7 +126,7 @@ def _measure(
 
 
 def result(rows: list[Row], machine: dict[str, Any]) -> dict[str, Any]:
-    """What the JSON holds."""
+    """Content of the JSON."""
     return {"format": 1, **machine, "rows": [row.table() for row in rows]}
 
 

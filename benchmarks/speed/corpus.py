@@ -24,7 +24,7 @@ SEGMENTS = 7  # of a video
 
 
 def bytes_of(videos: int, seconds: float = SECONDS) -> int:
-    """What the files take, nearly: float32 features and float64 intervals."""
+    """Size of the files, nearly: float32 features and float64 intervals."""
     return int(videos * seconds * sum(RATES[m] * (4 * width + 16) for m, width in WIDTHS.items()))
 
 

@@ -152,7 +152,7 @@ def timed(work: Callable[[], float], device: torch.device) -> tuple[float, float
 
 
 def preparation(folder: Path) -> list[Row]:
-    """What is paid once: the store of the recipe `notebook`, built in an empty cache and then opened."""
+    """The price that is paid once: the store of the recipe `notebook`, built in an empty cache and then opened."""
     settings, usual = notebook({}, 1).data, corpus.open_store
     with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
         empty = functools.partial(usual, folder=Path(cache))

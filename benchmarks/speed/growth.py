@@ -1,4 +1,4 @@
-"""How time and memory grow with the data: an epoch at 1, 2, 4 and 8 times the videos, each in a process of its own."""
+"""Growth of time and memory with the data: an epoch at 1, 2, 4, 8 times the videos, each in a process of its own."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def slope(sizes: list[int], values: list[float]) -> float:
 
 
 def in_child(folder: Path, device: torch.device, epochs: int) -> Grown:
-    """What a fresh process needs for this folder."""
+    """Time and memory of a fresh process for this folder."""
     threads = torch.get_num_threads()
     command = [sys.executable, "-m", "speed.growth", str(folder), str(device), str(threads), str(epochs)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

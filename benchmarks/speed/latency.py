@@ -1,4 +1,4 @@
-"""How long one clip takes from its features to its prediction."""
+"""Latency of one clip, from its features to its prediction."""
 
 import tempfile
 import time

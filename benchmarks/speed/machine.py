@@ -13,12 +13,12 @@ import torch
 
 
 def waiter(device: torch.device) -> Any:
-    """What waits until a device has done all it was given; clocks are read after it."""
+    """A function that waits until a device has done all it was given; clocks are read after it."""
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
 
 
 def about(device: torch.device, folder: Path, videos: int) -> dict[str, Any]:
-    """What stands beside the rows in the JSON."""
+    """Facts of the machine, beside the rows in the JSON."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -33,7 +33,7 @@ def measure(folder: Path, device: torch.device) -> list[Row]:
 
 
 def measure_explaining(folder: Path, device: torch.device) -> list[Row]:
-    """How often an encoder runs while every sample is explained, and how long that takes."""
+    """Number of encoder passes while every sample is explained, and the time that it takes."""
     with tempfile.TemporaryDirectory() as run:
         trained = untrained({}, folder, Path(run), device)
         calls: list[torch.nn.Module] = []

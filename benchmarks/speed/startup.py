@@ -1,4 +1,4 @@
-"""How long the commands take to answer, as whole processes."""
+"""Time until the commands answer, as whole processes."""
 
 import subprocess
 import sys

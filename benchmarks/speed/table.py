@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is reached; None where there is none, or nothing to hold against it."""
+        """True where the goal is reached; None where there is none, or nothing to hold against it."""
         judged = self.ratio if self.baseline else self.value
         if not self.goal or judged is None:
             return None

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotiwave_core.evaluate.drawing import DIGITS, Array, Samples
+from emotiwave_core.evaluate.drawing import DIGITS, Array, SampleFacts
 from emotiwave_core.modalities import name_of
 
 
@@ -28,7 +28,7 @@ class Tables(TypedDict, total=False):
 
 @attrs.frozen(kw_only=True)
 class Manifest:
-    """What is corrupted, for N samples, as JSON that any program can read.
+    """Record of the corruption of N samples, as JSON that any program can read.
 
     `since` has for each sample one character a step, or one in all where the whole modality is corrupted at once: the
     first level (0-9, a-z) with the corruption, or `-` for never.
@@ -113,7 +113,7 @@ class Corruption(ABC):
 
     @classmethod
     @abstractmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Draw what is corrupted at the levels [K]. A sample's part should not depend on the other samples."""
 
     @classmethod

@@ -14,7 +14,7 @@ NEVER = "-"
 
 
 @attrs.frozen(eq=False)
-class Samples:
+class SampleFacts:
     """The N samples that a corruption is drawn for; `times` and `deviation` are called only where they are needed."""
 
     dataset: str
@@ -51,7 +51,7 @@ def first_levels(corrupted: Bools) -> str:
     return "".join(NEVER if level < 0 else DIGITS[level] for level in first.tolist())
 
 
-def first_levels_of_steps(samples: Samples, corrupted: Callable[[str, int, int], Bools]) -> dict[str, list[str]]:
+def first_levels_of_steps(samples: SampleFacts, corrupted: Callable[[str, int, int], Bools]) -> dict[str, list[str]]:
     """`first_levels` of every sample, {modality: [N]}, from a function (modality, index of the sample, T) -> [K, T]."""
     return {
         modality: [

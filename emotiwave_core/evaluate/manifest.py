@@ -8,7 +8,7 @@ import numpy as np
 from emotiwave_core.config.options import structure
 from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, must
-from emotiwave_core.evaluate.drawing import DIGITS, NEVER, Samples
+from emotiwave_core.evaluate.drawing import DIGITS, NEVER, SampleFacts
 from emotiwave_core.io.untrusted import parse_json, read_bytes
 
 FORMAT = 1
@@ -16,7 +16,7 @@ MOST_BYTES = 1 << 28
 MOST_SEED = 2**64 - 1
 
 
-def draw_manifest(corruption: type[Corruption], samples: Samples, seed: int) -> Manifest:
+def draw_manifest(corruption: type[Corruption], samples: SampleFacts, seed: int) -> Manifest:
     """Draw a corruption for some samples. The same seed gives the same manifest, to the byte."""
     modalities = list(samples.steps)
     levels = np.array(corruption.levels_for(modalities))

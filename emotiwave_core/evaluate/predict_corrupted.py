@@ -28,7 +28,7 @@ Curves = dict[str, tuple[str, ...]]  # {name: the modalities that are corrupted 
 
 
 class CorruptedPredictions(NamedTuple):
-    """What a model predicts at each of the K levels of each curve."""
+    """Predictions of a model at each of the K levels of each curve."""
 
     probabilities: dict[str, Array]  # {curve: [K, N, C]}
     reached: dict[str, list[float]]  # {curve: [K]}, the measured share of what is corrupted

@@ -15,7 +15,7 @@ from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.evaluate.bootstrap import macro_f1_interval
 from emotiwave_core.evaluate.corruption import Corruption, Manifest
 from emotiwave_core.evaluate.corruptions import find_corruption
-from emotiwave_core.evaluate.drawing import Samples
+from emotiwave_core.evaluate.drawing import SampleFacts
 from emotiwave_core.evaluate.manifest import MOST_SEED, draw_manifest, parse_manifest, read_manifest
 from emotiwave_core.evaluate.predict_corrupted import CorruptedPredictions, numbered, predict_corrupted
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
@@ -114,7 +114,7 @@ def _keep(run: Path, scores: ProtocolScores, manifest: bytes) -> None:
         write_report(run)
 
 
-def samples_of(trained: TrainedRun) -> Samples:
+def samples_of(trained: TrainedRun) -> SampleFacts:
     """The samples of the fold, to draw a corruption for."""
     store, rows, modalities = trained.corpus.store, trained.fold.rows, trained.model.modalities
 
@@ -125,7 +125,7 @@ def samples_of(trained: TrainedRun) -> Samples:
         scale = feature_statistics(store, modality, training)[1].double().numpy()  # 1 / deviation, or 0
         return [1.0 / value if value > 0.0 else 0.0 for value in scale.tolist()]
 
-    return Samples(
+    return SampleFacts(
         dataset=trained.corpus.dataset.name,
         fold=trained.fold.name,
         ids=_ids(trained),

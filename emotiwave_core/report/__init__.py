@@ -1,1 +1,1 @@
-"""What a run leaves for people to read."""
+"""The report of a run: a page and figures for people to read."""

@@ -16,7 +16,7 @@ def score(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """What is added or taken away: three decimals with their sign."""
+    """A gain or a loss: three decimals with their sign."""
     return "–" if value is None else f"{value:+.3f}".replace("-", MINUS).replace(f"{MINUS}0.000", "+0.000")
 
 

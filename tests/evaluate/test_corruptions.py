@@ -18,14 +18,14 @@ from emotiwave_core.evaluate.corruption import Manifest, Sequences
 from emotiwave_core.evaluate.corruptions import corruption_names, find_corruption
 from emotiwave_core.evaluate.corruptions.noise import normals
 from emotiwave_core.evaluate.corruptions.swap import partners_of
-from emotiwave_core.evaluate.drawing import DIGITS, NEVER, Samples, philox
+from emotiwave_core.evaluate.drawing import DIGITS, NEVER, SampleFacts, philox
 from emotiwave_core.evaluate.manifest import draw_manifest, parse_manifest
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
 
 THREE = ("text", "audio", "visual")
 
 
-def samples(steps: dict[str, list[int]], *, per_video: int = 2, rate: float = 10.0) -> Samples:
+def samples(steps: dict[str, list[int]], *, per_video: int = 2, rate: float = 10.0) -> SampleFacts:
     """N samples of these steps in each modality, `per_video` of them in a video, at `rate` steps a second."""
     count = len(next(iter(steps.values())))
 
@@ -33,7 +33,7 @@ def samples(steps: dict[str, list[int]], *, per_video: int = 2, rate: float = 10
         start = 100.0 * place + np.arange(steps[modality][place]) / rate
         return np.stack([start, start + 1 / rate], axis=1).astype(np.float32)
 
-    return Samples(
+    return SampleFacts(
         dataset="Tiny",
         fold="test",
         ids=[f"v{place // per_video}[{place % per_video}]" for place in range(count)],
@@ -44,14 +44,14 @@ def samples(steps: dict[str, list[int]], *, per_video: int = 2, rate: float = 10
     )
 
 
-def uneven(count: int = 40, seed: int = 0, modalities: tuple[str, ...] = THREE) -> Samples:
+def uneven(count: int = 40, seed: int = 0, modalities: tuple[str, ...] = THREE) -> SampleFacts:
     """Samples of 0 to 12 steps, each with at least one modality."""
     steps = np.random.default_rng(seed).integers(0, 13, (count, len(modalities)))
     steps[:, 0] = np.where(steps.any(axis=1), steps[:, 0], 3)
     return samples({m: column.tolist() for m, column in zip(modalities, steps.T, strict=True)})
 
 
-def draw(protocol: str, drawn_for: Samples, seed: int) -> Manifest:
+def draw(protocol: str, drawn_for: SampleFacts, seed: int) -> Manifest:
     """The manifest of a protocol."""
     return draw_manifest(find_corruption(protocol), drawn_for, seed)
 

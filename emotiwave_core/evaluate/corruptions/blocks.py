@@ -3,10 +3,10 @@
 import numpy as np
 
 from emotiwave_core.evaluate.corruption import Corruption, Tables
-from emotiwave_core.evaluate.drawing import Array, Bools, Samples, first_levels_of_steps, philox, uniform
+from emotiwave_core.evaluate.drawing import Array, Bools, SampleFacts, first_levels_of_steps, philox, uniform
 
 
-class Blocks(Corruption):
+class LostBlocks(Corruption):
     """The run of length L begins at floor(u·(T − L + 1)): each start is as likely as the others."""
 
     levels = tuple(number / 10 for number in range(11))
@@ -14,7 +14,7 @@ class Blocks(Corruption):
     all_together = True
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Draw one u for each sample and modality: with the same u a longer run holds every shorter one."""
 
         def lost(modality: str, index: int, steps: int) -> Bools:

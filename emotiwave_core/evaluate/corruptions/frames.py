@@ -3,10 +3,10 @@
 import numpy as np
 
 from emotiwave_core.evaluate.corruption import Corruption, Tables
-from emotiwave_core.evaluate.drawing import Array, Bools, Samples, first_levels_of_steps, philox, uniform
+from emotiwave_core.evaluate.drawing import Array, Bools, SampleFacts, first_levels_of_steps, philox, uniform
 
 
-class Frames(Corruption):
+class LostFrames(Corruption):
     """A step is lost where its own number u, uniform in [0, 1), is below r."""
 
     levels = tuple(number / 10 for number in range(11))
@@ -14,7 +14,7 @@ class Frames(Corruption):
     all_together = True
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Draw one u for each step."""
 
         def lost(modality: str, index: int, steps: int) -> Bools:

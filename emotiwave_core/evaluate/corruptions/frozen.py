@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences, Tables, must
-from emotiwave_core.evaluate.drawing import NEVER, Array, Bools, Samples, first_levels_of_steps
+from emotiwave_core.evaluate.drawing import NEVER, Array, Bools, SampleFacts, first_levels_of_steps
 
 
 class Frozen(Corruption):
@@ -19,7 +19,7 @@ class Frozen(Corruption):
     why_untouched = "of one step a sample nothing can be frozen"
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Mark the last steps; nothing is random. At level 1 all but the first are frozen."""
 
         def frozen(modality: str, index: int, steps: int) -> Bools:

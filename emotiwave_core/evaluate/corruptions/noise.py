@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences, Tables, must
-from emotiwave_core.evaluate.drawing import Array, Samples, philox, uniform
+from emotiwave_core.evaluate.drawing import Array, SampleFacts, philox, uniform
 
 
 class Noise(Corruption):
@@ -29,7 +29,7 @@ class Noise(Corruption):
     )
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Deviation of each feature."""
         return {"deviation": {modality: samples.deviation(modality) for modality in samples.steps}}
 

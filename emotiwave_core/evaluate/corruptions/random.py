@@ -6,7 +6,7 @@ import numpy as np
 
 from emotiwave_core.errors import short
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Tables, must
-from emotiwave_core.evaluate.drawing import NEVER, Array, Samples, first_levels, philox
+from emotiwave_core.evaluate.drawing import NEVER, Array, SampleFacts, first_levels, philox
 
 
 class Random(Corruption):
@@ -34,11 +34,11 @@ class Random(Corruption):
 
     @classmethod
     def area_over(cls, levels: list[float], reached: list[float]) -> list[float]:
-        """What was reached: the last level can be out of reach."""
+        """The rates that were reached: the last level can be out of reach."""
         return reached
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Draw what each sample keeps, and the order in which the others go."""
         has = np.stack([samples.has(modality) for modality in samples.steps], axis=1)  # [N, M]
         generator = np.random.Generator(philox("random", seed))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from emotiwave_core.evaluate.corruption import Corruption, Sequences, Tables
-from emotiwave_core.evaluate.drawing import Array, Bools, Samples, first_levels_of_steps
+from emotiwave_core.evaluate.drawing import Array, Bools, SampleFacts, first_levels_of_steps
 
 ROUNDING = 1e-3  # seconds; times may be float32
 
@@ -18,7 +18,7 @@ class Shift(Corruption):
     why_untouched = "of one step a sample nothing can be shifted"
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Mark the steps whose middle is at most s seconds before the end; nothing is random."""
 
         def lost(modality: str, index: int, steps: int) -> Bools:

@@ -4,7 +4,7 @@ import numpy as np
 
 from emotiwave_core.errors import short
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences, Tables, must
-from emotiwave_core.evaluate.drawing import NEVER, Array, Samples, first_levels, philox
+from emotiwave_core.evaluate.drawing import NEVER, Array, SampleFacts, first_levels, philox
 
 
 class Swap(Corruption):
@@ -17,7 +17,7 @@ class Swap(Corruption):
     why_untouched = "a swap needs two samples that have it"
 
     @classmethod
-    def draw(cls, samples: Samples, levels: Array, seed: int) -> Tables:
+    def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Draw the partner of every sample, and the order in which the samples are swapped."""
         since: dict[str, list[str]] = {}
         partners: dict[str, list[str | None]] = {}
