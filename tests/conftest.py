@@ -47,8 +47,8 @@ def _interruptible() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports have no pictures, which take longer to draw than a small training; those of `report/` have theirs."""
-    if "pictures" not in request.keywords and request.path.parent.name != "report":
+    """Reports have no pictures, which take longer than a small training, except in tests that ask for them."""
+    if "pictures" not in request.keywords:
         monkeypatch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
 
 

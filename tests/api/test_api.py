@@ -245,6 +245,7 @@ def test_what_a_run_answers_is_what_its_commands_say(trained: ew.Run, capfd: pyt
     assert plain(trained.evaluate(fold="valid")) == said("evaluate")
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_recipes_and_parts_are_those_that_are_listed() -> None:
     """Recipes come as tables by name, parts of one kind or of all with what is known of them."""
     assert "notebook" in ew.recipes()
@@ -257,6 +258,7 @@ def test_recipes_and_parts_are_those_that_are_listed() -> None:
         ew.parts("encoders")
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_a_class_is_held_to_its_contract(capsys: pytest.CaptureFixture[str]) -> None:
     """A sound encoder breaks no law; a broken one exactly its own, each told with its cure; options are used."""
     sound = ew.check(SoundEncoder, width=8)

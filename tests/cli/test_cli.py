@@ -46,7 +46,6 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     return call
 
 
-@pytest.mark.pictures
 def test_run_evaluate_and_report_walk_from_data_to_scores(cli: Cli, tiny: Path) -> None:
     """One command leaves a scored run with a report, and evaluate finds the same scores again."""
     done = cli("run", "--data", tiny, "--fusion", "concat", *FAST)
@@ -61,9 +60,6 @@ def test_run_evaluate_and_report_walk_from_data_to_scores(cli: Cli, tiny: Path) 
             "scores.json",
             "predictions.csv",
             "report.html",
-            "configurations.png",
-            "confusion.png",
-            "learning_curves.png",
         ),
     }
     before = json.loads((run / "scores.json").read_text())
@@ -73,6 +69,15 @@ def test_run_evaluate_and_report_walk_from_data_to_scores(cli: Cli, tiny: Path) 
     (run / "report.html").unlink()
     assert cli("report", run).out.strip() == str(run / "report.html")
     assert "text+audio+visual" in (run / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.pictures
+def test_a_run_leaves_its_pictures(cli: Cli, tiny: Path) -> None:
+    """Beside the report lie its figures."""
+    assert cli("run", "--data", tiny, "--out", "there", *FAST).code == 0
+    names = ("configurations.png", "confusion.png", "learning_curves.png")
+    assert {path.name for path in Path("there").iterdir()} >= {*names}
 
 
 def test_stdout_holds_the_result_and_nothing_else(cli: Cli, tiny: Path) -> None:
@@ -180,6 +185,7 @@ def test_sample_is_not_written_over_other_files(cli: Cli, tmp_path: Path) -> Non
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["mine.txt"]
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_plugins_and_recipes_are_listed(cli: Cli) -> None:
     """Every shipped part is listed as installed, and every recipe is shown as TOML that can be run."""
     rows = json.loads(cli("plugins", "--json").out)

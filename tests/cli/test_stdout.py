@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from short_suite import in_short
 
 from emotiwave_core.cli.console import tables
 from emotiwave_core.errors import ResourceError
@@ -31,7 +32,7 @@ def ended(command: str, unbuffered: bool, stdout: int) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("unbuffered", [False, True])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", in_short(COMMANDS, "recipes", "table"))
 def test_a_reader_that_has_left_is_not_an_error(command: str, unbuffered: bool) -> None:
     """Whatever writes, a closed pipe ends it with 0 and without a word."""
     read, write = os.pipe()
@@ -44,7 +45,7 @@ def test_a_reader_that_has_left_is_not_an_error(command: str, unbuffered: bool) 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", [False, True])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", in_short(COMMANDS, "recipes", "table"))
 def test_a_full_disk_behind_stdout_is_said(command: str, unbuffered: bool) -> None:
     """It is a fault of resources, told in one sentence."""
     with Path("/dev/full").open("w") as full:

@@ -179,6 +179,7 @@ def test_contrast_meets_aa(tmp_path: Path, theme: int) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize(
     "shape",
     [
@@ -208,6 +209,8 @@ def test_figures_are_png_pdf_and_svg(tmp_path: Path, shape: dict[str, Any]) -> N
     assert "each also as PDF and SVG" in page
 
 
+@pytest.mark.slow
+@pytest.mark.pictures
 def test_report_repeats_itself(tmp_path: Path) -> None:
     """The same run gives the same page and figures, byte for byte, over the old ones, and no file holds a date."""
     run = write_run(tmp_path)

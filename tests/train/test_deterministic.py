@@ -11,6 +11,7 @@ from training import CPU, REGISTRY, small
 from emotiwave_core.compute.device import CUBLAS, cost_of_determinism, deterministic
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.errors import SettingsError
+from emotiwave_core.evaluate import evaluation
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.train import run
@@ -63,7 +64,7 @@ def test_on_a_cpu_it_changes_nothing(tiny: Path, tmp_path: Path, monkeypatch: py
     """A run in the mode has the bits of one without, trains and scores in it, and says what it costs."""
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda _: None)
     on: list[bool] = []
-    forward, score = Uniform.forward, run.score_all
+    forward, score = Uniform.forward, evaluation.score_all
 
     def watched(function: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -73,7 +74,7 @@ def test_on_a_cpu_it_changes_nothing(tiny: Path, tmp_path: Path, monkeypatch: py
         return call
 
     monkeypatch.setattr(Uniform, "forward", watched(forward))
-    monkeypatch.setattr(run, "score_all", watched(score))
+    monkeypatch.setattr(evaluation, "score_all", watched(score))
     heard = {wanted: Heard() for wanted in (False, True)}
     for wanted, monitor in heard.items():
         recipe = small(computing={"deterministic": wanted})
