@@ -1,6 +1,5 @@
 """Emotiwave in Python: `import emotiwave as ew`. docs/python.md shows all of it."""
 
-from emotiwave_core import __version__
 from emotiwave_core.api import (
     PartInfo,
     Run,
@@ -21,6 +20,7 @@ from emotiwave_core.errors import (
     ResourceError,
     SettingsError,
 )
+from emotiwave_core.version import __version__
 
 __all__ = [
     "DataError",

@@ -6,6 +6,8 @@ The public names are loaded when they are first used, so that importing the pack
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from emotiwave_core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from emotiwave_core.config.recipe import Recipe as Recipe
     from emotiwave_core.errors import EmotiwaveError as EmotiwaveError
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Output as Output
     from emotiwave_core.model.fusion_model import FusionModel as FusionModel
     from emotiwave_core.parts.registry import load_registry as load_registry
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "DropoutPolicy": "interfaces",

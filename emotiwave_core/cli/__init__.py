@@ -5,33 +5,37 @@ import faulthandler
 import importlib
 import io
 import os
+import re
 import signal
 import sys
 import warnings
-from collections import UserDict
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 import click
 
-from emotiwave_core import __version__
 from emotiwave_core.errors import EmotiwaveError, PassedOver, is_out_of_memory, out_of_memory, printable
+from emotiwave_core.version import __version__
 
-# Every command with the first sentence of its help, which stands here so that `--help` need not import any of them.
-SECTIONS = {
-    "Train and score": {
-        "run": "Train a model, score it on every configuration and write a report.",
-        "evaluate": "Score a trained run on every configuration, or under a protocol.",
-        "explain": "Show which modality decided, and at which moments.",
-        "report": "Write a run's report.html and pictures anew, and print where.",
-    },
-    "Look at data": {"data": "Inspect a data set, write the synthetic sample, prepare a store."},
-    "Parts": {
-        "recipes": "List the recipes, or show one.",
-        "plugins": "List all parts: who provides each, and whether it works.",
-    },
-}
+# A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
+# of its help. So `--help` reads first lines and imports no command, and a new command is one new file.
+HEADINGS = ("Train and score", "Look at data", "Parts")  # others follow
+ORDER = {name: place for place, name in enumerate(("run", "evaluate", "explain", "report", "recipes"))}  # others follow
+_FIRST_LINE = re.compile(r'"""`emotiwave (\w+)` \(([^)]+)\): (.+?)"""')
+
+
+def commands_by_heading() -> dict[str, dict[str, str]]:
+    """The commands with the first sentence of their help, by heading: {heading: {name: sentence}}."""
+    listed: dict[str, dict[str, str]] = {heading: {} for heading in HEADINGS}
+    files = [path for folder in __path__ for path in Path(folder).glob("*.py")]
+    for path in sorted(files, key=lambda path: (ORDER.get(path.stem, len(ORDER)), path.stem)):
+        with path.open(encoding="utf-8") as file:
+            if match := _FIRST_LINE.match(file.readline()):
+                name, heading, sentence = match.groups()
+                listed.setdefault(heading, {})[name] = sentence
+    return listed
 
 
 class Terminated(BaseException):
@@ -42,17 +46,19 @@ class ReaderLeft(BaseException):
     """The reader of stdout has enough, as `head` has: no error. (click and rich alone would leave with exit code 1.)"""
 
 
-class Commands(UserDict[str, Any]):
-    """Commands by name. One is imported when it is looked up."""
+class CommandFiles(click.Group):
+    """A group whose commands are the files of this folder. One is imported when it is asked for."""
 
-    def __getitem__(self, name: str) -> click.Command:
-        """The command of this name; KeyError where there is none."""
-        command: click.Command = getattr(importlib.import_module(self.data[name]), name)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, sorted."""
+        return sorted(name for commands in commands_by_heading().values() for name in commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or None."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
-
-
-class Sections(click.Group):
-    """A group whose help lists its commands under headings."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
@@ -66,15 +72,14 @@ class Sections(click.Group):
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands, section by section."""
-        for title, commands in SECTIONS.items():
-            with formatter.section(title):
+        """Write the commands, heading by heading."""
+        for heading, commands in commands_by_heading().items():
+            with formatter.section(heading):
                 formatter.write_dl(list(commands.items()))
 
 
 @click.group(
-    cls=Sections,
-    commands=Commands({name: f"emotiwave_core.cli.{name}" for commands in SECTIONS.values() for name in commands}),
+    cls=CommandFiles,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples:\n  emotiwave run                              train on the embedded synthetic sample\n"
     "  emotiwave run notebook --data DIR          a named recipe on your data\n"

@@ -1,4 +1,4 @@
-"""`emotiwave data inspect | sample | prepare`."""
+"""`emotiwave data` (Look at data): Inspect a data set, write the synthetic sample, prepare a store."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`emotiwave evaluate`."""
+"""`emotiwave evaluate` (Train and score): Score a trained run on every configuration, or under a protocol."""
 
 from pathlib import Path
 

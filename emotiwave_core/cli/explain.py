@@ -1,4 +1,4 @@
-"""`emotiwave explain`: which modality decided, in tables, and the occlusion windows of a sample, as bars."""
+"""`emotiwave explain` (Train and score): Show which modality decided, and at which moments."""
 
 import shlex
 from collections.abc import Iterable

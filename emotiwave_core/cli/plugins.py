@@ -1,4 +1,4 @@
-"""`emotiwave plugins`: list all parts; write, check or show one."""
+"""`emotiwave plugins` (Parts): List all parts: who provides each, and whether it works."""
 
 from pathlib import Path
 

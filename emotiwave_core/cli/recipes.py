@@ -1,4 +1,4 @@
-"""`emotiwave recipes`: list them, or show one in full."""
+"""`emotiwave recipes` (Parts): List the recipes, or show one."""
 
 from pathlib import Path
 from typing import Any

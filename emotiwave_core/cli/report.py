@@ -1,4 +1,4 @@
-"""`emotiwave report`."""
+"""`emotiwave report` (Train and score): Write a run's report.html and pictures anew, and print where."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`emotiwave run`."""
+"""`emotiwave run` (Train and score): Train a model, score it on every configuration and write a report."""
 
 import shlex
 from collections.abc import Callable

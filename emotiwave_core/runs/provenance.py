@@ -36,7 +36,7 @@ class Provenance:
 
 def provenance_of(device: str, hardware: str, processes: int, threads: int, torch: str) -> Provenance:
     """The record of a training that starts now, on this machine."""
-    from emotiwave_core import __version__
+    from emotiwave_core.version import __version__
 
     return Provenance(
         started=_now(),

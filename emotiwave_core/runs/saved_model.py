@@ -53,7 +53,7 @@ class SavedModel(NamedTuple):
 
 def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, corpus: Corpus) -> ModelDescription:
     """The description of a model that is to be trained on this corpus: enough to assemble it again."""
-    from emotiwave_core import __version__
+    from emotiwave_core.version import __version__
 
     return ModelDescription(
         emotiwave=__version__,

@@ -26,7 +26,7 @@ FLOORS = (
     ("config",),
     ("io",),
     ("interfaces", "hookspecs", "monitor"),
-    ("modalities", "errors"),
+    ("modalities", "errors", "version"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 QUESTIONS = ("What", "Whether", "How", "Which", "Where", "That", "Who", "When", "Why")

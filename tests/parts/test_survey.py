@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+import click.testing
 import pytest
 from distributions import ENCODER, install
 from distributions import site as site
 
-from emotiwave_core.cli import SECTIONS, emotiwave
+from emotiwave_core import cli
+from emotiwave_core.cli import commands_by_heading, emotiwave
 from emotiwave_core.parts import survey as probe
 
 pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
@@ -171,11 +175,33 @@ def test_a_cache_that_cannot_be_written_costs_time_only(helped: Path, monkeypatc
     assert probe.ask(TASKS, None) == first
 
 
+def commands() -> dict[str, click.Command]:
+    """Every command by name, imported."""
+    context = click.Context(emotiwave)
+    found = {name: emotiwave.get_command(context, name) for name in emotiwave.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
 def test_the_list_of_commands_is_of_their_own_words() -> None:
-    """What `emotiwave --help` says of a command, without importing it, is the first sentence of its help."""
-    said = {name: sentence for commands in SECTIONS.values() for name, sentence in commands.items()}
-    assert {name: command.get_short_help_str(200) for name, command in emotiwave.commands.items()} == said
-    assert {command.name for command in emotiwave.commands.values()} == set(said)
+    """The sentence that `emotiwave --help` shows, without an import, is the first one of the command's own help."""
+    listed = {name: sentence for under in commands_by_heading().values() for name, sentence in under.items()}
+    assert {name: command.get_short_help_str(200) for name, command in commands().items()} == listed
+    assert {command.name for command in commands().values()} == set(listed)
+
+
+def test_a_new_command_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file with a first line of that form is listed under its heading and called by its name; others are not."""
+    (tmp_path / "wave.py").write_text(
+        '"""`emotiwave wave` (Parts): Wave a hand."""\n\nimport click\n\n\n'
+        '@click.command()\ndef wave() -> None:\n    """Wave a hand."""\n    click.echo("hello")\n'
+    )
+    (tmp_path / "helper.py").write_text('"""Shared by commands."""\n')
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    runner = click.testing.CliRunner()
+    assert runner.invoke(emotiwave, ["wave"]).output == "hello\n"
+    assert re.search(r"wave +Wave a hand\.", runner.invoke(emotiwave, ["--help"]).output)
+    assert runner.invoke(emotiwave, ["helper"]).exit_code == 2
+    monkeypatch.delitem(sys.modules, "emotiwave_core.cli.wave")
 
 
 def test_help_imports_click_and_little_else() -> None:
@@ -188,4 +214,4 @@ def test_help_imports_click_and_little_else() -> None:
     )
     python = Path(sys.prefix, "bin", "python")  # it begins with nothing imported
     done = probe.subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stderr.split()) <= {"emotiwave_core.cli", "emotiwave_core.errors"}
+    assert set(done.stderr.split()) <= {f"emotiwave_core.{name}" for name in ("cli", "errors", "version")}

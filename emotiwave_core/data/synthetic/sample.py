@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from emotiwave_core import __version__
 from emotiwave_core.data.formats.csd_writer import write_csd
 from emotiwave_core.data.formats.reader import Entry
 from emotiwave_core.data.synthetic import streams
@@ -15,6 +14,7 @@ from emotiwave_core.data.synthetic.planted import CLASSES, MODALITIES, Video, pl
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.atomic import cache_folder, out_of_space, write_json, write_text
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.version import __version__
 
 EDITION = 2  # of the files that are written: a cached sample of another edition is not taken
 FEWEST_VIDEOS = 15  # five in a fold, of two segments or more: every class is there

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import attrs
 
-from emotiwave_core import __version__
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.io.atomic import out_of_space
 from emotiwave_core.parts.kinds import TEMPLATES, part_kind
 from emotiwave_core.parts.loading import same_distribution
 from emotiwave_core.parts.registry import OVERLAY, load_registry
+from emotiwave_core.version import __version__
 
 OURS = {"core", "dropout", "encoders", "fusions", "watch"}  # emotiwave_core and its sisters are Emotiwave itself
 IMPORTED = {"emotiwave", "numpy", "pytest", "torch"}  # a file of this name would hide what a plugin imports
