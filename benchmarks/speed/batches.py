@@ -34,10 +34,10 @@ def _measure(folder: Path, settings: DataSettings, what: str, device: torch.devi
     orders = [epoch_order(len(rows), 0, epoch) for epoch in range(1, 1 + max(1, 640 // len(rows)))]
     order = torch.cat(orders)[:SAMPLES]
     held = {m: store.values[m].numpy() for m in store.modalities}
-    plain, feed = Loader(store, device), open_loader(store, device, rows)
+    plain, loader = Loader(store, device), open_loader(store, device, rows)
 
-    def ours(feed: Loader) -> int:
-        found = feed.batches(rows, targets, SIZE, order)
+    def ours(loader: Loader) -> int:
+        found = loader.batches(rows, targets, SIZE, order)
         return sum(x.nbytes for batch in found for x in batch.inputs.values())
 
     def numpy() -> None:
@@ -53,8 +53,8 @@ def _measure(folder: Path, settings: DataSettings, what: str, device: torch.devi
         return [source.copy() for source in sources]
 
     works = {"plain": lambda: ours(plain), "numpy": numpy, "copy": copy}
-    if feed.kept is not None:
-        works["kept"] = lambda: ours(feed)
+    if loader.kept is not None:
+        works["kept"] = lambda: ours(loader)
     found = medians(works, settle=waiter(device))
     count = -(-len(order) // SIZE)
     speed = {way: count / found[way] for way in found}

@@ -264,13 +264,13 @@ def test_a_stopped_run_says_how_to_go_on(
     cli: Cli, tiny: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], code: int
 ) -> None:
     """Ctrl-C and SIGTERM after an epoch leave with 130 and 143 and the command that continues, which does."""
-    from emotiwave_core.train import checkpoint as keeper
+    from emotiwave_core.train import checkpoint
 
     def stopped(*_: object) -> None:
         raise stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeper, "append_history", stopped)
+        patch.setattr(checkpoint, "append_history", stopped)
         answer = cli("run", "--data", tiny, "--out", "over there", *FAST)
     assert (answer.code, "emotiwave run --resume 'over there'" in answer.err) == (code, True)
     assert "Traceback" not in answer.err

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emotiwave_core.cli import exit_code_of
-from emotiwave_core.train import checkpoint as keeper
+from emotiwave_core.train import checkpoint
 
 ENCODER = """
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ def test_the_test_fold_of_an_unfinished_run_is_not_read(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeper, "append_history", stopped)
+        patch.setattr(checkpoint, "append_history", stopped)
         assert run(ENCODER)[0] == 130
     assert exit_code_of(["evaluate", "there"]) == 2
     assert "emotiwave run --resume there" in capfd.readouterr().err

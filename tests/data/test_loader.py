@@ -1,4 +1,4 @@
-"""The feed: samples kept on a device or fetched ahead are the samples of the plain way."""
+"""The loader: samples kept on a device or fetched ahead are the samples of the plain way."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,20 +58,21 @@ def test_every_way_gives_the_same_batches(store: Store, data: st.DataObject, siz
     kept = np.array([*rows, *data.draw(st.lists(number, max_size=5))])
     targets = torch.arange(2.0 * len(rows)).view(-1, 2)
     expected = list(batches(store, rows, targets, size, CPU, order, SHARES[share]))
-    for feed in (
+    for loader in (
         Loader(store, CPU),
         Loader(store, CPU, resident(store, kept, CPU)),
         Loader(store, CPU, fetch_ahead=True),
     ):
-        same(list(feed.batches(rows, targets, size, order, SHARES[share])), expected)
+        same(list(loader.batches(rows, targets, size, order, SHARES[share])), expected)
 
 
 def test_what_is_not_kept_is_fetched(store: Store) -> None:
     """The batches are those of all rows also where one of the rows is not on the device."""
     rows = np.arange(len(store))
-    feed = Loader(store, CPU, resident(store, rows[1:], CPU))
+    loader = Loader(store, CPU, resident(store, rows[1:], CPU))
     same(
-        list(feed.batches(rows, torch.zeros(len(rows)), 4)), list(batches(store, rows, torch.zeros(len(rows)), 4, CPU))
+        list(loader.batches(rows, torch.zeros(len(rows)), 4)),
+        list(batches(store, rows, torch.zeros(len(rows)), 4, CPU)),
     )
 
 
@@ -88,12 +89,12 @@ def test_only_the_samples_asked_for_are_kept(store: Store) -> None:
 def test_a_batch_of_what_is_kept_is_a_copy(store: Store) -> None:
     """Changing a batch changes neither the store nor what is kept of it."""
     rows = np.arange(len(store))
-    feed = Loader(store, CPU, resident(store, rows, CPU))
-    (first,) = feed.batches(rows, torch.zeros(len(rows)), len(rows))
+    loader = Loader(store, CPU, resident(store, rows, CPU))
+    (first,) = loader.batches(rows, torch.zeros(len(rows)), len(rows))
     expected = {m: x.clone() for m, x in first.inputs.items()}
     for x in first.inputs.values():
         x.fill_(9.0)
-    (again,) = feed.batches(rows, torch.zeros(len(rows)), len(rows))
+    (again,) = loader.batches(rows, torch.zeros(len(rows)), len(rows))
     for m, x in expected.items():
         assert torch.equal(again.inputs[m], x)
 
@@ -112,9 +113,9 @@ def test_a_gpu_keeps_what_half_of_its_free_memory_holds(
 
 def test_a_cpu_keeps_nothing_and_has_no_thread(store: Store) -> None:
     """There the memory map is as near as a copy would be."""
-    feed = open_loader(store, CPU, np.arange(len(store)))
-    assert feed.kept is None
-    assert not feed.fetch_ahead
+    loader = open_loader(store, CPU, np.arange(len(store)))
+    assert loader.kept is None
+    assert not loader.fetch_ahead
 
 
 def test_a_gpu_keeps_what_it_is_asked_to_if_it_has_the_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

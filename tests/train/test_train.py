@@ -30,7 +30,7 @@ from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import HISTORY, Validation, read_history
 from emotiwave_core.runs.model_file import read_model_file
 from emotiwave_core.runs.saved_model import WEIGHTS, describe
-from emotiwave_core.train import checkpoint as keeper
+from emotiwave_core.train import checkpoint
 from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
 from emotiwave_core.train.checkpoint import LAST
@@ -123,7 +123,7 @@ def test_the_optimiser_is_the_recipe_s(tiny: Path, tmp_path: Path, monkeypatch: 
     """AdamW over every parameter of the model, with the recipe's learning rate and weight decay."""
     kept: list[tuple[nn.Module, torch.optim.Optimizer]] = []
     monkeypatch.setattr(
-        keeper, "save_checkpoint", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
+        checkpoint, "save_checkpoint", lambda run, model, optimiser, average, state: kept.append((model, optimiser))
     )
     start(small(training={"epochs": 1, "learning_rate": 0.02, "weight_decay": 0.3}), tiny, tmp_path / "run")
     [(model, optimiser)] = kept
