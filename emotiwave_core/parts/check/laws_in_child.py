@@ -205,6 +205,7 @@ def _answers() -> Iterator[Answer]:
         os.dup2(2, 1)
 
         def answer(event: str, **values: Any) -> None:
+            sys.stdout.flush()  # what was printed before: after the last answer the parent waits no longer
             stream.write(json.dumps({"event": event, **values}, default=str) + "\n")
             stream.flush()
 
