@@ -8,7 +8,7 @@ from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_f1
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.metrics import Outcomes, compute_metrics
-from emotiwave_core.metrics.decisions import collapse, confusion, indicator
+from emotiwave_core.metrics.decisions import collapse, confusion, count, ratio
 from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.parts.watchers import NOBODY, Watchers
@@ -84,18 +84,14 @@ def _score_classes(
     outcomes: Outcomes, metrics: dict[str, dict[str, float | None]], resampled: Array | None
 ) -> dict[str, ClassScores]:
     """Scores and counts of each class against the rest, from its metrics and its F1 in every resample [R, C]."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    present, predicted = indicator(outcomes.present), indicator(outcomes.predicted)
-    precision, recall, _, support = precision_recall_fscore_support(
-        present, predicted, labels=list(range(len(outcomes.classes))), average=None, zero_division=0
-    )
+    hits, support, predicted = count(outcomes.truth, outcomes.decided, len(outcomes.classes))
+    precision, recall = ratio(hits, predicted), ratio(hits, support)
     return {
         name: ClassScores(
             precision=Fraction(float(precision[c])),
             recall=Fraction(float(recall[c])),
             support=int(support[c]),
-            predicted=int(predicted[:, c].sum()),
+            predicted=int(predicted[c]),
             metrics=metrics[name],
             f1_interval=None if resampled is None else _interval(resampled[:, c]),
         )

@@ -1,6 +1,6 @@
 """Decisions about samples as arrays: one-hot form, thresholds, confusion matrices and collapse."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,28 @@ def one_hot(decisions: Decisions, classes: int) -> Decisions:
     return decisions if decisions.ndim == 2 else np.eye(classes, dtype=np.int64)[decisions]
 
 
-def indicator(decisions: Decisions) -> Decisions:
-    """[N, C] with an empty column added: scikit-learn takes a single column for the two classes 0 and 1."""
-    return np.pad(decisions, ((0, 0), (0, 1)))
+class Counts(NamedTuple):
+    """Samples of C classes, each against the rest."""
+
+    hits: NDArray[np.int64]  # [C], that have the class and are predicted to
+    present: NDArray[np.int64]  # [C], that have the class
+    predicted: NDArray[np.int64]  # [C], that are predicted to
+
+    def f1(self) -> NDArray[np.float64]:
+        """2 TP / (2 TP + FP + FN) of each class, [C]; 0 where it is neither there nor predicted."""
+        return ratio(2.0 * self.hits, self.present + self.predicted)
+
+
+def count(truth: Decisions, decided: Decisions, classes: int) -> Counts:
+    """Counts of decisions [N] or [N, C] beside the truth: scikit-learn would check its input for longer than it counts."""
+    truth, decided = one_hot(truth, classes), one_hot(decided, classes)
+    return Counts((truth & decided).sum(axis=0), truth.sum(axis=0), decided.sum(axis=0))
+
+
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """part / whole [C]; 0 where the whole is 0."""
+    ratios: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return ratios
 
 
 def tune_thresholds(truth: Decisions, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -36,13 +55,13 @@ def tune_thresholds(truth: Decisions, probabilities: NDArray[np.float64]) -> NDA
 
 def confusion(truth: Decisions, decided: Decisions, classes: tuple[str, ...]) -> Any:
     """Single-label: [C, C] counts, a row for each true class. Multi-label: {emotion: [[TN, FP], [FN, TP]]}."""
-    from sklearn.metrics import multilabel_confusion_matrix
-
-    if truth.ndim == 1:  # scikit-learn's warns of a single class
+    if truth.ndim == 1:
         C = len(classes)
         return np.bincount(truth * C + decided, minlength=C * C).reshape(C, C).tolist()
-    matrices = multilabel_confusion_matrix(indicator(truth), indicator(decided))
-    return {name: matrices[c].tolist() for c, name in enumerate(classes)}
+    return {
+        name: np.bincount(2 * truth[:, c] + decided[:, c], minlength=4).reshape(2, 2).tolist()
+        for c, name in enumerate(classes)
+    }
 
 
 def collapse(decided: Decisions, classes: tuple[str, ...]) -> str | None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from emotiwave_core.metrics import Array, Metric, Outcomes, register
-from emotiwave_core.metrics.decisions import Decisions, indicator
+from emotiwave_core.metrics.decisions import Decisions, count
 
 
 class MacroF1(Metric):
@@ -41,11 +41,7 @@ def macro_f1(truth: Decisions, decided: Decisions, classes: int) -> float:
     Multi-label [N, C]: the mean over the emotions of the F1 of their positive class. An undefined F1 (neither there nor
     predicted) counts as 0.
     """
-    from sklearn.metrics import f1_score
-
-    if truth.ndim == 2:
-        truth, decided = indicator(truth), indicator(decided)
-    return float(f1_score(truth, decided, labels=list(range(classes)), average="macro", zero_division=0))
+    return float(count(truth, decided, classes).f1().mean())
 
 
 def best_f1(share: float) -> float:

@@ -27,9 +27,11 @@ def weighted_accuracy(truth: Decisions, decided: Decisions) -> float | None:
 
     None where there are no positives or no negatives.
     """
-    from sklearn.metrics import balanced_accuracy_score
-
-    return float(balanced_accuracy_score(truth, decided)) if 0 < truth.sum() < len(truth) else None
+    positives, negatives = int(truth.sum()), int((1 - truth).sum())
+    if not positives or not negatives:
+        return None
+    recall, specificity = (truth & decided).sum() / positives, ((1 - truth) & (1 - decided)).sum() / negatives
+    return float((specificity + recall) / 2)
 
 
 register(WeightedAccuracy())

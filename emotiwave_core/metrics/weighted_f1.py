@@ -3,7 +3,7 @@
 import numpy as np
 
 from emotiwave_core.metrics import Array, Metric, Outcomes, register
-from emotiwave_core.metrics.decisions import Decisions
+from emotiwave_core.metrics.decisions import Decisions, count
 from emotiwave_core.metrics.macro_f1 import best_f1
 
 
@@ -46,9 +46,9 @@ def weighted_f1(truth: Decisions, decided: Decisions) -> float:
     Of one emotion, [N] of 0 and 1, absence counts as a class like presence: on rare emotions a guess that predicts
     absence for every sample scores high.
     """
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(truth, decided, average="weighted", zero_division=0))
+    counts = count(truth, decided, int(max(truth.max(), decided.max())) + 1)
+    known = counts.present + counts.predicted > 0
+    return float(np.average(counts.f1()[known], weights=counts.present[known]))
 
 
 def _guess(share: float) -> float:

@@ -20,7 +20,7 @@ from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.scoring import score_configuration
 from emotiwave_core.metrics import Outcomes
 from emotiwave_core.metrics.average_precision import average_precision
-from emotiwave_core.metrics.decisions import GRID, collapse, tune_thresholds
+from emotiwave_core.metrics.decisions import GRID, collapse, one_hot, tune_thresholds
 from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.metrics.micro_f1 import micro_f1
 from emotiwave_core.metrics.weighted_accuracy import weighted_accuracy
@@ -348,3 +348,19 @@ def test_an_emotion_that_is_never_there_gets_a_half() -> None:
 def test_the_grid_is_hundredths() -> None:
     """0.01 … 0.99."""
     np.testing.assert_allclose(GRID, np.arange(1, 100) / 100)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 9), st.booleans())
+def test_f1_and_accuracy_are_scikit_learn_s_to_the_bit(seed: int, samples: int, classes: int, multi: bool) -> None:
+    """Macro, micro and weighted F1 and balanced accuracy, also of classes that are never there or never predicted."""
+    draw = np.random.default_rng(seed)
+    shape = (samples, classes) if multi else (samples,)
+    truth, decided = (draw.integers(0, 2 if multi else classes, shape) for _ in range(2))
+    padded = [np.pad(some, ((0, 0), (0, 1))) if multi else some for some in (truth, decided)]
+    labels = list(range(classes))
+    assert macro_f1(truth, decided, classes) == f1_score(*padded, labels=labels, average="macro", zero_division=0)
+    assert micro_f1(truth, decided) == f1_score(*padded, average="micro", zero_division=0)
+    one, other = (one_hot(some, classes)[:, 0] for some in (truth, decided))
+    assert weighted_f1(one, other) == f1_score(one, other, average="weighted", zero_division=0)
+    if 0 < one.sum() < samples:
+        assert weighted_accuracy(one, other) == balanced_accuracy_score(one, other)

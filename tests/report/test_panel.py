@@ -21,6 +21,9 @@ HOSTILE = (
 MODALITIES = ("text", "<b>audio</b>", "c,d&e")
 
 
+pytestmark = pytest.mark.slow  # in a real browser
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for all tests of this module."""

@@ -6,6 +6,8 @@ import pytest
 from browser import chromium
 from panel_in_browser import Shown
 
+pytestmark = pytest.mark.slow  # in a real browser
+
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:

@@ -125,6 +125,7 @@ def test_a_file_that_may_not_grow(whole: Whole, tmp_path: Path, size: int) -> No
     all_whole(tmp_path)
 
 
+@pytest.mark.slow
 def test_read_only_folders(whole: Whole, disk: Path, tmp_path: Path) -> None:
     """Whatever would be written there is named with its way out; what only reads works; nothing is changed."""
     environment = {"EMOTIWAVE_CACHE": str(tmp_path / "cache")}
@@ -158,6 +159,7 @@ def test_read_only_folders(whole: Whole, disk: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_store_is_read_from_a_read_only_cache(whole: Whole, disk: Path, tmp_path: Path) -> None:
     """A cache that others have filled need not be writable."""
     environment = {"EMOTIWAVE_CACHE": str(disk / "cache")}

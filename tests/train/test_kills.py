@@ -85,6 +85,7 @@ def killed_at_changes(whole: Whole, folder: Path, numbers: range) -> None:
         shutil.rmtree(place)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_a_random_moment_ends_as_one_that_was_not(whole: Whole, tmp_path: Path) -> None:
     """Weights, scores, predictions and explanation are the same to the bit, and no torn file is left."""
     assert killed_at_moments(whole, tmp_path, 0, 2).total() >= 2

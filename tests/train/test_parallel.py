@@ -88,6 +88,7 @@ def pair(launcher: str, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return folder, launch(launcher, folder, data, jobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_are_one(
     name: str, data: Path, tmp_path: Path, pair: tuple[Path, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
@@ -116,6 +117,7 @@ def test_two_processes_are_one(
         assert scores[0][key] == pytest.approx(scores[1][key], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_only_the_first_process_writes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
     """Rank 0 writes the run, and builds the store once; rank 1 opens nothing to write, not even the store's lock."""
     folder, found = pair
@@ -128,6 +130,7 @@ def test_only_the_first_process_writes(pair: tuple[Path, list[dict[str, Any]]]) 
     assert len(arrays) == 1
 
 
+@pytest.mark.slow
 def test_noise_does_not_touch_what_is_dropped(pair: tuple[Path, list[dict[str, Any]]]) -> None:
     """Where parts draw too, and not as much in each process, the policies of all still leave the same."""
     _, (first, second) = pair
@@ -136,6 +139,7 @@ def test_noise_does_not_touch_what_is_dropped(pair: tuple[Path, list[dict[str, A
     assert first["noisy"]["losses"] == second["noisy"]["losses"]
 
 
+@pytest.mark.slow
 def test_statistics_of_a_part_are_those_of_the_first_process(pair: tuple[Path, list[dict[str, Any]]]) -> None:
     """A part that keeps statistics of what it saw is scored, in every process, with those that are saved."""
     folder, (first, second) = pair
@@ -146,6 +150,7 @@ def test_statistics_of_a_part_are_those_of_the_first_process(pair: tuple[Path, l
     assert set(second["statistics"]["seen"]) <= set(first["statistics"]["seen"])
 
 
+@pytest.mark.slow
 def test_what_processes_say_to_each_other(pair: tuple[Path, list[dict[str, Any]]]) -> None:
     """What rank 0 finds or refuses is so for all; other weights are noticed by all, and rank 0's are taken over."""
     for rank, one in enumerate(found["talk"] for found in pair[1]):
@@ -158,6 +163,7 @@ def test_what_processes_say_to_each_other(pair: tuple[Path, list[dict[str, Any]]
         assert one["taken_over"] == [1.0]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_all(
     pair: tuple[Path, list[dict[str, Any]]], data: Path, tmp_path: Path
 ) -> None:

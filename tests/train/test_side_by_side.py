@@ -90,6 +90,7 @@ def test_a_lock_file_alone_holds_nobody_up(whole: Whole, tmp_path: Path) -> None
     assert call(tmp_path, *command(whole.data, tmp_path / "run")).code == 0
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_is_the_same_to_the_bit(whole: Whole, tmp_path: Path) -> None:
     """In another process, folder and cache: weights, scores, predictions and explanation."""
     assert call(tmp_path, *command(whole.data, tmp_path / "again")).code == 0
