@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
 
 def count(truth: Decisions, decided: Decisions, classes: int) -> Counts:
-    """Counts of decisions [N] or [N, C] beside the truth: scikit-learn would check its input for longer than it counts."""
+    """Counts of decisions [N] or [N, C] beside the truth: scikit-learn checks its input for longer than it counts."""
     truth, decided = one_hot(truth, classes), one_hot(decided, classes)
     return Counts((truth & decided).sum(axis=0), truth.sum(axis=0), decided.sum(axis=0))
 
