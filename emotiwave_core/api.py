@@ -10,12 +10,12 @@ import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import attrs
 
 from emotiwave_core.compute.torchrun import ALONE, Processes
-from emotiwave_core.errors import DataError, SettingsError, is_out_of_memory, out_of_memory
+from emotiwave_core.errors import DataError, SettingsError, choices, is_out_of_memory, out_of_memory
 from emotiwave_core.monitor import Monitor, monitor_for_here
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ class Run:
         from emotiwave_core.compute.runtime import Runtime
         from emotiwave_core.evaluate.evaluation import evaluate
 
+        _check_fold(fold)
         data, is_own = _optional_folder(dataset), dataset is None and fold == "test"
         with _errors_of_ours():
             runtime = Runtime(_device(self.device), self._monitor)
@@ -206,6 +207,7 @@ class Run:
         from emotiwave_core.compute.runtime import Runtime
         from emotiwave_core.evaluate.protocol import ProtocolRequest, evaluate_protocol
 
+        _check_fold(fold)
         request = ProtocolRequest(
             protocol=protocol,
             seed=seed,
@@ -249,11 +251,19 @@ class Run:
         """
         from emotiwave_core.data.dataset import Dataset
 
+        if samples is not None and sample:
+            raise SettingsError(
+                f"predict takes many samples or the keywords of one, not both: leave out {min(sample)}=."
+            )
         with _errors_of_ours():
             if isinstance(samples, Dataset | str | os.PathLike):
                 return self._predictor.predict_dataset(_dataset_folder(samples), self._monitor)
             if samples is None:
                 return self._predictor.predict_arrays([_array_sample(sample)])[0]
+            if isinstance(samples, Mapping) or not all(isinstance(arrays, Mapping) for arrays in samples):
+                raise SettingsError("Give one sample by keywords, predict(text=array), or many as a list of tables.")
+            if not samples:
+                return []
             return self._predictor.predict_arrays([_array_sample(dict(arrays)) for arrays in samples])
 
     @functools.cached_property
@@ -278,9 +288,13 @@ class Run:
         model says then ("zeros"). Nothing in the folder is changed.
         """
         from emotiwave_core.explain.attribution import explain
+        from emotiwave_core.explain.coalitions import Empty, Value
         from emotiwave_core.explain.records import explain_fold, explain_in_full
         from emotiwave_core.predict.trained import open_trained_run, restrict_to_sample
 
+        _check_fold(fold)
+        _check_choice("value", value, get_args(Value))
+        _check_choice("empty", empty, get_args(Empty))
         monitor, device = self._monitor, _device(self.device)
         with _errors_of_ours():
             trained = open_trained_run(self.folder, self.registry, monitor, data=_optional_folder(dataset), fold=fold)
@@ -334,7 +348,6 @@ def parts(kind: str | None = None, registry: FilePath | None = None) -> list[Par
     Each is loaded once, in a process of its own, so that a broken one is listed as broken. SettingsError for another
     kind.
     """
-    from emotiwave_core.errors import choices
     from emotiwave_core.parts.survey import survey
 
     path = None if registry is None else Path(registry)
@@ -380,6 +393,18 @@ def _dataset_folder(dataset: "Dataset | FilePath") -> Path:
 
 def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
     return None if dataset is None else _dataset_folder(dataset)
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """SettingsError for a word that is none of those allowed."""
+    if value not in allowed:
+        raise SettingsError(f"There is no {name} '{value}'.{choices(str(value), allowed)}")
+
+
+def _check_fold(fold: str) -> None:
+    from emotiwave_core.data.folds import FOLDS
+
+    _check_choice("fold", fold, [*FOLDS, "all"])
 
 
 def _array_sample(sample: dict[str, Any]) -> "ArraySample":

@@ -177,3 +177,27 @@ def test_a_gpu_says_the_same(trained: ew.Run) -> None:
     run = ew.open_run(trained.folder, device="cuda")
     assert run.predict(audio=array).probabilities == pytest.approx(trained.predict(audio=array).probabilities, abs=1e-3)
     assert next(run._predictor.model.parameters()).device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda run: run.predict([{"text": [[0.0]]}], times={}), "leave out times="),
+        (lambda run: run.predict({"text": [[0.0]]}), "as a list of tables"),
+        (lambda run: run.predict(np.zeros((2, 3))), "as a list of tables"),
+        (lambda run: run.evaluate(fold="tst"), "Did you mean 'test'"),
+        (lambda run: run.robustness("noise", fold="tst"), "Did you mean 'test'"),
+        (lambda run: run.explain(fold="tst"), "Did you mean 'test'"),
+        (lambda run: run.explain(value="probab"), "Did you mean 'probability'"),
+        (lambda run: run.explain(empty="none"), "Choose from: prior, zeros"),
+    ],
+)
+def test_a_question_that_has_no_answer_is_refused(ask: Any, sentence: str, trained: ew.Run) -> None:
+    """Arguments that no command could have are a SettingsError with the way out, never left unread."""
+    with pytest.raises(ew.SettingsError, match=sentence):
+        ask(trained)
+
+
+def test_no_samples_have_no_predictions(trained: ew.Run) -> None:
+    """An empty list is answered by an empty list."""
+    assert trained.predict([]) == []
