@@ -1,12 +1,14 @@
 """Fixtures that tests share."""
 
+import contextlib
+import multiprocessing
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import sklearn
 import torch
 from datasets import write_dataset
 from hypothesis import is_hypothesis_test, settings
@@ -33,10 +35,38 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         test._hypothesis_internal_use_settings = few
 
 
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """The workers are forked from one process that has imported the libraries."""
+    warm = contextlib.ExitStack()
+    config.add_cleanup(warm.close)
+    launcher = warm.enter_context(warm_python())
+    for spec in specs:
+        spec.python = launcher
+
+
+def pytest_configure_node(node: Any) -> None:
+    """A worker is told what it was started with."""
+    node.workerinput |= {"python": sys.executable, "launcher": node.gateway.spec.python}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a worker, `sys.executable` begins cold, as elsewhere; what multiprocessing starts begins warm."""
+    if told := getattr(config, "workerinput", None):
+        sys.executable = told["python"]
+        multiprocessing.set_executable(told["launcher"])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> None:
-    sklearn.set_config(skip_parameter_validation=True)  # it takes longer than the metric of a small fold
     torch.set_num_threads(1)  # on few cores, several workers with several threads each are slower
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """No power is cut here, and thousands of files need not reach the disk; `test_power.py` looks at the program's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,10 +83,13 @@ def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="session")
-def launcher() -> Iterator[str]:
+def launcher(request: pytest.FixtureRequest) -> Iterator[str]:
     """An interpreter that begins with the libraries imported."""
-    with warm_python() as launcher:
-        yield launcher
+    if told := getattr(request.config, "workerinput", None):
+        yield told["launcher"]
+    else:
+        with warm_python() as launcher:
+            yield launcher
 
 
 @pytest.fixture
@@ -65,9 +98,19 @@ def warm_children(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", launcher)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache for all tests: a data set that several train on is packed once, and known by its path and time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOTIWAVE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, empty."""
     monkeypatch.setenv("EMOTIWAVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,17 +131,19 @@ def _functions(module: ModuleType) -> dict[str, Any]:
 def installed() -> Iterator[Provider]:
     """The providers of everything that has an entry point, without importing any."""
     seen = set()
+    packages: dict[Distribution | None, tuple[str, str]] = {None: ("unknown", "")}
     for point in entry_points(group=GROUP):
         kind, _, name = point.name.partition(".")
-        origin = point.dist.name if point.dist else "unknown"
+        if point.dist and point.dist not in packages:  # each look at it parses all its METADATA
+            packages[point.dist] = (point.dist.name, point.dist.version)
+        origin, version = packages[point.dist]
         if kind in KINDS and name and (point.name, origin) not in seen:
             seen.add((point.name, origin))
-            yield Provider(kind, name, origin, point.dist.version if point.dist else "", _loader(point))
+            yield Provider(kind, name, origin, version, _loader(point, origin))
 
 
-def _loader(point: EntryPoint) -> Callable[[], ModuleType]:
+def _loader(point: EntryPoint, owner: str) -> Callable[[], ModuleType]:
     def load() -> ModuleType:
-        owner = point.dist.name if point.dist else "unknown"
         with loading(f"the plugin '{point.name}' of {owner}", point.module):
             try:
                 return importlib.import_module(point.module)

@@ -17,6 +17,7 @@ from emotiwave_core.testing.laws import (
     finite,
     gradients,
     law,
+    seed_torch,
     total,
     trainable,
 )
@@ -233,7 +234,7 @@ class EncoderContract(PluginContract):
     def test_state_dict_round_trip(self) -> None:
         """A new encoder that loads the state_dict of another gives the same results."""
         (x, mask), old = sequences(), self._encoder()
-        torch.manual_seed(7)
+        seed_torch(7)
         new = self.make(FEATURES).eval()
         new.load_state_dict(old.state_dict())
         _expect_same(
@@ -273,7 +274,7 @@ class EncoderContract(PluginContract):
         return self.make(FEATURES).eval()
 
     def _encode(self, encoder: Encoder, x: Tensor, mask: Tensor, seed: int = 1) -> Encoded:
-        torch.manual_seed(seed)  # so that only the law about randomness sees any
+        seed_torch(seed)  # so that only the law about randomness sees any
         return Encoded(*encoder(x.clone(), mask.clone()))
 
     def _gradients(self, encoder: Encoder, x: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from emotiwave_core.testing.laws import (
     finite,
     gradients,
     law,
+    seed_torch,
     total,
     trainable,
 )
@@ -231,7 +232,7 @@ class FusionContract(PluginContract):
     def test_state_dict_round_trip(self) -> None:
         """A new fusion that loads the state_dict of another gives the same results."""
         batch, old = encoded_batch(), self._fusion()
-        torch.manual_seed(7)
+        seed_torch(7)
         new = self.make(THREE).eval()
         new.load_state_dict(old.state_dict())
         _expect_same(self._fuse(new, batch), self._fuse(old, batch), "the state_dict was loaded by a new fusion")
@@ -281,7 +282,7 @@ class FusionContract(PluginContract):
         return self.make(dict(THREE)).eval()
 
     def _fuse(self, fusion: Fusion, batch: FusionBatch, seed: int = 1) -> Fused:
-        torch.manual_seed(seed)  # so that only the law about randomness sees any
+        seed_torch(seed)  # so that only the law about randomness sees any
         return Fused(*fusion(dict(batch[0]), batch[1].clone()))
 
     def _gradients(self, fusion: Fusion, batch: FusionBatch) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.testing.batches import LENGTHS, SAMPLES, masks_of_samples
-from emotiwave_core.testing.laws import cuda, expect, law, not_tried
+from emotiwave_core.testing.laws import cuda, expect, law, not_tried, seed_torch
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 MIDDLE = 0.5  # of training
@@ -86,7 +86,7 @@ class DropoutPolicyContract(PluginContract):
         """The masks that were given, and their dict, stay as they were."""
         masks = masks_of_samples()
         given = dict(masks)
-        torch.manual_seed(1)
+        seed_torch(1)
         self.make().train()(given, torch.tensor(MIDDLE))
         expect(list(given) == list(masks), f"The dict that was given holds {list(given)} now.")
         for name, mask in masks_of_samples().items():
@@ -141,11 +141,11 @@ class DropoutPolicyContract(PluginContract):
         """A new policy that loads the state_dict of one that has observed some batches draws the same."""
         old, masks = self.make(), masks_of_samples()
         for step in range(5):
-            torch.manual_seed(step)
+            seed_torch(step)
             old.observe(
                 present_in(self._drop(old, masks, seed=step)), torch.rand(SAMPLES) * torch.arange(1, SAMPLES + 1)
             )
-        torch.manual_seed(7)
+        seed_torch(7)
         new = self.make()
         new.load_state_dict(old.state_dict())
         for seed in range(4):
@@ -200,14 +200,14 @@ class DropoutPolicyContract(PluginContract):
         return policy
 
     def _drop(self, policy: DropoutPolicy, masks: Tensors, seed: int = 1, progress: float = MIDDLE) -> Tensors:
-        torch.manual_seed(seed)
+        seed_torch(seed)
         after: Tensors = policy({name: mask.clone() for name, mask in masks.items()}, torch.tensor(progress))
         return after
 
 
 def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
     """Draw what a lone sample with these modalities keeps, so many times."""
-    torch.manual_seed(1)
+    seed_torch(1)
     masks = {name: torch.full((1, 3), here) for name, here in zip(LENGTHS, present, strict=False)}
     progress = torch.tensor(MIDDLE)
     return [tuple(present_in(policy(dict(masks), progress))[0].tolist()) for _ in range(draws)]

@@ -19,7 +19,7 @@ from torch import nn
 
 from emotiwave_core.config.options import Option, bare, check_options, is_policy
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried
+from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried, seed_torch
 
 SECONDS = 300.0  # for a module to be imported, on a busy machine too
 GENERATORS: dict[str, Callable[[], object]] = {  # what each draws next tells its state
@@ -148,7 +148,7 @@ def _is_option(hint: Any) -> bool:
 def _seeded(seed: int) -> Iterator[None]:
     """Seed all three global generators; those of numpy and random are put back (the law does it for torch's)."""
     numbers, state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    torch.manual_seed(seed)
+    seed_torch(seed)
     np.random.seed(seed)  # noqa: NPY002
     random.seed(seed)
     try:

@@ -15,32 +15,20 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
-def kept_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stores and known parts, for all tests here: they are packed and loaded once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(kept_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMOTIWAVE_CACHE", str(kept_cache))
-
-
-def _train(folder: Path, out: Path, cache: Path, /, **settings: Any) -> ew.Run:
+def _train(folder: Path, out: Path, /, **settings: Any) -> ew.Run:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(cache))
         patch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
         return ew.train(ew.load_dataset(folder), out=out, device="cpu", **{**SMALL, **settings})
 
 
 @pytest.fixture(scope="session")
-def trained(tiny: Path, kept_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
     """A run on the tiny data set."""
-    return _train(tiny, tmp_path_factory.mktemp("api") / "run", kept_cache)
+    return _train(tiny, tmp_path_factory.mktemp("api") / "run")
 
 
 @pytest.fixture(scope="session")
-def multi(tiny: Path, kept_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
+def multi(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
     """A multi-label run, whose sequences are averaged and cut."""
     data = {"downsample": {"audio": 3, "visual": 2}, "max_steps": {"audio": 2, "visual": 2, "text": 3}}
-    return _train(tiny, tmp_path_factory.mktemp("multi") / "run", kept_cache, objective={"kind": "multi"}, data=data)
+    return _train(tiny, tmp_path_factory.mktemp("multi") / "run", objective={"kind": "multi"}, data=data)

@@ -1,7 +1,6 @@
 """The whole program on damaged runs, registries and data: exit codes as documented, and nothing else changed."""
 
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,14 +23,12 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with scores under a protocol."""
     folder = tmp_path_factory.mktemp("program")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        start(small(training={"epochs": 1}), tiny, folder / "run")
-        assert ask(folder, "evaluate", folder / "run", "--protocol", "random").code == 0
-        yield folder / "run"
+    start(small(training={"epochs": 1}), tiny, folder / "run")
+    assert ask(folder, "evaluate", folder / "run", "--protocol", "random").code == 0
+    return folder / "run"
 
 
 def ask(folder: Path, *words: object) -> Ended:

@@ -351,7 +351,7 @@ def test_scores_are_only_told_of_a_sample(folder: Path, tmp_path: Path) -> None:
         best_reachable(folder, "tset")
 
 
-def test_the_sample_in_the_cache_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_in_the_cache_is_written_once(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first call writes the sample into the cache and says so; the second gives the same folder and is silent."""
 
     class Said(Monitor):
@@ -365,7 +365,7 @@ def test_the_sample_in_the_cache_is_written_once(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(sample, "write_sample", few)
     folder = cached_sample(Said())
-    assert folder.parent == tmp_path / "cache"
+    assert folder.parent == own_cache
     assert (folder / "dataset.toml").is_file()
     assert len(Said.lines) == 1
     assert cached_sample(Said()) == folder

@@ -16,12 +16,14 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.usefixtures("warm_children")
-def test_the_guide_runs_as_a_script(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pictures", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_guide_runs_as_a_script(tiny: Path, tmp_path: Path, pictures: bool) -> None:
     """All blocks are one script without a `__main__` guard; what it prints is there, and nothing is on stderr."""
     shutil.copytree(tiny, tmp_path / "ravdess")
     ew.train(tiny, encoder="mean", out=tmp_path / "runs" / "y", training={"epochs": 1}, device="cpu")
     script = tmp_path / "guide.py"
-    script.write_text("\n".join(BLOCKS).replace('"ID"', '"v18[1]"'), encoding="utf-8")
+    first = "" if pictures else "import emotiwave_core.report.page as page\npage.write_pictures = lambda run: []\n"
+    script.write_text(first + "\n".join(BLOCKS).replace('"ID"', '"v18[1]"'), encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "There is no encoder 'bilstn'. Did you mean 'bilstm'?" in done.stdout

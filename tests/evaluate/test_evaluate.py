@@ -43,9 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def finished(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has ended, single-label and multi-label."""
     folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        start(small(**KINDS[request.param], training={"epochs": 2}), tiny, folder / "run")
+    start(small(**KINDS[request.param], training={"epochs": 2}), tiny, folder / "run")
     return folder / "run"
 
 

@@ -364,3 +364,13 @@ def test_f1_and_accuracy_are_scikit_learn_s_to_the_bit(seed: int, samples: int, 
     assert weighted_f1(one, other) == f1_score(one, other, average="weighted", zero_division=0)
     if 0 < one.sum() < samples:
         assert weighted_accuracy(one, other) == balanced_accuracy_score(one, other)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.booleans())
+def test_average_precision_is_scikit_learn_s_to_the_bit(seed: int, samples: int, tied: bool) -> None:
+    """Summed in the same order, also where samples share a probability."""
+    draw = np.random.default_rng(seed)
+    truth = (draw.random(samples) < draw.choice([0.05, 0.3, 0.9])).astype(np.int64)
+    truth[0] = 1
+    chances = np.round(draw.random(samples), 1 if tied else 9)
+    assert average_precision(truth, chances) == min(average_precision_score(truth, chances), 1.0)

@@ -41,7 +41,6 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three runs that have ended."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         patch.setattr("emotiwave_core.report.page.write_report", lambda *_: None)  # pictures take seconds
         for name, tables in RECIPES.items():
             start(small(**{**tables, "training": {"epochs": 2, **tables.get("training", {})}}), tiny, folder / name)

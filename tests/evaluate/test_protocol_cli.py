@@ -31,7 +31,6 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has ended."""
     folder = tmp_path_factory.mktemp("cli")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         patch.setattr("emotiwave_core.report.page.write_report", lambda *_: None)  # pictures take seconds
         start(small(training={"epochs": 1}), tiny, folder / "run")
     return folder / "run"

@@ -48,9 +48,7 @@ LACKING = "v19"  # a test video of the tiny data set that has no visual
 def run(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has ended, single-label and multi-label."""
     folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        start(small(**KINDS[request.param], training={"epochs": 4}), tiny, folder / "run")
+    start(small(**KINDS[request.param], training={"epochs": 4}), tiny, folder / "run")
     return folder / "run"
 
 

@@ -50,10 +50,8 @@ KINDS: dict[str, dict[str, Any]] = {
 def trained(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A trained run: with attention, a fusion that reads states, zeros for absent ones, an aligned store."""
     folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        start(small(**KINDS[request.param], training={"epochs": 2}), tiny, folder / "run")
-        return open_trained_run(folder / "run", REGISTRY)
+    start(small(**KINDS[request.param], training={"epochs": 2}), tiny, folder / "run")
+    return open_trained_run(folder / "run", REGISTRY)
 
 
 def place_of(trained: TrainedRun, name: str) -> int:

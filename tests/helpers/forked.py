@@ -15,17 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-LIBRARIES = [f"emotiwave_core.{name}" for name in ("cli.run", "cli.explain", "cli.data", "parts.survey", "train.run")]
-LIBRARIES += [
-    "emotiwave_core.testing",
-    "emotiwave_core.parts.check.child",
-    "emotiwave_core.evaluate.protocol",
-    "emotiwave_core.report.page",
-]
-LIBRARIES += ["torch._dynamo", "sklearn.metrics", "matplotlib.pyplot", "safetensors.torch", "tensorboard"]
+from warm_python import LIBRARIES, QUIET
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(LIBRARIES)
-QUIET = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 Work = Callable[[], int]
 

@@ -1,14 +1,15 @@
-"""Python processes that begin with the libraries imported: an interpreter for tests that start many of them.
+"""Python processes that begin with the libraries imported: an interpreter for tests and for what they start.
 
 A process that imports torch anew takes seconds; one that is forked from a server which has imported it takes
-milliseconds. The server is itself forked from that of `forked`, which imports no plugin: what a plugin does at its
-import is looked at in these processes. A launcher stands for the interpreter: it hands its arguments, environment,
-working folder and standard streams to the server, waits for the process that the server forks, and ends as that one
-ends. A process that outlives its launcher is killed, with all that it has started.
+milliseconds. The server imports no plugin: what a plugin does at its import is looked at in these processes. A launcher
+stands for the interpreter: it hands its arguments, environment, working folder and open files to the server, waits for
+the process that the server forks, and ends as that one ends. A process that outlives its launcher is killed, with all
+that it has started. The workers of pytest-xdist begin in this way too, so that a suite imports the libraries once.
 """
 
 import atexit
 import contextlib
+import fcntl
 import importlib
 import os
 import runpy
@@ -17,30 +18,52 @@ import shutil
 import signal
 import site
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from forked import QUIET, SERVER
+QUIET = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+LIBRARIES = [f"emotiwave_core.{name}" for name in ("cli.run", "cli.explain", "cli.data", "parts.survey", "train.run")]
+LIBRARIES += [
+    "emotiwave_core.testing",
+    "emotiwave_core.parts.check.laws_in_child",
+    "emotiwave_core.evaluate.protocol",
+    "emotiwave_core.report.page",
+]
+LIBRARIES += [
+    "torch._dynamo",
+    "sklearn.metrics",
+    "scipy.stats",
+    "matplotlib.pyplot",
+    "safetensors.torch",
+    "tensorboard",
+]
 
 LAUNCHER = """\
 #!{python} -IS
-import os, socket, sys
+import os, signal, socket, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-words = [os.fsencode(word) for word in (os.getcwd(), str(len(sys.argv) - 1), *sys.argv[1:])]
-said = b"\\0".join([*words, *(name + b"=" + value for name, value in os.environb.items())])
-socket.send_fds(server, [b"%20d" % len(said)], [0, 1, 2])
+files = []
+for name in os.listdir("/proc/self/fd"):
+    try:
+        if int(name) != server.fileno() and os.stat(int(name)):
+            files.append(int(name))
+    except OSError:
+        pass
+words = [os.getcwd(), " ".join(map(str, files)), str(len(sys.argv) - 1), *sys.argv[1:]]
+said = b"\\0".join([*map(os.fsencode, words), *(name + b"=" + value for name, value in os.environb.items())])
+socket.send_fds(server, [b"%20d" % len(said)], files)
 server.sendall(said)
 code = int(server.recv(16) or 1)
 if code < 0:
-    import signal
     if code != -signal.SIGKILL:
         signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
@@ -52,19 +75,21 @@ os._exit(code)
 def warm_python() -> Iterator[str]:
     """The path of a launcher that takes `-c`, `-m` or a script as the interpreter does, with its server."""
     folder = Path(tempfile.mkdtemp(prefix="warm"))  # the address of a socket must be short
-    address, launcher = str(folder / "server"), folder / "python"
-    launcher.write_text(LAUNCHER.format(python=sys.executable, address=address))
+    launcher = folder / "python"
+    launcher.write_text(LAUNCHER.format(python=sys.executable, address=str(folder / "server")))
     launcher.chmod(0o755)
-    ours, theirs = SERVER.Pipe()
-    server = SERVER.Process(target=serve, args=(address, str(launcher), theirs), daemon=True)
-    server.start()
-    theirs.close()
+    command = [sys.executable, __file__, str(folder / "server"), str(launcher)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | QUIET)
+    assert server.stdin is not None
+    assert server.stdout is not None
     try:
-        ours.recv()
+        assert server.stdout.readline() == b"ready\n"
         yield str(launcher)
     finally:
         server.kill()
-        server.join()
+        server.wait()
+        server.stdin.close()
+        server.stdout.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -76,22 +101,24 @@ class Running(NamedTuple):
     launcher: socket.socket
 
 
-def serve(address: str, executable: str, owner: Connection) -> None:
-    """Fork a process for each launcher that connects, until the owner has ended."""
-    os.environ |= QUIET
+def serve(address: str, executable: str) -> None:
+    """Fork a process for each launcher that connects, until stdin ends: the owner has."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's
+    tests = str(Path(__file__).parents[1])
+    sys.path[:] = [entry for entry in sys.path if not entry.startswith(tests)]
+    for name in LIBRARIES:
+        importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
     sys.executable = executable  # what a process starts in its turn begins warm too
-    tests = str(Path(__file__).parents[1])
-    sys.path[:] = [entry for entry in sys.path if not entry.startswith(tests)]  # pytest has added them
     listening, waiting = socket.socket(socket.AF_UNIX), selectors.DefaultSelector()
     listening.bind(address)
     listening.listen(64)
     waiting.register(listening, selectors.EVENT_READ)
-    waiting.register(owner, selectors.EVENT_READ)
-    owner.send("ready")
+    waiting.register(0, selectors.EVENT_READ)
+    os.write(1, b"ready\n")
     while True:
         for key, _ in waiting.select():
-            if key.fileobj is owner:
+            if key.fileobj == 0:
                 os._exit(0)
             elif key.fileobj is listening:
                 _fork(listening.accept()[0], waiting)
@@ -101,18 +128,15 @@ def serve(address: str, executable: str, owner: Connection) -> None:
 
 def _fork(launcher: socket.socket, waiting: selectors.BaseSelector) -> None:
     """Start what a launcher asks for."""
-    length, streams, _, _ = socket.recv_fds(launcher, 20, 3)
+    length, files, _, _ = socket.recv_fds(launcher, 20, 64)
     said = bytearray()
     while len(said) < int(length):
         said += launcher.recv(1 << 20)
     pid = os.fork()
     if pid == 0:
-        for stream, number in zip(streams, range(3), strict=True):
-            os.dup2(stream, number)
-        os.closerange(3, 1024)
-        _become(bytes(said))
-    for stream in streams:
-        os.close(stream)
+        _become(bytes(said), files)
+    for file in files:
+        os.close(file)
     running = Running(pid, os.pidfd_open(pid), launcher)
     waiting.register(launcher, selectors.EVENT_READ, running)
     waiting.register(running.handle, selectors.EVENT_READ, running)
@@ -133,10 +157,16 @@ def _end(running: Running, waiting: selectors.BaseSelector) -> None:
     running.launcher.close()
 
 
-def _become(said: bytes) -> None:
-    """The process that a launcher asked for, to its end."""
+def _become(said: bytes, files: list[int]) -> None:
+    """The process that a launcher asked for, to its end, with the launcher's files under their numbers."""
     os.setsid()
-    folder, count, *words = map(os.fsdecode, said.split(b"\0"))
+    folder, numbers, count, *words = map(os.fsdecode, said.split(b"\0"))
+    asked = [int(number) for number in numbers.split()]
+    high = [fcntl.fcntl(file, fcntl.F_DUPFD, 1024) for file in files]
+    os.closerange(0, 1024)
+    for file, number in zip(high, asked, strict=True):
+        os.dup2(file, number)
+        os.close(file)
     arguments, pairs = words[: int(count)], words[int(count) :]
     mine = os.environ.get("PYTHONPATH", "")
     os.environ.clear()
@@ -152,6 +182,7 @@ def _become(said: bytes) -> None:
     sys.path = [*dict.fromkeys(given), *(entry for entry in sys.path if entry not in known and entry not in given)]
     for entry in [entry for entry in sys.path if entry.endswith("site-packages")]:
         site.addsitedir(entry, set(sys.path))
+    site.execsitecustomize()
     importlib.invalidate_caches()
     _leave(arguments)
 
@@ -180,8 +211,10 @@ def _leave(arguments: list[str]) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    safe = arguments[0] == "-P"
-    how, *rest = arguments[safe:]
+    safe = "-P" in arguments[:1]
+    while arguments[0] in ("-P", "-u", "-B"):
+        arguments = arguments[1:]
+    how, *rest = arguments
     main = sys.modules["__main__"] = ModuleType("__main__")
     if how in ("-c", "-m") and not safe:
         sys.path.insert(0, "" if how == "-c" else str(Path.cwd()))
@@ -196,3 +229,7 @@ def _run(arguments: list[str]) -> None:
         sys.argv = [how, *rest]
         sys.path.insert(0, str(Path(how).parent))
         runpy.run_path(how, run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -68,7 +68,7 @@ KINDS["gate"] = PartKind(
 
 
 @pytest.fixture
-def gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def gates(warm_children: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A kind `gate`, in this process and in those that it starts, and an empty working folder."""
     site = tmp_path / "site"
     site.mkdir()

@@ -18,7 +18,7 @@ from emotiwave_core import cli
 from emotiwave_core.cli import commands_by_heading, emotiwave
 from emotiwave_core.parts import survey as probe
 
-pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
+pytestmark = pytest.mark.usefixtures("warm_children", "own_cache")  # they start many processes
 
 HELPED = "import ew_helper\n"  # a watcher: torch need not be imported to look at it
 TASKS = [("watch", "mine"), ("watch", "other")]

@@ -29,13 +29,11 @@ NAMES = (*NAMES, "torch.py", "json.py", "numpy.py", "click.py", "recipe.py", "__
 
 
 @pytest.fixture(scope="module")
-def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run."""
     folder = tmp_path_factory.mktemp("trusted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        start(small(training={"epochs": 1}), tiny, folder / "run")
-        yield folder / "run"
+    start(small(training={"epochs": 1}), tiny, folder / "run")
+    return folder / "run"
 
 
 @pytest.fixture

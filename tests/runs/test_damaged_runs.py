@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,13 +56,11 @@ def with_copy(folder: Path) -> Whole:
 
 
 @pytest.fixture(scope="module")
-def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """A trained run of several labels."""
     folder = tmp_path_factory.mktemp("damaged")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
-        start(MULTI, tiny, folder / "run")
-        yield with_copy(folder / "run")
+    start(MULTI, tiny, folder / "run")
+    return with_copy(folder / "run")
 
 
 @pytest.fixture(scope="module")

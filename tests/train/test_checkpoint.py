@@ -43,7 +43,6 @@ def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
             models.append(model)
             save_model(run, model, *described)
 
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         patch.setattr("emotiwave_core.train.checkpoint.save_model", keep_model)
         start(RECIPE_OF_TEST, tiny, folder / "run")
     return folder / "run", models[-1]

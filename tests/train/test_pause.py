@@ -49,7 +49,6 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     """The outcome of a run that was never stopped."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         _draws.__wrapped__(patch)  # type: ignore[attr-defined]
         start(MULTI, tiny, folder / "run")
     return outcome(folder / "run")

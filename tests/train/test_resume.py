@@ -34,7 +34,6 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     """The outcome of a run that was never killed."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMOTIWAVE_CACHE", str(folder / "cache"))
         patch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
         start(MULTI, tiny, folder / "run")
     found = outcome(folder / "run")
