@@ -15,7 +15,7 @@ from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.runs.data_file import data_file, write_data
 from emotiwave_core.runs.folder import adding_to
-from emotiwave_core.runs.predictions import PREDICTIONS, write_predictions
+from emotiwave_core.runs.predictions import PREDICTIONS, LabelledSample, write_predictions
 from emotiwave_core.runs.scores import Scores, write_scores
 
 
@@ -53,16 +53,13 @@ def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores
     """Write the predictions, scores and explanation of a run's test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
     store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
-    write_predictions(
-        run / PREDICTIONS,
-        objective.classes,
-        trained.model.modalities,
-        [store.ids[row] for row in rows],
-        [(start, end) for start, end in (store.intervals[row].tolist() for row in rows)],
-        trained.fold.targets.numpy().astype(np.int64),
-        np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities]),
-        probabilities,
-    )
+    truth = trained.fold.targets.numpy().astype(np.int64)
+    samples = []
+    for row, decision in zip(rows, truth, strict=True):
+        start, end = store.intervals[row].tolist()
+        samples.append(LabelledSample(store.ids[row], start, end, decision))
+    decided = np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities])
+    write_predictions(run / PREDICTIONS, objective.classes, trained.model.modalities, samples, decided, probabilities)
     write_scores(run, scores)
     write_explanations(trained, predictions, runtime.device, runtime.monitor)
 

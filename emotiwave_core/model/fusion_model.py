@@ -54,7 +54,6 @@ class FusionModel(nn.Module):
         classes: int,
         features: dict[str, int],
         recipe: Recipe,
-        steps: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
         settings = recipe.model
@@ -75,7 +74,7 @@ class FusionModel(nn.Module):
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
         self.features = dict(features)
-        self.steps = steps or {}
+        self.steps: dict[str, int] = {}  # of every sequence, where absent ones are zeros
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
         self.plugins: list[ResolvedPart] = []  # its parts and those inside them
 
@@ -230,7 +229,8 @@ def assemble(
     fusion: Fusion = parts.fusion.make(widths)
     _width(fusion)
     policy: DropoutPolicy = parts.dropout.make()
-    model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe, steps)
+    model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe)
+    model.steps = steps or {}
     model.names = {encoder: parts.encoder_of(m).who for m, encoder in encoders.items()}
     model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
     model.plugins = [part for part, _ in parts.used_by(features)]

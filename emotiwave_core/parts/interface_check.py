@@ -8,6 +8,8 @@ from torch import Tensor
 from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Encoded, Encoder, Fused, Fusion, Tensors
 
+Shape = dict[str, int | None]  # the size of each dimension by its letter, None for any
+
 
 def check_encoded(who: str, encoder: Encoder, returned: object, x: Tensor) -> Encoded:
     """Check that an encoder returned an Encoded for x [B, T, F]; PluginError where it did not."""
@@ -16,9 +18,9 @@ def check_encoded(who: str, encoder: Encoder, returned: object, x: Tensor) -> En
     states, pooled, mask = returned
     B, D = len(x), encoder.out_features
     steps = mask.shape[1] if isinstance(mask, Tensor) and mask.dim() == 2 else None
-    _check(who, "the mask", mask, (B, steps), "[B, T']", x, steps=True)
-    _check(who, "the states", states, (B, steps, D), "[B, T', D]", x)
-    _check(who, "the pooled vector", pooled, (B, D), "[B, D]", x)
+    _check(who, "the mask", mask, {"B": B, "T'": steps}, x, steps=True)
+    _check(who, "the states", states, {"B": B, "T'": steps, "D": D}, x)
+    _check(who, "the pooled vector", pooled, {"B": B, "D": D}, x)
     return returned
 
 
@@ -27,11 +29,11 @@ def check_fused(who: str, fusion: Fusion, returned: object, like: Tensor, modali
     if not isinstance(returned, Fused):
         raise _wrong_type(who, fusion, returned, "Fused(vector)")
     B = len(like)
-    _check(who, "the vector", returned.vector, (B, fusion.out_features), "[B, D]", like)
+    _check(who, "the vector", returned.vector, {"B": B, "D": fusion.out_features}, like)
     if returned.weights is not None:
-        _check(who, "the weights", returned.weights, (B, modalities), "[B, M]", like)
+        _check(who, "the weights", returned.weights, {"B": B, "M": modalities}, like)
     if returned.loss is not None:
-        _check_shape(who, "the loss", returned.loss, (), "[]")
+        _check_shape(who, "the loss", returned.loss, {})
         if not returned.loss.is_floating_point():
             raise PluginError(f"{who} returns a loss of the type {returned.loss.dtype}, which has no gradient.")
     return returned
@@ -54,7 +56,7 @@ def check_policy_masks(who: str, masks: Tensors, returned: object) -> Tensors:
         what = f"the keys {_list(returned)}" if isinstance(returned, dict) else type(returned).__name__
         raise PluginError(f"{who} returns {what} where a dict of masks for {_list(masks)} is due.")
     for m, mask in masks.items():
-        _check(who, f"the mask of '{m}'", returned[m], mask.shape, "[B, T]", mask, steps=True)
+        _check(who, f"the mask of '{m}'", returned[m], {"B": len(mask), "T": mask.shape[1]}, mask, steps=True)
     return returned
 
 
@@ -65,33 +67,31 @@ def check_only_clears(who: str, masks: Tensors, left: Tensors) -> None:
             raise PluginError(f"{who} sets steps of '{m}' that were not there: a dropout policy only clears.")
 
 
-def _check(
-    who: str, what: str, returned: object, due: tuple[int | None, ...], letters: str, like: Tensor, steps: bool = False
-) -> None:
+def _check(who: str, what: str, returned: object, due: Shape, like: Tensor, steps: bool = False) -> None:
     """PluginError where a tensor is not of the shape `due` and of the device and type of `like`; `steps` are bool."""
     kind = torch.bool if steps else like.dtype
     if (
         isinstance(returned, Tensor)
-        and returned.shape == due
+        and returned.shape == tuple(due.values())
         and returned.dtype is kind
         and returned.device == like.device
     ):
         return  # in every step: the rest is slower
-    tensor = _check_shape(who, what, returned, due, letters)
+    tensor = _check_shape(who, what, returned, due)
     if tensor.device != like.device:
         raise PluginError(f"{who} returns {what} on {tensor.device}, where all that it is given is on {like.device}.")
     if tensor.dtype is not kind and (steps or not _is_near(tensor, like)):
         raise PluginError(f"{who} returns {what} of the type {tensor.dtype}, where {kind} is due.")
 
 
-def _check_shape(who: str, what: str, returned: object, due: tuple[int | None, ...], letters: str) -> Tensor:
-    """PluginError where it is no tensor of the shape `due`, in which None is any number."""
+def _check_shape(who: str, what: str, returned: object, due: Shape) -> Tensor:
+    """PluginError where it is no tensor of the shape `due`."""
+    letters = f"[{', '.join(due)}]"
     if not isinstance(returned, Tensor):
         raise PluginError(f"{who} returns {type(returned).__name__} as {what}, where a tensor {letters} is due.")
     shape = returned.shape
-    if len(shape) != len(due) or any(size not in (None, real) for size, real in zip(due, shape, strict=True)):
-        names = letters.strip("[]").split(", ")
-        sizes = ", ".join(name if size is None else str(size) for size, name in zip(due, names, strict=False))
+    if len(shape) != len(due) or any(size not in (None, real) for size, real in zip(due.values(), shape, strict=True)):
+        sizes = ", ".join(letter if size is None else str(size) for letter, size in due.items())
         raise PluginError(f"{who} returns {what} of the shape {list(shape)}, where {letters} = [{sizes}] is due.")
     return returned
 

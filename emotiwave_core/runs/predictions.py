@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from attrs import frozen
@@ -29,28 +29,35 @@ def _columns(classes: Sequence[str]) -> list[str]:
     return ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({name})" for name in classes)]
 
 
+class LabelledSample(NamedTuple):
+    """A sample as its rows begin: its id, its interval in seconds, and its true class, or [C] for multi-label."""
+
+    id: str
+    start: float
+    end: float
+    truth: Any
+
+
 def write_predictions(
     path: Path,
     classes: tuple[str, ...],
     modalities: tuple[str, ...],
-    ids: Sequence[str],
-    intervals: Sequence[tuple[float, float]],
-    truth: NDArray[np.int64],
+    samples: Sequence[LabelledSample],
     decided: NDArray[np.int64],
     probabilities: NDArray[np.float64],
 ) -> None:
     """Write a row for each sample and configuration: id, interval, truth, prediction and all probabilities.
 
-    intervals in seconds, truth [N] or [N, C], decided [K, N] or [K, N, C], probabilities [K, N, C]. Several emotions of
-    one sample stand together as `happy+fear`; none is empty.
+    decided [K, N] or [K, N, C], probabilities [K, N, C]. Several emotions of one sample stand together as `happy+fear`;
+    none is empty.
     """
     lines = [csv_line(_columns(classes))]
-    names = [_words(decision, classes) for decision in truth]
+    truths = [_words(sample.truth, classes) for sample in samples]
     for k, configuration in enumerate(configurations(modalities)):
-        for n, (start, end) in enumerate(intervals):
-            described = [ids[n], f"{start:.3f}", f"{end:.3f}", name_of(configuration)]
+        for n, sample in enumerate(samples):
+            described = [sample.id, f"{sample.start:.3f}", f"{sample.end:.3f}", name_of(configuration)]
             shown = [f"{value:.6f}" for value in probabilities[k, n]]
-            lines.append(csv_line([*described, names[n], _words(decided[k, n], classes), *shown]))
+            lines.append(csv_line([*described, truths[n], _words(decided[k, n], classes), *shown]))
     write_text(path, "".join(lines))
 
 

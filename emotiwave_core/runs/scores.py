@@ -3,8 +3,9 @@
 Metrics are a mapping by key in each record, and in the file they stand beside its other keys: a metric needs no field.
 """
 
+import difflib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,12 +166,9 @@ class Scores:
     notes: list[str] = field(factory=list)
 
     def __getitem__(self, configuration: str) -> ConfigurationScores:
-        """The scores of a configuration, such as `text+audio`. SettingsError where there is none of that name."""
-        if configuration not in self.configurations:
-            raise SettingsError(
-                f"There is no configuration '{configuration}'.{choices(configuration, self.configurations)}"
-            )
-        return self.configurations[configuration]
+        """The scores of a configuration, such as `text+audio`, its modalities in any order; else SettingsError."""
+        refusal = f"There is no configuration '{configuration}'."
+        return self.configurations[find_configuration(configuration, list(self.configurations), refusal)]
 
     def __iter__(self) -> Iterator[str]:
         """The names of the configurations, the complete one last."""
@@ -197,6 +195,21 @@ class Scores:
             drops: Metrics = {"absolute_drop": one.absolute_drop, "relative_drop": one.relative_drop}
             rows.append({**one.metrics, **interval, **drops, **one.extra})
         return pandas.DataFrame(rows, index=pandas.Index(list(self.configurations), name="configuration"))
+
+
+def find_configuration(asked: str, names: Sequence[str], refusal: str, others: Iterable[str] = ()) -> str:
+    """The one of `names` that has the modalities of `asked`, in whatever order they stand there.
+
+    SettingsError where there is none: the `refusal`, the nearest name, and all that could be said, `others` included.
+    """
+    by_members = {tuple(sorted(name.split("+"))): name for name in names}
+    members = [member.strip() for member in asked.split("+")]
+    if name := by_members.get(tuple(sorted(members))):
+        return name
+    modalities = [name for name in names if "+" not in name]
+    near = [match for member in members for match in difflib.get_close_matches(member[:200], modalities, n=1)]
+    meant = by_members.get(tuple(sorted(near)), asked) if len(near) == len(members) else asked
+    raise SettingsError(f"{refusal}{choices(meant, [*others, *names])}")
 
 
 def write_scores(run: Path, scores: Scores) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import attrs
 import torch
@@ -31,6 +31,14 @@ from emotiwave_core.train.step import TrainingSetup
 
 LAST = "last.safetensors"
 STATE = {"epoch": int, "best_epoch": int, "best_score": float}
+
+
+class BegunEpoch(NamedTuple):
+    """An epoch to be trained: how many of its steps are done, and the sum of their losses."""
+
+    epoch: int
+    steps: int = 0
+    loss: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -65,17 +73,17 @@ class TrainingCheckpoint:
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
         group.first(lambda: cut_history(self.run, self.epoch))
 
-    def begin(self, epoch: int) -> tuple[int, float]:
-        """Seed an epoch. Returns how many of its steps are done, and the sum of their losses."""
+    def begin(self, epoch: int) -> BegunEpoch:
+        """Seed an epoch, or take it up where it was stopped."""
         middle, self.middle = self.middle, None
         seed_everything(self.setup.recipe.seed, epoch)
         self.began = time.perf_counter()
         if middle is None:
-            return 0, 0.0
+            return BegunEpoch(epoch)
         try:
             set_random_state(middle["random"], self.setup.loader.device)
             self.began -= middle["seconds"]
-            return int(middle["step"]), float(middle["loss"])
+            return BegunEpoch(epoch, int(middle["step"]), float(middle["loss"]))
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise _damaged(self.run / LAST, error) from error
 

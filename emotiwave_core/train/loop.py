@@ -18,7 +18,7 @@ from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
-from emotiwave_core.train.checkpoint import TrainingCheckpoint
+from emotiwave_core.train.checkpoint import BegunEpoch, TrainingCheckpoint
 from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average
 from emotiwave_core.train.pause import NEVER, Pause
 from emotiwave_core.train.step import LossWatch, TrainingSetup, compute_gradients, observe
@@ -64,7 +64,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
             if epoch - 1 - checkpoint.best_epoch >= settings.patience:
                 monitor.say(f"Stopped early: no better epoch since {checkpoint.best_epoch}.")
                 break
-            total = train_epoch(setup, training, optimiser, epoch, average, *checkpoint.begin(epoch), pause)
+            total = train_epoch(setup, training, optimiser, checkpoint.begin(epoch), average, pause)
             with pause.open(steps, total):
                 group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
                 group.take_over(model, average)  # for a part may keep statistics of what it saw
@@ -87,22 +87,21 @@ def train_epoch(
     setup: TrainingSetup,
     training: Fold,
     optimiser: torch.optim.Optimizer,
-    epoch: int,
+    begun: BegunEpoch,
     average: AveragedModel | None = None,
-    done: int = 0,
-    loss_done: float = 0.0,
     pause: Pause = NEVER,
 ) -> float:
-    """One pass over the training fold, or what is left of it after `done` steps; the sum of the losses of all batches.
+    """One pass over the training fold, or what is left of it; the sum of the losses of all its batches.
 
     `average` follows the weights. Of several processes each computes its share of every batch, and all the loss of the
     whole batch.
     """
+    epoch, done = begun.epoch, begun.steps
     model, recipe, loader, group = setup.model, setup.recipe, setup.loader, setup.group
     settings, device = recipe.training, loader.device
     steps = math.ceil(len(training.rows) / settings.batch_size)
     if done >= steps:  # it was stopped while it was validated
-        return loss_done
+        return begun.loss
     order = epoch_order(len(training.rows), recipe.seed, epoch)
     if settings.buckets > 1:
         sizes = numbers_in(loader.store, training.rows)
@@ -110,7 +109,7 @@ def train_epoch(
     order = order[done * settings.batch_size :]
     batches = loader.batches(training.rows, training.targets, settings.batch_size, order, group.computed)
     watch, noise = LossWatch(epoch, loader.store.ids), group.noise(recipe.seed, epoch, device)
-    total = torch.tensor(loss_done, device=device)
+    total = torch.tensor(begun.loss, device=device)
     model.train()
     with setup.monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
         for _ in range(done):

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.corpus import Fold
-from emotiwave_core.errors import DivergedError, SettingsError, choices
+from emotiwave_core.errors import DivergedError
 from emotiwave_core.metrics.decisions import tune_thresholds
 from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
@@ -14,6 +14,7 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.history import Validation
+from emotiwave_core.runs.scores import find_configuration
 from emotiwave_core.train.step import TrainingSetup
 
 Array = NDArray[np.float64]
@@ -87,6 +88,4 @@ def selection(select: str, modalities: tuple[str, ...]) -> str | None:
         return None
     if select == "complete":
         return names[-1]
-    if select not in names:
-        raise SettingsError(f"training.select cannot be '{select}'.{choices(select, ['mean', 'complete', *names])}")
-    return select
+    return find_configuration(select, names, f"training.select cannot be '{select}'.", ["mean", "complete"])

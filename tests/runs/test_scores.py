@@ -1,6 +1,8 @@
 """`scores.json` as a typed record: what is read is what was written, and a table for those who have pandas."""
 
+import itertools
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +35,20 @@ def test_configurations_are_found_by_name(tmp_path: Path) -> None:
         entry = content["configurations"][name]
         assert scores[name].macro_f1 == scores[name].metrics["macro_f1"] == entry["macro_f1"]
         assert scores[name].classes["sad"].f1 == entry["classes"]["sad"]["f1"]
-    with pytest.raises(SettingsError, match=r"no configuration 'text\+adio'. Did you mean 'text\+audio'\?"):
-        scores["text+adio"]
+
+
+def test_modalities_of_a_configuration_stand_in_any_order(tmp_path: Path) -> None:
+    """`audio+text` is `text+audio`; a wrong name is answered with the configuration that is meant."""
+    scores = read_scores(write_run(tmp_path, each=2))
+    for name in scores:
+        for order in itertools.permutations(name.split("+")):
+            assert scores["+".join(order)] is scores[" + ".join(order)] is scores[name]
+    for wrong, meant in {"text+adio": "text+audio", "adio+text": "text+audio", "visul+adio": "audio+visual"}.items():
+        with pytest.raises(SettingsError, match=re.escape(f"no configuration '{wrong}'. Did you mean '{meant}'?")):
+            scores[wrong]
+    for wrong in ("text+text", "", "text+", "+"):
+        with pytest.raises(SettingsError, match="Choose from: audio"):
+            scores[wrong]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import make_objective
+from emotiwave_core.train.checkpoint import BegunEpoch
 from emotiwave_core.train.loop import train_epoch
 from emotiwave_core.train.run import build
 from emotiwave_core.train.step import TrainingSetup
@@ -148,7 +149,7 @@ def test_an_epoch_of_training_is_that_of_a_plain_loop(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
     seed_everything(0, 1)
     setup = TrainingSetup(model, objective, NOTEBOOK, open_loader(corpus.store, CPU))
-    loss = train_epoch(setup, training, optimiser, 1)
+    loss = train_epoch(setup, training, optimiser, BegunEpoch(1))
 
     inputs, labels = plain_data(folder, "train")
     assert len(labels) == 21  # three of the 24 videos lack a modality

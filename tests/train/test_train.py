@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import write_dataset
+from datasets import WIDTHS, write_dataset
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from training import CPU, REGISTRY, edit_csd, small, start
@@ -35,6 +35,7 @@ from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
+from emotiwave_core.train.validate import selection
 from emotiwave_dropout.uniform import Uniform
 
 COMPLETE = "text+audio+visual"
@@ -69,6 +70,7 @@ def test_what_chooses_the_epoch_is_known(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"training.select cannot be 'audoi'. Did you mean 'audio'"):
         start(small(training={"select": "audoi"}), tiny, tmp_path / "run")
     assert not (tmp_path / "run" / HISTORY).exists()
+    assert selection("visual+text", tuple(WIDTHS)) == "text+visual"  # in any order
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[float]) -> list[Tensors]:
