@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # One more than there are processors: some tests wait for processes that they start.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Compiled modules are kept, whatever the shell says: else each process of the tests compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test slow stress bench docs audit format clean
 

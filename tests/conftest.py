@@ -17,7 +17,7 @@ from warm_python import warm_python
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-MOST_EXAMPLES = 10  # of a test with generated examples, unless all are asked for
+MOST_EXAMPLES = 5  # of a test with generated examples, unless all are asked for
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

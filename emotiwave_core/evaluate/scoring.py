@@ -32,12 +32,12 @@ def score_all(trained: TrainedRun, probabilities: Array, watchers: Watchers = NO
     for name, chances in zip(map(name_of, configurations(trained.model.modalities)), probabilities, strict=True):
         _check_finite(chances, name)
         outcomes[name] = Outcomes(truth, objective.decide(chances, thresholds), chances, objective.classes)
-    decided = np.stack([one.decided for one in outcomes.values()])
+    decided = np.stack([outcome.decided for outcome in outcomes.values()])
     resampled = resampled_f1(truth, decided, videos, len(objective.classes))  # [R, K, C]
     complete, last = macro_f1(truth, decided[-1], len(objective.classes)), next(reversed(outcomes))
     scores = {
-        name: score_configuration(one, None if resampled is None else resampled[:, k], complete, watchers)
-        for k, (name, one) in enumerate(outcomes.items())
+        name: score_configuration(outcome, None if resampled is None else resampled[:, k], complete, watchers)
+        for k, (name, outcome) in enumerate(outcomes.items())
     }
     worst = min(scores, key=lambda name: scores[name].macro_f1)
     return Scores(
@@ -50,7 +50,7 @@ def score_all(trained: TrainedRun, probabilities: Array, watchers: Watchers = NO
         classes=list(objective.classes),
         modalities=list(trained.model.modalities),
         configurations=scores,
-        mean_macro_f1=Fraction(float(np.mean([one.macro_f1 for one in scores.values()]))),
+        mean_macro_f1=Fraction(float(np.mean([entry.macro_f1 for entry in scores.values()]))),
         mean_macro_f1_interval=None if resampled is None else _interval(resampled.mean(axis=(1, 2))),
         complete=NamedScore(last, Fraction(complete)),
         worst=NamedScore(worst, Fraction(scores[worst].macro_f1)),

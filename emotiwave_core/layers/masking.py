@@ -44,9 +44,9 @@ def rows_to_encode(mask: Tensor) -> Rows | None:
     return Rows(chosen.nonzero().squeeze(1), torch.where(here, position, position[first]))
 
 
-def keep(masks: Tensors, kept: Tensor) -> Tensors:
-    """Clear the masks of the modalities that are not kept: kept [B, M] or [M] bool. Returns new masks."""
-    return {name: mask & kept[..., column, None] for column, (name, mask) in enumerate(masks.items())}
+def keep(masks: Tensors, chosen: Tensor) -> Tensors:
+    """Clear the masks of the modalities that are not chosen: chosen [B, M] or [M] bool. Returns new masks."""
+    return {name: mask & chosen[..., column, None] for column, (name, mask) in enumerate(masks.items())}
 
 
 def draw_nonempty(present: Tensor, p: float, allow_empty: bool = False) -> Tensor:
@@ -57,14 +57,14 @@ def draw_nonempty(present: Tensor, p: float, allow_empty: bool = False) -> Tenso
     p = 1/2 every non-empty subset of the present columns is equally likely.
     """
     chance = torch.rand(present.shape, device=present.device)
-    kept = present & (chance < 1.0 - p)
+    mask = present & (chance < 1.0 - p)
     if allow_empty:
-        return kept
+        return mask
     left = present.flip(1).cumsum(1).flip(1)  # [B, N] present columns from this one on
     certain = (1.0 - p) / (1.0 - p ** left.clamp(min=1))
     certain = torch.where(left <= 1, 1.0, certain)  # the quotient may round to just below 1
     hits = present & (chance < certain)  # the leftmost is the first that is kept
-    return torch.where(hits.cumsum(1) <= 1, hits, kept)
+    return torch.where(hits.cumsum(1) <= 1, hits, mask)
 
 
 def count_subsets(modalities: int) -> int:

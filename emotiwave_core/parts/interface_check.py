@@ -67,31 +67,33 @@ def check_only_clears(who: str, masks: Tensors, left: Tensors) -> None:
             raise PluginError(f"{who} sets steps of '{m}' that were not there: a dropout policy only clears.")
 
 
-def _check(who: str, what: str, returned: object, due: Shape, like: Tensor, steps: bool = False) -> None:
+def _check(who: str, what: str, returned: object, expected: Shape, like: Tensor, steps: bool = False) -> None:
     """PluginError where a tensor is not of the shape `due` and of the device and type of `like`; `steps` are bool."""
     kind = torch.bool if steps else like.dtype
     if (
         isinstance(returned, Tensor)
-        and returned.shape == tuple(due.values())
+        and returned.shape == tuple(expected.values())
         and returned.dtype is kind
         and returned.device == like.device
     ):
         return  # in every step: the rest is slower
-    tensor = _check_shape(who, what, returned, due)
+    tensor = _check_shape(who, what, returned, expected)
     if tensor.device != like.device:
         raise PluginError(f"{who} returns {what} on {tensor.device}, where all that it is given is on {like.device}.")
     if tensor.dtype is not kind and (steps or not _is_near(tensor, like)):
         raise PluginError(f"{who} returns {what} of the type {tensor.dtype}, where {kind} is due.")
 
 
-def _check_shape(who: str, what: str, returned: object, due: Shape) -> Tensor:
+def _check_shape(who: str, what: str, returned: object, expected: Shape) -> Tensor:
     """PluginError where it is no tensor of the shape `due`."""
-    letters = f"[{', '.join(due)}]"
+    letters = f"[{', '.join(expected)}]"
     if not isinstance(returned, Tensor):
         raise PluginError(f"{who} returns {type(returned).__name__} as {what}, where a tensor {letters} is due.")
     shape = returned.shape
-    if len(shape) != len(due) or any(size not in (None, real) for size, real in zip(due.values(), shape, strict=True)):
-        sizes = ", ".join(letter if size is None else str(size) for letter, size in due.items())
+    if len(shape) != len(expected) or any(
+        size not in (None, real) for size, real in zip(expected.values(), shape, strict=True)
+    ):
+        sizes = ", ".join(letter if size is None else str(size) for letter, size in expected.items())
         raise PluginError(f"{who} returns {what} of the shape {list(shape)}, where {letters} = [{sizes}] is due.")
     return returned
 
@@ -105,8 +107,10 @@ def _is_near(returned: Tensor, like: Tensor) -> bool:
     return returned.dtype in kinds and like.dtype in kinds
 
 
-def _wrong_type(who: str, part: torch.nn.Module, returned: object, due: str) -> PluginError:
-    return PluginError(f"{who} is wrong: {type(part).__name__} returns {type(returned).__name__} where {due} is due.")
+def _wrong_type(who: str, part: torch.nn.Module, returned: object, expected: str) -> PluginError:
+    return PluginError(
+        f"{who} is wrong: {type(part).__name__} returns {type(returned).__name__} where {expected} is due."
+    )
 
 
 def _list(names: dict[str, Tensor]) -> str:

@@ -30,20 +30,20 @@ class ResolvedPart:
     @property
     def settings(self) -> Part:
         """The part as a recipe has it: parts inside it are tables."""
-        tables = {option: _each(inner, lambda one: part_table(one.settings)) for option, inner in self.inner.items()}
+        tables = {option: _each(inner, lambda part: part_table(part.settings)) for option, inner in self.inner.items()}
         return Part(self.name, self.values | tables)
 
     def with_inner(self) -> "Iterator[ResolvedPart]":
         """The part and all parts inside it, each before those inside it."""
         yield self
         for inner in self.inner.values():
-            for one in inner if isinstance(inner, list) else [inner]:
-                if one is not None:
-                    yield from one.with_inner()
+            for part in inner if isinstance(inner, list) else [inner]:
+                if part is not None:
+                    yield from part.with_inner()
 
     def construct(self, *arguments: Any) -> Any:
         """Call the constructor, with parts inside it that are new at each call."""
-        made = {option: _each(inner, lambda one: one.make()) for option, inner in self.inner.items()}
+        made = {option: _each(inner, lambda part: part.make()) for option, inner in self.inner.items()}
         return self.part(*arguments, **self.values | made)
 
     def make(self, *arguments: Any) -> Any:
@@ -100,5 +100,5 @@ class ResolvedParts:
 def _each(inner: Any, change: Any) -> Any:
     """A part inside a part, or each of a list of them, changed; None stays."""
     if isinstance(inner, list):
-        return [change(one) for one in inner]
+        return [change(part) for part in inner]
     return None if inner is None else change(inner)

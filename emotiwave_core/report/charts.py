@@ -123,7 +123,9 @@ def learning_charts(history: Sequence[Epoch], best: int) -> list[Chart]:
 def _learning_chart(title: str, epochs: list[int], curves: dict[str, list[float | None]], best: int | None) -> Chart:
     x = axis_of(epochs[0], epochs[-1], integer=True)
     y = axis_around([value for curve in curves.values() for value in curve if value is not None])
-    kept = curves["mean of all configurations"][epochs.index(best)] if best in epochs and best is not None else None
+    best_score = (
+        curves["mean of all configurations"][epochs.index(best)] if best in epochs and best is not None else None
+    )
     ends = "; ".join(f"{name} from {score(curve[0])} to {score(curve[-1])}" for name, curve in curves.items())
     return Chart(
         title=f"{title}, by epoch",
@@ -134,7 +136,7 @@ def _learning_chart(title: str, epochs: list[int], curves: dict[str, list[float 
         ],
         x_ticks=x.labels(),
         y_ticks=y.labels(),
-        marked=None if kept is None or best is None else (x.at(best), y.at(kept), f"best: epoch {best:,}"),
+        marked=None if best_score is None or best is None else (x.at(best), y.at(best_score), f"best: epoch {best:,}"),
     )
 
 

@@ -60,13 +60,13 @@ def read_data(run: Path, exact: bool = True) -> DataFile | None:
 
     exact: texts as they stand there, see `schema.parse`; a page is given cleaned ones.
     """
-    data, place, way_out = _bytes(run), str(run / DATA), WAY_OUT if exact else ""
-    if set(parse(data, dict, place, way_out, exact)) == {"folder"}:
-        parse(data, DataFolder, place, way_out, exact)
+    data, path, way_out = _bytes(run), str(run / DATA), WAY_OUT if exact else ""
+    if set(parse(data, dict, path, way_out, exact)) == {"folder"}:
+        parse(data, DataFolder, path, way_out, exact)
         return None
-    read = parse(data, DataFile, place, way_out, exact)
+    read = parse(data, DataFile, path, way_out, exact)
     if read.trained and read.folds is None:
-        raise damaged(place, "'folds' is missing", way_out)
+        raise damaged(path, "'folds' is missing", way_out)
     return read
 
 

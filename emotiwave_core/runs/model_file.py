@@ -82,22 +82,22 @@ def read_model_file(run: Path, exact: bool = True) -> ModelFile:
 
     exact: texts as they stand there, see `schema.parse`; a page is given cleaned ones.
     """
-    place, way_out = str(run / MODEL), WAY_OUT if exact else ""
+    path, way_out = str(run / MODEL), WAY_OUT if exact else ""
     if not os.path.lexists(run / MODEL):
         raise DataError(f"{run} holds no trained model ({MODEL}); give the folder of a run that has ended.")
     data = file_bytes(run, MODEL)
-    number = parse(data, dict, place, way_out, exact).get("format", FORMAT)
+    number = parse(data, dict, path, way_out, exact).get("format", FORMAT)
     if number != FORMAT:
-        raise DataError(f"{place} has format {short(number)}, and this version reads {FORMAT}.")
-    return parse(data, ModelFile, place, way_out, exact)
+        raise DataError(f"{path} has format {short(number)}, and this version reads {FORMAT}.")
+    return parse(data, ModelFile, path, way_out, exact)
 
 
-def check_model_file(model: ModelFile, place: Path | str) -> None:
+def check_model_file(model: ModelFile, path: Path | str) -> None:
     """DataError for the first value that no model can be built from: the file may be a stranger's."""
 
     def must(holds: bool, otherwise: str) -> None:
         if not holds:
-            raise damaged(place, otherwise, WAY_OUT)
+            raise damaged(path, otherwise, WAY_OUT)
 
     must(0 < len(model.features) <= MOST_MODALITIES, f"'features' has {len(model.features)} modalities")
     for modality, width in model.features.items():
@@ -110,14 +110,14 @@ def check_model_file(model: ModelFile, place: Path | str) -> None:
     must(distinct, f"'targets' is {short(model.targets)}")
 
 
-def check_thresholds(model: ModelFile, multi: bool, classes: tuple[str, ...], place: Path | str) -> None:
+def check_thresholds(model: ModelFile, multi: bool, classes: tuple[str, ...], path: Path | str) -> None:
     """DataError where the file has not a threshold for each class of several labels, or has some for others."""
     thresholds = model.thresholds
     if not multi:
         if thresholds is not None:
             problem = f"'thresholds' is {short(thresholds)} for an objective that decides for one class"
-            raise damaged(place, problem, WAY_OUT)
+            raise damaged(path, problem, WAY_OUT)
         return
     fits = thresholds is not None and set(thresholds) == set(classes)
     if not fits or not all(0.0 <= value <= 1.0 for value in (thresholds or {}).values()):
-        raise damaged(place, f"'thresholds' is {short(thresholds)}, not one from 0 to 1 for each class", WAY_OUT)
+        raise damaged(path, f"'thresholds' is {short(thresholds)}, not one from 0 to 1 for each class", WAY_OUT)

@@ -57,7 +57,7 @@ def file_bytes(run: Path, file: str) -> bytes:
         raise DataError(f"Cannot read {run / file}: {why(error)}.") from error
 
 
-def parse(data: bytes, kind: type[Part], place: str, way_out: str = "", exact: bool = False) -> Part:
+def parse(data: bytes, kind: type[Part], path: str, way_out: str = "", exact: bool = False) -> Part:
     """JSON as an object of `kind`. DataError names the place, what is wrong there, and the way out where one is.
 
     `exact` keeps texts as they stand there, for a program; for people they are cleaned.
@@ -69,7 +69,7 @@ def parse(data: bytes, kind: type[Part], place: str, way_out: str = "", exact: b
             raise ValueError("it is no JSON object")
         return (exact_converter if exact else converter).structure(value, kind)
     except DAMAGED as error:
-        raise damaged(place, _damage(error), way_out) from error
+        raise damaged(path, _damage(error), way_out) from error
 
 
 def _damage(error: BaseException) -> str:
@@ -88,10 +88,10 @@ def _words(error: BaseException, kind: type | None) -> str:
     return f"is wrong: {error}" if own else "is not what it should be"
 
 
-def damaged(place: Path | str, damage: str, way_out: str = "") -> DataError:
+def damaged(path: Path | str, damage: str, way_out: str = "") -> DataError:
     """The sentence about a file that does not hold what it should."""
     end = f"; {way_out}." if way_out else "."
-    return DataError(f"{place} is damaged or not what this version of Emotiwave writes: {name(damage)[:300]}{end}")
+    return DataError(f"{path} is damaged or not what this version of Emotiwave writes: {name(damage)[:300]}{end}")
 
 
 def anew(run: Path, *options: str) -> str:

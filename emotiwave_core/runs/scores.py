@@ -189,11 +189,11 @@ class Scores:
         except ImportError as error:
             raise SettingsError("A DataFrame needs pandas, which is not installed; to_dict() does not.") from error
         rows = []
-        for one in self.configurations.values():
-            low, high = one.macro_f1_interval or (None, None)
+        for entry in self.configurations.values():
+            low, high = entry.macro_f1_interval or (None, None)
             interval: Metrics = {"macro_f1_low": low, "macro_f1_high": high}
-            drops: Metrics = {"absolute_drop": one.absolute_drop, "relative_drop": one.relative_drop}
-            rows.append({**one.metrics, **interval, **drops, **one.extra})
+            drops: Metrics = {"absolute_drop": entry.absolute_drop, "relative_drop": entry.relative_drop}
+            rows.append({**entry.metrics, **interval, **drops, **entry.extra})
         return pandas.DataFrame(rows, index=pandas.Index(list(self.configurations), name="configuration"))
 
 
@@ -238,13 +238,13 @@ def _agrees(scores: Scores) -> bool:
     classes, square = set(scores.classes), [len(scores.classes)] * len(scores.classes)
     metrics = set(next(iter(scores.configurations.values())).metrics) if scores.configurations else set()
 
-    def fits(one: ConfigurationScores) -> bool:
-        if isinstance(one.confusion, dict):
-            tables = [one.confusion.get(emotion, []) for emotion in scores.classes]
+    def fits(entry: ConfigurationScores) -> bool:
+        if isinstance(entry.confusion, dict):
+            tables = [entry.confusion.get(emotion, []) for emotion in scores.classes]
             matrices = scores.objective == "multi" and all([len(row) for row in table] == [2, 2] for table in tables)
         else:
-            matrices = scores.objective == "single" and [len(row) for row in one.confusion] == square
-        return matrices and set(one.classes) == classes and set(one.metrics) == metrics
+            matrices = scores.objective == "single" and [len(row) for row in entry.confusion] == square
+        return matrices and set(entry.classes) == classes and set(entry.metrics) == metrics
 
     return (
         bool(classes)

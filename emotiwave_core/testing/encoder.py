@@ -51,21 +51,27 @@ class EncoderContract(PluginContract):
         encoder, (x, mask) = self._encoder(), sequences()
         result = encoder(x, mask)
         expect_type(result, Encoded)
-        states, pooled, kept = result
+        states, pooled, new_mask = result
         B, D = len(x), encoder.out_features
         expect(tuple(pooled.shape) == (B, D), f"The pooled vector is {list(pooled.shape)} where [B, D] is {[B, D]}.")
-        expect(kept.dim() == 2 and len(kept) == B, f"The mask is {list(kept.shape)} where [B, T'] has B = {B}.")
-        due = (*kept.shape, D)
-        expect(tuple(states.shape) == due, f"The states are {list(states.shape)} where [B, T', D] is {list(due)}.")
-        expect(kept.dtype == torch.bool, f"The mask is of type {kept.dtype} where torch.bool is due.")
+        expect(
+            new_mask.dim() == 2 and len(new_mask) == B,
+            f"The mask is {list(new_mask.shape)} where [B, T'] has B = {B}.",
+        )
+        expected = (*new_mask.shape, D)
+        expect(
+            tuple(states.shape) == expected,
+            f"The states are {list(states.shape)} where [B, T', D] is {list(expected)}.",
+        )
+        expect(new_mask.dtype == torch.bool, f"The mask is of type {new_mask.dtype} where torch.bool is due.")
         for name, tensor in (("states", states), ("pooled", pooled)):
             expect(tensor.dtype == x.dtype, f"The type of {name} is {tensor.dtype} where that of x, {x.dtype}, is due.")
 
     @law("Pass the states through emotiwave_core.layers.sequence.zero_masked as the last thing.")
     def test_masked_states_are_zero(self) -> None:
         """States are exactly zero where the returned mask is not set."""
-        states, _, kept = self._encode(self._encoder(), *sequences())
-        largest = float(states.detach()[~kept].abs().max()) if (~kept).any() else 0.0
+        states, _, new_mask = self._encode(self._encoder(), *sequences())
+        largest = float(states.detach()[~new_mask].abs().max()) if (~new_mask).any() else 0.0
         expect(largest == 0.0, f"A state is {largest:.3g} where the mask is not set.")
 
     @law("A row without a step comes back without one, a row with a step keeps at least one.")
@@ -75,10 +81,10 @@ class EncoderContract(PluginContract):
         encoder, steps = self._encoder(), x.shape[1]
         single = torch.eye(steps, dtype=torch.bool)  # one step, at every place
         for given, masks in ((x, mask), (x[:1].expand(steps, -1, -1), single)):
-            kept = self._encode(encoder, given, masks).mask
+            new_mask = self._encode(encoder, given, masks).mask
             expect(
-                torch.equal(kept.any(1), masks.any(1)),
-                f"Rows with a step: {kept.any(1).tolist()} came of {masks.any(1).tolist()}.",
+                torch.equal(new_mask.any(1), masks.any(1)),
+                f"Rows with a step: {new_mask.any(1).tolist()} came of {masks.any(1).tolist()}.",
             )
 
     @law("The encoder counts or reads padding: use the mask, and not the number of steps T.")
@@ -155,24 +161,27 @@ class EncoderContract(PluginContract):
         encoder = self._encoder()
         for steps in (1, 1000):
             x = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
-            states, pooled, kept = self._encode(encoder, x, torch.ones(2, steps, dtype=torch.bool))
-            shapes, due = (
+            states, pooled, new_mask = self._encode(encoder, x, torch.ones(2, steps, dtype=torch.bool))
+            shapes, expected = (
                 [list(states.shape), list(pooled.shape)],
-                [[*kept.shape, pooled.shape[1]], [2, len(pooled[0])]],
+                [[*new_mask.shape, pooled.shape[1]], [2, len(pooled[0])]],
             )
-            expect(shapes == due and kept.shape[1] >= 1, f"Sequences of {steps} steps give the shapes {shapes}.")
+            expect(
+                shapes == expected and new_mask.shape[1] >= 1,
+                f"Sequences of {steps} steps give the shapes {shapes}.",
+            )
             expect(finite(states, pooled), f"Sequences of {steps} steps give NaN or infinity.")
-        one = self._encode(encoder.train(), x[:1, :1], torch.ones(1, 1, dtype=torch.bool))  # the end of an epoch
-        expect(finite(one.states, one.pooled), "In train() one sample of one step gives NaN or infinity.")
+        shortest = self._encode(encoder.train(), x[:1, :1], torch.ones(1, 1, dtype=torch.bool))  # the end of an epoch
+        expect(finite(shortest.states, shortest.pooled), "In train() one sample of one step gives NaN or infinity.")
 
     @law("Usual cause: squeeze() without a dimension.")
     def test_batch_of_one(self) -> None:
         """A batch of one sample has the shapes of any other, and finite numbers."""
         encoder, (x, mask) = self._encoder(), sequences()
-        one, many = self._encode(encoder, x[:1], mask[:1]), self._encode(encoder, x, mask)
-        shapes, due = [list(tensor.shape) for tensor in one], [[1, *tensor.shape[1:]] for tensor in many]
-        expect(shapes == due, f"A batch of one sample gives the shapes {shapes}, not {due}.")
-        expect(finite(one.states, one.pooled), "A batch of one sample gives NaN or infinity.")
+        alone, many = self._encode(encoder, x[:1], mask[:1]), self._encode(encoder, x, mask)
+        shapes, expected = [list(tensor.shape) for tensor in alone], [[1, *tensor.shape[1:]] for tensor in many]
+        expect(shapes == expected, f"A batch of one sample gives the shapes {shapes}, not {expected}.")
+        expect(finite(alone.states, alone.pooled), "A batch of one sample gives NaN or infinity.")
 
     @law("Usual causes: an LSTM without batch_first=True, a mean or a softmax over dimension 0.")
     def test_samples_do_not_mix(self) -> None:
@@ -182,8 +191,8 @@ class EncoderContract(PluginContract):
         first = Encoded(*(tensor[:2] for tensor in before))
         _expect_same(self._encode(encoder, x[:2], mask[:2]), first, "the samples after it were taken out of the batch")
         others = self._encode(encoder, torch.cat([1.0 - 3.0 * x[:2], x[2:]]), mask)
-        last, due = (Encoded(*(tensor[2:] for tensor in result)) for result in (others, before))
-        _expect_same(last, due, "the samples before it were changed")
+        last, expected = (Encoded(*(tensor[2:] for tensor in result)) for result in (others, before))
+        _expect_same(last, expected, "the samples before it were changed")
 
     @law("Something depends on a sample's place in the batch.")
     def test_batch_order_does_not_matter(self) -> None:
@@ -281,17 +290,17 @@ class EncoderContract(PluginContract):
         encoded = self._encode(encoder, x, mask)
         return gradients(encoder, total(encoded.states, encoded.pooled))
 
-    def _expect_unread(self, where: Tensor, place: str) -> None:
+    def _expect_unread(self, where: Tensor, held_by: str) -> None:
         encoder, (x, mask) = self._encoder(), sequences()
         before = self._encode(encoder, x, mask)
         for content in OTHER_CONTENTS:
             after = self._encode(encoder, torch.where(where[..., None], content, x), mask)
-            _expect_same(after, before, f"{place} held {content}")
+            _expect_same(after, before, f"{held_by} held {content}")
 
 
 def _expect_same(now: Encoded, before: Encoded, when: str, tolerance: float = TOLERANCE) -> None:
-    kept = before.mask[..., None]
+    real_steps = before.mask[..., None]
     expect_same("The returned mask", now.mask, before.mask, when)
     expect_same("The pooled vector of a sample", now.pooled, before.pooled, when, tolerance)
-    due = torch.where(kept, before.states, 0.0)
-    expect_same("A state of a sample", torch.where(kept, now.states.cpu(), 0.0), due, when, tolerance)
+    expected = torch.where(real_steps, before.states, 0.0)
+    expect_same("A state of a sample", torch.where(real_steps, now.states.cpu(), 0.0), expected, when, tolerance)

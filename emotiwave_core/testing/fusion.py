@@ -67,14 +67,14 @@ class FusionContract(PluginContract):
             fused = fusion.train(training)(dict(batch[0]), batch[1].clone())
             expect_type(fused, Fused)
             B, M = batch[1].shape
-            for name, tensor, due in (
+            for name, tensor, expected in (
                 ("vector", fused.vector, [B, fusion.out_features]),
                 ("weights", fused.weights, [B, M]),
                 ("loss", fused.loss, []),
             ):
                 if tensor is not None:
                     shape = list(tensor.shape)
-                    expect(shape == due, f"The {name} has the shape {shape} where {due} is due.")
+                    expect(shape == expected, f"The {name} has the shape {shape} where {expected} is due.")
                     expect(tensor.dtype == torch.float32, f"The {name} is of type {tensor.dtype}, not torch.float32.")
 
     @law("Mask the scores of absent modalities with -inf before the softmax, or return None.")
@@ -156,8 +156,10 @@ class FusionContract(PluginContract):
         """Sequences of one state, and of a thousand, give finite numbers in the shapes of any other."""
         fusion = self._fusion()
         for steps in (1, 1000):
-            fused, due = self._fuse(fusion, encoded_of_length(steps)), [2, fusion.out_features]
-            expect(list(fused.vector.shape) == due, f"{steps} states give {list(fused.vector.shape)}, not {due}.")
+            fused, expected = self._fuse(fusion, encoded_of_length(steps)), [2, fusion.out_features]
+            expect(
+                list(fused.vector.shape) == expected, f"{steps} states give {list(fused.vector.shape)}, not {expected}."
+            )
             expect(finite(*fused), f"{steps} states give NaN or infinity.")
 
     @law("Usual cause: squeeze() without a dimension.")
@@ -165,8 +167,8 @@ class FusionContract(PluginContract):
         """A batch of one sample has the shapes of any other, and finite numbers."""
         fusion = self._fusion()
         fused, many = self._fuse(fusion, take(encoded_batch(), slice(0, 1))), self._fuse(fusion, encoded_batch())
-        shape, due = list(fused.vector.shape), [1, *many.vector.shape[1:]]
-        expect(shape == due, f"A batch of one sample gives a vector of the shape {shape}, not {due}.")
+        shape, expected = list(fused.vector.shape), [1, *many.vector.shape[1:]]
+        expect(shape == expected, f"A batch of one sample gives a vector of the shape {shape}, not {expected}.")
         expect(finite(*fused), "A batch of one sample gives NaN or infinity.")
 
     @law("Usual causes: a mean or a softmax over dimension 0, attention without batch_first=True.")
@@ -211,8 +213,8 @@ class FusionContract(PluginContract):
         expect(list(given[0]) == list(before[0]), f"The dict that was given holds {list(given[0])} now.")
         expect_same("The tensor `present` that was given", given[1], before[1], "it was used")
         for name, part in before[0].items():
-            for which, due, now in zip(Encoded._fields, part, given[0][name], strict=True):
-                expect_same(f"The tensor `{which}` of {name} that was given", now, due, "it was used")
+            for which, original, now in zip(Encoded._fields, part, given[0][name], strict=True):
+                expect_same(f"The tensor `{which}` of {name} that was given", now, original, "it was used")
 
     @law("Is it used in forward? Remove it if not; look for detach(), no_grad() and .data if it is.")
     def test_every_parameter_learns(self) -> None:
@@ -243,8 +245,11 @@ class FusionContract(PluginContract):
         for number in (1, 2, 3, 4):
             widths = dict(list(WIDTHS.items())[:number])
             fusion, batch = self.make(widths).eval(), encoded_batch(number)
-            fused, due = self._fuse(fusion, batch), [len(PRESENT), fusion.out_features]
-            expect(list(fused.vector.shape) == due, f"{number} modalities give {list(fused.vector.shape)}, not {due}.")
+            fused, expected = self._fuse(fusion, batch), [len(PRESENT), fusion.out_features]
+            expect(
+                list(fused.vector.shape) == expected,
+                f"{number} modalities give {list(fused.vector.shape)}, not {expected}.",
+            )
             expect(finite(*fused), f"{number} modalities give NaN or infinity.")
             expect_finite(gradients(fusion, total(*fused)), f"with {number} modalities")
 
@@ -299,5 +304,5 @@ class FusionContract(PluginContract):
 
 
 def _expect_same(now: Fused, before: Fused, when: str, tolerance: float = TOLERANCE) -> None:
-    for name, after, due in zip(Fused._fields, now, before, strict=True):
-        expect_same(f"The {name}", after, due, when, tolerance)
+    for name, after, expected in zip(Fused._fields, now, before, strict=True):
+        expect_same(f"The {name}", after, expected, when, tolerance)

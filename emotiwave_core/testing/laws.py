@@ -104,10 +104,11 @@ def expect(holds: bool, what_came: str) -> None:
         raise BrokenLaw(what_came)
 
 
-def expect_type(result: object, due: type) -> None:
+def expect_type(result: object, expected: type) -> None:
     """Break the law unless forward returned what its kind returns."""
     expect(
-        isinstance(result, due), f"The method forward returned a {type(result).__name__} where {due.__name__} is due."
+        isinstance(result, expected),
+        f"The method forward returned a {type(result).__name__} where {expected.__name__} is due.",
     )
 
 
@@ -116,8 +117,8 @@ def expect_same(what: str, now: Tensor | None, before: Tensor | None, when: str,
     if now is None or before is None:
         expect(now is before, f"{what} came or went when {when}.")
         return
-    shape, due = list(now.shape), list(before.shape)
-    expect(shape == due, f"{what} changed its shape from {due} to {shape} when {when}.")
+    shape, expected = list(now.shape), list(before.shape)
+    expect(shape == expected, f"{what} changed its shape from {expected} to {shape} when {when}.")
     now, before = now.detach().double().cpu(), before.detach().double().cpu()
     difference = torch.where((now == before) | (now.isnan() & before.isnan()), 0.0, (now - before).abs())
     became = "became NaN or infinite" if finite(before) else "ceased to be NaN or infinite"

@@ -46,8 +46,8 @@ class DropoutPolicyContract(PluginContract):
         after = self._drop(self.make(), masks)
         expect(list(after) == list(masks), f"The modalities {list(masks)} came back as {list(after)}.")
         for name, mask in masks.items():
-            shape, due = list(after[name].shape), list(mask.shape)
-            expect(shape == due, f"The mask of {name} came back with the shape {shape}, not {due}.")
+            shape, expected = list(after[name].shape), list(mask.shape)
+            expect(shape == expected, f"The mask of {name} came back with the shape {shape}, not {expected}.")
             expect(after[name].dtype == torch.bool, f"The mask of {name} came back as {after[name].dtype}, not bool.")
 
     @law("Combine what is drawn with the mask that was given: mask & kept.")
@@ -122,18 +122,18 @@ class DropoutPolicyContract(PluginContract):
         """In the long run each configuration is kept as often as `rates` says."""
         policy = self.make().train()
         for present in ((True, True, True), (True, False, True)):
-            due = self.rates(present)
-            if due is None:
+            promised = self.rates(present)
+            if promised is None:
                 raise not_tried("no method `rates` of the contract's class says what they are")
             counts = Counter(kept_draws(policy, present, DRAWS))
-            whole = sum(due.values())
+            whole = sum(promised.values())
             expect(abs(whole - 1.0) < 1e-6, f"The rates for {name_kept(present)} sum to {whole:.4g} and not to 1.")
-            for kept in {*due, *counts}:
-                rate, share = due.get(kept, 0.0), counts[kept] / DRAWS
+            for remaining in {*promised, *counts}:
+                rate, share = promised.get(remaining, 0.0), counts[remaining] / DRAWS
                 expect(
-                    _agree(counts[kept], rate),
-                    f"Of the modalities {name_kept(present)} it keeps {name_kept(kept)} in {share:.1%} of {DRAWS} draws"
-                    f" where {rate:.1%} is said.",
+                    _agree(counts[remaining], rate),
+                    f"Of the modalities {name_kept(present)} it keeps {name_kept(remaining)} in {share:.1%} of {DRAWS} "
+                    f"draws where {rate:.1%} is said.",
                 )
 
     @law("Keep what `observe` learns in buffers (register_buffer), so that a run that resumes draws the same.")
@@ -149,9 +149,9 @@ class DropoutPolicyContract(PluginContract):
         new = self.make()
         new.load_state_dict(old.state_dict())
         for seed in range(4):
-            due, again, came = (self._drop(policy, masks, seed) for policy in (old, old, new))
-            repeats = all(torch.equal(due[name], again[name]) for name in masks)  # else another law is broken
-            differ = sum(int((due[name] != came[name]).sum()) for name in masks) if repeats else 0
+            expected, again, came = (self._drop(policy, masks, seed) for policy in (old, old, new))
+            repeats = all(torch.equal(expected[name], again[name]) for name in masks)  # else another law is broken
+            differ = sum(int((expected[name] != came[name]).sum()) for name in masks) if repeats else 0
             expect(differ == 0, f"{differ} steps differ between a policy and a new one that loaded its state_dict.")
 
     @law("Usual cause: a division by, or a logarithm of, progress or 1 - progress.")
@@ -175,8 +175,11 @@ class DropoutPolicyContract(PluginContract):
         """A batch of one sample gives masks of the shapes given."""
         masks = {name: mask[:1] for name, mask in masks_of_samples().items()}
         for name, mask in self._drop(self.make(), masks).items():
-            shape, due = list(mask.shape), list(masks[name].shape)
-            expect(shape == due, f"A batch of one sample gives a mask of the shape {shape} for {name}, not {due}.")
+            shape, expected = list(mask.shape), list(masks[name].shape)
+            expect(
+                shape == expected,
+                f"A batch of one sample gives a mask of the shape {shape} for {name}, not {expected}.",
+            )
 
     @law("Write (self, *, option: type = default): the registry reads help and recipes from it.")
     def test_options_are_explicit(self) -> None:
@@ -213,9 +216,9 @@ def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
     return [tuple(present_in(policy(dict(masks), progress))[0].tolist()) for _ in range(draws)]
 
 
-def name_kept(kept: Kept) -> str:
+def name_kept(remaining: Kept) -> str:
     """Name a configuration by the numbers of its modalities, as `1+3`."""
-    return "+".join(str(number) for number, here in enumerate(kept, start=1) if here) or "none"
+    return "+".join(str(number) for number, here in enumerate(remaining, start=1) if here) or "none"
 
 
 def _agree(count: int, rate: float) -> bool:

@@ -111,8 +111,8 @@ def expect_options(plugin: nn.Module, positional: tuple[str, ...]) -> None:
         return  # no constructor, no options
     parameters = list(inspect.signature(constructor).parameters.values())[1:]
     leading = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    due = list(positional)
-    expect(leading == due, f"The constructor's positional arguments are {leading} where {due} are due.")
+    expected = list(positional)
+    expect(leading == expected, f"The constructor's positional arguments are {leading} where {expected} are due.")
     hints = get_type_hints(constructor)
     for parameter in parameters[len(positional) :]:
         name = parameter.name

@@ -99,7 +99,7 @@ def test_a_run_folder_is_not_written_over(cli: Cli, tiny: Path) -> None:
 def test_flags_override_the_recipe_and_are_kept(cli: Cli, tiny: Path) -> None:
     """What the flags said stands in recipe.toml, and that file is a recipe to run again with the same result."""
     first = cli(
-        *("run", "--data", tiny, "--out", "a", *FAST, "--fusion", "crossmodal:width=8,heads=2", "--dropout"),
+        *("run", "--data", tiny, "--out", "a", *FAST, "--fusion", "crossmodal:width=8,heads=2,layers=1", "--dropout"),
         *("bernoulli:p=0.5", "--encoder", "text=bilstm:hidden_size=4", "--set", "model.standardise=false", "--json"),
     )
     assert first.code == 0

@@ -318,23 +318,15 @@ def test_collapse_is_told() -> None:
 @given(seeds)
 @settings(max_examples=3, deadline=None)
 def test_thresholds_are_the_best_of_the_grid(seed: int) -> None:
-    """For each emotion no threshold of the grid has a better scikit-learn F1, averaged over the configurations."""
+    """For each emotion no threshold of the grid has a better F1 by its counts, averaged over the configurations."""
     random = np.random.default_rng(seed)
     truth = (random.random((12, 2)) < [0.2, 0.6]).astype(np.int64)
     probabilities = GRID[(40 * truth + 59 * random.random((2, 12, 2))).astype(int)]  # some stand on a threshold
     chosen = tune_thresholds(truth, probabilities)
     for c in range(2):
-        means = np.array(
-            [
-                np.mean(
-                    [
-                        f1_score(truth[:, c], (one[:, c] > threshold).astype(int), zero_division=0)
-                        for one in probabilities
-                    ]
-                )
-                for threshold in GRID
-            ]
-        )
+        decided = probabilities[:, None, :, c] > GRID[:, None]  # [K, thresholds, N]
+        hits = (decided & (truth[:, c] == 1)).sum(axis=2)
+        means = (2 * hits / np.maximum(decided.sum(axis=2) + truth[:, c].sum(), 1)).mean(axis=0)
         best = GRID[means > means.max() - 1e-12]
         assert chosen[c] in best
         assert abs(chosen[c] - 0.5) <= np.abs(best - 0.5).min() + 1e-9  # of equally good ones the nearest to 0.5

@@ -119,6 +119,7 @@ def serve(address: str, executable: str) -> None:
     while True:
         for key, _ in waiting.select():
             if key.fileobj == 0:
+                shutil.rmtree(Path(address).parent, ignore_errors=True)  # the owner may have been killed
                 os._exit(0)
             elif key.fileobj is listening:
                 _fork(listening.accept()[0], waiting)

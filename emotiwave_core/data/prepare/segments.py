@@ -245,12 +245,12 @@ def cut_samples(
     """The steps of each sample of one video that has an entry, as rows of all entries put end to end."""
     every = end_to_end(entries)
     sorted_steps: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
-    for row, place, whole in places(entries, samples, rows, unit):
-        span = (place.start, place.stop)
+    for row, steps, whole in places(entries, samples, rows, unit):
+        span = (steps.start, steps.stop)
         if span not in sorted_steps:
-            sorted_steps[span] = InTimeOrder(every[place])
+            sorted_steps[span] = InTimeOrder(every[steps])
         in_order = sorted_steps[span]
-        yield row, place.start + (in_order.order if whole else in_order.cut(*samples.intervals[row]))
+        yield row, steps.start + (in_order.order if whole else in_order.cut(*samples.intervals[row]))
 
 
 def end_to_end(entries: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -42,9 +42,9 @@ class Random(Corruption):
         """Draw what each sample keeps, and the order in which the others go."""
         has = np.stack([samples.has(modality) for modality in samples.steps], axis=1)  # [N, M]
         generator = np.random.Generator(philox("random", seed))
-        kept = np.where(has, generator.random(has.shape), -1.0).argmax(axis=1)
+        spared = np.where(has, generator.random(has.shape), -1.0).argmax(axis=1)
         may_go = has.copy()
-        may_go[np.arange(len(has)), kept] = False
+        may_go[np.arange(len(has)), spared] = False
         order = generator.permutation(np.flatnonzero(may_go))
         lost = np.clip(np.rint(levels * has.size) - (~has).sum(), 0, len(order))  # [K]
         since = np.full(has.size, NEVER)

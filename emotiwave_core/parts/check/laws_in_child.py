@@ -142,9 +142,9 @@ def contract_of(kind: str, make: Callable[..., Any]) -> Any:
     return type("Checked", (part_kind(kind).contract_class,), own)
 
 
-def check_part(found: FoundPart, options: dict[str, Any], registry: Registry, answer: Answer) -> None:
+def check_part(part_found: FoundPart, options: dict[str, Any], registry: Registry, answer: Answer) -> None:
     """Answer with all that is to be said of one part: itself, its laws, its measurements."""
-    kind, name, part, provider = found
+    kind, name, part, provider = part_found
     resolved = registry.with_options(kind, Part(name, options), part, provider)
     completed = resolved.settings.options
     contract = contract_of(kind, resolved.construct)
@@ -221,8 +221,8 @@ def main(task: dict[str, Any]) -> None:
     with _answers() as answer:
         try:
             registry = load_registry(Path(task["registry"]) if task["registry"] else None)
-            for found in find_parts(registry, task["target"], task["kind"]):
-                check_part(found, task["options"], registry, answer)
+            for part_found in find_parts(registry, task["target"], task["kind"]):
+                check_part(part_found, task["options"], registry, answer)
             answer("done")
         except EmotiwaveError as error:
             answer("error", kind=type(error).__name__, sentence=str(error))

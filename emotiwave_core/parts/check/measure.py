@@ -200,8 +200,8 @@ def rates(policy: Any) -> Measurement:
     """Count which modalities a complete sample of three keeps."""
     counts = Counter(kept_draws(policy.train(), (True,) * len(WIDTHS), DRAWS))
     named = {
-        "+".join(name for name, here in zip(WIDTHS, kept, strict=True) if here) or "nothing": count / DRAWS
-        for kept, count in counts.most_common()
+        "+".join(name for name, here in zip(WIDTHS, remaining, strict=True) if here) or "nothing": count / DRAWS
+        for remaining, count in counts.most_common()
     }
     return Measurement(named, None, f"what is kept of {'+'.join(WIDTHS)}, {DRAWS} draws half way through training")
 
