@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 from documents import ENTRIES
+from typed_commands import Cli, typed_commands
 
 from emotiwave_core.cli import Terminated, emotiwave, exit_code_of
 from emotiwave_core.errors import printable
@@ -22,28 +22,12 @@ from emotiwave_core.errors import printable
 FAST = ["--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=8"]
 
 
-class Answer(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Type a command in an empty folder."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-
-    def call(*arguments: str | Path) -> Answer:
-        code = exit_code_of([str(argument) for argument in arguments])
-        return Answer(code, *capfd.readouterr())
-
-    return call
+    return typed_commands(capfd)
 
 
 def test_run_evaluate_and_report_walk_from_data_to_scores(cli: Cli, tiny: Path) -> None:

@@ -1,15 +1,14 @@
 """`emotiwave plugins check` and `show`: every wrong step gets a sentence, and what is measured is what is said."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from typed_commands import Cli, typed_commands
 
-from emotiwave_core.cli import exit_code_of
 from emotiwave_core.cli.check import gather, print_event
 from emotiwave_core.errors import EmotiwaveError
 from emotiwave_core.parts.check import measure
@@ -54,27 +53,11 @@ def register_encoders(register):
 BOTH = PART + '    register("mean", Mean)\n'
 
 
-class Answer(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Type `emotiwave plugins …` in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Answer:
-        code = exit_code_of(["plugins", *arguments])
-        return Answer(code, *capfd.readouterr())
-
-    return call
+    return typed_commands(capfd, "plugins")
 
 
 def write(code: str = PART, forward: str = "pass", name: str = "mine.py") -> str:

@@ -15,8 +15,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typed_commands import Cli, typed_commands
 
-from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.flags import parse_part
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import ResourceError, SettingsError
@@ -31,15 +31,13 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = ["encoder", "fusion", "dropout"]
 LONG = "a-name-of-forty-letters-that-is-too-long"
 
-Cli = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Type `emotiwave plugins new …` in an empty folder: exit code, stdout, stderr."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    return lambda *arguments: (exit_code_of(["plugins", "new", *arguments]), *capfd.readouterr())
+    return typed_commands(capfd, "plugins", "new")
 
 
 @pytest.mark.parametrize(("kind", "name"), [("encoder", "convnet"), ("fusion", "my-gate"), ("dropout", "x2")])

@@ -11,7 +11,6 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.layers.pooling import Pooling
 from emotiwave_encoders.s4d import S4D, StateSpace
 
 
@@ -143,21 +142,6 @@ def test_states_equal_the_equations(bidirectional: bool) -> None:
         torch.testing.assert_close(states[row, mask[row]], due, atol=1e-9, rtol=1e-9)
         torch.testing.assert_close(pooled[row], due.mean(dim=0), atol=1e-9, rtol=1e-9)
         assert not states[row, ~mask[row]].any()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_pooling_is_what_it_says(pooling: Pooling) -> None:
-    """Each pooling is that of the states of the steps that are set, and zero for an empty sequence."""
-    torch.manual_seed(0)
-    encoder = S4D(3, width=4, pooling=pooling).eval()
-    mask = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    states, pooled, _ = encoder(torch.randn(3, 4, 3), mask)
-    for row in range(2):
-        steps = states[row, mask[row]]
-        due = {"last": steps[-1], "mean": steps.mean(dim=0), "max": steps.amax(dim=0)}[pooling]
-        torch.testing.assert_close(pooled[row], due)
-    assert not pooled[2].any()
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

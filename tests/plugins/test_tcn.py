@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.layers.pooling import Pooling
 from emotiwave_encoders.tcn import TCN
 
 
@@ -92,21 +91,6 @@ def test_masked_steps_in_front_are_as_none() -> None:
         )
         torch.testing.assert_close(behind.states[:, 4:], alone.states)
         torch.testing.assert_close(behind.pooled, alone.pooled)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_pooling_is_what_it_says(pooling: Pooling) -> None:
-    """Each pooling is that of the states of the steps that are set, and zero for an empty sequence."""
-    torch.manual_seed(0)
-    encoder = TCN(3, channels=4, pooling=pooling).eval()
-    mask = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    states, pooled, _ = encoder(torch.randn(3, 4, 3), mask)
-    for row in range(2):
-        steps = states[row, mask[row]]
-        due = {"last": steps[-1], "mean": steps.mean(dim=0), "max": steps.amax(dim=0)}[pooling]
-        torch.testing.assert_close(pooled[row], due)
-    assert not pooled[2].any()
 
 
 @torch.no_grad()

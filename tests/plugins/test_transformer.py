@@ -105,20 +105,6 @@ def test_a_step_beyond_the_table_is_told_by_its_content_only() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_pooling_is_what_it_says(pooling: Any) -> None:
-    """Each pooling is that of the states of the steps that are set, and zero for an empty sequence."""
-    torch.manual_seed(0)
-    states, pooled, mask = SelfAttention(3, width=8, heads=2, pooling=pooling).eval()(torch.randn(4, 6, 3), MASK)
-    assert torch.equal(mask, MASK)
-    for row in range(3):
-        steps = states[row, MASK[row]]
-        due = {"last": steps[-1], "mean": steps.mean(0), "max": steps.amax(0)}[pooling]
-        torch.testing.assert_close(pooled[row], due)
-    assert not pooled[3].any()
-
-
-@torch.no_grad()
 def test_dropout_is_on_the_input_and_after_parts() -> None:
     """In training the input is dropped, and each block drops; with dropout 0 nothing is."""
     torch.manual_seed(0)
