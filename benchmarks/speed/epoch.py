@@ -89,7 +89,7 @@ def against_plain(folder: Path, device: torch.device, changes: dict[str, Any], e
     started: list[float] = []
 
     def both(epoch: Callable[[], float], asked: dict[str, Any]) -> float:
-        rows, number = asked["training"].rows, asked["epoch"]
+        rows, number = asked["training"].rows, asked["begun"].epoch
         if not loops:
             started.append(time.perf_counter())
             videos = [asked["setup"].loader.store.videos[row] for row in rows]
@@ -129,7 +129,7 @@ def run(
     def epoch(*given: Any, **named: Any) -> float:
         asked = inspect.signature(inner).bind(*given, **named).arguments
         loss = around(lambda: inner(*given, **named), asked)
-        if asked["epoch"] == recipe.training.epochs:
+        if asked["begun"].epoch == recipe.training.epochs:
             raise EnoughError
         return loss
 
