@@ -82,6 +82,7 @@ def test_a_killed_process_is_started_again(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(21 * 900)  # of 21 runs, each with the limit below
 def test_twenty_kills(tiny: Path, tmp_path: Path) -> None:
     """Twenty kills of a random rank at a random moment, twenty recoveries: all ends with the bits of a run without."""
     ends: list[dict[str, Any]] = []
