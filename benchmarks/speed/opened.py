@@ -25,6 +25,5 @@ def untrained(table: dict[str, Any], folder: Path, run: Path, device: torch.devi
     model = build(load_registry().resolve(recipe), corpus, objective)
     fit_statistics(model, corpus, corpus.fold("train", objective))
     write_data_folder(run, str(folder.resolve()))
-    return TrainedRun(
-        run, model.to(device).eval(), objective.to(device), recipe, corpus, corpus.fold(fold, objective), None, []
-    )
+    samples, modalities = corpus.fold(fold, objective), model.modalities
+    return TrainedRun(run, model.to(device).eval(), objective.to(device), recipe, corpus, samples, None, modalities, [])

@@ -17,6 +17,7 @@ MOST = 10**9  # of anything that is counted: a product of two still fits 64 bits
 ALL = "*"  # the key of the encoder that every modality takes which is not named
 PerModality = int | dict[str, int]
 Align = Literal["none", "words"] | float
+Filler = Literal["absent", "keep"]
 
 
 def _setting(default: Any, meaning: str, *held: Any) -> Any:
@@ -55,6 +56,9 @@ class DataSettings:
     complete_only: bool = _setting(False, "Leave out samples that lack a modality.")
     max_steps: PerModality = _setting(300, "Steps of a sample that are kept, from its start.", _each_at_least_one)
     downsample: PerModality = _setting(1, "Number of steps that are averaged into one.", _each_at_least_one)
+    filler: Filler = _setting(
+        "absent", "A sample of zeros alone in a modality: without it, or kept as features. So are zeros at the end."
+    )
     align: Align = _setting("none", "Average every modality over its words, or to so many steps a second.")
     folds: str = _setting(
         "auto", '"auto": the data set\'s own, else random; "random"; or a file in the data set\'s folder.'

@@ -1,6 +1,7 @@
 """Corpora: a store and its folds, each looked up only when it is asked for, so that the test fold can wait."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.facts import CorpusFacts, FoldFacts
-from emotiwave_core.data.folds import FOLDS, Folds, random_folds, read_folds
+from emotiwave_core.data.folds import FOLDS, NO_FOLDS, Folds, random_folds, read_folds
+from emotiwave_core.data.formats.reader import Source
+from emotiwave_core.data.prepare.labels import tied
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
@@ -66,16 +69,55 @@ class Corpus:
     def notes(self) -> list[str]:
         """Sentences on what does not fit between the folds and the data."""
         have = set(self.store.videos)
+        if self.folds is NO_FOLDS:
+            return list(self.store.facts.notes)
         listed = {video for fold in FOLDS for video in self.folds[fold]}
         absent = {fold: len(set(self.folds[fold]) - have) for fold in FOLDS}
         outside = sum(video not in listed for video in self.store.videos)
         notes = [f"{count} videos of the fold '{fold}' have no samples." for fold, count in absent.items() if count]
         if outside:
             notes.append(f"{outside} samples of {len(have - listed)} videos are in no fold and are not used.")
-        return [*self.store.facts.notes, *notes]
+        return [*self.store.facts.notes, *notes, *self._shared_groups()]
 
-    def facts(self) -> CorpusFacts:
-        """The facts of the data, without a look into any fold."""
+    def warnings(self) -> list[str]:
+        """Sentences on what was lost, which must stand out."""
+        return list(self.store.facts.warnings)
+
+    def _shared_groups(self) -> list[str]:
+        """A sentence on the groups that are in two folds: a score on known speakers says little of new ones."""
+        if self.store.facts.groups is None:
+            return []
+        of = dict(zip(self.store.videos, self.store.facts.groups, strict=True))
+        groups = [{of[video] for video in self.folds[fold] if video in of} for fold in FOLDS]
+        shared = {group for a, b in combinations(groups, 2) for group in a & b}
+        if not shared:
+            return []
+        return [f"{len(shared)} groups (speakers) are in two folds, such as {short(min(shared))}."]
+
+    def label_notes(self, objective: Objective) -> list[str]:
+        """Sentences on the labels as an objective reads them, from the training and the validation fold alone."""
+        notes = []
+        rows = {fold: self.rows(fold) for fold in ("train", "valid")}
+        labels = {fold: self.store.labels[torch.from_numpy(own)] for fold, own in rows.items()}
+        if self.store.facts.label_kind == "intensities" and not objective.multi:
+            every = torch.cat(list(labels.values())).numpy()
+            ties, emotional = tied(every), int((every > 0).any(axis=1).sum())
+            if ties:
+                notes.append(
+                    f"{ties} of {emotional} samples with an emotion (training and validation) have two or more that "
+                    "are equally strong: the first in the order of the classes counts."
+                )
+        for fold, own in labels.items():
+            targets = objective.targets(own[objective.used(own)])
+            counts = objective.count_classes(targets)
+            absent = [name for name, count in zip(objective.classes, counts, strict=True) if not count]
+            if absent and len(targets):
+                name = {"train": "training", "valid": "validation"}[fold]
+                notes.append(f"No sample of {', '.join(absent)} in the {name} fold.")
+        return notes
+
+    def facts(self, objective: Objective | None = None) -> CorpusFacts:
+        """The facts of the data, without a look into the test fold; with an objective also what its labels are."""
         facts = self.store.facts
         return CorpusFacts(
             dataset=facts.dataset,
@@ -92,7 +134,12 @@ class Corpus:
             videos=len(set(self.store.videos)),
             fold_source=self.folds.source,
             folds_sha256=self.folds.sha256,
-            notes=self.notes(),
+            notes=[*self.notes(), *(self.label_notes(objective) if objective else [])],
+            label_kind=facts.label_kind,
+            label_kind_source=facts.label_kind_source,
+            groups=None if facts.groups is None else len(set(facts.groups)),
+            warnings=self.warnings(),
+            meaning=facts.meaning,
         )
 
     def fold_facts(self, name: str, objective: Objective) -> FoldFacts:
@@ -100,30 +147,49 @@ class Corpus:
         rows = self.rows(name)
         labels = self.store.labels[torch.from_numpy(rows)]
         targets = objective.targets(labels[objective.used(labels)])
-        counts = (
-            targets.sum(dim=0).long() if objective.multi else torch.bincount(targets, minlength=len(objective.classes))
-        )
         return FoldFacts(
             samples=len(rows),
             videos=len({self.store.videos[row] for row in rows}),
             used=len(targets),
-            classes=dict(zip(objective.classes, counts.tolist(), strict=True)),
+            classes=dict(zip(objective.classes, objective.count_classes(targets), strict=True)),
             no_emotion=int((~(labels > 0).any(dim=1)).sum()),
         )
 
 
-def open_corpus(folder: Path, settings: DataSettings, monitor: Monitor = SILENT) -> Corpus:
-    """The data set of a folder, cut, packed and split as a recipe says."""
+def open_corpus(
+    folder: Path,
+    settings: DataSettings,
+    monitor: Monitor = SILENT,
+    *,
+    features: Mapping[str, int] | None = None,
+    split: bool = True,
+) -> Corpus:
+    """The data set of a folder, cut, packed and split as a recipe says.
+
+    features: {modality: width} of a model that is to be scored on it: further modalities are left out, and one that
+    the data set lacks is absent in every sample. Without `split` folds that cannot be made are none.
+    """
     dataset = load_dataset(folder)
+    if features is not None:
+        dataset = dataset.with_modalities(features)
     options = Options(
         unit=settings.unit,
         complete_only=settings.complete_only,
-        max_steps=per_modality(settings.max_steps, dataset),
-        downsample=per_modality(settings.downsample, dataset),
+        max_steps=per_modality(settings.max_steps, dataset, features),
+        downsample=per_modality(settings.downsample, dataset, features),
         align=settings.align,
+        filler=settings.filler,
     )
     store = open_store(dataset, options, monitor=monitor)
-    return Corpus(dataset, store, find_folds(dataset, settings, store.videos))
+    if features is not None:
+        store = store.with_modalities(features)
+    try:
+        folds = find_folds(dataset, settings, store)
+    except (DataError, SettingsError):
+        if split:
+            raise
+        folds = NO_FOLDS
+    return Corpus(dataset, store, folds)
 
 
 def open_unlabelled(
@@ -135,16 +201,14 @@ def open_unlabelled(
     is one, whole. Folds are not looked up, and samples that lack a modality are kept: one that the folder lacks is
     absent in all. DataError where nothing can be predicted, or where a width is not the model's.
     """
-    dataset = load_dataset(folder, labelled=False)
-    known = dataset.without_labels(features)
-    if not known.modalities:
-        raise DataError(
-            f"{dataset.folder} has the modalities {', '.join(dataset.modalities) or 'none'}, and the model reads "
-            f"{', '.join(features)}: name at least one of them under [modalities] in its dataset.toml."
-        )
-    steps = [per_modality(setting, known) for setting in (settings.max_steps, settings.downsample)]
-    max_steps, downsample = ({name: each[name] for name in each if name in known.modalities} for each in steps)
-    options = Options(unit=settings.unit, max_steps=max_steps, downsample=downsample, align=settings.align)
+    known = load_dataset(folder, labelled=False).with_modalities(features).without_labels()
+    options = Options(
+        unit=settings.unit,
+        max_steps=per_modality(settings.max_steps, known, features),
+        downsample=per_modality(settings.downsample, known, features),
+        align=settings.align,
+        filler=settings.filler,
+    )
     return open_store(known, options, monitor=monitor).with_modalities(features)
 
 
@@ -153,25 +217,28 @@ def all_samples(store: Store) -> Fold:
     return Fold("all", np.arange(len(store)), torch.empty(len(store), 0))
 
 
-def find_folds(dataset: Dataset, settings: DataSettings, videos: tuple[str, ...]) -> Folds:
-    """The folds that the settings ask for: a file, the data set's own, or random by video."""
-    path: Path | None = None
+def find_folds(dataset: Dataset, settings: DataSettings, store: Store) -> Folds:
+    """The folds that the settings ask for: a file, the data set's own, or random by group, else by video."""
+    source: Source | None = None
     if settings.folds == "auto":
-        path = dataset.folds
+        source = dataset.folds
     elif settings.folds != "random":
-        path = dataset.folder / settings.folds
-        if not is_file(path):
+        source = Source(dataset.base / settings.folds)
+        if not is_file(source.path):
             raise SettingsError(
-                f"data.folds is {short(settings.folds)}, but {path} is not there; or use auto or random."
+                f"data.folds is {short(settings.folds)}, but {source.path} is not there; or use auto or random."
             )
-    if path is not None:
-        return read_folds(path, settings.rotation)
+    if source is not None:
+        return read_folds(source, settings.rotation)
     if settings.rotation is not None:
         raise SettingsError(f"data.rotation is {settings.rotation}, but there is no file of folds to rotate.")
     first, second, third = settings.ratios
-    return random_folds(videos, (first, second, third), settings.split_seed)
+    of = None if store.facts.groups is None else dict(zip(store.videos, store.facts.groups, strict=True))
+    return random_folds(store.videos, (first, second, third), settings.split_seed, of)
 
 
-def per_modality(value: PerModality, dataset: Dataset) -> dict[str, int]:
-    """One number for every modality, or those that are named."""
-    return dict(value) if isinstance(value, dict) else dict.fromkeys(dataset.modalities, value)
+def per_modality(value: PerModality, dataset: Dataset, features: Mapping[str, int] | None = None) -> dict[str, int]:
+    """One number for every modality, or those that are named; of a model's `features` those that the data set has."""
+    if not isinstance(value, dict):
+        return dict.fromkeys(dataset.modalities, value)
+    return {name: number for name, number in value.items() if features is None or name in dataset.modalities}

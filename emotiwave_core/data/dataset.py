@@ -1,11 +1,12 @@
-"""Data sets as folders, whose `dataset.toml`, or the standard file names of CMU-MOSEI, say which file is what."""
+"""Data sets: which file is what, as a folder's `dataset.toml` says it, or as files are recognised without one."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
+from emotiwave_core.data.formats.reader import LabelKind, Source, contents_of
 from emotiwave_core.errors import DataError, choices, short
 from emotiwave_core.io.untrusted import is_file, is_folder, read_toml, why
 
@@ -15,59 +16,133 @@ STANDARD = {
     "audio": ("CMU_MOSEI_COVAREP.csd",),
     "visual": ("CMU_MOSEI_VisualOpenFace2.csd", "CMU_MOSEI_VisualFacet42.csd"),
 }
-STANDARD_LABELS = "CMU_MOSEI_Labels.csd"
+STANDARD_LABELS = ("CMU_MOSEI_Labels.csd", "CMU_MOSEI_LabelsEmotions.csd")  # the second one is of 2018
 STANDARD_WORDS = "CMU_MOSEI_TimestampedWords.csd"
 STANDARD_FOLDS = ("folds.json", "cmu_mosei_std_folds.py")
 MOST_MODALITIES = 10  # 1023 configurations
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
 
+def _optional_source(value: Source | Path | None) -> Source | None:
+    return Source(value) if isinstance(value, Path) else value
+
+
+def _sources(value: Mapping[str, Source | Path]) -> dict[str, Source]:
+    return {name: Source(source) if isinstance(source, Path) else source for name, source in value.items()}
+
+
+@attrs.frozen
+class Groups:
+    """The groups that are not split between folds: a column of a table, or a field of the ids."""
+
+    source: Source | None = None  # whose reader tells the groups
+    separator: str = ""  # else: the ids, split by this,
+    field: int = 0  # and of the fields this one, the first being 1, the last -1
+
+
 @attrs.frozen
 class Dataset:
-    """The files of a folder by what they are for."""
+    """The files of a data set by what they are for."""
 
     name: str
-    folder: Path
-    modalities: dict[str, Path]
-    labels: Path | None  # None: it can only be predicted
+    folder: Path  # where it was loaded from: a folder, or the one file that holds all of it
+    modalities: dict[str, Source] = attrs.field(converter=_sources)
+    labels: Source | None = attrs.field(converter=_optional_source)  # None: it can only be predicted
     targets: tuple[str, ...] | None = None  # the emotions, by name; None: all label columns but sentiment; (): none
     columns: tuple[str, ...] | None = None  # names of the label columns, for a file that does not tell them
-    folds: Path | None = None
-    words: Path | None = None  # the transcripts, word by word
+    kind: LabelKind | None = None  # what the labels mean; None: the file tells, or their numbers
+    classes: tuple[str, ...] | None = None  # names of the numbers 0, 1, 2, … of a column of classes
+    folds: Source | None = attrs.field(default=None, converter=_optional_source)
+    words: Source | None = attrs.field(default=None, converter=_optional_source)  # the transcripts, word by word
+    groups: Groups | None = None
     synthetic: bool = False
+    notes: tuple[str, ...] = ()  # on how it was recognised
 
-    def without_labels(self, modalities: Collection[str]) -> "Dataset":
-        """The same samples with some of the modalities, to be predicted: labels are not read, whatever they are."""
-        files = {name: path for name, path in self.modalities.items() if name in modalities}
-        return attrs.evolve(self, modalities=files, targets=(), columns=None)
+    @property
+    def base(self) -> Path:
+        """The folder that its files are in."""
+        return self.folder if self.folder.is_dir() else self.folder.parent
+
+    def with_modalities(self, known: Collection[str]) -> "Dataset":
+        """The same samples with those of the modalities that a model knows. DataError where it has none of them.
+
+        What is left out, and what is lacking, is said in the notes.
+        """
+        files = {name: source for name, source in self.modalities.items() if name in known}
+        if not files:
+            raise DataError(
+                f"{self.folder} has the modalities {', '.join(self.modalities) or 'none'}, and the model reads "
+                f"{', '.join(known)}: name at least one of them under [modalities] in its dataset.toml."
+            )
+        notes = list(self.notes)
+        if further := [name for name in self.modalities if name not in known]:
+            notes.append(f"The model does not know {_names_of(further)}, which is left out.")
+        if lacking := [name for name in known if name not in files]:
+            notes.append(f"{self.name} has no {_names_of(lacking)}, which is absent in every sample.")
+        return attrs.evolve(self, modalities=files, notes=tuple(notes))
+
+    def without_labels(self) -> "Dataset":
+        """The same samples, to be predicted: labels are not read, whatever they are."""
+        return attrs.evolve(self, targets=(), columns=None, kind=None, classes=None)
 
 
-def load_dataset(folder: Path, labelled: bool = True) -> Dataset:
-    """The data set of a folder. DataError where the folder or its `dataset.toml` is not right.
+def _names_of(modalities: Collection[str]) -> str:
+    return ", ".join(f"'{name}'" for name in modalities)
+
+
+def load_dataset(path: Path, labelled: bool = True) -> Dataset:
+    """The data set of a folder, or of a file that holds all of one. DataError where it is not right.
 
     A `labelled` one is for training and scoring, and refused without labels; predicting needs none.
     """
-    if not is_folder(folder):
-        raise DataError(f"{folder}: there is no such folder; give the folder that holds the data set's .csd files.")
-    if (folder / "dataset.toml").is_file():
-        return _described(folder, labelled)
+    if is_file(path):
+        return _of_file(path, labelled)
+    if not is_folder(path):
+        raise DataError(f"{path}: there is no such folder; give the folder that holds the data set's .csd files.")
+    if (path / "dataset.toml").is_file():
+        return _described(path, labelled)
+    return _standard(path, labelled)
+
+
+def _of_file(path: Path, labelled: bool) -> Dataset:
+    """The data set of one file, such as a pickle of MMSA."""
+    contents = contents_of(path)
+    if contents is None:
+        raise DataError(
+            f"{path} is not a data set of its own; give a folder with a dataset.toml that names it as "
+            "docs/data.md shows."
+        )
+    if labelled and contents.labels is None:
+        raise DataError(f"{path} has no labels, and training and scoring need some; predicting needs none.")
+    return Dataset(
+        name=contents.name,
+        folder=path,
+        modalities={name: Source(path, part) for name, part in contents.modalities.items()},
+        labels=Source(path, contents.labels) if contents.labels is not None else None,
+        folds=Source(path, contents.labels) if contents.has_folds else None,
+        words=Source(path, contents.words) if contents.words is not None else None,
+        notes=contents.notes,
+    )
+
+
+def _standard(folder: Path, labelled: bool) -> Dataset:
+    """The data set of CMU-MOSEI's files under their usual names."""
     modalities = {
-        modality: folder / name
-        for modality, names in STANDARD.items()
-        for name in [next((name for name in names if (folder / name).is_file()), None)]
-        if name
+        modality: path for modality, names in STANDARD.items() if (path := _first_file(folder, names)) is not None
     }
-    labels = folder / STANDARD_LABELS if (folder / STANDARD_LABELS).is_file() else None
+    labels = _first_file(folder, STANDARD_LABELS)
     if labels is None and (labelled or not modalities):
         files = ", ".join(sorted(path.name for path in folder.glob("*.csd"))) or "no .csd file"
         needed, tables = (
-            (STANDARD_LABELS, "name, [modalities] and [labels]") if labelled else ("CMU-MOSEI's files", "[modalities]")
+            (STANDARD_LABELS[0], "name, [modalities] and [labels]")
+            if labelled
+            else ("CMU-MOSEI's files", "[modalities]")
         )
         raise DataError(
             f"{folder} has neither a dataset.toml nor {needed} (there: {files}); write a dataset.toml with "
             f"{tables} as docs/data.md shows."
         )
-    folds = next((folder / name for name in STANDARD_FOLDS if (folder / name).is_file()), None)
+    folds = _first_file(folder, STANDARD_FOLDS)
     return Dataset(
         "CMU-MOSEI",
         folder,
@@ -79,22 +154,25 @@ def load_dataset(folder: Path, labelled: bool = True) -> Dataset:
     )
 
 
+def _first_file(folder: Path, names: Collection[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def _described(folder: Path, labelled: bool) -> Dataset:
     path = folder / "dataset.toml"
     try:
         table = read_toml(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not valid TOML: {why(error)}.") from error
-    _known(path, "", table, {"name", "synthetic", "words", "modalities", "labels", "folds"})
+    _known(path, "", table, {"name", "synthetic", "words", "modalities", "labels", "folds", "groups"})
     if labelled and "labels" not in table:
         raise DataError(
             f"{path}: the table [labels] is missing, and training and scoring need labels: name their file in it; "
             "predicting needs none."
         )
     labels = _table(path, table, "labels") if "labels" in table else {}
-    _known(path, "labels.", labels, {"file", "targets", "columns"})
     folds = _table(path, table, "folds") if "folds" in table else {}
-    _known(path, "folds.", folds, {"file"})
+    _known(path, "folds.", folds, set(_SOURCE))
     modalities = _table(path, table, "modalities")
     if not modalities or any("+" in name or not name for name in modalities):
         raise DataError(f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+'.")
@@ -108,18 +186,63 @@ def _described(folder: Path, labelled: bool) -> Dataset:
     return Dataset(
         name=_text(path, "name", table.get("name", folder.resolve().name)),
         folder=folder,
-        modalities={name: _file(path, f"modalities.{name}", value) for name, value in modalities.items()},
-        labels=_file(path, "labels.file", labels.get("file")) if "labels" in table else None,
+        modalities={name: _source(path, f"modalities.{name}", value) for name, value in modalities.items()},
+        labels=_source(path, "labels", labels, ("targets", "columns", "kind", "classes"))
+        if "labels" in table
+        else None,
         targets=_names(path, "labels.targets", labels.get("targets")),
         columns=_names(path, "labels.columns", labels.get("columns")),
-        folds=_file(path, "folds.file", folds["file"]) if "file" in folds else None,
-        words=_file(path, "words", table["words"]) if "words" in table else _standard_words(folder),
+        kind=_kind(path, labels.get("kind")),
+        classes=_names(path, "labels.classes", labels.get("classes")),
+        folds=_source(path, "folds", folds) if "file" in folds else None,
+        words=_source(path, "words", table["words"]) if "words" in table else _standard_words(folder),
+        groups=_groups(path, _table(path, table, "groups")) if "groups" in table else None,
         synthetic=synthetic,
     )
 
 
-def _standard_words(folder: Path) -> Path | None:
-    return folder / STANDARD_WORDS if (folder / STANDARD_WORDS).is_file() else None
+def _standard_words(folder: Path) -> Source | None:
+    path = folder / STANDARD_WORDS
+    return Source(path) if path.is_file() else None
+
+
+_SOURCE = ("file", "part", "rate", "reader")
+_MEANING = ("targets", "columns", "kind", "classes")  # of [labels]
+
+
+def _source(path: Path, key: str, value: object, further: Collection[str] = ()) -> Source:
+    """A source: the name of a file, or a table with it and `further` keys."""
+    table = value if isinstance(value, dict) else {"file": value}
+    _known(path, f"{key}.", table, {*_SOURCE, *further})
+    inner = key if not isinstance(value, dict) else f"{key}.file"
+    file = path.parent / _text(path, inner, table.get("file"))
+    if not is_file(file) and not is_folder(file):
+        raise DataError(f"{path}: '{inner}' names {file}, which is not there.")
+    rate = table.get("rate")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e9):
+        raise DataError(f"{path}: '{key}.rate' is {short(rate)}, not a number of steps a second.")
+    part, reader = (_text(path, f"{key}.{name}", table[name]) if name in table else None for name in ("part", "reader"))
+    return Source(file, part, None if rate is None else float(rate), reader)
+
+
+def _groups(path: Path, table: dict[str, Any]) -> Groups:
+    """Groups of a table's column, `file` (its reader tells them), or of the ids, by `separator` and `field`."""
+    if "file" in table:
+        return Groups(_source(path, "groups", table))
+    _known(path, "groups.", table, {"separator", "field"})
+    field = table.get("field")
+    if isinstance(field, bool) or not isinstance(field, int) or field == 0:
+        raise DataError(
+            f"{path}: [groups] needs the `file` that tells them, or `separator` and `field` of the ids (1 is the first "
+            f"field, -1 the last); 'groups.field' is {short(field)}."
+        )
+    return Groups(None, _text(path, "groups.separator", table.get("separator")), field)
+
+
+def _kind(path: Path, value: object) -> LabelKind | None:
+    if value is not None and value not in get_args(LabelKind):
+        raise DataError(f"{path}: 'labels.kind' is {short(value)}.{choices(str(value), get_args(LabelKind))}")
+    return value  # type: ignore[return-value]
 
 
 def _known(path: Path, prefix: str, table: Mapping[str, Any], keys: set[str]) -> None:
@@ -139,13 +262,6 @@ def _text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise DataError(f"{path}: '{key}' is {short(value)}, not a text.")
     return value
-
-
-def _file(path: Path, key: str, value: object) -> Path:
-    file = path.parent / _text(path, key, value)
-    if not is_file(file):
-        raise DataError(f"{path}: '{key}' names {file}, which is not there.")
-    return file
 
 
 def _names(path: Path, key: str, value: object) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from emotiwave_core.data.formats.reader import LabelKind
 from emotiwave_core.data.prepare.options import Options, Unit
 
 
@@ -22,6 +23,28 @@ class ModalityFacts:
     inf: int
     truncated: int  # samples that were cut to `max_steps`
     unread_rows: int  # rows of the file, within the samples, that no aligned step reads
+    filler: int = 0  # samples whose entry holds zeros or nothing finite alone, and which count as missing
+    padding: int = 0  # steps of zeros at the end of whole entries, which are none
+    rows: int = 0  # of the labelled entries in the file
+    read_rows: int = 0  # of them, those of a sample
+    cut_rows: int = 0  # of those, the ones beyond `max_steps`
+    first: float | None = None  # seconds: the first moment of the file, and the last
+    last: float | None = None
+    columns: tuple[str, ...] | None = None  # the names of the features, where the file tells them
+    extractor: dict[str, Any] | None = None  # who made the features, where the file tells it
+
+    def sentence(self, name: str, samples: int) -> str:
+        """One line on what the samples have of this modality, and how much of its file they read."""
+        has = samples - self.missing
+        steps = f"{self.features} features, {self.median_steps:g} steps (median)"
+        parts = [f"{name}: {steps}, in {has} of {samples} samples"]
+        if self.rows:
+            parts.append(f"{self.read_rows / self.rows:.0%} of the labelled rows of {self.file} read")
+        if self.cut_rows:
+            parts.append(f"{self.cut_rows} rows of {self.truncated} samples cut by max_steps")
+        if self.first is not None and self.last is not None:
+            parts.append(f"from {self.first:g} to {self.last:g} s")
+        return "; ".join(parts) + "."
 
 
 @attrs.frozen
@@ -38,8 +61,13 @@ class StoreFacts:
     videos: tuple[str, ...]  # of the samples
     left_out: dict[str, int]  # samples by reason
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]  # on what is lost, which must stand out
     sources: dict[str, str]  # {file, relative to the data set's folder: SHA-256}
     modalities: dict[str, ModalityFacts]
+    label_kind: LabelKind
+    label_kind_source: str  # how it is known what the labels mean
+    groups: tuple[str, ...] | None  # of the samples; None: each video is its own
+    meaning: dict[str, Any]  # all but the content of the files that gives them their meaning
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as JSON has them, in this order."""
@@ -49,9 +77,15 @@ class StoreFacts:
     def from_dict(cls, facts: Mapping[str, Any]) -> "StoreFacts":
         """The facts in a table of store.json, whose other keys are passed over. LookupError or TypeError for damage."""
         values = {field.name: facts[field.name] for field in attrs.fields(cls)}
-        tuples = {name: tuple(values[name]) for name in ("targets", "ids", "videos", "notes")}
-        modalities = {name: ModalityFacts(**modality) for name, modality in values["modalities"].items()}
+        tuples = {name: tuple(values[name]) for name in ("targets", "ids", "videos", "notes", "warnings")}
+        tuples["groups"] = values["groups"] and tuple(values["groups"])
+        modalities = {name: _modality(modality) for name, modality in values["modalities"].items()}
         return cls(**values | tuples | {"options": Options(**values["options"]), "modalities": modalities})
+
+
+def _modality(facts: Mapping[str, Any]) -> ModalityFacts:
+    columns = facts["columns"]
+    return ModalityFacts(**{**facts, "columns": columns and tuple(columns)})
 
 
 @attrs.frozen
@@ -73,6 +107,11 @@ class CorpusFacts:
     fold_source: str
     folds_sha256: str
     notes: list[str]
+    label_kind: str = "intensities"
+    label_kind_source: str = ""
+    groups: int | None = None  # their number; None: each video is its own
+    warnings: list[str] = attrs.Factory(list)
+    meaning: dict[str, Any] = attrs.Factory(dict)
 
 
 @attrs.frozen

@@ -5,13 +5,17 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.io.untrusted import read_json, read_text, why
+
+if TYPE_CHECKING:  # the command line lists the folds, and needs no reader for it
+    from emotiwave_core.data.formats.reader import Source
 
 FOLDS = ("train", "valid", "test")
 SPLIT_SEED = 42
@@ -50,13 +54,16 @@ class Folds:
         return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
 
-def read_folds(path: Path, rotation: int | None = None) -> Folds:
-    """Folds from a JSON file, or from the CMU SDK's `cmu_mosei_std_folds.py`, which is read and never executed.
+NO_FOLDS = Folds((), (), (), source="no folds")
+
+
+def read_folds(source: "Source | Path", rotation: int | None = None) -> Folds:
+    """Folds from a JSON file, the CMU SDK's `cmu_mosei_std_folds.py` (read, never executed), or a table that has them.
 
     A file with `train`, `valid` and `test` is taken as it is. One with `fold0`, `fold1`, … needs a rotation r: test is
     fold r, valid the one after it, train all others.
     """
-    lists = read_lists(path)
+    path, lists = source if isinstance(source, Path) else source.path, read_lists(source)
     if set(FOLDS) <= set(lists):
         if rotation is not None:
             raise SettingsError(
@@ -77,9 +84,20 @@ def read_folds(path: Path, rotation: int | None = None) -> Folds:
     return Folds(tuple(train), numbered[valid], numbered[rotation], source=f"{path}, rotation {rotation}")
 
 
-def read_lists(path: Path) -> dict[str, tuple[str, ...]]:
+def read_lists(source: "Source | Path") -> dict[str, tuple[str, ...]]:
     """The lists of a folds file, by name, as they stand."""
-    return _sdk_lists(path) if path.suffix == ".py" else _json_lists(path)
+    from emotiwave_core.data.formats.reader import open_reader
+
+    path = source if isinstance(source, Path) else source.path
+    if path.suffix == ".py":
+        return _sdk_lists(path)
+    if path.suffix == ".json" and (isinstance(source, Path) or source.reader is None):
+        return _json_lists(path)
+    with open_reader(source) as file:
+        lists = dict(file.folds)
+    if not lists:
+        raise DataError(f"{path} tells no folds: name a JSON with train, valid and test under [folds].")
+    return lists
 
 
 def in_two(lists: Iterable[Sequence[str]]) -> list[str]:
@@ -88,18 +106,31 @@ def in_two(lists: Iterable[Sequence[str]]) -> list[str]:
     return sorted(video for video, count in counts.items() if count > 1)
 
 
-def random_folds(videos: Sequence[str], ratios: tuple[float, float, float], seed: int = SPLIT_SEED) -> Folds:
-    """A random split by video: two nested scikit-learn `train_test_split` calls over the sorted ids."""
+def random_folds(
+    videos: Sequence[str],
+    ratios: tuple[float, float, float],
+    seed: int = SPLIT_SEED,
+    groups: Mapping[str, str] | None = None,
+) -> Folds:
+    """A random split by video, or by group {video: group}: two nested scikit-learn `train_test_split` calls.
+
+    They draw from the sorted names.
+    """
     from sklearn.model_selection import train_test_split
 
-    names = sorted(set(videos))
-    source = f"random by video, {'/'.join(f'{ratio:g}' for ratio in ratios)}, seed {seed}"
+    of = groups or {video: video for video in videos}
+    names, unit = sorted(set(of.values())), "group" if groups else "video"
+    source = f"random by {unit}, {'/'.join(f'{ratio:g}' for ratio in ratios)}, seed {seed}"
     try:
         train, rest = train_test_split(names, test_size=round(1 - ratios[0], 9), random_state=seed)
         valid, test = train_test_split(rest, test_size=round(ratios[2] / (ratios[1] + ratios[2]), 9), random_state=seed)
     except ValueError as error:
-        raise DataError(f"{len(names)} videos cannot be split {source}: {error}") from error
-    return Folds(tuple(train), tuple(valid), tuple(test), source)
+        raise DataError(f"{len(names)} {unit}s cannot be split {source}: {error}") from error
+    members: dict[str, list[str]] = {name: [] for name in names}
+    for video in sorted(set(videos)):
+        members[of[video]].append(video)
+    split = [tuple(video for name in own for video in members[name]) for own in (train, valid, test)]
+    return Folds(split[0], split[1], split[2], source)
 
 
 def _json_lists(path: Path) -> dict[str, tuple[str, ...]]:

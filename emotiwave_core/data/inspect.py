@@ -27,12 +27,11 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
             load_dataset(folder)
     except EmotiwaveError as error:
         problem = str(error)
-    suffixes = readers()
-    paths = sorted(
-        {*(path for suffix in suffixes for path in folder.glob(f"*{suffix}")), *(_files(dataset) if dataset else {})}
-    )
+    formats = readers().values()
+    known = (path for path in folder.iterdir() if any(reader.recognises(path) for reader in formats))
+    paths = sorted({*known, *(_files(dataset) if dataset else {})})
     if not paths:
-        raise DataError(f"{folder} holds no {' or '.join(suffixes)} file.")
+        raise DataError(f"{folder} holds no file of a known form ({', '.join(readers())}).")
     roles = _files(dataset) if dataset else {}
     files = {}
     videos: dict[str, set[str]] = {}
@@ -135,8 +134,9 @@ def _by_column(file: Reader, counts: np.ndarray[Any, np.dtype[np.int64]]) -> dic
 
 def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
     """Columns, their source, and the balance of the classes: per target (intensity above 0) and by argmax."""
-    columns = label_columns(dataset, file)
-    rows = np.concatenate([file.read(key).features for key in file.keys])[:, columns.indices]
+    every = np.concatenate([file.features(key) for key in file.keys])
+    columns = label_columns(dataset, file, every)
+    rows = columns.values(every)
     usable = np.isfinite(rows).all(axis=1)
     rows = rows[usable]
     strongest = np.bincount(rows.argmax(axis=1), minlength=len(columns.targets))
@@ -146,6 +146,8 @@ def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
         "source": columns.source,
         "notes": list(columns.notes),
         "targets": list(columns.targets),
+        "kind": columns.kind,
+        "kind_source": columns.kind_source,
         "rows": len(rows),
         "not_finite": int((~usable).sum()),
         "present": {name: int((rows[:, c] > 0).sum()) for c, name in enumerate(columns.targets)},
@@ -157,9 +159,9 @@ def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
 
 
 def _files(dataset: Dataset) -> dict[Path, str]:
-    words = {dataset.words: "words"} if dataset.words else {}
-    labels = {dataset.labels: "labels"} if dataset.labels else {}
-    return {**words, **{path: name for name, path in dataset.modalities.items()}, **labels}
+    words = {dataset.words.path: "words"} if dataset.words else {}
+    labels = {dataset.labels.path: "labels"} if dataset.labels else {}
+    return {**words, **{source.path: name for name, source in dataset.modalities.items()}, **labels}
 
 
 def _ids(videos: dict[str, set[str]]) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
     except EmotiwaveError as error:
         return facts | {"error": str(error)}
     rows: Counter[str] = Counter()
-    labelled = videos.get(os.path.relpath(dataset.labels, dataset.folder), set()) if dataset.labels else set()
+    labelled = videos.get(os.path.relpath(dataset.labels.path, dataset.folder), set()) if dataset.labels else set()
     if dataset.labels and labelled:
         with open_reader(dataset.labels) as file:
             for key in file.keys:

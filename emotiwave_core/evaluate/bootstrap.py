@@ -1,7 +1,8 @@
 """Confidence intervals of F1, by bootstrap over videos: the segments of one video are not independent of each other.
 
 They say how much a score would change with other videos of the same kind, of one trained model; not what another seed
-of its training would give. Where one person speaks in several videos, they are too narrow for new people.
+of its training would give. Where one person speaks in several videos, they are too narrow for new people, unless the
+data set tells its groups (speakers): then these are drawn, and "video" below stands for a group.
 """
 
 from collections.abc import Sequence
@@ -63,9 +64,9 @@ def percentiles(values: Array) -> Array:
     return np.moveaxis(np.quantile(values, [tail, 1.0 - tail], axis=0), 0, -1)
 
 
-def bootstrap_settings(videos: Sequence[str]) -> Bootstrap:
-    """Settings of the intervals, for `scores.json`; the video of each sample [N]."""
-    return Bootstrap(Fraction(LEVEL), RESAMPLES, "video", len(set(videos)), SEED)
+def bootstrap_settings(groups: Sequence[str], unit: str = "video") -> Bootstrap:
+    """Settings of the intervals, for `scores.json`; the group of each sample [N], and what a group is."""
+    return Bootstrap(Fraction(LEVEL), RESAMPLES, unit, len(set(groups)), SEED)
 
 
 def _sum_by_video(counts: NDArray[np.int64], video_of: NDArray[np.int64], videos: int) -> Array:

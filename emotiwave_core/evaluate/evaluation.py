@@ -59,7 +59,7 @@ def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores
         start, end = store.intervals[row].tolist()
         samples.append(LabelledSample(store.ids[row], start, end, decision))
     decided = np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities])
-    write_predictions(run / PREDICTIONS, objective.classes, trained.model.modalities, samples, decided, probabilities)
+    write_predictions(run / PREDICTIONS, objective.classes, trained.modalities, samples, decided, probabilities)
     write_scores(run, scores)
     write_explanations(trained, predictions, runtime.device, runtime.monitor)
 
@@ -67,7 +67,7 @@ def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores
 def _write_data(trained: TrainedRun) -> None:
     """Write the facts of the data, with those of the folds: the training has ended, and the test fold may be read."""
     folds = {name: trained.corpus.fold_facts(name, trained.objective) for name in FOLDS}
-    write_data(trained.run, data_file(trained.corpus.facts(), folds))
+    write_data(trained.run, data_file(trained.corpus.facts(trained.objective), folds))
 
 
 def write_report(run: Path) -> None:

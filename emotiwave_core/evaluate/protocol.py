@@ -178,6 +178,12 @@ def _steps(store: Store, modality: str) -> NDArray[np.int64]:
 def _check_modalities(trained: TrainedRun, corruption: type[Corruption]) -> None:
     """SettingsError where the corruption needs two modalities and there is one."""
     modalities = trained.model.modalities
+    if trained.modalities != modalities:
+        lacking = ", ".join(modality for modality in modalities if modality not in trained.modalities)
+        raise DataError(
+            f"{trained.corpus.dataset.name} lacks {lacking}, and a protocol corrupts what the complete configuration "
+            "has; without --protocol the configurations that are there are scored."
+        )
     if corruption.needs_two and len(modalities) < 2:
         raise SettingsError(
             f"The protocol '{corruption.name}' {corruption.needs_two} and needs two; {trained.run} has only "
@@ -204,7 +210,7 @@ def _curves(
     """Scores of every curve; the effective robustness is left open."""
     classes = len(trained.objective.classes)
     truth = trained.fold.targets.cpu().numpy().astype(np.int64)
-    videos = [trained.corpus.store.videos[row] for row in trained.fold.rows]
+    videos = [trained.corpus.store.groups[row] for row in trained.fold.rows]
     curves = {}
     for name, probabilities in predictions.probabilities.items():
         decided = np.stack([trained.objective.decide(values, trained.thresholds) for values in probabilities])

@@ -22,18 +22,19 @@ Array = NDArray[np.float64]
 def score_all(trained: TrainedRun, probabilities: Array, watchers: Watchers = NOBODY) -> Scores:
     """Scores of every configuration from its probabilities [K, N, C], with their mean, the worst and the baselines.
 
-    The intervals are by bootstrap over videos; where there is one video only they are None. PluginError where a
+    The intervals are by bootstrap over groups, or videos; where there is one only they are None. PluginError where a
     probability is not a finite number.
     """
     fold, objective, thresholds, dataset = trained.fold, trained.objective, trained.thresholds, trained.corpus.dataset
     truth = fold.targets.cpu().numpy().astype(np.int64)
-    videos = [trained.corpus.store.videos[row] for row in fold.rows]
+    groups = [trained.corpus.store.groups[row] for row in fold.rows]
+    unit = "video" if trained.corpus.store.facts.groups is None else "group"
     outcomes = {}
-    for name, chances in zip(map(name_of, configurations(trained.model.modalities)), probabilities, strict=True):
+    for name, chances in zip(map(name_of, configurations(trained.modalities)), probabilities, strict=True):
         _check_finite(chances, name)
         outcomes[name] = Outcomes(truth, objective.decide(chances, thresholds), chances, objective.classes)
     decided = np.stack([outcome.decided for outcome in outcomes.values()])
-    resampled = resampled_f1(truth, decided, videos, len(objective.classes))  # [R, K, C]
+    resampled = resampled_f1(truth, decided, groups, len(objective.classes))  # [R, K, C]
     complete, last = macro_f1(truth, decided[-1], len(objective.classes)), next(reversed(outcomes))
     scores = {
         name: score_configuration(outcome, None if resampled is None else resampled[:, k], complete, watchers)
@@ -48,16 +49,16 @@ def score_all(trained: TrainedRun, probabilities: Array, watchers: Watchers = NO
         samples=len(truth),
         objective="multi" if objective.multi else "single",
         classes=list(objective.classes),
-        modalities=list(trained.model.modalities),
+        modalities=list(trained.modalities),
         configurations=scores,
         mean_macro_f1=Fraction(float(np.mean([entry.macro_f1 for entry in scores.values()]))),
         mean_macro_f1_interval=None if resampled is None else _interval(resampled.mean(axis=(1, 2))),
         complete=NamedScore(last, Fraction(complete)),
         worst=NamedScore(worst, Fraction(scores[worst].macro_f1)),
         constant=baselines(truth, objective.classes),
-        interval=bootstrap_settings(videos),
+        interval=bootstrap_settings(groups, unit),
         thresholds=None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
-        notes=[*trained.notes, *_notes(scores[last], resampled is None)],
+        notes=[*trained.notes, *_notes(scores[last], unit if resampled is None else None)],
     )
 
 
@@ -114,10 +115,10 @@ def _check_finite(probabilities: Array, name: str) -> None:
         )
 
 
-def _notes(complete: ConfigurationScores, one_video: bool) -> list[str]:
+def _notes(complete: ConfigurationScores, single: str | None) -> list[str]:
     """Sentences about classes without samples and about missing intervals."""
     empty = [name for name, entry in complete.classes.items() if not entry.support]
     notes = [f"No sample of {', '.join(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []
-    if one_video:
-        notes.append("All samples are of one video: there is nothing to resample, and no score has an interval.")
+    if single:
+        notes.append(f"All samples are of one {single}: there is nothing to resample, and no score has an interval.")
     return notes

@@ -154,7 +154,7 @@ def explain(
 
     SettingsError for the log-odds of a single class, PluginError where the model says NaN or infinity.
     """
-    objective, modalities, thresholds = trained.objective, trained.model.modalities, trained.thresholds
+    objective, modalities, thresholds = trained.objective, trained.modalities, trained.thresholds
     if value == "logit" and not objective.multi and len(objective.classes) < 2:
         raise SettingsError("The log-odds of the only class are infinite; use --value probability.")
     values = values_of(objective, value, predictions.logits)

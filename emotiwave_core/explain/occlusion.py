@@ -65,8 +65,12 @@ def windows_of(mask: Tensor, most: int = WINDOWS) -> list[slice]:
 
 
 def word_at(words: list[Word], start: float, end: float) -> str | None:
-    """The words of which at least half lies in an interval, else the one that overlaps it most, else None."""
-    overlaps = [(min(end, high) - max(start, low), high - low, word) for low, high, word in words]
+    """The words of which at least half lies in an interval, else the one that overlaps it most, else None.
+
+    A step's times are float32, and the words' are rounded to it too: else one overlaps the pause that it ends at.
+    """
+    rounded = [(float(np.float32(low)), float(np.float32(high)), word) for low, high, word in words]
+    overlaps = [(min(end, high) - max(start, low), high - low, word) for low, high, word in rounded]
     inside = [word for overlap, length, word in overlaps if overlap >= 0.5 * length]
     longest = max(overlaps, default=(0.0, 0.0, ""))
     return " ".join(inside) or (longest[2] if longest[0] > 0 else None)

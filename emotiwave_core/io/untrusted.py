@@ -37,6 +37,15 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def starts_with(path: Path, first: bytes) -> bool:
+    """True for a readable file that begins with these bytes."""
+    try:
+        with open_file(path) as file:
+            return file.read(len(first)) == first
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:
     """The content of a file of at most so many bytes."""
     with open_file(path) as file:

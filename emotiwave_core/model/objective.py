@@ -63,6 +63,11 @@ class Objective(nn.Module, ABC):
         """The weight of each sample in the loss of a batch, [B]."""
         return torch.ones(len(targets), device=targets.device)
 
+    def count_classes(self, targets: Tensor) -> list[int]:
+        """The number of samples of each class, [C]."""
+        counts = targets.sum(dim=0).long() if self.multi else torch.bincount(targets, minlength=len(self.classes))
+        return [int(count) for count in counts]
+
     @abstractmethod
     def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """The mean KL divergence [] from the teacher's distribution, without gradient, to that of `logits` [B, C]."""

@@ -1,5 +1,6 @@
 """Predictions of every configuration: each modality is encoded once, then fused 2^M - 1 times."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,13 +34,17 @@ def predict(
     loader: Loader,
     fold: Fold,
     *,
+    modalities: Sequence[str] | None = None,
     batch_size: int,
     precision: str = "fp32",
     monitor: Monitor = SILENT,
 ) -> Predictions:
-    """Predict every sample of a fold in every configuration: each modality is encoded once and fused 2^M - 1 times."""
+    """Predict every sample of a fold in every configuration: each modality is encoded once and fused 2^M - 1 times.
+
+    modalities: those of which configurations are made, where that are not all of the model's.
+    """
     model.eval()
-    subsets = configurations(model.modalities)
+    subsets = configurations(modalities or model.modalities)
     members = torch.tensor([[m in subset for m in model.modalities] for subset in subsets], device=loader.device)
     batches: list[torch.Tensor] = []  # of logits [K, B, C]
     nothing: torch.Tensor | None = None

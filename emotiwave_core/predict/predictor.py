@@ -22,6 +22,8 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
+from emotiwave_core.predict.inputs import check_inputs
+from emotiwave_core.runs.model_file import TrainedInput
 from emotiwave_core.runs.saved_model import load_model
 
 Array = NDArray[np.float64]
@@ -49,6 +51,7 @@ class Predictor:
     objective: Objective
     recipe: Recipe
     thresholds: Array | None  # [C], of a multi-label run
+    inputs: dict[str, TrainedInput]  # {modality: the features that it was trained on}
     device: torch.device
 
     def predict_arrays(self, samples: Sequence[ArraySample]) -> list[Prediction]:
@@ -57,7 +60,11 @@ class Predictor:
 
     def predict_dataset(self, folder: Path, monitor: Monitor = SILENT) -> list[Prediction]:
         """Predict every sample of a data set. Errors as `open_unlabelled`; PluginError as above."""
-        return self._predict(open_unlabelled(folder, self.recipe.data, self.model.features, monitor), monitor)
+        store = open_unlabelled(folder, self.recipe.data, self.model.features, monitor)
+        check_inputs(self.inputs, store.facts)
+        for note in store.facts.warnings:
+            monitor.say(f"Warning: {note}")
+        return self._predict(store, monitor)
 
     def _predict(self, store: Store, monitor: Monitor, has_ids: bool = True) -> list[Prediction]:
         with attribute_errors(self.model):
@@ -111,4 +118,4 @@ def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predi
     model, objective, recipe, description = load_model(run, registry)
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
-    return Predictor(model.to(device), objective, recipe, thresholds, device)
+    return Predictor(model.to(device), objective, recipe, thresholds, description.data.inputs, device)

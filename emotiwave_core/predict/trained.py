@@ -21,6 +21,7 @@ from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
+from emotiwave_core.predict.inputs import check_inputs
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.data_file import read_data, read_data_folder
 from emotiwave_core.runs.model_file import ModelFile
@@ -38,6 +39,7 @@ class TrainedRun:
     corpus: Corpus
     fold: Fold
     thresholds: NDArray[np.float64] | None  # [C], tuned on the validation fold of a multi-label run
+    modalities: tuple[str, ...]  # those of the model that the data set has, in the model's order
     notes: list[str]  # what must be known of the samples
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
@@ -50,6 +52,7 @@ class TrainedRun:
                 self.objective,
                 loader,
                 self.fold,
+                modalities=self.modalities,
                 batch_size=size,
                 precision=training.precision,
                 monitor=monitor,
@@ -68,7 +71,9 @@ def open_trained_run(
     the data are not what the run was trained on.
     """
     loaded = load_model(run, registry)
-    corpus = open_corpus(data or _own_folder(run), loaded.recipe.data, monitor)
+    features = None if data is None else loaded.description.features
+    split = data is None or fold != "all"
+    corpus = open_corpus(data or _own_folder(run), loaded.recipe.data, monitor, features=features, split=split)
     if data is None:
         check_unchanged(run, corpus)
         known = read_data(run)
@@ -91,8 +96,9 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     samples = corpus.fold(fold, objective)
-    notes = _trained_on(run, description, corpus, samples)
-    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, notes)
+    notes = [*corpus.dataset.notes, *corpus.warnings(), *_trained_on(run, description, corpus, samples)]
+    modalities = tuple(m for m in model.modalities if m in corpus.dataset.modalities)
+    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes)
 
 
 def _own_folder(run: Path) -> Path:
@@ -111,6 +117,7 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
     for changed, what in (
         (before.sources != now.sources, "The files"),
         (before.folds_sha256 != now.folds_sha256, "The folds"),
+        (before.meaning not in ({}, now.meaning), "The meaning of the files or of the labels (dataset.toml)"),
     ):
         if changed:
             raise DataError(f"{what} of {now.folder} have changed since {run} was started; start a new run.")
@@ -137,6 +144,7 @@ def _check_fits(description: ModelFile, corpus: Corpus) -> None:
             f"The model reads features {description.features}, but {corpus.dataset.name} has {corpus.store.features}: "
             "use a data set with the same modalities and widths."
         )
+    check_inputs(description.data.inputs, corpus.store.facts)
     if list(corpus.store.targets) != description.targets:
         raise DataError(
             f"The model knows the emotions {', '.join(description.targets)}, but {corpus.dataset.name} has "

@@ -17,7 +17,7 @@ DATA = "data.json"
 WAY_OUT = "give the folder of a run, or --data"
 
 
-@frozen
+@frozen(kw_only=True)
 class DataFile(CorpusFacts):
     """The data set as it was opened, and, once the training has ended, its folds."""
 

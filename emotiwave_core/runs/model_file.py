@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError, short
@@ -40,11 +40,20 @@ class BestEpoch:
 
 
 @frozen
+class TrainedInput:
+    """The features of one modality that the model was trained on, by name."""
+
+    columns: list[str] | None  # where the file tells them
+    extractor: dict[str, Any] | None  # who made them, where the file tells it
+
+
+@frozen
 class TrainingData:
     """The data that the model was trained on."""
 
     fingerprint: str
     sources: dict[str, str]  # {file: SHA-256}
+    inputs: dict[str, TrainedInput] = field(factory=dict)  # {modality: …}
 
 
 @frozen(kw_only=True)

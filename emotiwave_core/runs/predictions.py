@@ -49,14 +49,14 @@ def write_predictions(
     """Write a row for each sample and configuration: id, interval, truth, prediction and all probabilities.
 
     decided [K, N] or [K, N, C], probabilities [K, N, C]. Several emotions of one sample stand together as `happy+fear`;
-    none is empty.
+    none is empty. Probabilities have all their digits, so that each decision follows from the file.
     """
     lines = [csv_line(_columns(classes))]
     truths = [_words(sample.truth, classes) for sample in samples]
     for k, configuration in enumerate(configurations(modalities)):
         for n, sample in enumerate(samples):
             described = [sample.id, f"{sample.start:.3f}", f"{sample.end:.3f}", name_of(configuration)]
-            shown = [f"{value:.6f}" for value in probabilities[k, n]]
+            shown = [repr(float(value)) for value in probabilities[k, n]]  # every digit, as thresholds are compared
             lines.append(csv_line([*described, truths[n], _words(decided[k, n], classes), *shown]))
     write_text(path, "".join(lines))
 

@@ -31,6 +31,7 @@ from emotiwave_core.runs.model_file import (
     BestEpoch,
     ModelDescription,
     ModelFile,
+    TrainedInput,
     TrainingData,
     UsedPart,
     check_model_file,
@@ -67,7 +68,14 @@ def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, cor
         classes=list(objective.classes),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         targets=list(corpus.store.targets),
-        data=TrainingData(corpus.store.fingerprint, dict(corpus.store.facts.sources)),
+        data=TrainingData(
+            corpus.store.fingerprint,
+            dict(corpus.store.facts.sources),
+            {
+                name: TrainedInput(None if facts.columns is None else list(facts.columns), facts.extractor)
+                for name, facts in corpus.store.facts.modalities.items()
+            },
+        ),
     )
 
 

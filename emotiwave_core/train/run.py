@@ -25,6 +25,7 @@ from emotiwave_core.evaluate.evaluation import score_run, write_report
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective
+from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
@@ -79,11 +80,10 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
-    group.first(lambda: _write_opened(out, corpus))
-    group.first(lambda: _write_start(out, runtime))
-    for note in [*corpus.notes(), *third_party_parts(parts, corpus)]:
-        monitor.say(f"Note: {note}")
     objective = make_objective(recipe.objective, corpus.store.targets)
+    group.first(lambda: _write_opened(out, corpus, objective))
+    group.first(lambda: _write_start(out, runtime))
+    _say_facts(corpus, objective, parts, monitor)
     model = build(parts, corpus, objective)
     description = describe(parts, model, objective, corpus)
     if recipe.computing.auto_batch and group.size > 1:
@@ -107,10 +107,22 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     return group.first(finish)
 
 
-def _write_opened(out: Path, corpus: Corpus) -> None:
+def _say_facts(corpus: Corpus, objective: Objective, parts: ResolvedParts, monitor: Monitor) -> None:
+    """Say before training what the data are: what the labels mean, what is there of each modality, what was lost."""
+    facts = corpus.facts(objective)
+    monitor.say(f"Labels: {facts.label_kind} ({facts.label_kind_source}): {', '.join(objective.classes)}.")
+    for name, modality in facts.modalities.items():
+        monitor.say(modality.sentence(name, facts.samples))
+    for warning in facts.warnings:
+        monitor.say(f"WARNING: {warning}")
+    for note in [*facts.notes, *third_party_parts(parts, corpus)]:
+        monitor.say(f"Note: {note}")
+
+
+def _write_opened(out: Path, corpus: Corpus, objective: Objective) -> None:
     """Write what is known of the data when a run opens them for the first time."""
     if read_data(out) is None:
-        write_data(out, data_file(corpus.facts()))
+        write_data(out, data_file(corpus.facts(objective)))
 
 
 def _write_start(out: Path, runtime: Runtime) -> None:

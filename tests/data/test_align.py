@@ -20,6 +20,7 @@ from training import CPU, REGISTRY, small
 from training import start as start_run
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
+from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.loading.batch import feature_statistics, gather
 from emotiwave_core.data.prepare import align
 from emotiwave_core.data.prepare.align import average, grid, overlapping
@@ -127,8 +128,8 @@ def read(path: Path) -> dict[str, tuple[list[Any], Intervals]]:
 def plain_times(dataset: Dataset, how: str | float, unit: str) -> dict[str, Intervals]:
     """{sample: the times of its steps} by plain loops."""
     assert dataset.words
-    words, found = read(dataset.words), {}
-    for video, (_, spans) in read(dataset.labels).items():
+    words, found = read(dataset.words.path), {}
+    for video, (_, spans) in read(dataset.labels.path).items():
         whole = {video: [min(start for start, _ in spans), max(end for _, end in spans)]}
         parts = whole if unit == "video" else {f"{video}[{n}]": span for n, span in enumerate(spans)}
         for sample, (start, end) in parts.items():
@@ -146,8 +147,8 @@ def plain_times(dataset: Dataset, how: str | float, unit: str) -> dict[str, Inte
 
 def plain_unread(dataset: Dataset, name: str, times: dict[str, Intervals], unit: str, limit: int | None) -> list[bool]:
     """Of each row of a modality in a labelled sample whether no step reads it; not of those after the last one kept."""
-    content, found = read(dataset.modalities[name]), []
-    for video, (_, spans) in read(dataset.labels).items():
+    content, found = read(dataset.modalities[name].path), []
+    for video, (_, spans) in read(dataset.labels.path).items():
         for row in content.get(video, ([], []))[1]:
             low, high = (round(bound, 6) for bound in row)
             own, is_read = False, False
@@ -172,7 +173,7 @@ def test_an_aligned_store_is_what_plain_loops_average(
     times = plain_times(spoken, how, unit)
     seen: dict[str, list[list[bool]]] = {}
     for name in store.modalities:
-        content = read(spoken.modalities[name])
+        content = read(spoken.modalities[name].path)
         for sample, due in times.items():
             features, rows = content.get(sample[:2], ([], []))
             width = store.features[name]
@@ -206,7 +207,7 @@ def test_an_aligned_store_is_what_plain_loops_average(
 def test_what_was_replaced_is_counted_once(spoken: Dataset, tmp_path: Path) -> None:
     """A NaN or an infinity of a row that two words share counts once for a sample."""
     store = open_store(spoken, Options(align="words"), tmp_path)
-    times, content = plain_times(spoken, "words", "segment"), read(spoken.modalities["fast"])
+    times, content = plain_times(spoken, "words", "segment"), read(spoken.modalities["fast"].path)
     nan = inf = 0
     for sample in store.ids:
         for features, row in zip(*content.get(sample[:2], ([], [])), strict=True):
@@ -246,7 +247,7 @@ def test_complete_only_needs_a_step_of_each_modality(spoken: Dataset, tmp_path: 
 def test_words_may_be_those_of_the_modality_text(spoken: Dataset, tmp_path: Path) -> None:
     """Without a file of words the steps of `text` are the words, of the same times; without both it is refused."""
     assert spoken.words
-    vectors = {key: (np.ones((len(rows), 2), np.float32), rows) for key, (_, rows) in read(spoken.words).items()}
+    vectors = {key: (np.ones((len(rows), 2), np.float32), rows) for key, (_, rows) in read(spoken.words.path).items()}
     text = write_csd(tmp_path / "text.csd", vectors)
     with_text = attrs.evolve(spoken, modalities={**spoken.modalities, "text": text})
     named = open_store(with_text, Options(align="words"), tmp_path)
@@ -266,9 +267,9 @@ def test_files_aligned_to_segments_are_averaged_alone(tiny: Path, tmp_path: Path
     """With entries `id[k]` a word is averaged over its own segment's entry, never over a neighbour's."""
     dataset = load_dataset(tiny)
     plain = open_store(dataset, Options(align="words"), tmp_path)
-    for name, path in dataset.modalities.items():
+    for name, source in dataset.modalities.items():
         entries: dict[str, Entry] = {}
-        for video, (features, rows) in read(path).items():
+        for video, (features, rows) in read(source.path).items():
             for number in range(2):
                 own = [n for n, (start, _) in enumerate(rows) if (start >= 2) == (number == 1)]
                 other = [[100.0] * len(features[0])]  # of the neighbour, in the same seconds
@@ -276,7 +277,7 @@ def test_files_aligned_to_segments_are_averaged_alone(tiny: Path, tmp_path: Path
                 entries[f"{video}[{number}]"] = ([features[n] for n in own], [rows[n] for n in own])
                 entries[f"{video}[{number + 2}]"] = (other[: len(last)] or other, last or [[9.0, 9.5]])
         some = {key: (np.array(x, dtype=np.float32), rows) for key, (x, rows) in entries.items()}
-        dataset.modalities[name] = write_csd(tmp_path / f"{name}.csd", some)
+        dataset.modalities[name] = Source(write_csd(tmp_path / f"{name}.csd", some))
     aligned = open_store(dataset, Options(align="words"), tmp_path)
     assert aligned.ids == plain.ids
     for name in plain.modalities:
@@ -375,7 +376,7 @@ def test_a_notable_share_is_said(
 
 def test_what_the_notes_advise_reads_every_row(spoken: Dataset, tmp_path: Path) -> None:
     """With the setting that a note names, no row is left unread and the note is gone."""
-    start, end = read(spoken.labels)["v0"][1][0]
+    start, end = read(spoken.labels.path)["v0"][1][0]
     late = (np.ones((2, 1), np.float32), [[start, end], [end + 50, end + 51]])  # an entry that leaves its segment
     alone = write_csd(tmp_path / "alone.csd", {"v0[0]": late})
     by_segment = attrs.evolve(spoken, modalities={"fast": alone, "slow": alone})

@@ -6,6 +6,7 @@ import pytest
 from sound_documents import GOOD
 
 from emotiwave_core.data.dataset import EMOTIONS, load_dataset
+from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.errors import DataError
 
 
@@ -28,9 +29,9 @@ def test_everything_that_is_described_is_read(folder: Path) -> None:
     """Each key of dataset.toml arrives, modalities in the order of the file."""
     dataset = load_dataset(describe(folder, GOOD))
     assert (dataset.name, dataset.synthetic, list(dataset.modalities)) == ("Mine", True, ["voice", "face"])
-    assert dataset.modalities["face"] == folder / "sub/b.csd"
-    assert (dataset.labels, dataset.folds) == (folder / "l.csd", folder / "folds.json")
-    assert dataset.words == folder / "w.csd"
+    assert dataset.modalities["face"] == Source(folder / "sub/b.csd")
+    assert (dataset.labels, dataset.folds) == (Source(folder / "l.csd"), Source(folder / "folds.json"))
+    assert dataset.words == Source(folder / "w.csd")
     assert (dataset.targets, dataset.columns) == (("happy", "sad"), ("sad", "happy"))
 
 
@@ -45,9 +46,9 @@ def test_what_is_left_out_has_a_default(folder: Path) -> None:
 def test_the_standard_words_are_known_beside_a_description(folder: Path) -> None:
     """CMU-MOSEI's transcripts are known by name, also where dataset.toml names none; what it names wins."""
     (folder / "CMU_MOSEI_TimestampedWords.csd").touch()
-    assert load_dataset(describe(folder, GOOD)).words == folder / "w.csd"
+    assert load_dataset(describe(folder, GOOD)).words == Source(folder / "w.csd")
     silent = load_dataset(describe(folder, GOOD.replace('words = "w.csd"\n', "")))
-    assert silent.words == folder / "CMU_MOSEI_TimestampedWords.csd"
+    assert silent.words == Source(folder / "CMU_MOSEI_TimestampedWords.csd")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,8 @@ def test_the_standard_words_are_known_beside_a_description(folder: Path) -> None
         ('voice = "a.csd"', '"" = "a.csd"', "names without '\\+'"),
         ('voice = "a.csd"', 'voice = ["a.csd"]', r"'modalities.voice' is \['a.csd'\], not a text"),
         ('voice = "a.csd"', 'voice = "A.csd"', "'modalities.voice' names .*A.csd, which is not there"),
-        ('voice = "a.csd"', 'voice = "sub"', "'modalities.voice' names .*sub, which is not there"),
+        ('voice = "a.csd"', 'voice = {file = "a.csd", rate = 0}', "'modalities.voice.rate' is 0, not a number"),
+        ('voice = "a.csd"', 'voice = {part = "a"}', "'modalities.voice.file' is None, not a text"),
         ('file = "l.csd"', "", "'labels.file' is None, not a text"),
         ('file = "l.csd"', 'file = "m.csd"', "'labels.file' names .*m.csd, which is not there"),
         ('file = "l.csd"', 'file = "l.csd"\ntarget = ["happy"]', "unknown key 'labels.target'"),
@@ -111,11 +113,11 @@ def test_the_standard_names_need_no_description(tmp_path: Path) -> None:
         "text": "CMU_MOSEI_TimestampedWordVectors.csd",
         "visual": "CMU_MOSEI_VisualFacet42.csd",
     }
-    assert dataset.words == tmp_path / "CMU_MOSEI_TimestampedWords.csd"
+    assert dataset.words == Source(tmp_path / "CMU_MOSEI_TimestampedWords.csd")
     assert dataset.targets == EMOTIONS == ("happy", "sad", "anger", "surprise", "disgust", "fear")
-    assert dataset.folds == tmp_path / "cmu_mosei_std_folds.py"
+    assert dataset.folds == Source(tmp_path / "cmu_mosei_std_folds.py")
     (tmp_path / "folds.json").touch()
-    assert load_dataset(tmp_path).folds == tmp_path / "folds.json"
+    assert load_dataset(tmp_path).folds == Source(tmp_path / "folds.json")
 
 
 def test_a_folder_that_says_nothing_is_refused(tmp_path: Path) -> None:

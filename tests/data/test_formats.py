@@ -14,17 +14,18 @@ from emotiwave_core.cli import emotiwave
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.formats.csd import CsdFile
-from emotiwave_core.data.formats.reader import Reader, open_reader
+from emotiwave_core.data.formats.reader import Reader, Source, open_reader
 
 
 class Listed(Reader):
     """A made-up format: JSON of {entry: [features, intervals]}."""
 
-    suffix = ".listed"
+    name = "listed"
+    suffixes = (".listed",)
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.root, self.is_words = path, "lists", False
-        self._entries = json.loads(path.read_text())
+    def __init__(self, source: Source) -> None:
+        self.path, self.root, self.is_words = source.path, "lists", False
+        self._entries = json.loads(source.path.read_text())
         self.keys = tuple(self._entries)
         self.width = len(self._entries[self.keys[0]][0][0])
 

@@ -93,6 +93,8 @@ def test_the_balance_of_the_classes_is_told(sick: Path) -> None:
         "source": "the file's 'dimension names'",
         "notes": [],
         "targets": ["happy", "sad"],
+        "kind": "intensities",
+        "kind_source": "2 columns of numbers from 0 up",
         "rows": 4,
         "not_finite": 1,
         "present": {"happy": 2, "sad": 3},
@@ -216,7 +218,7 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None
 
 def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
     """A folder that holds no .csd file, or is none, is an error."""
-    with pytest.raises(DataError, match=r"holds no \.csd.* file"):
+    with pytest.raises(DataError, match=r"holds no file of a known form"):
         inspect_folder(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         inspect_folder(tmp_path / "none")

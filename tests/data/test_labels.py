@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from emotiwave_core.data.dataset import EMOTIONS, Dataset
 from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.prepare.labels import MOSEI_COLUMNS, LabelColumns, label_columns
+from emotiwave_core.data.prepare.segments import read_samples
 from emotiwave_core.errors import DataError
 
 SWAPPED = ("sentiment", "happy", "sad", "anger", "surprise", "fear", "disgust")
@@ -24,10 +25,10 @@ def columns_of(
     columns: tuple[str, ...] | None = None,
 ) -> LabelColumns:
     """The columns found in a label file that tells these names."""
-    rows = np.arange(width, dtype=np.float32)[None]
+    rows = np.arange(width, dtype=np.float32)[None] / 2
     path = write_csd(folder / "labels.csd", {"v": (rows, [[0, 1]])}, None if names is None else list(names))
     with CsdFile(path) as file:
-        return label_columns(Dataset("d", folder, {}, path, targets, columns), file)
+        return label_columns(Dataset("d", folder, {}, path, targets, columns), file, rows)
 
 
 @settings(deadline=None, max_examples=40)
@@ -81,17 +82,16 @@ def test_seven_columns_without_names_are_assumed_and_said(tmp_path: Path) -> Non
 def test_without_targets_all_emotions_are_learned(tmp_path: Path) -> None:
     """Targets that dataset.toml does not give are all columns but the sentiment, in the file's order."""
     assert columns_of(tmp_path, SWAPPED, targets=None).targets == SWAPPED[1:]
-    assert columns_of(tmp_path, ("Sentiment score", "joy"), width=2, targets=None).targets == ("joy",)
+    assert columns_of(tmp_path, ("Sentiment score", "joy", "fear"), 3, targets=None).targets == ("joy", "fear")
 
 
 @pytest.mark.parametrize(
     ("names", "width", "targets", "columns", "reason"),
     [
-        (None, 6, EMOTIONS, None, "6 label columns without names; give them"),
+        (None, 5, EMOTIONS, None, "5 label columns without names; give them"),
         (None, 6, EMOTIONS, MOSEI_COLUMNS, "6 label columns, but 'labels.columns' in dataset.toml names 7"),
         (("happy", "sad", "happy"), 3, ("sad",), None, "twice: happy, sad, happy"),
         (("happy", "sad"), 2, ("hapy",), None, "no label column 'hapy'. Did you mean 'happy'"),
-        (("sentiment",), 1, None, None, "no emotion column to learn"),
     ],
 )
 def test_what_cannot_be_known_is_an_error(
@@ -110,5 +110,5 @@ def test_what_cannot_be_known_is_an_error(
 def test_words_are_not_labels(tmp_path: Path) -> None:
     """A file of words as the label file is refused."""
     path = write_csd(tmp_path / "words.csd", {"v": (np.array([[b"sp"]]), [[0, 1]])})
-    with CsdFile(path) as file, pytest.raises(DataError, match="holds words, not labels"):
-        label_columns(Dataset("d", tmp_path, {}, path), file)
+    with pytest.raises(DataError, match="holds words, not labels"):
+        read_samples(Dataset("d", tmp_path, {}, path), "segment")

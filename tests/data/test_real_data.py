@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import h5py
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from emotiwave_core.data.dataset import EMOTIONS, load_dataset
 from emotiwave_core.data.folds import FOLDS, read_folds
 from emotiwave_core.data.formats.csd import CsdFile
+from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.inspect import inspect_file, inspect_folder
-from emotiwave_core.data.prepare.labels import MOSEI_COLUMNS, label_columns
+from emotiwave_core.data.prepare.labels import MOSEI_COLUMNS
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import Samples, Unit, read_samples
 from emotiwave_core.data.store.store import open_store
@@ -86,14 +88,16 @@ def test_mosi_words(real_data: Path) -> None:
 
 
 def test_mosi_labels(real_data: Path) -> None:
-    """The opinions of CMU-MOSI are 2,199 rows of one column, a sentiment, so there is no emotion to learn."""
+    """The opinions of CMU-MOSI are 2,199 rows of one column, a sentiment: no emotion, but a number."""
     path = real_data / "csd_samples/real/CMU_MOSI_Opinion_Labels.csd"
     facts = inspect_file(path, None, None)
     assert (facts["ids"], facts["steps"], facts["columns"]) == (93, 2199, ["sentiment score"])
     assert (facts["intervals"]["of zero length"], facts["root"]) == (1, "Opinion Segment Labels")
     dataset = load_dataset(real_data / "mosei")
-    with CsdFile(path) as file, pytest.raises(DataError, match="no label column 'happy'"):
-        label_columns(dataset, file)
+    with pytest.raises(DataError, match="no label column 'happy'"):
+        read_samples(attrs.evolve(dataset, labels=path), "segment")
+    columns = read_samples(attrs.evolve(dataset, labels=path, targets=None), "segment").columns
+    assert (columns.targets, columns.kind) == (("sentiment score",), "regression")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_failed_downloads_are_refused_by_name(real_data: Path, name: str, size: 
 def test_mosei_words_are_not_features(real_data: Path) -> None:
     """The transcripts of CMU-MOSEI as a modality are refused with the file to use instead."""
     dataset = load_dataset(real_data / "mosei_text")
-    dataset.modalities["text"] = real_data / "mosei_text/CMU_MOSEI_TimestampedWords.csd"
+    dataset.modalities["text"] = Source(real_data / "mosei_text/CMU_MOSEI_TimestampedWords.csd")
     with pytest.raises(DataError, match="CMU_MOSEI_TimestampedWordVectors"):
         open_store(dataset, Options())
 
@@ -145,7 +149,7 @@ def test_ravdess_store(real_data: Path) -> None:
     store = open_store(dataset, Options())
     assert (len(store), store.features, store.facts.modalities["audio"].missing) == (1440, {"audio": 74}, 0)
     assert int(store.lengths("audio").sum()) == 107_424
-    with h5py.File(dataset.modalities["audio"]) as file:
+    with h5py.File(dataset.modalities["audio"].path) as file:
         for row in range(0, 1440, 97):
             clip = file["audio74/data"][store.videos[row]]["features"]
             np.testing.assert_array_equal(store.sequence("audio", row), clip)

@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.csd import CsdFile
-from emotiwave_core.data.prepare.labels import label_columns
 from emotiwave_core.data.prepare.segments import Samples, Unit, cut, cut_samples, entries_by_video, read_samples
 from emotiwave_core.errors import DataError
 
@@ -117,7 +115,7 @@ def test_rows_that_are_not_numbers_are_left_out_and_said(tmp_path: Path) -> None
     labels = {"v": ([[math.nan, 0], [1, 0], [0, math.inf], [0, 1]], [[0, 1], [1, 2], [2, 3], [math.nan, 4]])}
     samples = read_samples(make(tmp_path, labels), "segment")
     assert samples.ids == ("v[1]",)
-    assert samples.notes == ("3 label rows hold a NaN or an infinity and are left out.",)
+    assert samples.notes == ("3 label rows hold a NaN, an infinity or no class, and are left out.",)
     with pytest.raises(DataError, match="no label row"):
         read_samples(make(tmp_path, {"v": ([[math.nan, 0]], [[0, 1]])}), "segment")
 
@@ -154,7 +152,7 @@ def steps_of(folder: Path, labels: dict[str, Entry], entries: Mapping[str, objec
     samples = read_samples(dataset, unit)
     arrays = {key: np.asarray(intervals, dtype=np.float64).reshape(-1, 2) for key, intervals in entries.items()}
     found = cut_samples(arrays, samples, range(len(samples.ids)), unit)
-    return {samples.ids[row]: steps.tolist() for row, steps in found}
+    return {samples.ids[row]: steps.tolist() for row, steps, _ in found}
 
 
 def test_a_plain_entry_is_cut_by_each_segment(tmp_path: Path) -> None:
@@ -194,9 +192,8 @@ def test_a_video_takes_everything(tmp_path: Path) -> None:
 def test_taking_samples_keeps_them_together(tmp_path: Path) -> None:
     """`take` picks the same rows of all that a sample has."""
     dataset = make(tmp_path, {"v": ([[1, 0], [0, 2], [3, 0]], [[0, 1], [1, 2], [2, 3]])})
-    with CsdFile(dataset.labels) as file:
-        columns = label_columns(dataset, file)
-    taken = read_samples(dataset, "segment").take(np.array([2, 0]))
+    samples = read_samples(dataset, "segment")
+    taken = samples.take(np.array([2, 0]))
     assert isinstance(taken, Samples)
-    assert (taken.ids, taken.videos, taken.columns) == (("v[2]", "v[0]"), ("v", "v"), columns)
+    assert (taken.ids, taken.videos, taken.columns) == (("v[2]", "v[0]"), ("v", "v"), samples.columns)
     assert (taken.labels.tolist(), taken.intervals.tolist()) == ([[3, 0], [1, 0]], [[2, 3], [0, 1]])

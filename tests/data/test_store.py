@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
+from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.prepare.align import average, grouped
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.store_key import fingerprint
@@ -110,7 +111,7 @@ def plain_samples(
 ) -> dict[str, tuple[list[list[float]], list[list[float]]]]:
     """{sample: its steps and their times} by a plain loop over h5py."""
     found = {}
-    with h5py.File(dataset.labels) as labels, h5py.File(dataset.modalities[name]) as file:
+    with h5py.File(dataset.labels.path) as labels, h5py.File(dataset.modalities[name].path) as file:
         root = file["anything/data"]
         for video, rows in labels["anything/data"].items():
             for row, (start, end) in enumerate(rows["intervals"][()].tolist()):
@@ -145,7 +146,7 @@ def test_the_store_holds_what_a_plain_loop_cuts(dirty: Dataset, tmp_path: Path, 
             np.testing.assert_array_equal(store.times(name, row), np.array(times, dtype=np.float32).reshape(-1, 2))
             assert store.lengths(name)[row] == len(expected)
             assert store.present(name, row).tolist() == [True] * len(expected)
-    with h5py.File(dirty.labels) as labels:
+    with h5py.File(dirty.labels.path) as labels:
         for row, sample in enumerate(store.ids):
             video, number = sample[:2], int(sample[3])
             assert store.videos[row] == video
@@ -159,7 +160,7 @@ def test_what_was_replaced_or_lost_is_counted(dirty: Dataset, tmp_path: Path) ->
     store = open_store(dirty, Options(max_steps={"slow": 2}), tmp_path)
     facts = store.facts.modalities
     nan = inf = 0
-    with h5py.File(dirty.labels) as labels, h5py.File(dirty.modalities["fast"]) as file:
+    with h5py.File(dirty.labels.path) as labels, h5py.File(dirty.modalities["fast"].path) as file:
         for video, rows in labels["anything/data"].items():
             for start, end in rows["intervals"][()]:
                 if video in file["anything/data"]:
@@ -193,7 +194,7 @@ def test_a_video_is_one_sample(dirty: Dataset, tmp_path: Path) -> None:
     """With `unit = "video"` a sample holds all steps of its video in time order, and the mean of the labels."""
     store = open_store(dirty, Options(unit="video"), tmp_path)
     assert store.ids == store.videos == ("v0", "v1", "v2", "v3", "v5", "v6")
-    with h5py.File(dirty.modalities["fast"]) as file, h5py.File(dirty.labels) as labels:
+    with h5py.File(dirty.modalities["fast"].path) as file, h5py.File(dirty.labels.path) as labels:
         entry = file["anything/data/v5"]
         features = entry["features"][()][np.argsort(entry["intervals"][:, 0], kind="stable")]
         np.testing.assert_array_equal(store.sequence("fast", 4), np.where(np.isfinite(features), features, 0))
@@ -204,29 +205,24 @@ def test_an_aligned_file_fills_the_same_store(tiny: Path, tmp_path: Path) -> Non
     """Features called `id[k]` for the k-th segment give the store that plain ones give."""
     plain = open_store(load_dataset(tiny), Options(), tmp_path)
     dataset = load_dataset(tiny)
-    for name, path in dataset.modalities.items():
+    for name, source in dataset.modalities.items():
         entries: dict[str, Entry] = {}
-        with h5py.File(path) as file:
+        with h5py.File(source.path) as file:
             for video, entry in file["anything/data"].items():
                 intervals = entry["intervals"][()]
                 for number, (start, end) in enumerate([(0.0, 2.0), (2.0, 4.0)]):
                     own = (intervals[:, 0] < end) & (intervals[:, 1] > start)
                     entries[f"{video}[{number}]"] = (entry["features"][own], intervals[own])
-        dataset.modalities[name] = write_csd(tmp_path / f"{name}.csd", entries)
+        dataset.modalities[name] = Source(write_csd(tmp_path / f"{name}.csd", entries))
     assert_same(open_store(dataset, Options(), tmp_path), plain)
 
 
-def test_a_modality_without_any_step_is_missing_everywhere(dirty: Dataset, tmp_path: Path) -> None:
-    """A file whose ids fit no label gives empty sequences, and `complete_only` then leaves nothing: an error."""
+def test_a_modality_of_other_ids_is_refused_with_both_forms(dirty: Dataset, tmp_path: Path) -> None:
+    """A file whose ids fit no label is an error that shows ids of both."""
     far = write_csd(tmp_path / "far.csd", {"other": (np.ones((2, 4), np.float32), [[0, 1], [1, 2]])})
     dataset = attrs.evolve(dirty, modalities={**dirty.modalities, "far": far})
-    store = open_store(dataset, Options(), tmp_path)
-    assert store.values["far"].shape == (0, 4)
-    assert store.facts.modalities["far"].missing == len(store)
-    with pytest.raises(DataError, match=r"No labelled segment of Dirty has data in every modality.*labels\.csd"):
-        open_store(dataset, Options(complete_only=True), tmp_path)
-    with pytest.raises(DataError, match="data in any modality"):
-        open_store(attrs.evolve(dirty, modalities={"far": far}), Options(), tmp_path)
+    with pytest.raises(DataError, match=r"'far' \(far\.csd\) has nothing.*its ids are like 'other'.*'v0' and 'v1'"):
+        open_store(dataset, Options(), tmp_path)
 
 
 def test_words_are_not_features(dirty: Dataset, tmp_path: Path) -> None:
@@ -334,7 +330,8 @@ def test_another_source_or_option_is_another_store(tiny: Path, tmp_path: Path) -
             )
         ),
     ]
-    for path in (*dataset.modalities.values(), dataset.labels):
+    assert dataset.labels
+    for path in (source.path for source in (*dataset.modalities.values(), dataset.labels)):
         status = path.stat()
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
         others.append(fingerprint(dataset, Options()))
@@ -367,7 +364,7 @@ def test_a_source_that_changed_behind_its_size_and_time_is_found_on_demand(
     """EMOTIWAVE_VERIFY=1 compares the SHA-256 of the sources: one that changed is named, and the store built anew."""
     dataset, recorder = load_dataset(write_dataset(tmp_path)), Recorder()
     before = open_store(dataset, Options(), tmp_path / "stores", recorder).facts.sources
-    path = dataset.modalities["audio"]
+    path = dataset.modalities["audio"].path
     with h5py.File(path) as file:
         place = file["anything/data/v00/features"].id.get_offset()
     status, content = path.stat(), bytearray(path.read_bytes())
@@ -448,14 +445,14 @@ def test_a_file_in_the_place_of_a_store_is_named(dirty: Dataset, tmp_path: Path)
 def test_a_source_that_fails_leaves_nothing(dirty: Dataset, tmp_path: Path) -> None:
     """A build that breaks off on a damaged source is a DataError and leaves no half store."""
     path = tmp_path / "bad.csd"
-    path.write_bytes(dirty.modalities["slow"].read_bytes())
+    path.write_bytes(dirty.modalities["slow"].path.read_bytes())
     with h5py.File(path, "a") as file:
         group = file["anything/data/v6"]
         wide = np.ones((len(group["features"]), 9), np.float32)
         del group["features"]
         group["features"] = wide
     cache = tmp_path / "cache"
-    with pytest.raises(DataError, match=r"bad.csd: features of 'v6' are .*2 columns"):
+    with pytest.raises(DataError, match=r"bad.csd: 1 of 5 entries are of another form.*'v6' \(\[18, 9\] of float32\)"):
         open_store(attrs.evolve(dirty, modalities={"slow": path}), Options(), cache)
     assert [file.suffix for file in cache.iterdir() if file.is_dir()] == []
 

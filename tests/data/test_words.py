@@ -77,7 +77,7 @@ def test_only_the_entry_of_the_sample_is_read(dataset: Dataset, tmp_path: Path) 
     """Damage in another video's words is not noticed, in its own it is an error."""
     store = opened(dataset, tmp_path)
     assert dataset.words
-    with h5py.File(dataset.words, "a") as file:
+    with h5py.File(dataset.words.path, "a") as file:
         file["anything/data/w/features"] = np.array([[b"x"]])  # and no intervals
     assert len(words_of(dataset, store, 0)) == 2
     with pytest.raises(DataError, match="'w' has no 'intervals'"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -134,10 +135,12 @@ def scored(
         objective=make_objective(ObjectiveSettings(), classes),
         recipe=small(),
         corpus=SimpleNamespace(
-            dataset=SimpleNamespace(name="One", synthetic=False), store=SimpleNamespace(videos=videos)
+            dataset=SimpleNamespace(name="One", synthetic=False),
+            store=SimpleNamespace(groups=videos, facts=SimpleNamespace(groups=None)),
         ),
         fold=Fold("test", np.arange(len(truth)), torch.tensor(truth)),
         thresholds=None,
+        modalities=modalities,
         notes=["a note of the run"],
     )
     return score_all(trained, probabilities)
@@ -337,10 +340,33 @@ def test_data_of_other_widths_is_refused(run: Path, tmp_path: Path) -> None:
         evaluate(run, data=folder)
 
 
-def test_data_without_a_modality_is_refused(run: Path, tmp_path: Path) -> None:
-    """A data set that lacks a modality of the model is refused."""
-    with pytest.raises(DataError, match="same modalities"):
-        evaluate(run, data=edited(tmp_path, 'visual = "visual.csd"\n', ""))
+def test_data_without_a_modality_are_scored_on_what_is_there(run: Path, tmp_path: Path) -> None:
+    """The configurations of the modalities that are there have the scores of the whole data set, and no other is."""
+    (tmp_path / "whole").mkdir()
+    whole = evaluate(run, data=write_dataset(tmp_path / "whole", seed=1))
+    part = evaluate(run, data=edited(tmp_path, 'visual = "visual.csd"\n', 'pose = "visual.csd"\n'))
+    assert list(part) == ["text", "audio", "text+audio"]
+    assert part.modalities == ["text", "audio"]
+    assert part.samples == whole.samples  # each sample has text or audio
+    for name in part:
+        assert part[name].metrics == pytest.approx(whole[name].metrics)
+    notes = " ".join(part.notes)
+    assert "does not know 'pose', which is left out" in notes
+    assert "has no 'visual', which is absent in every sample" in notes
+
+
+def test_every_sample_is_scored_without_folds(run: Path, tmp_path: Path) -> None:
+    """`all` needs no split: two videos cannot be split, and are scored."""
+    folder = edited(tmp_path, '[folds]\nfile = "folds.json"', "")
+    for name in ("text", "audio", "visual", "labels"):
+        with h5py.File(folder / f"{name}.csd", "a") as file:
+            data = file["anything/data"]
+            for video in list(data):
+                if video not in ("v00", "v01"):
+                    del data[video]
+    assert evaluate(run, data=folder, fold="all").samples == 4
+    with pytest.raises(DataError, match="2 videos cannot be split"):
+        evaluate(run, data=folder, fold="test")
 
 
 @pytest.mark.parametrize(("old", "new"), [('"disgust", "fear"', '"fear", "disgust"'), (', "fear"', "")])

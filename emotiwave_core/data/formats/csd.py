@@ -4,6 +4,7 @@ Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] s
 """
 
 import zlib
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,28 @@ from numpy.typing import NDArray
 from emotiwave_core.data.formats.csd_metadata import read_metadata
 from emotiwave_core.data.formats.hdf5 import Spans, check, child, form, hard_link, has
 from emotiwave_core.data.formats.hdf5_chunks import rows_of
-from emotiwave_core.data.formats.reader import CSD, Entry, Reader
+from emotiwave_core.data.formats.reader import Entry, Reader, Source
 from emotiwave_core.errors import DataError
+from emotiwave_core.io.untrusted import starts_with
 
+MAGIC = b"\x89HDF\r\n\x1a\n"
+LOOKED_AT = 9  # ids, of which most say the form of all
 _FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
 
 
 class CsdFile(Reader):
     """An open `.csd` file. Use it as a context manager. DataError where it is not one or cannot be trusted."""
 
-    suffix = CSD
+    name = "csd"
+    suffixes = (".csd",)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """By its name, or as HDF5 under any other."""
+        return super().recognises(path) or (path.is_file() and starts_with(path, MAGIC))
+
+    def __init__(self, source: Source | Path) -> None:
+        path = self.path = source if isinstance(source, Path) else source.path
         self._file = _open(path)
         self._spans = Spans()
         self._opened: tuple[str | None, dict[str, Any]] = (None, {})  # the last entry and its data sets, by name
@@ -43,20 +53,30 @@ class CsdFile(Reader):
                 raise DataError(
                     f"{path}: '{self.root}/data' holds an id twice, so the file is damaged: fetch it again."
                 )
-            first = self._dataset(self.keys[0], "features")
-            self.width: int = first.shape[1]
-            self.is_words: bool = first.dtype.kind == "S"
-            if not self.width:
-                raise DataError(f"{path}: features of {self.keys[0]!r} have no column.")
+            self.width, self.is_words = self._usual_form()
         except BaseException as error:
             self.close()
             if isinstance(error, _FAILURES):
                 raise _damaged(path, "its content", error) from error
             raise
 
+    def _usual_form(self) -> tuple[int, bool]:
+        """The width of most entries, and whether they hold words, by a few that are spread over the file."""
+        keys = self.keys[:: max(1, len(self.keys) // LOOKED_AT)][:LOOKED_AT]
+        forms = Counter(_form_of(self._dataset(key, "features")) for key in keys)
+        width, is_words = forms.most_common(1)[0][0]
+        if not width:
+            raise DataError(f"{self.path}: features of {self.keys[0]!r} have no column.")
+        return width, is_words
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def unfit(self) -> dict[str, str]:
+        """The entries of another width or type than most, from their declared shapes."""
+        opened = ((key, self._dataset(key, "features")) for key in self.keys)
+        return {key: form(data) for key, data in opened if _form_of(data) != (self.width, self.is_words)}
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -99,11 +119,9 @@ class CsdFile(Reader):
     def features(self, key: str, rows: slice = slice(None)) -> NDArray[Any]:
         """The features of an entry, or some rows of them: what is not asked for is not unpacked."""
         dataset = self._dataset(key, "features")
-        if dataset.shape[1] != self.width or (dataset.dtype.kind == "S") != self.is_words:
+        if _form_of(dataset) != (self.width, self.is_words):
             expected = f"{self.width} columns of {'words' if self.is_words else 'numbers'}"
-            raise DataError(
-                f"{self.path}: features of {key!r} are {form(dataset)}; the file's first id has {expected}."
-            )
+            raise DataError(f"{self.path}: features of {key!r} are {form(dataset)}; most ids have {expected}.")
         values = self._content(dataset, key, rows)
         if not self.is_words:
             with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
@@ -154,6 +172,11 @@ class CsdFile(Reader):
             raise _damaged(self.path, repr(key), error) from error
 
 
+def _form_of(dataset: h5py.Dataset) -> tuple[int, bool]:
+    """The width of features, and whether they are words."""
+    return dataset.shape[1], dataset.dtype.kind == "S"
+
+
 def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
@@ -163,9 +186,7 @@ def _open(path: Path) -> h5py.File:
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it.") from error
     except OSError as error:
-        with path.open("rb") as file:
-            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
-        what = "is a damaged or cut-off HDF5 file" if is_hdf5 else "is not an HDF5 file"
+        what = "is a damaged or cut-off HDF5 file" if starts_with(path, MAGIC) else "is not an HDF5 file"
         raise DataError(f"{path} ({size} bytes) {what}, probably a failed download: fetch it again.") from error
 
 

@@ -6,7 +6,6 @@ al. 2018). Unlike there, a word during which a modality has nothing is not dropp
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from torch.nn.functional import embedding_bag
 
 from emotiwave_core.config.recipe import Align
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.reader import Reader, open_reader
+from emotiwave_core.data.formats.reader import Reader, Source, open_reader
 from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
@@ -41,6 +40,23 @@ class Steps(NamedTuple):
     rows: NDArray[np.intp]  # [P], those of the first step, then those of the second, …
     counts: NDArray[np.intp]  # [T], how many each has; 0 where the modality has nothing
     times: NDArray[np.float64]  # [T, 2] seconds
+
+    def first(self, count: int) -> "Steps":
+        """The first steps alone."""
+        return Steps(self.rows[: self.counts[:count].sum()], self.counts[:count], self.times[:count])
+
+    def emptied(self) -> "Steps":
+        """The same steps with nothing in any of them."""
+        return Steps(self.rows[:0], np.zeros_like(self.counts), self.times)
+
+
+class SampleSteps(NamedTuple):
+    """The steps of one sample in one modality."""
+
+    row: int  # its number among the samples
+    steps: Steps
+    cut: int  # what it has beyond `max_steps`: rows, or steps where aligned
+    whole: bool  # True where it is all of an entry
 
 
 def grouped(intervals: NDArray[np.float64], rows: NDArray[np.intp], k: int) -> Steps:
@@ -93,13 +109,13 @@ def _overlapping(
 
 def sequence_steps(
     intervals: NDArray[np.float64], rows: NDArray[np.intp], most: int | None, k: int
-) -> tuple[Steps, bool]:
-    """The steps of a sample that is not aligned, and whether it has more of them than `most`.
+) -> tuple[Steps, int]:
+    """The steps of a sample that is not aligned, and how many rows it has beyond the `most` steps.
 
     intervals [S, 2]; rows: the sample's, in the order of time, of which each k are averaged.
     """
     taken = rows if most is None else rows[: most * k]
-    return grouped(intervals, taken, k), len(taken) < len(rows)
+    return grouped(intervals, taken, k), len(rows) - len(taken)
 
 
 def reference_times(
@@ -137,6 +153,12 @@ def average(features: NDArray[np.float32], steps: Steps, all_finite: bool = Fals
     steps = steps._replace(rows=steps.rows - span.start)
     counts = steps.counts[:, None] if whole else _sums(finite, steps)
     return np.asarray(_sums(clean, steps) / np.maximum(counts, 1), dtype=np.float32)
+
+
+def informative_steps(values: NDArray[np.float32]) -> int:
+    """The number of steps [T, F] up to the last one that is not zeros alone."""
+    informative = np.flatnonzero(values.any(axis=1))
+    return int(informative[-1]) + 1 if len(informative) else 0
 
 
 def _sums(values: NDArray[np.float32] | NDArray[np.bool_], steps: Steps) -> NDArray[np.float64]:
@@ -193,7 +215,7 @@ class Reference:
         if self._file:
             entries = {key: self._file.intervals(key) for key in self._entries.get(video, [])}
             every = end_to_end(entries)
-            words = {row: every[steps] for row, steps in cut_samples(entries, samples, rows, self.unit)}
+            words = {row: every[steps] for row, steps, _ in cut_samples(entries, samples, rows, self.unit)}
         for row in rows:
             own = words.get(row, np.empty((0, 2)))
             self.wordless += isinstance(self.align, str) and not len(own)
@@ -205,21 +227,20 @@ class Reference:
         entries: dict[str, NDArray[np.float64]],
         samples: Samples,
         rows: range,
-        steps_of_samples: Iterable[tuple[int, Steps, bool]],
+        steps_of_samples: Iterable["SampleSteps"],
     ) -> None:
         """Count the rows of a video that belong to its samples, and which of them no step reads.
 
-        entries {key: intervals [S, 2]}; found: each sample's number, its steps, and whether it has more of them, which
-        were cut off: then what lies after the last one counts as neither.
+        entries {key: intervals [S, 2]}. Where steps were cut off, what lies after the last one counts as neither.
         """
         spans = _to_the_microsecond(bounds(end_to_end(entries)))
         own, read = np.zeros((2, len(spans)), dtype=bool)
-        steps_of = {row: (steps, more) for row, steps, more in steps_of_samples}
+        steps_of = {sample.row: (sample.steps, sample.cut) for sample in steps_of_samples}
         for row, span, whole in places(entries, samples, rows, self.unit):
-            steps, more = steps_of[row]
+            steps, beyond = steps_of[row]
             self.own_entries |= whole
             start, end = (-np.inf, np.inf) if whole else samples.intervals[row]
-            last = steps.times[:, 1].max() if more else np.inf
+            last = steps.times[:, 1].max() if beyond else np.inf
             own[span] |= overlap(*spans[span].T, *_to_the_microsecond(np.array([start, min(end, last)])))
             read[steps.rows] = True
         own &= np.isfinite(spans).all(axis=1)
@@ -236,7 +257,7 @@ class Reference:
             yield f"{share:.1%} of the rows of '{modality}' {why} and are not read; data.align={keeping} keeps them."
 
 
-def words_source(dataset: Dataset) -> Path:
+def words_source(dataset: Dataset) -> Source:
     """The file whose steps are the words of a data set. SettingsError where it has none."""
     source = dataset.words or dataset.modalities.get("text")
     if source is None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import attrs
 
-from emotiwave_core.config.recipe import Align
+from emotiwave_core.config.recipe import Align, Filler
 
 Unit = Literal["segment", "video"]
 
@@ -21,3 +21,4 @@ class Options:
     max_steps: dict[str, int] = attrs.Factory(dict)
     downsample: dict[str, int] = attrs.Factory(dict)
     align: Align = "none"
+    filler: Filler = "absent"

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.facts import ModalityFacts, StoreFacts
 from emotiwave_core.data.formats.reader import Reader, open_reader
-from emotiwave_core.data.prepare.align import Reference, Steps, average, overlapping, rounded, sequence_steps, span_of
+from emotiwave_core.data.prepare.align import (
+    Reference,
+    SampleSteps,
+    Steps,
+    average,
+    informative_steps,
+    overlapping,
+    rounded,
+    sequence_steps,
+    span_of,
+)
+from emotiwave_core.data.prepare.coverage import NOTABLE_LOSS, Coverage, check_unfit
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import (
     InTimeOrder,
@@ -23,13 +34,15 @@ from emotiwave_core.data.prepare.segments import (
     places,
     read_samples,
 )
-from emotiwave_core.data.prepare.store_key import check_features, sources_of
-from emotiwave_core.errors import DataError, SettingsError, choices
-from emotiwave_core.io.atomic import sha256_of
+from emotiwave_core.data.prepare.store_key import check_features, meaning, paths_of
+from emotiwave_core.errors import DataError, SettingsError, choices, short
+from emotiwave_core.io.atomic import files_in, sha256_of
 from emotiwave_core.io.incremental_hash import IncrementalHash
 from emotiwave_core.io.prefetch import prefetch
 from emotiwave_core.monitor import Monitor
 
+# {modality: {sample: (steps that are kept, steps that are dropped)}}, of the samples that hold filler
+Filler = dict[str, dict[str, tuple[int, int]]]
 LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
 
 
@@ -38,14 +51,20 @@ class _Video(NamedTuple):
 
     features: NDArray[np.float32]  # [S, F]
     all_finite: bool
-    samples: list[tuple[Steps, bool]]  # the steps of each, from these features, and whether it has more of them
+    samples: list[SampleSteps]  # whose rows are those of these features
 
 
 class Packer:
-    """Content of a store: sizes first (from the intervals alone), then the pieces of each array in order."""
+    """Content of a store: sizes first (from the intervals alone), then the pieces of each array in order.
 
-    def __init__(self, dataset: Dataset, options: Options, monitor: Monitor) -> None:
+    Filler is noticed when the features are read: `filler` has the samples that are shorter without it, or empty. Where
+    there are any, another Packer that is told of them packs the store that is kept.
+    """
+
+    def __init__(self, dataset: Dataset, options: Options, monitor: Monitor, filler: Filler | None = None) -> None:
         self.dataset, self.options, self.monitor = dataset, options, monitor
+        self.known_filler: Filler = filler or {}
+        self.filler: Filler = {name: {} for name in dataset.modalities}
         if not dataset.modalities:
             raise DataError(
                 f"{dataset.folder} has labels but no features: name their files under [modalities] in dataset.toml."
@@ -53,16 +72,23 @@ class Packer:
         for name in {**options.max_steps, **options.downsample}:
             if name not in dataset.modalities:
                 raise SettingsError(f"'{name}' is not a modality of {dataset.name}.{choices(name, dataset.modalities)}")
-        self.newest = max(path.stat().st_mtime_ns for path in sources_of(dataset, options).values())
+        files = [file for path in paths_of(dataset, options) for file in files_in(path)]
+        self.newest = max(file.stat().st_mtime_ns for file in files)
         samples = read_samples(dataset, options.unit)
         self.aligned = options.align != "none"
         self.most = min(options.max_steps.values(), default=None)  # of aligned steps, which all modalities share
         self.widths: dict[str, int] = {}
-        self.notes = list(samples.notes)
+        self.columns: dict[str, tuple[str, ...] | None] = {}
+        self.extractors: dict[str, dict[str, Any] | None] = {}
+        self.unfit: dict[str, dict[str, str]] = {}
+        self.coverage: dict[str, Coverage] = {}
+        self.notes, self.warnings = [*dataset.notes, *samples.notes], list[str]()
         self.wordless = 0
         self.hashes: dict[Path, str] = {}  # of the sources that were hashed while they were read
         self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0, "unread_rows": 0} for name in dataset.modalities}
         counts = {name: self._count(name, samples) for name in dataset.modalities}
+        for name in dataset.modalities:
+            self._say_filler(name, len(samples.ids))
         used = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
         self.samples = samples.take(used)
         self.lengths = {name: steps[used] for name, (steps, _) in counts.items()}
@@ -90,7 +116,7 @@ class Packer:
 
     def facts(self) -> StoreFacts:
         """The facts of the store, once every piece has been taken."""
-        for path in sources_of(self.dataset, self.options).values():
+        for path in paths_of(self.dataset, self.options):
             self.hashes[path] = self.hashes.get(path) or sha256_of(path)
         return StoreFacts(
             dataset=self.dataset.name,
@@ -103,12 +129,18 @@ class Packer:
             videos=self.samples.videos,
             left_out=self.left_out,
             notes=(*self.notes, *self._alignment()),
-            sources={os.path.relpath(path, self.dataset.folder): digest for path, digest in self.hashes.items()},
+            warnings=tuple(self.warnings),
+            sources={os.path.relpath(path, self.dataset.base): digest for path, digest in self.hashes.items()},
             modalities={name: self._modality_facts(name) for name in self.lengths},
+            label_kind=self.samples.columns.kind,
+            label_kind_source=self.samples.columns.kind_source,
+            groups=self.samples.groups,
+            meaning=meaning(self.dataset, self.options),
         )
 
     def _modality_facts(self, name: str) -> ModalityFacts:
-        lengths, present = self.lengths[name], self.present[name]
+        lengths, present, coverage = self.lengths[name], self.present[name], self.coverage[name]
+        filler = self.known_filler.get(name, {}).values()
         return ModalityFacts(
             file=self.dataset.modalities[name].name,
             features=self.widths[name],
@@ -116,8 +148,27 @@ class Packer:
             longest_steps=int(lengths.max()),
             missing=int((present == 0).sum()),
             absent_steps=int((lengths - present).sum()),
+            filler=sum(kept == 0 for kept, _ in filler),
+            padding=sum(dropped for kept, dropped in filler if kept),
+            rows=coverage.rows,
+            read_rows=coverage.read_rows,
+            cut_rows=coverage.cut_rows,
+            first=coverage.first if np.isfinite(coverage.first) else None,
+            last=coverage.last if np.isfinite(coverage.last) else None,
+            columns=self.columns[name],
+            extractor=self.extractors[name],
             **self.counts[name],
         )
+
+    def _say_filler(self, name: str, samples: int) -> None:
+        """Say how many samples count as without a modality for holding nothing but zeros in it."""
+        empty = sum(kept == 0 for kept, _ in self.known_filler.get(name, {}).values())
+        if empty:
+            said = self.warnings if empty > NOTABLE_LOSS * samples else self.notes
+            said.append(
+                f"'{name}' is zeros or no number alone in {empty} of {samples} samples, which count as without it; "
+                "data.filler=keep takes zeros for features."
+            )
 
     def _alignment(self) -> Iterator[str]:
         """Sentences on what aligning found."""
@@ -136,6 +187,8 @@ class Packer:
             "no data in any modality": int((~has.any(axis=1)).sum()),
             "a modality missing (complete_only)": int((has.any(axis=1) & ~wanted).sum()),
         }
+        if (lost := int((~has.any(axis=1)).sum())) > 0 and lost > NOTABLE_LOSS * len(has):
+            self.warnings.append(f"{lost} of {len(has)} samples have nothing in any modality and are left out.")
         if not wanted.any():
             which = "every" if self.options.complete_only else "any"
             if self.dataset.labels is None:
@@ -150,55 +203,95 @@ class Packer:
         """The steps that each sample will have, [N], and in how many of them the modality has something, [N]."""
         counts = np.zeros((2, len(samples.ids)), dtype=np.int64)
         with open_reader(self.dataset.modalities[name]) as file, self._reference() as reference:
-            check_features(name, file)
-            self.widths[name] = file.width
-            entries = entries_by_video(file.keys)
+            self._look_at(name, file)
+            entries = self._entries(name, file)
             unlabelled = len(set(entries) - set(samples.videos))
             if unlabelled:
                 self.notes.append(f"{unlabelled} videos of the modality '{name}' have no labels and are not used.")
+            coverage = self.coverage[name] = Coverage(name, self.dataset.modalities[name].name)
             videos = self._videos(samples)
             with self.monitor.progress(f"Counting {name}", len(videos)) as step:
                 for video, rows in videos:
                     intervals = {key: file.intervals(key) for key in entries.get(video, [])}
                     times = reference.times(video, samples, rows) if reference else None
-                    steps_of_samples = list(self._steps(name, intervals, samples, rows, times))
-                    for row, steps, _ in steps_of_samples:
+                    steps_of_samples = list(self._steps(name, file, intervals, samples, rows, times))
+                    for row, steps, _, _ in steps_of_samples:
                         counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
+                    coverage.count(intervals, steps_of_samples, samples.intervals[rows] if file.has_times else None)
                     if reference:
                         reference.count(intervals, samples, rows, steps_of_samples)
                     step()
+            filled = [sample in self.known_filler.get(name, {}) for sample in samples.ids]
+            self.warnings += coverage.warnings((counts[1] > 0) | filled, samples.videos, file.keys)
             if reference:
                 self.counts[name]["unread_rows"] = reference.unread
                 self.notes += reference.notes(name)
         return counts[0], counts[1]
 
+    def _look_at(self, name: str, file: Reader) -> None:
+        """Look at a modality's file as a whole: its form, its columns, its maker, and the entries that do not fit."""
+        check_features(name, file)
+        self.widths[name] = file.width
+        self.columns[name] = tuple(file.dimension_names) if file.dimension_names else None
+        extractor = file.metadata.get("extractor")
+        self.extractors[name] = extractor if isinstance(extractor, dict) else None
+        self.unfit[name] = file.unfit()
+        self.warnings += check_unfit(file.path.name, self.unfit[name], len(file.keys))
+        if not file.has_times:
+            if self.aligned:
+                raise SettingsError(
+                    f"data.align is {self.options.align}, and '{name}' ({file.path.name}) has no times: give its "
+                    "`rate` in dataset.toml, or set data.align to none."
+                )
+            self.notes.append(
+                f"'{name}' ({file.path.name}) has no times: its steps are counted as seconds; `rate` in dataset.toml "
+                "tells how many there are a second."
+            )
+
+    def _entries(self, name: str, file: Reader) -> dict[str, list[str]]:
+        """The entries of each video that fit."""
+        return entries_by_video(tuple(key for key in file.keys if key not in self.unfit[name]))
+
     def _pack(self, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
         """The values, the times and, where aligned, the presence of the steps of every sample in turn."""
-        counts, path = self.counts[name], self.dataset.modalities[name]
-        size, videos = path.stat().st_size, self._videos(self.samples)
+        counts, source = self.counts[name], self.dataset.modalities[name]
+        is_file = source.path.is_file() and source.path not in self.hashes
+        size, videos = source.path.stat().st_size, self._videos(self.samples)
         with (
-            open_reader(path) as file,
+            open_reader(source) as file,
             self._reference() as reference,
-            IncrementalHash(path) as follower,
+            IncrementalHash(source.path) if is_file else nullcontext() as follower,
             self._reading(file, name, reference, size // len(videos)) as read,
             self.monitor.progress(f"Packing {name}", len(videos)) as step,
         ):
             for done, (features, all_finite, steps_of_samples) in enumerate(read, 1):
-                for steps, truncated in steps_of_samples:
-                    counts["truncated"] += truncated
+                for sample in steps_of_samples:
+                    counts["truncated"] += sample.cut > 0
                     if not all_finite:
-                        _count_replaced(counts, features, steps)
-                    yield f"{name}.values", average(features, steps, all_finite)
+                        _count_replaced(counts, features, sample.steps)
+                    values = average(features, sample.steps, all_finite)
+                    self._notice_filler(name, sample, values)
+                    yield f"{name}.values", values
                 if steps_of_samples:
                     with np.errstate(over="ignore"):  # as for the features: what float32 cannot hold is infinite
-                        times = np.concatenate([steps.times for steps, _ in steps_of_samples]).astype(np.float32)
+                        times = np.concatenate([sample.steps.times for sample in steps_of_samples]).astype(np.float32)
                     yield f"{name}.times", times
                 if steps_of_samples and self.aligned:
-                    yield f"{name}.present", np.concatenate([steps.counts for steps, _ in steps_of_samples]) > 0
-                follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory
+                    yield f"{name}.present", np.concatenate([sample.steps.counts for sample in steps_of_samples]) > 0
+                if follower:
+                    follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory
                 step()
-            self.hashes[path] = follower.finish(size)
+            if follower:
+                self.hashes[source.path] = follower.finish(size)
             self.wordless = reference.wordless if reference else 0
+
+    def _notice_filler(self, name: str, sample: SampleSteps, values: NDArray[np.float32]) -> None:
+        """Remember a sample [T, F] of zeros alone, and the zeros at the end of one that is all of its entry."""
+        if self.options.filler == "keep" or not len(values) or values[-1].any():
+            return
+        steps = informative_steps(values)
+        if steps == 0 or (sample.whole and not self.aligned and steps < len(values)):
+            self.filler[name][self.samples.ids[sample.row]] = (steps, len(values) - steps)
 
     def _reading(
         self, file: Reader, name: str, reference: Reference | None, size: int
@@ -209,12 +302,12 @@ class Packer:
 
     def _read(self, file: Reader, name: str, reference: Reference | None) -> Iterator[_Video]:
         """The videos in turn. What lies before the first row that is read, and after the last one, is not unpacked."""
-        entries = entries_by_video(file.keys)
+        entries = self._entries(name, file)
         for video, rows in self._videos(self.samples):
             intervals = {key: file.intervals(key) for key in entries.get(video, [])}
             times = reference.times(video, self.samples, rows) if reference else None
-            steps_of_samples = list(self._steps(name, intervals, self.samples, rows, times))
-            span = span_of(np.concatenate([np.empty(0, np.intp), *(steps.rows for _, steps, _ in steps_of_samples)]))
+            samples = list(self._steps(name, file, intervals, self.samples, rows, times))
+            span = span_of(np.concatenate([np.empty(0, np.intp), *(sample.steps.rows for sample in samples)]))
             parts, first = [np.empty((0, file.width), dtype=np.float32)], 0
             for key, own in intervals.items():
                 wanted = slice(max(span.start - first, 0), min(max(span.stop - first, 0), len(own)))
@@ -222,24 +315,53 @@ class Packer:
                     parts.append(file.features(key, wanted))
                 first += len(own)
             features = parts[-1] if len(parts) <= 2 else np.concatenate(parts)
-            moved = [(steps._replace(rows=steps.rows - span.start), more) for _, steps, more in steps_of_samples]
+            moved = [each._replace(steps=each.steps._replace(rows=each.steps.rows - span.start)) for each in samples]
             yield _Video(features, bool(np.isfinite(features).all()), moved)
 
     def _steps(
         self,
         name: str,
+        file: Reader,
         entries: dict[str, NDArray[np.float64]],
         samples: Samples,
         rows: range,
         times: Iterator[tuple[int, NDArray[np.float64]]] | None,
-    ) -> Iterator[tuple[int, Steps, bool]]:
-        """The steps of each sample of a video, and whether it has more: its own, or those of the reference."""
+    ) -> Iterator[SampleSteps]:
+        """The steps of each sample of a video, its own or those of the reference, without what is known for filler."""
+        filler = self.known_filler.get(name, {})
+        for sample in (
+            self._own_steps(name, file, entries, samples, rows)
+            if times is None
+            else self._reference_steps(entries, samples, rows, times)
+        ):
+            if (known := filler.get(samples.ids[sample.row])) is None:
+                yield sample
+            elif self.aligned:
+                yield sample._replace(steps=sample.steps.emptied())
+            else:
+                yield sample._replace(steps=sample.steps.first(known[0]))
+
+    def _own_steps(
+        self, name: str, file: Reader, entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range
+    ) -> Iterator[SampleSteps]:
         every, unit = end_to_end(entries), self.options.unit
-        if times is None:
-            limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
-            for row, own in cut_samples(entries, samples, rows, unit):
-                yield row, *sequence_steps(every, own, limit, k)
-            return
+        limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
+        if not file.has_times and len(rows) > 1 and not all(samples.ids[row] in entries for row in rows):
+            raise DataError(
+                f"{file.path} has no times, so its entry {short(samples.videos[rows[0]])} cannot be cut into "
+                f"{len(rows)} segments: give its `rate` in dataset.toml, or an entry for each, `id[0]`, `id[1]`, …"
+            )
+        for row, own, whole in cut_samples(entries, samples, rows, unit, file.has_times):
+            yield SampleSteps(row, *sequence_steps(every, own, limit, k), whole)
+
+    def _reference_steps(
+        self,
+        entries: dict[str, NDArray[np.float64]],
+        samples: Samples,
+        rows: range,
+        times: Iterator[tuple[int, NDArray[np.float64]]],
+    ) -> Iterator[SampleSteps]:
+        every, unit = end_to_end(entries), self.options.unit
         held = {row: entry for row, entry, _ in places(entries, samples, rows, unit)}
         ordered: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
         for row, whole in times:
@@ -248,7 +370,8 @@ class Packer:
             if span not in ordered:
                 ordered[span] = rounded(every[entry])
             steps = overlapping(ordered[span], cut)
-            yield row, steps._replace(rows=steps.rows + entry.start), len(cut) < len(whole)
+            moved = steps._replace(rows=steps.rows + entry.start)
+            yield SampleSteps(row, moved, len(whole) - len(cut), whole=False)
 
     def _reference(self) -> AbstractContextManager[Reference | None]:
         align = self.options.align

@@ -87,8 +87,13 @@ def _facts(count: int, features: Mapping[str, int], settings: DataSettings) -> S
         videos=names,
         left_out={},
         notes=(),
+        warnings=(),
         sources={},
         modalities={},
+        label_kind="intensities",
+        label_kind_source="no labels",
+        groups=None,
+        meaning={},
     )
 
 

@@ -36,14 +36,14 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.facts import StoreFacts
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.packing import Packer
-from emotiwave_core.data.prepare.store_key import fingerprint, sources_of
+from emotiwave_core.data.prepare.store_key import fingerprint, paths_of
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.errors import DataError, ResourceError
 from emotiwave_core.io.atomic import cache_folder, out_of_space, sha256_of, sync_folder, write_json
 from emotiwave_core.io.untrusted import read_json, why
 from emotiwave_core.monitor import SILENT, Monitor
 
-FORMAT = 3
+FORMAT = 4
 ARRAYS = "arrays.safetensors"
 DAMAGED = (DataError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 MOST_FACTS = 1 << 29  # bytes of store.json: some 40 for each sample
@@ -75,6 +75,11 @@ class Store:
     def videos(self) -> tuple[str, ...]:
         """The video of each sample."""
         return self.facts.videos
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group of each sample, which is its video where nothing tells another."""
+        return self.facts.groups or self.facts.videos
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -234,7 +239,7 @@ def _verifies() -> bool:
 
 def _changed(dataset: Dataset, options: Options, built_from: dict[str, str]) -> list[str]:
     """The sources that are not what a store was built from, by their SHA-256."""
-    now = {os.path.relpath(path, dataset.folder): path for path in sources_of(dataset, options).values()}
+    now = {os.path.relpath(path, dataset.base): path for path in paths_of(dataset, options)}
     return [name for name, path in now.items() if sha256_of(path) != built_from.get(name)]
 
 
@@ -244,6 +249,9 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
         building = Path(tempfile.mkdtemp(prefix=f"{key}.building-", dir=path.parent))
     try:
         digest = write_arrays(building / ARRAYS, packer)
+        if any(packer.filler.values()):
+            packer = Packer(dataset, options, monitor, packer.filler)
+            digest = write_arrays(building / ARRAYS, packer)
         os.utime(building / ARRAYS, ns=(time.time_ns(), packer.newest))
         status = (building / ARRAYS).stat()  # a file system may round the time
         table = packer.facts().to_dict() | {
