@@ -27,6 +27,11 @@ def _optional_source(value: Source | Path | None) -> Source | None:
     return Source(value) if isinstance(value, Path) else value
 
 
+def _labels(value: Source | Path | None) -> Source | None:
+    source = _optional_source(value)
+    return source and attrs.evolve(source, is_labels=True)
+
+
 def _sources(value: Mapping[str, Source | Path]) -> dict[str, Source]:
     return {name: Source(source) if isinstance(source, Path) else source for name, source in value.items()}
 
@@ -47,7 +52,7 @@ class Dataset:
     name: str
     folder: Path  # where it was loaded from: a folder, or the one file that holds all of it
     modalities: dict[str, Source] = attrs.field(converter=_sources)
-    labels: Source | None = attrs.field(converter=_optional_source)  # None: it can only be predicted
+    labels: Source | None = attrs.field(converter=_labels)  # None: it can only be predicted
     targets: tuple[str, ...] | None = None  # the emotions, by name; None: all label columns but sentiment; (): none
     columns: tuple[str, ...] | None = None  # names of the label columns, for a file that does not tell them
     kind: LabelKind | None = None  # what the labels mean; None: the file tells, or their numbers

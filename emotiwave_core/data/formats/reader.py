@@ -32,6 +32,8 @@ class Source:
     part: str | None = None  # of a file that holds several: which of them
     rate: float | None = None  # steps a second, for a format without times
     reader: str | None = None  # the format's name; None: its content tells
+    columns: tuple[str, ...] | None = None  # of a table: those that are read; None: their names tell
+    is_labels: bool = attrs.field(default=False, eq=False)  # of a table: its labels are read, not its features
 
     @property
     def name(self) -> str:
@@ -70,6 +72,8 @@ class Reader(ABC):
 
     name: ClassVar[str]  # of the format, one word
     suffixes: ClassVar[tuple[str, ...]]  # of the names of its files, such as ".csd"
+    is_general: ClassVar[bool] = False  # any other reader that recognises a file goes before it
+    picks_columns: ClassVar[bool] = False  # it reads the columns that `Source.columns` names
     path: Path
     root: str  # the file's own name for what it holds
     keys: tuple[str, ...]
@@ -106,6 +110,11 @@ class Reader(ABC):
     def dimension_names(self) -> list[str] | None:
         """The names of the feature columns, where the file tells them and their number fits."""
         return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how the file is read, for what could be meant in another way, and on what is passed over."""
+        return ()
 
     @property
     def groups(self) -> Mapping[str, str]:
@@ -164,6 +173,7 @@ def reader_of(source: Source) -> type[Reader]:
     if not os.path.lexists(source.path):
         raise DataError(f"{source.path}: there is no such file.")
     recognised = [reader for reader in known.values() if reader.recognises(source.path)]
+    recognised = [reader for reader in recognised if not reader.is_general] or recognised
     if not recognised:
         raise DataError(
             f"{source.path} is of no known format ({', '.join(known)}); name its reader as "

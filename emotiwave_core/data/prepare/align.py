@@ -199,6 +199,11 @@ class Reference:
         self._entries = entries_by_video(self._file.keys) if self._file else {}
         if self._file and dataset.words:
             check_words(self._file)
+        if self._file and not self._file.has_times:
+            raise SettingsError(
+                f"data.align is words, and {self._file.path} tells no times of words: use SRT, WebVTT, TextGrid, CTM "
+                "or Whisper's JSON, or set data.align to a number of steps a second."
+            )
 
     def __enter__(self) -> "Reference":
         return self

@@ -74,7 +74,7 @@ def _column_names(dataset: Dataset, file: Reader) -> tuple[tuple[str, ...], str,
     notes: tuple[str, ...] = ()
     if file.dimension_names:
         names, source = tuple(file.dimension_names), "the file's 'dimension names'"
-        if dataset.columns and dataset.columns != names:
+        if dataset.columns and dataset.columns != names and not file.picks_columns:
             notes = (
                 f"dataset.toml gives the label columns as {_list(dataset.columns)}, "
                 f"but the file says {_list(names)}: the file decides.",

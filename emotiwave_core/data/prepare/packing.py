@@ -235,6 +235,7 @@ class Packer:
         self.columns[name] = tuple(file.dimension_names) if file.dimension_names else None
         extractor = file.metadata.get("extractor")
         self.extractors[name] = extractor if isinstance(extractor, dict) else None
+        self.notes += file.notes
         self.unfit[name] = file.unfit()
         self.warnings += check_unfit(file.path.name, self.unfit[name], len(file.keys))
         if not file.has_times:

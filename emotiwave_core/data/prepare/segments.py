@@ -146,8 +146,7 @@ def _read_labels(
                 for row in np.flatnonzero(usable):
                     name = key if is_one else f"{key}[{row}]"
                     by_video[video].append(_Row(name, video, np.sort(intervals[row]), row_labels[row]))
-        groups = dict(file.groups)
-    notes: tuple[str, ...] = ()
+        groups, notes = dict(file.groups), file.notes
     if left_out:
         notes += (f"{left_out} label rows hold a NaN, an infinity or no class, and are left out.",)
     if far:

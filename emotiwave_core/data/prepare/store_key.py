@@ -44,7 +44,7 @@ def meaning(dataset: Dataset, options: Options) -> dict[str, Any]:
 
 
 def _identity(source: Source, dataset: Dataset) -> list[Any]:
-    return [os.path.relpath(source.path, dataset.base), source.part, source.rate, source.reader]
+    return [os.path.relpath(source.path, dataset.base), source.part, source.rate, source.reader, source.columns]
 
 
 def check_features(name: str, file: Reader) -> None:

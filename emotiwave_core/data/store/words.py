@@ -30,6 +30,8 @@ def words_of(dataset: Dataset, store: Store, sample: int) -> list[Word]:
     video, unit = store.videos[sample], store.facts.unit
     with open_reader(dataset.words) as file:
         check_words(file)
+        if not file.has_times:
+            return []
         keys = entries_by_video(file.keys).get(video, [])
         names, whole = entries_of(keys, store.ids[sample], unit)
         read = {key: file.read(key) for key in names}
