@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import tomli_w
 from hypothesis import strategies as st
 
@@ -95,6 +96,22 @@ def mangled(draw: st.DrawFn, data: bytes) -> bytes:
             piece = data[start:end] * 2
         data = data[:start] + piece + data[end:]
     return data
+
+
+def some_damage(whole: bytes, count: int, seed: int = 1) -> Iterator[bytes]:
+    """A file cut off at any place, with some of its bytes set to any other, or with a piece of it twice; in turn."""
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        start = int(random.integers(len(whole)))
+        if number % 3 == 0:
+            yield whole[:start]
+        elif number % 3 == 1:
+            data = bytearray(whole)
+            for place in random.integers(len(whole), size=int(random.integers(1, 4))):
+                data[place] = int(random.integers(256))
+            yield bytes(data)
+        else:
+            yield whole[:start] + whole[max(0, start - int(random.integers(40))) :]
 
 
 def to_json(document: Any) -> bytes:
