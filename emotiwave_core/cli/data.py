@@ -1,4 +1,4 @@
-"""`emotiwave data` (Look at data): Inspect a data set, write the synthetic sample, prepare a store."""
+"""`emotiwave data` (Look at data): Inspect and describe a data set, write the synthetic sample, prepare a store."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import attrs
 import click
 
 from emotiwave_core.cli.common import (
+    DATA,
     EXISTING,
     FOLDER,
     SectionedCommand,
@@ -20,28 +21,46 @@ from emotiwave_core.errors import DataError, printable
 
 @click.group()
 def data() -> None:
-    """Inspect a data set, write the synthetic sample, prepare a store."""
+    """Inspect and describe a data set, write the synthetic sample, prepare a store."""
 
 
 @data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data inspect DIR --json > facts.json")
-@click.argument("folder", type=EXISTING)
+@click.argument("path", type=DATA)
 @json_option
 @click.pass_context
-def inspect(context: click.Context, folder: Path, as_json: bool) -> None:
-    """Say what is in a folder of .csd files, and what is wrong.
+def inspect(context: click.Context, path: Path, as_json: bool) -> None:
+    """Say what a data set, a file or a folder of files is, and what is missing or wrong.
 
-    Leaves with exit code 3 when a file cannot be read or the folder is no data set.
+    Leaves with exit code 3 when a file cannot be read or a folder is no data set.
     """
     from emotiwave_core.data.inspect import inspect_folder
     from emotiwave_core.monitor import TerminalMonitor
 
-    facts = inspect_folder(folder, TerminalMonitor())
+    facts = inspect_folder(path, TerminalMonitor())
     if as_json:
         print_json(facts)
     else:
         _print_facts(facts)
     is_broken = any("error" in file for file in facts["files"].values()) or "error" in (facts["folds"] or {})
-    if is_broken or facts["dataset"] is None:
+    if is_broken or (facts["dataset"] is None and path.is_dir()):
+        context.exit(DataError.exit_code)
+
+
+@data.command(epilog="\b\nExample:\n  emotiwave data init DIR")
+@click.argument("folder", type=EXISTING)
+@click.pass_context
+def init(context: click.Context, folder: Path) -> None:
+    """Write the dataset.toml of a folder, from the names and the content of its files.
+
+    What they do not tell is said in it, and on stderr with exit code 3. One that is there is never written over.
+    """
+    from emotiwave_core.data.describe import write_description
+
+    written = write_description(folder)
+    click.echo(written.path)
+    for sentence in written.unknown:
+        click.echo(printable(f"Not known: {sentence.rstrip('.')}."), err=True)
+    if written.unknown:
         context.exit(DataError.exit_code)
 
 
@@ -62,7 +81,7 @@ def sample(folder: Path) -> None:
 
 
 @data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data prepare DIR --recipe notebook")
-@click.argument("folder", type=EXISTING)
+@click.argument("folder", type=DATA)
 @option("--recipe", default="default", show_default=True, help="Whose data options to use: a name or a .toml file.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A value of the recipe, such as data.unit=video.")
 @json_option
@@ -102,6 +121,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
     """Print all facts of a folder on stdout."""
     synthetic = " (synthetic)" if facts["synthetic"] else ""
     _say(f"{facts['dataset'] or 'No data set'}{synthetic} in {facts['folder']}")
+    for note in facts["notes"]:
+        _say(f"  {note}")
     if facts["problem"]:
         _say(f"  ! {facts['problem']}")
     for name, file in facts["files"].items():
@@ -123,12 +144,20 @@ def _print_file(name: str, file: dict[str, Any]) -> None:
         return
     steps = file["steps_of_an_id"]
     form = f"{file['width']} columns of {file['kind']}"
-    _say(f"  root '{file['root']}', {file['ids']} ids of {file['videos']} videos, {form}")
-    rate = f", {file['seconds_of_a_step']:g} s each ({file['hertz']:g} Hz)" if file["hertz"] else ""
+    _say(f"  {file['format']}, root '{file['root']}', {file['ids']} ids of {file['videos']} videos, {form}")
+    for note in file["notes"]:
+        _say(f"  {note}")
+    for key, reason in list(file["unfit"].items())[:5]:
+        _say(f"  ! {key}: {reason}")
+    has_rate = file["hertz"] and file["has_times"]
+    rate = f", {file['seconds_of_a_step']:g} s each ({file['hertz']:g} Hz)" if has_rate else ""
     _say(
         f"  {file['steps']} steps; of an id {steps['shortest']} to {steps['longest']}, median {steps['median']:g}{rate}"
     )
-    _say(f"  from {file['lowest_start']} s to {file['last_end']} s{_nonzero(file['intervals'], '; intervals ')}")
+    if not file["has_times"]:
+        _say("  no times: each id is a sample whole, or `rate` in dataset.toml tells the steps a second")
+    else:
+        _say(f"  from {file['lowest_start']} s to {file['last_end']} s{_nonzero(file['intervals'], '; intervals ')}")
     if file["kind"] == "words":
         _say(f"  {file['pauses']} pauses 'sp' ({file['pauses'] / max(file['steps'], 1):.1%})")
     else:

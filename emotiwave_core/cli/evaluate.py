@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from emotiwave_core.cli.common import (
+    DATA,
     EXISTING,
     FILE,
     SectionedCommand,
@@ -27,7 +28,7 @@ Examples:
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @click.argument("run", type=EXISTING)
-@option("--data", type=EXISTING, section="Data", help="Another data set of the same form.  [default: the run's own]")
+@option("--data", type=DATA, section="Data", help="Another data set of the same form.  [default: the run's own]")
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
 @option(
     "--protocol",

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotiwave_core.cli.common import (
+    DATA,
     EXISTING,
     SectionedCommand,
     device_option,
@@ -74,7 +75,7 @@ Examples:
 @option(
     "--picture", type=click.Path(path_type=Path, dir_okay=False), section="What", help="A PNG of --sample's moments."
 )
-@option("--data", type=EXISTING, section="Data", help="Another data set of the same form.  [default: the run's own]")
+@option("--data", type=DATA, section="Data", help="Another data set of the same form.  [default: the run's own]")
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
 @device_option
 @json_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emotiwave_core.cli.common import (
+    DATA,
     EXISTING,
     FOLDER,
     SectionedCommand,
@@ -36,7 +37,7 @@ Examples:
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @click.argument("recipe", required=False)
-@option("--data", type=EXISTING, section="Data", help="The data set's folder. Without it: the synthetic sample.")
+@option("--data", type=DATA, section="Data", help="The data set's folder or file. Without it: the synthetic sample.")
 @option(
     "--encoder", multiple=True, metavar="[MODALITY=]NAME[:OPTIONS]", section="Parts", help="For all, or one modality."
 )

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import attrs
 
-from emotiwave_core.data.formats.reader import LabelKind, Source, contents_of
+from emotiwave_core.data.formats.reader import LabelKind, Source, contents_of, reader_of
+from emotiwave_core.data.recognise import DESCRIPTION, Recognition, recognise
 from emotiwave_core.errors import DataError, choices, short
 from emotiwave_core.io.untrusted import is_file, is_folder, read_toml, why
 
@@ -103,10 +104,12 @@ def load_dataset(path: Path, labelled: bool = True) -> Dataset:
     if is_file(path):
         return _of_file(path, labelled)
     if not is_folder(path):
-        raise DataError(f"{path}: there is no such folder; give the folder that holds the data set's .csd files.")
-    if (path / "dataset.toml").is_file():
+        raise DataError(f"{path}: there is no such file or folder; give the folder that holds the data set's files.")
+    if (path / DESCRIPTION).is_file():
         return _described(path, labelled)
-    return _standard(path, labelled)
+    if any((path / name).is_file() for files in (*STANDARD.values(), STANDARD_LABELS) for name in files):
+        return _standard(path, labelled)
+    return _recognised(path, labelled)
 
 
 def _of_file(path: Path, labelled: bool) -> Dataset:
@@ -114,8 +117,8 @@ def _of_file(path: Path, labelled: bool) -> Dataset:
     contents = contents_of(path)
     if contents is None:
         raise DataError(
-            f"{path} is not a data set of its own; give a folder with a dataset.toml that names it as "
-            "docs/data.md shows."
+            f"{path} is not a data set of its own: it holds one thing. Give the folder that it is in; `emotiwave data "
+            "inspect` says what the file is, and docs/data.md how a dataset.toml names it."
         )
     if labelled and contents.labels is None:
         raise DataError(f"{path} has no labels, and training and scoring need some; predicting needs none.")
@@ -159,6 +162,37 @@ def _standard(folder: Path, labelled: bool) -> Dataset:
     )
 
 
+def _recognised(folder: Path, labelled: bool) -> Dataset:
+    """The data set of a folder whose files tell by their names and content what they are for."""
+    try:
+        recognised = recognise(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {why(error)}.") from error
+    if recognised.whole is not None:
+        return attrs.evolve(_of_file(recognised.whole, labelled), notes=recognised.notes)
+    if recognised.doubts or (labelled and recognised.labels is None):
+        raise _unclear(folder, recognised)
+    return Dataset(
+        name=folder.resolve().name,
+        folder=folder,
+        modalities=recognised.modalities,
+        labels=recognised.labels,
+        folds=recognised.folds,
+        words=recognised.words,
+        notes=recognised.notes,
+    )
+
+
+def _unclear(folder: Path, recognised: Recognition) -> DataError:
+    reason = "; ".join(recognised.doubts) or "no file has a name or columns of labels, and training needs some"
+    there = sorted(path.name for path in folder.iterdir())
+    files = ", ".join(there[:12]) + (", …" if len(there) > 12 else "") or "nothing"
+    return DataError(
+        f"{folder} is no data set that explains itself: {reason} (there: {files}); write a {DESCRIPTION} as "
+        f"docs/data.md shows, which `emotiwave data init {folder}` begins."
+    )
+
+
 def _first_file(folder: Path, names: Collection[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
@@ -188,18 +222,19 @@ def _described(folder: Path, labelled: bool) -> Dataset:
     synthetic = table.get("synthetic", False)
     if not isinstance(synthetic, bool):
         raise DataError(f"{path}: 'synthetic' is {short(synthetic)}, not true or false.")
+    sources = {name: _source(path, f"modalities.{name}", value) for name, value in modalities.items()}
+    label_source = _source(path, "labels", labels, _MEANING) if "labels" in table else None
+    _check_leak(path, sources, label_source)
     return Dataset(
         name=_text(path, "name", table.get("name", folder.resolve().name)),
         folder=folder,
-        modalities={name: _source(path, f"modalities.{name}", value) for name, value in modalities.items()},
-        labels=_source(path, "labels", labels, ("targets", "columns", "kind", "classes"))
-        if "labels" in table
-        else None,
+        modalities=sources,
+        labels=label_source,
         targets=_names(path, "labels.targets", labels.get("targets")),
         columns=_names(path, "labels.columns", labels.get("columns")),
         kind=_kind(path, labels.get("kind")),
         classes=_names(path, "labels.classes", labels.get("classes")),
-        folds=_source(path, "folds", folds) if "file" in folds else None,
+        folds=_source(path, "folds", folds) if "file" in folds else _told_folds(label_source),
         words=_source(path, "words", table["words"]) if "words" in table else _standard_words(folder),
         groups=_groups(path, _table(path, table, "groups")) if "groups" in table else None,
         synthetic=synthetic,
@@ -211,8 +246,8 @@ def _standard_words(folder: Path) -> Source | None:
     return Source(path) if path.is_file() else None
 
 
-_SOURCE = ("file", "part", "rate", "reader")
-_MEANING = ("targets", "columns", "kind", "classes")  # of [labels]
+_SOURCE = ("file", "part", "rate", "reader", "columns")
+_MEANING = ("targets", "kind", "classes")  # of [labels]
 
 
 def _source(path: Path, key: str, value: object, further: Collection[str] = ()) -> Source:
@@ -227,7 +262,23 @@ def _source(path: Path, key: str, value: object, further: Collection[str] = ()) 
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e9):
         raise DataError(f"{path}: '{key}.rate' is {short(rate)}, not a number of steps a second.")
     part, reader = (_text(path, f"{key}.{name}", table[name]) if name in table else None for name in ("part", "reader"))
-    return Source(file, part, None if rate is None else float(rate), reader)
+    columns = _names(path, f"{key}.columns", table.get("columns"))
+    return Source(file, part, None if rate is None else float(rate), reader, columns)
+
+
+def _told_folds(labels: Source | None) -> Source | None:
+    """The label file, where it tells the folds too."""
+    return labels if labels is not None and reader_of(labels).tells_folds(labels.path) else None
+
+
+def _check_leak(path: Path, modalities: Mapping[str, Source], labels: Source | None) -> None:
+    """DataError where the columns of labels could be among the features of the same table."""
+    for name, source in modalities.items():
+        if labels is not None and source.path == labels.path and labels.columns and not source.columns:
+            raise DataError(
+                f"{path}: 'modalities.{name}' reads the table of [labels], and its labels must not be among the "
+                f'features: name these as `{name} = {{file = "{source.path.name}", columns = [...]}}`.'
+            )
 
 
 def _groups(path: Path, table: dict[str, Any]) -> Groups:

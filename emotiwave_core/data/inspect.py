@@ -1,4 +1,4 @@
-"""Inspection of a folder of `.csd` files: what it holds and what is wrong, as plain facts."""
+"""Inspection of a data set, or of a file or folder of any known format: what it holds and what is wrong, as facts."""
 
 import os
 from collections import Counter
@@ -9,16 +9,22 @@ import numpy as np
 
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, in_two, read_folds, read_lists
-from emotiwave_core.data.formats.reader import Reader, open_reader, readers, split_key
+from emotiwave_core.data.formats.reader import Reader, Source, open_reader, readers, split_key
+from emotiwave_core.data.formats.text import is_beside
 from emotiwave_core.data.prepare.labels import label_columns
+from emotiwave_core.data.recognise import known_reader
 from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
+from emotiwave_core.io.atomic import files_in
 from emotiwave_core.monitor import SILENT, Monitor
 
 
 def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
-    """All facts of a folder. A file that cannot be read is a fact too (`error`); DataError where there is none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder.")
+    """All facts of a data set, or of what stands in its place: a folder, or a file that holds a part or all of one.
+
+    A file that cannot be read is a fact too (`error`); DataError where nothing is of a known format.
+    """
+    if not os.path.lexists(folder):
+        raise DataError(f"{folder}: there is no such file or folder.")
     dataset: Dataset | None = None
     problem = None
     try:
@@ -27,52 +33,86 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
             load_dataset(folder)
     except EmotiwaveError as error:
         problem = str(error)
-    formats = readers().values()
-    known = (path for path in folder.iterdir() if any(reader.recognises(path) for reader in formats))
-    paths = sorted({*known, *(_files(dataset) if dataset else {})})
-    if not paths:
-        raise DataError(f"{folder} holds no file of a known form ({', '.join(readers())}).")
-    roles = _files(dataset) if dataset else {}
+    sources = _sources(folder, dataset)
+    if not sources:
+        raise DataError(f"{folder} holds no file of a known format ({', '.join(readers())}).")
     files = {}
     videos: dict[str, set[str]] = {}
-    for path in paths:
-        name = os.path.relpath(path, folder)
-        files[name] = inspect_file(path, roles.get(path), dataset, monitor)
+    for name, (source, role) in sources.items():
+        files[name] = inspect_file(source, role, dataset, monitor)
         if "error" not in files[name]:
-            with open_reader(path) as file:
+            with open_reader(source) as file:
                 videos[name] = {split_key(key)[0] for key in file.keys}
     return {
         "folder": str(folder),
         "dataset": dataset.name if dataset else None,
         "synthetic": dataset.synthetic if dataset else False,
         "problem": problem,
+        "notes": list(dataset.notes) if dataset else [],
         "files": files,
         "ids": _ids(videos),
-        "folds": _folds(dataset, videos) if dataset and dataset.folds else None,
+        "folds": _folds(dataset, _labelled(sources, videos)) if dataset and dataset.folds else None,
     }
 
 
-def inspect_file(path: Path, role: str | None, dataset: Dataset | None, monitor: Monitor = SILENT) -> dict[str, Any]:
+def _sources(folder: Path, dataset: Dataset | None) -> dict[str, tuple[Source, str | None]]:
+    """The sources of a data set with their roles, and what else is of a known format beside them, by name."""
+    of_dataset = [(source, role) for role, source in _roles(dataset).items()] if dataset else []
+    used = {source.path for source, _ in of_dataset}
+    beside: list[Path] = []
+    if not folder.is_dir():
+        beside = [folder]
+    elif dataset is None and known_reader(folder) is not None:
+        beside = [folder]  # of transcripts, or of clips
+    else:
+        beside = sorted(path for path in folder.iterdir() if not is_beside(path) and known_reader(path) is not None)
+    base = folder if folder.is_dir() else folder.parent
+    every = of_dataset + [(Source(path), None) for path in beside if path not in used]
+    every.sort(key=lambda known: known[0].path)
+    named: dict[str, tuple[Source, str | None]] = {}
+    for source, role in every:
+        name = _name_in(base, source)
+        named[name if name not in named else f"{name} as {role}"] = (source, role)
+    return named
+
+
+def _name_in(base: Path, source: Source) -> str:
+    """The name of a source within a folder, with its part."""
+    name = os.path.relpath(source.path, base)
+    name = source.path.name if name == "." else name
+    return name if source.part is None else f"{name}:{source.part}"
+
+
+def inspect_file(
+    source: Source | Path, role: str | None, dataset: Dataset | None, monitor: Monitor = SILENT
+) -> dict[str, Any]:
     """The facts of one file; `{"error": …}` where it cannot be read."""
+    source = Source(source) if isinstance(source, Path) else source
+    size = sum(file.stat().st_size for file in files_in(source.path)) if source.path.exists() else 0
     try:
-        with open_reader(path) as file:
+        with open_reader(source) as file:
             facts: dict[str, Any] = {
                 "role": role,
-                "bytes": path.stat().st_size,
+                "format": file.name,
+                "bytes": size,
                 "root": file.root,
                 "description": file.metadata.get("computational sequence description"),
                 "ids": len(file.keys),
                 "videos": len({split_key(key)[0] for key in file.keys}),
                 "width": file.width,
                 "kind": "words" if file.is_words else "numbers",
+                "has_times": file.has_times,
                 "columns": file.dimension_names,
+                "unfit": file.unfit(),
             }
             facts |= _content(file, monitor)
+            facts["notes"] = list(file.notes)
+            facts["groups"] = len(set(file.groups.values()))
             if role == "labels" and dataset is not None:
                 facts["labels"] = _labels(file, dataset)
             return facts
     except EmotiwaveError as error:
-        return {"role": role, "bytes": path.stat().st_size if path.exists() else 0, "error": str(error)}
+        return {"role": role, "bytes": size, "error": str(error)}
 
 
 def _content(file: Reader, monitor: Monitor) -> dict[str, Any]:
@@ -82,7 +122,7 @@ def _content(file: Reader, monitor: Monitor) -> dict[str, Any]:
     dirt: Counter[str] = Counter()
     durations, lowest, longest = [], np.inf, 0.0
     with monitor.progress(f"Reading {file.path.name}", len(file.keys)) as advance:
-        for key in file.keys:
+        for key in _fitting(file):
             features, intervals = file.read(key)
             steps.append(len(features))
             if file.is_words:
@@ -118,6 +158,15 @@ def _content(file: Reader, monitor: Monitor) -> dict[str, Any]:
     if file.is_words:
         return facts | {"pauses": pauses}
     return facts | {"nan": _by_column(file, nan), "inf": _by_column(file, inf), "zero_only_ids": zero_only}
+
+
+def _fitting(file: Reader) -> list[str]:
+    """The entries that are of the form of most. DataError where none is."""
+    unfit = file.unfit()
+    keys = [key for key in file.keys if key not in unfit]
+    if not keys:
+        raise DataError(f"{file.path} holds no entry that can be read: {next(iter(unfit.values()), 'it is empty')}")
+    return keys
 
 
 def _overlaps(intervals: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
@@ -158,10 +207,11 @@ def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _files(dataset: Dataset) -> dict[Path, str]:
-    words = {dataset.words.path: "words"} if dataset.words else {}
-    labels = {dataset.labels.path: "labels"} if dataset.labels else {}
-    return {**words, **{source.path: name for name, source in dataset.modalities.items()}, **labels}
+def _roles(dataset: Dataset) -> dict[str, Source]:
+    """The sources of a data set by what they are for."""
+    words = {"words": dataset.words} if dataset.words else {}
+    labels = {"labels": dataset.labels} if dataset.labels else {}
+    return {**words, **dataset.modalities, **labels}
 
 
 def _ids(videos: dict[str, set[str]]) -> dict[str, Any]:
@@ -177,7 +227,12 @@ def _ids(videos: dict[str, set[str]]) -> dict[str, Any]:
     }
 
 
-def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
+def _labelled(sources: dict[str, tuple[Source, str | None]], videos: dict[str, set[str]]) -> set[str]:
+    """The videos of the label file."""
+    return set().union(*(videos.get(name, set()) for name, (_, role) in sources.items() if role == "labels"))
+
+
+def _folds(dataset: Dataset, labelled: set[str]) -> dict[str, Any]:
     """Videos and label rows of each fold, ids without data, data in no fold, and whether folds overlap."""
     assert dataset.folds is not None
     facts: dict[str, Any] = {"file": dataset.folds.name}
@@ -191,7 +246,6 @@ def _folds(dataset: Dataset, videos: dict[str, set[str]]) -> dict[str, Any]:
     except EmotiwaveError as error:
         return facts | {"error": str(error)}
     rows: Counter[str] = Counter()
-    labelled = videos.get(os.path.relpath(dataset.labels.path, dataset.folder), set()) if dataset.labels else set()
     if dataset.labels and labelled:
         with open_reader(dataset.labels) as file:
             for key in file.keys:

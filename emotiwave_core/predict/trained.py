@@ -14,7 +14,7 @@ from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, SettingsError, choices
-from emotiwave_core.io.untrusted import is_folder
+from emotiwave_core.io.untrusted import is_file, is_folder
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
@@ -104,7 +104,7 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
 def _own_folder(run: Path) -> Path:
     """The folder of a run's own data; DataError where it is no longer there."""
     folder = read_data_folder(run)
-    if not is_folder(folder):
+    if not (is_folder(folder) or is_file(folder)):
         raise DataError(f"The data of {run} were in {folder}, which is not there: give their folder by --data.")
     return folder
 

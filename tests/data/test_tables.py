@@ -1,4 +1,4 @@
-"""Tables: which column is what, as their names tell; no cell is ever a silent NaN, and what is not clear is an error."""
+"""Tables: which column is what, as their names tell; no cell is a silent NaN, and what is not clear is an error."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_a_label_table_tells_all_that_it_has(tmp_path: Path) -> None:
 
 
 def test_an_audformat_index_is_read(tmp_path: Path) -> None:
-    """Media files lose folder and suffix where that is one to one, and times are texts of days; NaT ends a whole file."""
+    """Media files lose folder and suffix where that is one to one, times are texts of days; NaT ends a whole file."""
     file = opened(tmp_path, INDEX)
     assert file.keys == ("a", "b")
     np.testing.assert_array_equal(file.intervals("b"), [[0, 2.25]])
@@ -158,7 +158,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     text = "id,happy,sad,mood,f1\na,1,0,good,3\nb,0,1,bad,4\n"
     assert opened(tmp_path, text, labels=True, columns=("sad", "happy")).dimension_names == ["sad", "happy"]
     assert opened(tmp_path, text, labels=True, columns=("mood",)).dimension_names == ["bad", "good"]
-    with pytest.raises(DataError, match="no column 'sat'. Did you mean 'sad'"):
+    with pytest.raises(DataError, match=r"no column 'sat'. Did you mean 'sad'"):
         opened(tmp_path, text, columns=("sat",))
     with pytest.raises(DataError, match="'mood' holds texts, and is one of several"):
         opened(tmp_path, text, columns=("mood", "f1"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from emotiwave_core.data.formats.delimited import MOST_BYTES, Columns, columns_of
+from emotiwave_core.data.formats.delimited import MOST_BYTES, TableColumns, columns_of
 from emotiwave_core.data.formats.opensmile import with_ids
 from emotiwave_core.data.formats.table import TableFile, is_always_text
 from emotiwave_core.data.formats.text import lines_of, read_lenient
@@ -28,7 +28,7 @@ class ArffFile(TableFile):
         return _parted(path)[0]
 
     @classmethod
-    def _load(cls, path: Path) -> Columns:
+    def _load(cls, path: Path) -> TableColumns:
         names, texts, rows, notes = _parted(path)
         reader = csv.reader(rows, quotechar="'", escapechar="\\", skipinitialspace=True, strict=True)
         columns = columns_of(path, names, reader, lambda name: name in texts or is_always_text(name), False)

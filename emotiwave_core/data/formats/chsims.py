@@ -6,7 +6,7 @@ A clip is `VIDEO$_$CLIP`, as in MMSA's features.
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotiwave_core.data.formats.delimited import Columns, read_delimited, read_header
+from emotiwave_core.data.formats.delimited import TableColumns, read_delimited, read_header
 from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.formats.table import TableFile
 from emotiwave_core.errors import DataError
@@ -21,6 +21,7 @@ class ChSimsFile(TableFile):
     """
 
     name = "chsims"
+    usual_role = "labels"
     is_general = False
 
     @classmethod
@@ -33,7 +34,7 @@ class ChSimsFile(TableFile):
         return ("id", "group", "split") if "mode" in read_header(path) else ("id", "group")
 
     @classmethod
-    def _load(cls, path: Path) -> Columns:
+    def _load(cls, path: Path) -> TableColumns:
         columns = read_delimited(path, is_text=lambda name: not name.startswith("label"))
         for name in COLUMNS:
             if name not in columns.names:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.formats.columns import IDS, Roles, find_roles, normal
-from emotiwave_core.data.formats.delimited import Columns, read_delimited, read_header
+from emotiwave_core.data.formats.delimited import TableColumns, read_delimited, read_header
 from emotiwave_core.data.formats.reader import Entry, Reader, Source, counted_intervals
 from emotiwave_core.data.formats.table import is_always_text, times_of
 from emotiwave_core.data.formats.text import MEDIA, files_of, first_files
@@ -48,7 +48,7 @@ class ClipTables(Reader):
         """The columns of features."""
 
     @abstractmethod
-    def _entry(self, key: str, columns: Columns) -> Entry:
+    def _entry(self, key: str, columns: TableColumns) -> Entry:
         """The features and intervals of a table."""
 
     def __init__(self, source: Source) -> None:
@@ -127,7 +127,7 @@ class PlainClipTables(ClipTables):
         used = {*_roles(self.path, names).used, ""}
         return [name for name in (self.asked or names) if name not in used]
 
-    def _entry(self, key: str, columns: Columns) -> Entry:
+    def _entry(self, key: str, columns: TableColumns) -> Entry:
         path, roles = self._files[key], _roles(self.path, columns.names)
         intervals = times_of(path, columns, roles, {key: np.arange(columns.rows)}, self.rate)
         return Entry(
@@ -143,7 +143,7 @@ class PlainClipTables(ClipTables):
         return (f"{self.path.name}: a table for each clip, {self.width} columns of features{others}.",)
 
 
-def stacked(path: Path, columns: Columns, names: Sequence[str]) -> NDArray[np.float32]:
+def stacked(path: Path, columns: TableColumns, names: Sequence[str]) -> NDArray[np.float32]:
     """Some columns of numbers as features [R, F]. DataError where one is missing, or holds texts."""
     for name in names:
         if name not in columns.numbers:

@@ -7,7 +7,7 @@ people saw and heard in it are the columns VoiceVote, FaceVote and MultiModalVot
 import re
 from pathlib import Path
 
-from emotiwave_core.data.formats.delimited import Columns, read_delimited, read_header
+from emotiwave_core.data.formats.delimited import TableColumns, read_delimited, read_header
 from emotiwave_core.data.formats.table import TableFile
 from emotiwave_core.errors import DataError, short
 
@@ -23,6 +23,7 @@ class CremaDFile(TableFile):
     """
 
     name = "cremad"
+    usual_role = "labels"
     is_general = False
 
     @classmethod
@@ -32,7 +33,7 @@ class CremaDFile(TableFile):
         return "Stimulus_Number" in header or {"FileName", "MultiModalVote"} <= set(header)
 
     @classmethod
-    def _load(cls, path: Path) -> Columns:
+    def _load(cls, path: Path) -> TableColumns:
         columns = read_delimited(path, is_text=lambda _: True)
         name = next((name for name in columns.names if name in ("Filename", "FileName")), None)
         if name is None:
@@ -51,4 +52,4 @@ class CremaDFile(TableFile):
             "actor": [match[1] for match, _ in clips if match],
             "emotion": [EMOTIONS[match[2]] for match, _ in clips if match],
         }
-        return Columns((*texts, *votes), {}, texts | votes, columns.rows, columns.notes)
+        return TableColumns((*texts, *votes), {}, texts | votes, columns.rows, columns.notes)

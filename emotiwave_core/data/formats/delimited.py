@@ -28,7 +28,7 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 
 @attrs.frozen
-class Columns:
+class TableColumns:
     """A table by its columns, in their order: each holds numbers (NaN where a cell is empty) or texts."""
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Columns:
     rows: int
     notes: tuple[str, ...] = ()
 
-    def with_texts(self, drop: Collection[str] = (), **texts: list[str]) -> "Columns":
+    def with_texts(self, drop: Collection[str] = (), **texts: list[str]) -> "TableColumns":
         """The table with some further columns of texts, and without others."""
         return attrs.evolve(
             self,
@@ -57,7 +57,7 @@ def read_header(path: Path, most: int = 1 << 20) -> list[str]:
         return []
 
 
-def read_delimited(path: Path, is_text: Callable[[str], bool]) -> Columns:
+def read_delimited(path: Path, is_text: Callable[[str], bool]) -> TableColumns:
     """All columns of a CSV or TSV. Those of a name that `is_text` are texts whatever they hold.
 
     DataError with the line and the column for a row of another length, and for a cell among numbers that is none.
@@ -75,7 +75,7 @@ def read_delimited(path: Path, is_text: Callable[[str], bool]) -> Columns:
 
 def columns_of(
     path: Path, names: Sequence[str], reader: Any, is_text: Callable[[str], bool], may_have_commas: bool
-) -> Columns:
+) -> TableColumns:
     """The columns of the rows that a reader of the csv module gives, under these names."""
     _check_names(path, names)
     columns = [_Column(path, name, is_text(name), may_have_commas) for name in names]
@@ -91,7 +91,7 @@ def columns_of(
     commas = [column.name for column in columns if column.has_commas]
     if commas:
         notes = (f"{path.name} has decimal commas, which are read as points ({_some(commas)}).",)
-    return Columns(
+    return TableColumns(
         names=tuple(names),
         numbers={c.name: np.frombuffer(c.numbers, dtype=np.float64) for c in columns if c.texts is None},
         texts={c.name: c.texts for c in columns if c.texts is not None},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from emotiwave_core.data.formats.delimited import Columns, read_delimited, read_header
+from emotiwave_core.data.formats.delimited import TableColumns, read_delimited, read_header
 from emotiwave_core.data.formats.table import TableFile
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.untrusted import is_file
@@ -22,6 +22,7 @@ class MeldFile(TableFile):
     """A label file of MELD, or a folder of all of them; `columns = ["Sentiment"]` reads the sentiment instead."""
 
     name = "meld"
+    usual_role = "labels"
     is_general = False
 
     @classmethod
@@ -36,17 +37,17 @@ class MeldFile(TableFile):
         return ("id", "group", "split") if path.is_dir() else ("id", "group")
 
     @classmethod
-    def _load(cls, path: Path) -> Columns:
+    def _load(cls, path: Path) -> TableColumns:
         if not path.is_dir():
             return _labels(path, "")
         parts = {split: _labels(path / name, f"{split}/") for split, name in SPLITS.items()}
         texts = {name: [cell for part in parts.values() for cell in part.texts[name]] for name in parts["train"].texts}
         split = [split for split, part in parts.items() for _ in range(part.rows)]
         notes = tuple(note for part in parts.values() for note in part.notes)
-        return Columns((*texts, "split"), {}, texts | {"split": split}, len(split), notes)
+        return TableColumns((*texts, "split"), {}, texts | {"split": split}, len(split), notes)
 
 
-def _labels(path: Path, before: str) -> Columns:
+def _labels(path: Path, before: str) -> TableColumns:
     columns = read_delimited(path, is_text=lambda _: True)
     for name in COLUMNS:
         if name not in columns.texts:

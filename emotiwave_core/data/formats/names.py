@@ -3,10 +3,10 @@
 import re
 
 MODALITIES = {
-    "text": ("text", "bert", "roberta", "glove", "language", "linguistic", "sbert"),
-    "audio": ("audio", "acoustic", "covarep", "opensmile", "egemaps", "gemaps", "compare", "wav2vec", "wav2vec2",
-              "hubert", "wavlm", "mfcc", "voice", "vocal", "sound", "librosa"),
-    "visual": ("visual", "vision", "video", "face", "faces", "facial", "openface", "facet", "resnet", "images", "clip",
+    "text": ("text", "bert", "roberta", "glove", "language", "linguistic", "sbert", "vectors"),
+    "audio": ("audio", "acoustic", "covarep", "opensmile", "smile", "egemaps", "gemaps", "compare", "wav2vec",
+              "wav2vec2", "hubert", "wavlm", "mfcc", "voice", "vocal", "sound", "librosa"),
+    "visual": ("visual", "vision", "video", "face", "faces", "facial", "openface", "facet", "resnet", "images",
                "vggface", "aus"),
 }  # fmt: skip
 LABELS = ("label", "labels", "annotation", "annotations", "emotions", "targets", "ratings", "meta", "metadata")

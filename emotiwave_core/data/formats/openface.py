@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emotiwave_core.data.formats.clip_tables import ClipTables, stacked
-from emotiwave_core.data.formats.delimited import Columns
+from emotiwave_core.data.formats.delimited import TableColumns
 from emotiwave_core.data.formats.reader import Entry, Source
 from emotiwave_core.data.formats.table import column_of_times
 
@@ -20,6 +20,7 @@ class OpenFaceTables(ClipTables):
     """
 
     name = "openface"
+    usual_role = "visual"
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -32,7 +33,7 @@ class OpenFaceTables(ClipTables):
     def _features_in(self, names: Sequence[str]) -> list[str]:
         return [name for name in (self.asked or names) if name not in FRAME]
 
-    def _entry(self, key: str, columns: Columns) -> Entry:
+    def _entry(self, key: str, columns: TableColumns) -> Entry:
         path = self._files[key]
         features = stacked(path, columns, self._names)
         of_frame = stacked(path, columns, [name for name in FRAME if name != "face_id" and name != "timestamp"])

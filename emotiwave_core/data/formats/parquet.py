@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emotiwave_core.data.formats.delimited import MOST_COLUMNS, Columns
+from emotiwave_core.data.formats.delimited import MOST_COLUMNS, TableColumns
 from emotiwave_core.data.formats.table import TableFile, is_always_text
 from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.io.untrusted import starts_with
@@ -34,7 +34,7 @@ class ParquetFile(TableFile):
             raise DataError(str(error)) from error
 
     @classmethod
-    def _load(cls, path: Path) -> Columns:
+    def _load(cls, path: Path) -> TableColumns:
         file = _open(path)
         import pyarrow
 
@@ -57,7 +57,7 @@ class ParquetFile(TableFile):
             else:
                 numbers[name] = values
         names = tuple(column_name(name) for name in table.column_names)
-        return Columns(names, numbers, texts, table.num_rows)
+        return TableColumns(names, numbers, texts, table.num_rows)
 
 
 def column_name(name: str) -> str:

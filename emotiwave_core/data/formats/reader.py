@@ -74,6 +74,7 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]]  # of the names of its files, such as ".csd"
     is_general: ClassVar[bool] = False  # any other reader that recognises a file goes before it
     picks_columns: ClassVar[bool] = False  # it reads the columns that `Source.columns` names
+    usual_role: ClassVar[str | None] = None  # in a data set: labels, words or a modality, where the format tells it
     path: Path
     root: str  # the file's own name for what it holds
     keys: tuple[str, ...]
@@ -93,6 +94,11 @@ class Reader(ABC):
     def contents(cls, path: Path) -> Contents | None:
         """The parts of a file that is a data set of its own; None for one that holds one thing."""
         return None
+
+    @classmethod
+    def tells_folds(cls, path: Path) -> bool:
+        """True for a file of labels whose rows say which fold they are of."""
+        return False
 
     @abstractmethod
     def __init__(self, source: Source) -> None: ...

@@ -18,7 +18,7 @@ from emotiwave_core.data.formats.columns import (
     has_labels,
     label_columns_of,
 )
-from emotiwave_core.data.formats.delimited import COMMA, EMPTY, THOUSANDS, Columns, read_delimited, read_header
+from emotiwave_core.data.formats.delimited import COMMA, EMPTY, THOUSANDS, TableColumns, read_delimited, read_header
 from emotiwave_core.data.formats.reader import Contents, LabelKind, Reader, Source, counted_intervals, split_key
 from emotiwave_core.data.formats.text import MEDIA
 from emotiwave_core.errors import DataError, short
@@ -56,7 +56,7 @@ class TableFile(Reader):
         return Contents(name, {_modality(name): FEATURES}, LABELS, None, roles.split is not None)
 
     @classmethod
-    def _load(cls, path: Path) -> Columns:
+    def _load(cls, path: Path) -> TableColumns:
         """The columns of the file. DataError where it is damaged."""
         return read_delimited(path, is_text=is_always_text)
 
@@ -224,13 +224,13 @@ def is_always_text(name: str) -> bool:
     return columns.normal(name) in every or columns._timed([name], times) is not None
 
 
-def _without_role(columns: Columns, roles: Roles) -> tuple[list[str], list[str]]:
+def _without_role(columns: TableColumns, roles: Roles) -> tuple[list[str], list[str]]:
     """The columns of texts, and of numbers, that are labels or features."""
     used = {*roles.used, ""}
     return [n for n in columns.texts if n not in used], [n for n in columns.numbers if n not in used]
 
 
-def _ids(path: Path, columns: Columns, roles: Roles) -> tuple[list[str], str]:
+def _ids(path: Path, columns: TableColumns, roles: Roles) -> tuple[list[str], str]:
     """The id of each row, and how it is made of the cell: names of media files lose folder and suffix."""
     cells = columns.texts[roles.id]
     if any(not cell for cell in cells):
@@ -251,7 +251,7 @@ def _rows_of(ids: Sequence[str]) -> dict[str, NDArray[np.intp]]:
 
 
 def times_of(
-    path: Path, columns: Columns, roles: Roles, rows: Mapping[str, NDArray[np.intp]], rate: float | None
+    path: Path, columns: TableColumns, roles: Roles, rows: Mapping[str, NDArray[np.intp]], rate: float | None
 ) -> NDArray[np.float64] | None:
     """The intervals of all rows [R, 2] in seconds, `rows` being those of each id.
 
@@ -279,7 +279,7 @@ def times_of(
     return np.stack([frames, frames + 1], axis=1) / rate
 
 
-def column_of_times(path: Path, columns: Columns, name: str, unit: float) -> NDArray[np.float64]:
+def column_of_times(path: Path, columns: TableColumns, name: str, unit: float) -> NDArray[np.float64]:
     """A column of times in seconds: numbers, or texts such as `0 days 00:00:01.5`."""
     texts = columns.texts[name]
     values = np.empty(len(texts))

@@ -47,6 +47,7 @@ class Transcripts(Reader):
     width = 1
     is_words = True
     root = "words"
+    usual_role = "words"
     is_last_resort: ClassVar[bool] = False  # plain text: anything else in a folder goes before it
 
     @classmethod
