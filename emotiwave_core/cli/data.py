@@ -41,8 +41,11 @@ def inspect(context: click.Context, path: Path, as_json: bool) -> None:
         print_json(facts)
     else:
         _print_facts(facts)
-    is_broken = any("error" in file for file in facts["files"].values()) or "error" in (facts["folds"] or {})
-    if is_broken or (facts["dataset"] is None and path.is_dir()):
+    is_used = facts["dataset"] is not None
+    is_broken = any(
+        "error" in file and (file["role"] or not is_used) for file in facts["files"].values()
+    ) or "error" in (facts["folds"] or {})
+    if is_broken or (not is_used and path.is_dir()):
         context.exit(DataError.exit_code)
 
 

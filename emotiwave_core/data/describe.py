@@ -11,7 +11,7 @@ import numpy as np
 from emotiwave_core.data.dataset import STANDARD_LABELS, Dataset, load_dataset
 from emotiwave_core.data.formats.reader import Reader, Source, open_reader
 from emotiwave_core.data.prepare.labels import label_columns
-from emotiwave_core.data.recognise import DESCRIPTION, LABELS, WORDS, Recognition, recognise
+from emotiwave_core.data.recognise import DESCRIPTION, LABELS, WORDS, Recognition, known_reader, recognise
 from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError, printable
 from emotiwave_core.io.atomic import write_text
 
@@ -31,7 +31,7 @@ def write_description(folder: Path) -> Description:
     if os.path.lexists(path):
         raise SettingsError(f"{path} is there already, and is not written over; `emotiwave data inspect` tells of it.")
     recognised = _recognised(folder)
-    if not recognised.modalities and recognised.labels is None and recognised.words is None and not recognised.doubts:
+    if not any(known_reader(entry) for entry in folder.iterdir()):
         raise DataError(f"{folder} holds no file of a known format, so there is nothing to describe.")
     unknown = [*recognised.doubts]
     lines = list(_lines(folder, recognised, unknown))

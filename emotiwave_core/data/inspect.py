@@ -35,7 +35,7 @@ def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
         problem = str(error)
     sources = _sources(folder, dataset)
     if not sources:
-        raise DataError(f"{folder} holds no file of a known format ({', '.join(readers())}).")
+        raise DataError(f"{folder} holds no file of a known form ({', '.join(readers())}).")
     files = {}
     videos: dict[str, set[str]] = {}
     for name, (source, role) in sources.items():

@@ -73,7 +73,8 @@ def _column_names(dataset: Dataset, file: Reader) -> tuple[tuple[str, ...], str,
     """The names of all columns, where they come from, and notes on them."""
     notes: tuple[str, ...] = ()
     if file.dimension_names:
-        names, source = tuple(file.dimension_names), "the file's 'dimension names'"
+        source = "the names in the table" if file.picks_columns else "the file's 'dimension names'"
+        names = tuple(file.dimension_names)
         if dataset.columns and dataset.columns != names and not file.picks_columns:
             notes = (
                 f"dataset.toml gives the label columns as {_list(dataset.columns)}, "

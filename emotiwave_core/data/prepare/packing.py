@@ -223,6 +223,7 @@ class Packer:
                     step()
             filled = [sample in self.known_filler.get(name, {}) for sample in samples.ids]
             self.warnings += coverage.warnings((counts[1] > 0) | filled, samples.videos, file.keys)
+            self.notes += file.notes  # which some files know once they have been read
             if reference:
                 self.counts[name]["unread_rows"] = reference.unread
                 self.notes += reference.notes(name)
@@ -235,7 +236,6 @@ class Packer:
         self.columns[name] = tuple(file.dimension_names) if file.dimension_names else None
         extractor = file.metadata.get("extractor")
         self.extractors[name] = extractor if isinstance(extractor, dict) else None
-        self.notes += file.notes
         self.unfit[name] = file.unfit()
         self.warnings += check_unfit(file.path.name, self.unfit[name], len(file.keys))
         if not file.has_times:
