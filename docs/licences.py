@@ -24,10 +24,11 @@ INTRODUCTION = """\
 Every package that the tests run with (`constraints.txt`), with the licence that it states itself. `make docs` writes
 this page; the tests hold it against what is installed. A CUDA build of torch brings NVIDIA's libraries, which have
 licences of their own and are not in this list. Where *for* says "running", the package comes with `pip install .`;
-the others are for development, tests or the watcher `tensorboard`.
+the others are for development, tests or an extra, such as `tables` for Parquet.
 
 | package | version | licence | for |
 | --- | --- | --- | --- |"""
+EXTRAS = {"tensorboard": "tensorboard", "pyarrow": "tables"}  # by the package that an extra asks for
 STRESS = {"atheris": "Apache-2.0"}  # what only `make stress` installs
 
 
@@ -71,10 +72,11 @@ def page() -> str:
     pins = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
     needs = metadata.requires("emotiwave") or []
     running = needed_by([need for need in needs if "extra ==" not in need])
-    watching = needed_by(["tensorboard"]) - running
+    extras = {extra: needed_by([package]) - running for package, extra in EXTRAS.items()}
     lines = [INTRODUCTION]
     for name, version in pins:
-        purpose = "running" if plain(name) in running else "tensorboard" if plain(name) in watching else "development"
+        purpose = next((extra for extra, needed in extras.items() if plain(name) in needed), "development")
+        purpose = "running" if plain(name) in running else purpose
         lines.append(f"| {name} | {version.split(';')[0].strip()} | {licence_of(name)} | {purpose} |")
     return "\n".join(lines) + "\n"
 
