@@ -234,7 +234,7 @@ def _described(folder: Path, labelled: bool) -> Dataset:
         columns=_names(path, "labels.columns", labels.get("columns")),
         kind=_kind(path, labels.get("kind")),
         classes=_names(path, "labels.classes", labels.get("classes")),
-        folds=_source(path, "folds", folds) if "file" in folds else _told_folds(label_source),
+        folds=_source(path, "folds", folds) if "folds" in table else _told_folds(label_source),
         words=_source(path, "words", table["words"]) if "words" in table else _standard_words(folder),
         groups=_groups(path, _table(path, table, "groups")) if "groups" in table else None,
         synthetic=synthetic,

@@ -30,7 +30,10 @@ def test_everything_that_is_described_is_read(folder: Path) -> None:
     dataset = load_dataset(describe(folder, GOOD))
     assert (dataset.name, dataset.synthetic, list(dataset.modalities)) == ("Mine", True, ["voice", "face"])
     assert dataset.modalities["face"] == Source(folder / "sub/b.csd")
-    assert (dataset.labels, dataset.folds) == (Source(folder / "l.csd"), Source(folder / "folds.json"))
+    assert (dataset.labels, dataset.folds) == (
+        Source(folder / "l.csd", columns=("sad", "happy")),
+        Source(folder / "folds.json"),
+    )
     assert dataset.words == Source(folder / "w.csd")
     assert (dataset.targets, dataset.columns) == (("happy", "sad"), ("sad", "happy"))
 
@@ -122,10 +125,10 @@ def test_the_standard_names_need_no_description(tmp_path: Path) -> None:
 
 def test_a_folder_that_says_nothing_is_refused(tmp_path: Path) -> None:
     """Without a description and without the standard labels the error lists the files and says what to write."""
-    with pytest.raises(DataError, match=r"there: no .csd file.*write a dataset.toml"):
+    with pytest.raises(DataError, match=r"there: nothing\).*write a dataset.toml"):
         load_dataset(tmp_path)
     (tmp_path / "mine.csd").touch()
     with pytest.raises(DataError, match=r"there: mine.csd\)"):
         load_dataset(tmp_path)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         load_dataset(tmp_path / "none")

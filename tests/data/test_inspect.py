@@ -181,10 +181,12 @@ def test_a_broken_description_is_a_fact(sick: Path) -> None:
 def test_a_folder_that_is_no_data_set_is_a_fault(sick: Path, described: bool) -> None:
     """Files of which nothing says what they are for are told, and the command leaves with 3, in text and in JSON."""
     (sick / "dataset.toml").write_text("x = 1") if described else (sick / "dataset.toml").unlink()
+    (sick / "labels.csd").rename(sick / "mine.csd")
+    (sick / "audio.csd").rename(sick / "yours.csd")
     for arguments in ([], ["--json"]):
         result = CliRunner().invoke(emotiwave, ["data", "inspect", str(sick), *arguments])
         assert result.exit_code == 3
-        assert "audio.csd" in result.stdout
+        assert "yours.csd" in result.stdout
 
 
 def test_a_data_set_without_labels_is_told(tmp_path: Path) -> None:
@@ -217,10 +219,10 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None
 
 
 def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
-    """A folder that holds no .csd file, or is none, is an error."""
+    """A folder that holds no file of a known form, or is none, is an error."""
     with pytest.raises(DataError, match=r"holds no file of a known form"):
         inspect_folder(tmp_path)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="no such file or folder"):
         inspect_folder(tmp_path / "none")
 
 

@@ -179,7 +179,7 @@ def test_training_and_scoring_need_labels(tmp_path: Path, standard: bool) -> Non
 def test_a_folder_without_features_cannot_be_predicted(tmp_path: Path) -> None:
     """Neither a description nor a file of CMU-MOSEI: the error lists the files and says what to write."""
     (tmp_path / "mine.csd").touch()
-    with pytest.raises(DataError, match=r"there: mine.csd\); write a dataset.toml with \[modalities\]"):
+    with pytest.raises(DataError, match=r"there: mine.csd\); write a dataset.toml as docs/data.md shows"):
         load_dataset(tmp_path, labelled=False)
 
 

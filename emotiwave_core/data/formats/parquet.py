@@ -1,5 +1,7 @@
 """Parquet, by pyarrow of the extra `tables`: the same columns as in a CSV."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,11 @@ import numpy as np
 
 from emotiwave_core.data.formats.delimited import MOST_COLUMNS, TableColumns
 from emotiwave_core.data.formats.table import TableFile, is_always_text
-from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError, short
 from emotiwave_core.io.untrusted import starts_with
 
 MOST_CELLS = 1 << 28  # which are 2 GiB of numbers
+MOST_BYTES = 4 << 30  # unpacked
 MAGIC = b"PAR1"
 
 
@@ -29,35 +32,54 @@ class ParquetFile(TableFile):
     @classmethod
     def _header(cls, path: Path) -> list[str]:
         try:
-            return [column_name(name) for name in _open(path).schema_arrow.names]
-        except SettingsError as error:
+            with _damage_is_told(path):
+                return [column_name(name) for name in _open(path).schema_arrow.names]
+        except SettingsError as error:  # without pyarrow nothing is known of it
             raise DataError(str(error)) from error
 
     @classmethod
     def _load(cls, path: Path) -> TableColumns:
-        file = _open(path)
-        import pyarrow
+        with _damage_is_told(path):
+            table = _read(path)
+            numbers, texts = {}, {}
+            for name, column in zip(map(column_name, table.column_names), table.columns, strict=True):
+                values = _numbers(path, name, column)
+                if values is None:
+                    texts[name] = [_text(cell) for cell in column.to_pylist()]
+                elif is_always_text(name):
+                    texts[name] = _texts(values, column)
+                else:
+                    numbers[name] = values
+            return TableColumns(tuple(map(column_name, table.column_names)), numbers, texts, table.num_rows)
 
-        if file.metadata.num_columns > MOST_COLUMNS:
-            raise DataError(f"{path} has {file.metadata.num_columns} columns; at most {MOST_COLUMNS} are read.")
-        if file.metadata.num_rows * file.metadata.num_columns > MOST_CELLS:
-            raise DataError(f"{path} has more than {MOST_CELLS} cells, and is not read; split it.")
-        try:
-            table = file.read(use_threads=False)
-        except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
-            raise DataError(f"{path} is damaged: {short(str(error))}.") from error
-        if not table.num_rows:
-            raise DataError(f"{path} has no row.")
-        numbers, texts = {}, {}
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            values = _numbers(path, name, column)
-            name = column_name(name)
-            if values is None or is_always_text(name):
-                texts[name] = [_text(cell) for cell in column.to_pylist()] if values is None else _texts(values, column)
-            else:
-                numbers[name] = values
-        names = tuple(column_name(name) for name in table.column_names)
-        return TableColumns(names, numbers, texts, table.num_rows)
+
+def _read(path: Path) -> Any:
+    """The table of a file. DataError where it is empty, or so large that it could be a bomb."""
+    file = _open(path)
+    rows, width = file.metadata.num_rows, file.metadata.num_columns
+    size = sum(file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups))
+    if width > MOST_COLUMNS or rows * width > MOST_CELLS or size > MOST_BYTES:
+        raise DataError(
+            f"{path} has {rows} rows of {width} columns, {size} bytes, and is not read: at most {MOST_COLUMNS} "
+            f"columns, {MOST_CELLS} cells and {MOST_BYTES >> 20} MiB are; split it."
+        )
+    table = file.read(use_threads=False)
+    if not table.num_rows:
+        raise DataError(f"{path} has no row.")
+    if len(set(table.column_names)) < len(table.column_names):
+        raise DataError(f"{path} names a column twice; rename one.")
+    return table
+
+
+@contextlib.contextmanager
+def _damage_is_told(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises on a damaged file into a DataError."""
+    try:
+        yield
+    except EmotiwaveError:
+        raise
+    except Exception as error:  # of any kind, as the bytes come
+        raise DataError(f"{path} is no Parquet file, or is damaged: {short(str(error))}.") from error
 
 
 def column_name(name: str) -> str:
@@ -71,10 +93,7 @@ def _open(path: Path) -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise SettingsError(f"{path} is Parquet, which needs pyarrow: pip install 'emotiwave[tables]'.") from error
-    try:
-        return pyarrow.parquet.ParquetFile(path, memory_map=False)
-    except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"{path} is no Parquet file, or is damaged: {short(str(error))}.") from error
+    return pyarrow.parquet.ParquetFile(path, memory_map=False)
 
 
 def _numbers(path: Path, name: str, column: Any) -> Any:
