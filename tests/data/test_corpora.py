@@ -5,48 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from file_damage import one_sentence, some_damage
+from sound_tables import ARFF, CREMAD, MELD, OF_TOOLS, OPENFACE, SIMS, SMILE, VOTES
 
 from emotiwave_core.data.formats.reader import Reader, Source, open_reader
 from emotiwave_core.errors import DataError
-
-OPENFACE = """frame, face_id, timestamp, confidence, success, gaze_0_x, AU01_r
-1, 0, 0.000, 0.98, 1, 0.25, 1.50
-2, 0, 0.040, 0.03, 0, 0.00, 0.00
-3, 0, 0.080, 0.93, 1, 0.50, 2.50
-1, 1, 0.000, 0.98, 1, 9.00, 9.00
-4, 0, 0.120, 0.20, 1, 0.75, 3.50
-5, 0, 0.160, 0.98, 1, 1.00, 4.50
-"""
-SMILE = "name;frameTime;F0;loudness\n'a.wav';0.00;1.0;2\n'a.wav';0.01;nan;3\n'b.wav';0.00;4;5\n"
-ARFF = """@relation openSMILE_features
-
-@attribute name string
-@attribute frameTime numeric
-@attribute F0 numeric
-@attribute class numeric
-
-@data
-
-'a.wav',0.00,1.5,?
-'a.wav',0.01,2.5,?
-'b, c.wav',0.00,4,?
-"""
-MELD = """Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime
-1,"also I was, the point\x92s",Chandler,neutral,neutral,0,0,8,21,"00:16:16,059","00:16:21,731"
-2,You must,The Interviewer,anger,negative,0,1,8,21,"00:16:21,940","00:16:23,442"
-3,Oh!,Joey,joy,positive,1,0,8,21,"00:16:23,442","00:16:26,389"
-"""
-CREMAD = '"Stimulus_Number","Filename"\n1,"1001_DFA_ANG_XX"\n2,"1001_IEO_HAP_LO"\n3,"1002_DFA_NEU_XX"\n'
-VOTES = (
-    '"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"\n'
-    '"1","1001_DFA_ANG_XX","A","60","N","62","A","67"\n"2","1001_IEO_HAP_LO","N:S","59","H","60","H","55"\n'
-)
-SIMS = """video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
-video_0001,0001,你好，是的,-0.4,-0.2,0.0,-0.8,Negative,train
-video_0001,0002,好,0.6,0.2,0.4,0.8,Positive,valid
-video_0002,0001,不,0.0,0.0,0.2,0,Neutral,test
-"""
-FORMS = {"face.csv": OPENFACE, "smile.csv": SMILE, "x.arff": ARFF, "meld.csv": MELD, "crema.csv": CREMAD, "s.csv": SIMS}
 
 
 def opened(folder: Path, text: str | bytes, name: str, *, labels: bool = False, **source: object) -> Reader:
@@ -157,7 +119,7 @@ def test_ch_sims_is_a_regression_of_clips(tmp_path: Path) -> None:
     assert classes.dimension_names == ["Negative", "Neutral", "Positive"]
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", OF_TOOLS)
 def test_a_damaged_file_is_refused_or_read(tmp_path: Path, name: str) -> None:
     """Flipped and cut bytes end in one sentence that names the file, or in rows of the declared width."""
 
@@ -168,5 +130,5 @@ def test_a_damaged_file_is_refused_or_read(tmp_path: Path, name: str) -> None:
                 assert features.shape == (len(intervals), file.width)
             assert isinstance((file.notes, file.unfit(), file.groups, file.folds), tuple)
 
-    for data in some_damage(FORMS[name].encode(), 40):
+    for data in some_damage(OF_TOOLS[name].encode(), 40):
         one_sentence(lambda data=data: read(data), name)  # type: ignore[misc]

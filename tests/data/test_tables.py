@@ -5,25 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from file_damage import one_sentence, some_damage
+from sound_tables import FUNCTIONALS, INDEX, LABELS, STEPS, TABLES, WHOLE
 
 from emotiwave_core.data.formats.reader import Contents, Reader, Source, contents_of, open_reader
 from emotiwave_core.errors import DataError
-
-LABELS = """id,start,end,speaker,split,emotion,text
-v1,0,1.5,ann,train,happy,"Well, yes.
-Indeed"
-v1,1.5,3,ann,train,sad,no
-v2,0.0,2,bob,dev,happy,
-v3,0,2,cy,test,,hm
-"""
-INDEX = """file,start,end,speaker,emotion
-audio/a.wav,0 days 00:00:00,0 days 00:00:01.500000,1,anger
-audio/b.wav,0 days 00:00:00,0 days 00:00:02.250000,2,joy
-"""
-STEPS = "id,time,f0,loudness\na,0.0,100,1\na,0.1,nan,2\na,0.2,90,3\nb,0.0,80,4\n"
-FUNCTIONALS = "file\tF0_mean\tF0_std\na.wav\t1.5\t2\nb.wav\t\t3\n"
-WHOLE = "id,speaker,set,label,f1,f2\na,s,0,1,0.5,0.25\nb,t,1,0,0.5,0.25\nc,t,2,1,0.5,0.125\n"
-FORMS = {"labels.csv": LABELS, "index.csv": INDEX, "steps.csv": STEPS, "functionals.tsv": FUNCTIONALS, "all.csv": WHOLE}
 
 
 def opened(folder: Path, text: str | bytes, name: str = "t.csv", *, labels: bool = False, **source: object) -> Reader:
@@ -164,7 +149,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         opened(tmp_path, text, columns=("mood", "f1"))
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", TABLES)
 def test_a_damaged_table_is_refused_or_read(tmp_path: Path, name: str) -> None:
     """Flipped and cut bytes end in one sentence that names the file, or in rows of the declared width."""
 
@@ -177,7 +162,7 @@ def test_a_damaged_table_is_refused_or_read(tmp_path: Path, name: str) -> None:
                 assert all(map(len, (file.notes, file.keys)))
                 assert len(file.groups) + len(file.folds) >= 0
 
-    for data in some_damage(FORMS[name].encode(), 60):
+    for data in some_damage(TABLES[name].encode(), 60):
         one_sentence(lambda data=data: read(data), name)  # type: ignore[misc]
 
 

@@ -5,86 +5,10 @@ from pathlib import Path
 
 import pytest
 from file_damage import one_sentence, some_damage
+from sound_tables import CTM, SRT, TEXTGRID, TRANSCRIPTS, VTT, WITH_TIMES, WORDS
 
 from emotiwave_core.data.formats.reader import Reader, Source, open_reader
 from emotiwave_core.errors import DataError
-
-WORDS = [(0.0, 0.5, "Kids"), (0.5, 0.75, "are"), (1.0, 1.5, "talking")]
-
-TEXTGRID = """File type = "ooTextFile"
-Object class = "TextGrid"
-
-xmin = 0
-xmax = 2
-tiers? <exists>
-size = 2
-item []:
-    item [1]:
-        class = "IntervalTier"
-        name = "phones"
-        xmin = 0
-        xmax = 2
-        intervals: size = 1
-        intervals [1]:
-            xmin = 0
-            xmax = 2
-            text = "K ""1"
-    item [2]:
-        class = "IntervalTier"
-        name = "words"
-        xmin = 0
-        xmax = 2
-        intervals: size = 5
-        intervals [1]:
-            xmin = 0
-            xmax = 0.5
-            text = "Kids"
-        intervals [2]:
-            xmin = 0.5
-            xmax = 0.75
-            text = "are"
-        intervals [3]:
-            xmin = 0.75
-            xmax = 1.0
-            text = ""
-        intervals [4]:
-            xmin = 1.0
-            xmax = 1.5
-            text = "talking"
-        intervals [5]:
-            xmin = 1.5
-            xmax = 2
-            text = "<eps>"
-"""
-SHORT = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n2\n<exists>\n1\n"IntervalTier"\n"words"\n0\n2\n4\n'
-SHORT += '0\n0.5\n"Kids"\n0.5\n0.75\n"are"\n0.75\n1\n""\n1\n1.5\n"talking"\n'
-VTT = """WEBVTT - made by hand
-
-NOTE nothing
-
-1
-00:00.000 --> 00:01.500 align:start position:0%
-<c> Kids</c><00:00:00.500><c> are</c><00:00:00.750><c> </c><00:00:01.000><c> talking</c>
-"""
-WHISPER = {
-    "text": " Kids are talking",
-    "language": "en",
-    "segments": [
-        {"id": 0, "start": 0.0, "end": 1.5, "text": " Kids are talking",
-         "words": [{"word": f" {word}", "start": start, "end": end, "probability": 0.9} for start, end, word in WORDS]}
-    ],
-}  # fmt: skip
-CTM = ";; of a recogniser\na 1 0.00 0.50 Kids 0.9\na 1 0.50 0.25 are 0.8\na 1 1.00 0.50 talking 1.0\n"
-WITH_TIMES = {
-    "a.TextGrid": TEXTGRID.encode(),
-    "b.TextGrid": SHORT.encode("utf-16"),
-    "c.vtt": VTT.encode(),
-    "d.json": json.dumps(WHISPER).encode(),
-    "e.json": json.dumps({"text": "", "words": WHISPER["segments"][0]["words"]}).encode(),  # type: ignore[index]
-    "f.ctm": CTM.encode(),
-}
-SRT = "1\n00:00:00,000 --> 00:00:01,500\nKids are\n<i>talking</i>\n\n2\n00:00:02,000 --> 00:00:03,000\nHallo\n"
-FORMS = WITH_TIMES | {"g.srt": SRT.encode(), "h.txt": b"Kids are talking\n"}
 
 
 def opened(folder: Path, name: str, content: bytes) -> Reader:
@@ -211,7 +135,7 @@ def test_whisper_gives_a_numeral_the_gap(tmp_path: Path) -> None:
         assert file.notes == ("a.json has no times for 2 of 5 words: each gets an even part of its cue.",)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_a_damaged_transcript_is_refused_or_read(tmp_path: Path, name: str) -> None:
     """Flipped and cut bytes end in one sentence, or in words with times that go forward."""
 
@@ -223,7 +147,7 @@ def test_a_damaged_transcript_is_refused_or_read(tmp_path: Path, name: str) -> N
                 assert (intervals[:, 1] >= intervals[:, 0]).all()
             assert isinstance(file.notes, tuple)
 
-    for data in some_damage(FORMS[name], 40):
+    for data in some_damage(TRANSCRIPTS[name], 40):
         one_sentence(lambda data=data: read(data), name)  # type: ignore[misc]
 
 

@@ -21,6 +21,7 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.config.recipe import Recipe, read_recipe
     from emotiwave_core.data.dataset import load_dataset
     from emotiwave_core.data.folds import read_folds
+    from emotiwave_core.data.formats.reader import Source, open_reader
     from emotiwave_core.data.prepare.options import Options
     from emotiwave_core.data.store import store
     from emotiwave_core.evaluate.corruptions import find_corruption
@@ -38,6 +39,7 @@ from datasets import write_dataset
 from file_damage import one_sentence, to_json, to_toml
 from report_fixture import write_run
 from sound_documents import GOOD, LISTS, MANIFEST, RECIPE, SDK, TABLE
+from sound_tables import OF_TOOLS, TABLES, TRANSCRIPTS
 from training import REGISTRY
 
 Target = Callable[[bytes], Any]
@@ -119,6 +121,32 @@ def in_run(*names: str) -> Callable[[Path], Made]:
     return make
 
 
+def of_forms(forms: dict[str, bytes]) -> Callable[[Path], Made]:
+    """A target that reads all of a transcript or a table; the first byte says of which name, and as what."""
+    names = list(forms)
+
+    def make(room: Path) -> Made:
+        def read(path: Path, is_labels: bool) -> None:
+            with open_reader(Source(path, is_labels=is_labels)) as file:
+                for key in file.keys:
+                    features, intervals = file.read(key)
+                    assert features.shape == (len(intervals), file.width)
+                assert isinstance((file.notes, file.unfit(), file.groups, file.folds), tuple)
+
+        def target(data: bytes) -> None:
+            number = data[0] if data else 0
+            path = room / names[number // 2 % len(names)]
+            path.write_bytes(data[1:])
+            one_sentence(lambda: read(path, bool(number % 2)), path.name)
+
+        seeds = [
+            bytes([2 * number + is_labels]) + forms[name] for number, name in enumerate(names) for is_labels in (0, 1)
+        ]
+        return target, seeds
+
+    return make
+
+
 def in_store(room: Path) -> Made:
     """A target that opens a store whose store.json is other, and signed."""
     (room / "data").mkdir()
@@ -158,6 +186,8 @@ TARGETS: dict[str, Callable[[Path], Made]] = {
     ),
     "report_json": in_run("scores.json", "data.json", "explanation.json", "protocols/noise.json", "history.jsonl"),
     "predictions": in_run("predictions.csv"),
+    "transcripts": of_forms(TRANSCRIPTS),
+    "tables": of_forms({name: text.encode() for name, text in {**TABLES, **OF_TOOLS}.items()}),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("atheris", reason="atheris has wheels for CPython 3.11 to 3.
 FUZZ = Path(__file__).parents[1] / "helpers" / "fuzz.py"
 SECONDS = 20
 TARGETS = ("recipe", "registry", "dataset", "folds_json", "folds_py", "flags", "model_json", "store_json", "manifest")
-TARGETS = (*TARGETS, "report_json", "predictions")
+TARGETS = (*TARGETS, "report_json", "predictions", "transcripts", "tables")
 
 
 @pytest.mark.stress
