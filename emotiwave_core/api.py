@@ -37,9 +37,9 @@ FilePath = str | os.PathLike[str]
 
 
 def load_dataset(folder: FilePath) -> "Dataset":
-    """Open a data set: a folder with a `dataset.toml`, or with the `.csd` files of CMU-MOSEI under their usual names.
+    """Open a data set: a folder with a `dataset.toml` or with files that explain themselves, or a file with all of it.
 
-    Only the folder is looked at; the files are read when a run needs them. DataError where it is not a data set.
+    docs/data.md shows every form. The files are read when a run needs them. DataError where it is not a data set.
     """
     from emotiwave_core.data import dataset
 
