@@ -117,8 +117,8 @@ def _of_file(path: Path, labelled: bool) -> Dataset:
     contents = contents_of(path)
     if contents is None:
         raise DataError(
-            f"{path} is not a data set of its own: it holds one thing. Give the folder that it is in; `emotiwave data "
-            "inspect` says what the file is, and docs/data.md how a dataset.toml names it."
+            f"{path} is not a data set of its own, but at most one file of one: give the folder that it is in, with a "
+            f"{DESCRIPTION} as docs/data.md shows."
         )
     if labelled and contents.labels is None:
         raise DataError(f"{path} has no labels, and training and scoring need some; predicting needs none.")

@@ -81,7 +81,7 @@ def _role(path: Path) -> str | None:
     own = names.words_in(stem(path, reader.suffixes))
     if set(own) & set(names.LABELS):
         return LABELS
-    if set(own) & set(names.WORDS):
+    if set(own) & set(names.WORDS) and not reader.picks_columns:  # a table of transcripts has no word in it
         return WORDS
     if (modality := names.modality_of(stem(path, reader.suffixes))) is not None:
         return modality

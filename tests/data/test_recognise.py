@@ -40,6 +40,7 @@ def write_clips(folder: Path, clips: int = 24, column: str = "split") -> Path:
     (folder / "egemaps.csv").write_text("\n".join(audio) + "\n")
     (folder / "README.md").write_text("clips")
     (folder / "notes.csv").write_text("a,b\n1,2\n")
+    (folder / "words.csv").write_text("file,transcript\nclip00.mp4,well\n")
     return folder
 
 
@@ -54,7 +55,7 @@ def test_a_folder_in_the_usual_form_explains_itself(tmp_path: Path) -> None:
     assert dataset.notes == (
         "Without a dataset.toml, by their names and content are taken: egemaps.csv as audio, labels.csv as labels, "
         "openface as visual, subtitles as words, labels.csv as folds.",
-        "Not used, for nothing tells what it is for: notes.csv.",
+        "Not used, for nothing tells what it is for: notes.csv, words.csv.",
     )
     (folder / "folds.json").write_text(json.dumps({"train": [], "valid": [], "test": []}))
     assert load_dataset(folder).folds == Source(folder / "folds.json")
@@ -113,7 +114,7 @@ def test_init_writes_what_is_recognised(tmp_path: Path) -> None:
     text = (folder / "dataset.toml").read_text()
     assert "# opensmile: 24 ids, 2 columns" in text
     assert 'kind = "classes"  # labels.csv says so' in text
-    assert "# Not used, for nothing tells what it is for: notes.csv." in text
+    assert "# Not used, for nothing tells what it is for: notes.csv, words.csv." in text
     assert tomllib.loads(text)["labels"]["targets"] == list(EMOTIONS)
     after = load_dataset(folder)
     assert (after.modalities, after.labels, after.words) == (before.modalities, before.labels, before.words)

@@ -40,7 +40,7 @@ def test_an_audformat_index_is_read(tmp_path: Path) -> None:
     file = opened(tmp_path, INDEX)
     assert file.keys == ("a", "b")
     np.testing.assert_array_equal(file.intervals("b"), [[0, 2.25]])
-    file = opened(tmp_path, INDEX.replace("audio/b.wav", "more/a.wav"))
+    file = opened(tmp_path, INDEX.replace("audio/b.wav", "more/a.mpg"))
     assert file.keys == ("audio/a", "more/a")
     whole = INDEX.replace("0 days 00:00:01.500000", "NaT").replace("0 days 00:00:02.250000", "NaT")
     assert not opened(tmp_path, whole).has_times

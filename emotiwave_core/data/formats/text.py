@@ -18,13 +18,14 @@ MEDIA = (
     ".opus",
     ".aac",
     ".wma",
+    ".aiff",
     ".mp4",
+    ".m4v",
     ".avi",
     ".mov",
     ".mkv",
-    ".webm",
-    ".flv",
 )
+MEDIA = (*MEDIA, ".webm", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _BESIDE = ("readme", "license", "licence", "changelog", "thumbs.db", "desktop.ini")
 
