@@ -108,14 +108,16 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
         print_json({"store": str(corpus.store.path), **attrs.asdict(facts)})
         return
     click.echo(f"{corpus.store.path}: {facts.samples} samples of {facts.videos} videos of {facts.dataset}")
+    click.echo(f"  labels: {facts.label_kind} ({facts.label_kind_source}): {', '.join(facts.targets)}")
     for name, modality in facts.modalities.items():
-        click.echo(
-            f"  {name}: {modality.features} features, {modality.median_steps:g} steps (median), missing in "
-            f"{modality.missing} samples, {modality.nan} NaN and {modality.inf} infinite values replaced"
-        )
+        click.echo(f"  {modality.sentence(name, facts.samples)}")
+        if modality.nan or modality.inf:
+            click.echo(f"  {name}: {modality.nan} NaN and {modality.inf} infinite values replaced by 0, times kept")
     for reason, count in facts.left_out.items():
         if count:
             click.echo(f"  left out, {reason}: {count}")
+    for warning in facts.warnings:
+        click.echo(f"  WARNING: {warning}")
     for note in facts.notes:
         click.echo(f"  {note}")
 

@@ -68,6 +68,7 @@ class StoreFacts:
     label_kind_source: str  # how it is known what the labels mean
     groups: tuple[str, ...] | None  # of the samples; None: each video is its own
     meaning: dict[str, Any]  # all but the content of the files that gives them their meaning
+    samples_of_sources: dict[str, str]  # {file: SHA-256 of a few of its blocks}
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as JSON has them, in this order."""

@@ -15,6 +15,7 @@ from typing import Any
 from emotiwave_core.errors import DataError, ResourceError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SAMPLED_FILES, SAMPLED_BLOCKS, SAMPLED_BYTES = 16, 8, 4096  # that `sample_of` reads
 READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -80,6 +81,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sample_of(path: Path) -> str:
+    """A SHA-256 of a few blocks of a file, from its first bytes to its last, or of some files of a folder.
+
+    It costs milliseconds whatever the size, and notices most content that was put in the place of another.
+    """
+    digest, files = hashlib.sha256(), files_in(path)
+    for file in files[:: max(1, len(files) // SAMPLED_FILES)]:
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            for block in range(SAMPLED_BLOCKS):
+                opened.seek(max(size - SAMPLED_BYTES, 0) * block // (SAMPLED_BLOCKS - 1))
+                digest.update(opened.read(SAMPLED_BYTES))
+    return digest.hexdigest()
 
 
 def files_in(path: Path) -> list[Path]:

@@ -36,7 +36,7 @@ from emotiwave_core.data.prepare.segments import (
 )
 from emotiwave_core.data.prepare.store_key import check_features, meaning, paths_of
 from emotiwave_core.errors import DataError, SettingsError, choices, short
-from emotiwave_core.io.atomic import files_in, sha256_of
+from emotiwave_core.io.atomic import files_in, sample_of, sha256_of
 from emotiwave_core.io.incremental_hash import IncrementalHash
 from emotiwave_core.io.prefetch import prefetch
 from emotiwave_core.monitor import Monitor
@@ -136,6 +136,7 @@ class Packer:
             label_kind_source=self.samples.columns.kind_source,
             groups=self.samples.groups,
             meaning=meaning(self.dataset, self.options),
+            samples_of_sources={os.path.relpath(path, self.dataset.base): sample_of(path) for path in self.hashes},
         )
 
     def _modality_facts(self, name: str) -> ModalityFacts:

@@ -94,6 +94,7 @@ def _facts(count: int, features: Mapping[str, int], settings: DataSettings) -> S
         label_kind_source="no labels",
         groups=None,
         meaning={},
+        samples_of_sources={},
     )
 
 

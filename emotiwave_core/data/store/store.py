@@ -8,9 +8,10 @@ itself). It is built beside and renamed, under a lock, so that two runs that sta
 Opening trusts an arrays file of the size and time of change that it was given (the time of the newest source, so that a
 store built again is the same to the byte): of it only the labels, the offsets and the intervals are hashed, and
 a few blocks of each of the other arrays. Where size or time differ (copied, touched, written to), the whole file is
-hashed. So a value that changes while size and time stay, as on a failing disk, can pass unnoticed, in the arrays and in
-the sources alike (a source of another size or time has another store). With EMOTIWAVE_VERIFY=1 both are hashed whole;
-a store whose sources have changed is built anew, and a run that was trained on them is then refused.
+hashed. Of each source a few blocks are hashed too, for another file may have its size and time (a source of another
+size or time has another store). So a value that changes while size and time stay, as on a failing disk, can pass
+unnoticed. With EMOTIWAVE_VERIFY=1 both are hashed whole; a store whose sources have changed is built anew, and a run
+that was trained on them is then refused.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ from emotiwave_core.data.prepare.packing import Packer
 from emotiwave_core.data.prepare.store_key import fingerprint, paths_of
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.errors import DataError, ResourceError
-from emotiwave_core.io.atomic import cache_folder, out_of_space, sha256_of, sync_folder, write_json
+from emotiwave_core.io.atomic import cache_folder, out_of_space, sample_of, sha256_of, sync_folder, write_json
 from emotiwave_core.io.untrusted import read_json, why
 from emotiwave_core.monitor import SILENT, Monitor
 
@@ -178,7 +179,7 @@ def _whole(dataset: Dataset, options: Options, path: Path, monitor: Monitor) -> 
     """The store in a folder; None, and a sentence why, where it is damaged or of other sources."""
     try:
         store = _open(path, path.name)
-        changed = _changed(dataset, options, store.facts.sources) if _verifies() else []
+        changed = _changed(dataset, options, store)
     except FileNotFoundError:
         return None
     except DAMAGED as error:
@@ -237,10 +238,14 @@ def _verifies() -> bool:
     return os.environ.get("EMOTIWAVE_VERIFY", "0") not in ("", "0")
 
 
-def _changed(dataset: Dataset, options: Options, built_from: dict[str, str]) -> list[str]:
-    """The sources that are not what a store was built from, by their SHA-256."""
+def _changed(dataset: Dataset, options: Options, store: Store) -> list[str]:
+    """The sources that are not what a store was built from: by a few of their blocks, or all where that is asked."""
     now = {os.path.relpath(path, dataset.base): path for path in paths_of(dataset, options)}
-    return [name for name, path in now.items() if sha256_of(path) != built_from.get(name)]
+    facts = store.facts
+    changed = [name for name, path in now.items() if sample_of(path) != facts.samples_of_sources.get(name)]
+    if _verifies():
+        changed += [name for name, path in now.items() if sha256_of(path) != facts.sources.get(name)]
+    return list(dict.fromkeys(changed))
 
 
 def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Monitor) -> None:
