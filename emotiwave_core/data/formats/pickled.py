@@ -129,7 +129,7 @@ class PickledDataset(Reader):
     def features(self, key: str, rows: slice = slice(None)) -> NDArray[Any]:
         """The features of an entry without its padding, or the label columns of a clip [1, C]."""
         form = self._form(self._clip(key))
-        if form != self.width and not self._is_label:
+        if form != self.width:
             raise DataError(f"{self.path}: '{self.part}' of {key!r} has {form} columns; most ids have {self.width}.")
         start, stop = self._bounds(key)
         return self._sequence(key)[start:stop][rows]
@@ -157,7 +157,7 @@ class PickledDataset(Reader):
 
     def _usual_width(self) -> int:
         if self._is_label:
-            return max(len(self._columns), self._form(self._clip(self.keys[0])))
+            return self._form(self._clip(self.keys[0]))
         widths = Counter(self._form(self._clip(key)) for key in self.keys)
         width = widths.most_common(1)[0][0]
         if not width:
@@ -167,7 +167,7 @@ class PickledDataset(Reader):
     def _form(self, clip: Clip) -> int:
         """The columns of a clip, 0 where they are no numbers."""
         if self._is_label:
-            return len(self._columns) or self._sequence_of(clip).shape[1]
+            return int(self._sequence_of(clip).shape[1])
         value = self._content.tables[clip.fold][self.part]
         one = value if is_one_array(value) else clips_of(value)[clip.row]
         if not isinstance(one, PickledArray) or one.dtype.kind not in "fiub":
