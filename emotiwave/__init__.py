@@ -4,6 +4,7 @@ from emotiwave_core.api import (
     PartInfo,
     Run,
     check,
+    dataset,
     load_dataset,
     load_sample,
     open_run,
@@ -11,6 +12,7 @@ from emotiwave_core.api import (
     recipes,
     resume,
     train,
+    write_csd,
 )
 from emotiwave_core.errors import (
     DataError,
@@ -33,6 +35,7 @@ __all__ = [
     "SettingsError",
     "__version__",
     "check",
+    "dataset",
     "load_dataset",
     "load_sample",
     "open_run",
@@ -40,4 +43,5 @@ __all__ = [
     "recipes",
     "resume",
     "train",
+    "write_csd",
 ]

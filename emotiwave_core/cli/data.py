@@ -122,6 +122,27 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
         click.echo(f"  {note}")
 
 
+@data.command(
+    cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data convert mosei.pkl --to csd --out mosei"
+)
+@click.argument("data_set", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
+@option("--to", "form", type=click.Choice(["csd"]), default="csd", show_default=True, help="The format.")
+@option("--out", type=FOLDER, required=True, help="A new folder for the files.")
+def convert(data_set: Path, form: str, out: Path) -> None:
+    """Write a data set anew as .csd files.
+
+    Features, times, labels, words, groups and folds are taken along, and a dataset.toml names them.
+    """
+    from emotiwave_core.data.dataset import load_dataset
+    from emotiwave_core.data.written import convert as write
+    from emotiwave_core.monitor import TerminalMonitor
+
+    monitor = TerminalMonitor()
+    for note in write(load_dataset(data_set, labelled=False), out, monitor):
+        monitor.say(f"Note: {note}")
+    click.echo(out)
+
+
 def _print_facts(facts: dict[str, Any]) -> None:
     """Print all facts of a folder on stdout."""
     synthetic = " (synthetic)" if facts["synthetic"] else ""

@@ -5,6 +5,7 @@ Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] s
 
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class CsdFile(Reader):
                     f"{path}: '{self.root}/data' holds an id twice, so the file is damaged: fetch it again."
                 )
             self.width, self.is_words = self._usual_form()
+            self.has_times = not self._has_counted_times()
         except BaseException as error:
             self.close()
             if isinstance(error, _FAILURES):
@@ -86,6 +88,21 @@ class CsdFile(Reader):
             return read_metadata(self.path, self._child(group, "metadata")) if has(group, "metadata") else {}
         except _FAILURES as error:
             raise _damaged(self.path, "its metadata", error) from error
+
+    def _has_counted_times(self) -> bool:
+        """True where the metadata say that the intervals are numbers of steps, as of a format without times."""
+        group = self._file[self.root]
+        if not has(group, "metadata") or not has(self._child(group, "metadata"), "times"):
+            return False
+        return self.metadata.get("times") == "counted"
+
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """The group of each video, where the metadata tell it."""
+        told = self.metadata.get("groups")
+        if not isinstance(told, dict) or not all(isinstance(group, str) for group in told.values()):
+            return {}
+        return told
 
     @property
     def dimension_names(self) -> list[str] | None:

@@ -12,7 +12,7 @@ from emotiwave_core.data.formats.hdf5 import elsewhere, hard_link, odd_filter
 from emotiwave_core.data.formats.hdf5_chunks import Chunks
 from emotiwave_core.errors import DataError
 
-MAX_TEXT = 1 << 20  # bytes of one value
+MAX_TEXT = 1 << 23  # bytes of one value: the groups of 100,000 videos
 REFERENCE = 16  # bytes that stand for a text of variable length
 
 

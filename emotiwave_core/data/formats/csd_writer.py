@@ -3,15 +3,17 @@
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import h5py
 import numpy as np
+from numpy.typing import ArrayLike
 
 from emotiwave_core.data.formats.reader import Entry
+from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.atomic import written_beside
 
 NARROW = 10  # columns: fewer are compressed
@@ -28,7 +30,8 @@ def write_csd(
 
     entries: pairs of an id and its Entry. `columns` names the feature columns ("dimension names"), which some real
     files lack. `metadata` is laid over the fields that the SDK asks for. Narrow files are compressed and wide ones are
-    not: both kinds exist. One entry is in memory at a time. ResourceError where it cannot be written.
+    not: both kinds exist. One entry is in memory at a time. ResourceError where it cannot be written, DataError for an
+    id that HDF5 would take for a path.
     """
     with written_beside(path) as part, _Target(part) as target, h5py.File(target, "w") as file:
         for key, value in _metadata(root, columns, metadata or {}).items():
@@ -37,10 +40,35 @@ def write_csd(
         data = file.create_group(f"{root}/data")
         for key, entry in entries:
             compression = "gzip" if entry.features.shape[1] < NARROW else None
+            if "/" in key or "\0" in key or key in ("", "."):
+                raise DataError(f"The id {short(key)} cannot stand in a .csd file: it is empty, or holds a '/'.")
             group = data.create_group(key)
             group.create_dataset("features", data=entry.features, compression=compression)
             group.create_dataset("intervals", data=entry.intervals, compression=compression)
             target.check()
+
+
+def checked_entries(
+    features: Mapping[str, ArrayLike], intervals: Mapping[str, ArrayLike], columns: Sequence[str] | None
+) -> Iterator[tuple[str, Entry]]:
+    """Entries of arrays by id, [T, F] numbers or T words, with [T, 2] seconds. DataError where they do not fit."""
+    if not features or set(features) != set(intervals):
+        lacking = sorted(set(features) ^ set(intervals))
+        raise DataError(f"features and intervals need the same ids; only one of them has {short(lacking[:3])}.")
+    width: int | None = None if columns is None else len(columns)
+    for key, values in features.items():
+        array, times = np.asarray(values), np.asarray(intervals[key], dtype=np.float64)
+        if array.dtype.kind in "OU":
+            array = np.array([str(word).encode() for word in array.reshape(-1).tolist()])
+        array = array[:, None] if array.ndim == 1 and array.dtype.kind == "S" else array
+        if array.ndim != 2 or array.dtype.kind not in "fiuS" or array.shape[1] == 0:
+            raise DataError(f"features of {short(key)} are {list(array.shape)} of {array.dtype}, not [steps, columns].")
+        if times.shape != (len(array), 2):
+            raise DataError(f"intervals of {short(key)} are {list(times.shape)}, not [{len(array)}, 2] seconds.")
+        width = width or array.shape[1]
+        if array.shape[1] != width:
+            raise DataError(f"features of {short(key)} have {array.shape[1]} columns, and others {width}.")
+        yield key, Entry(array if array.dtype.kind == "S" else array.astype(np.float32), times)
 
 
 class _Target:
