@@ -20,17 +20,27 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Output as Output
     from emotiwave_core.model.fusion_model import FusionModel as FusionModel
     from emotiwave_core.parts.registry import load_registry as load_registry
+    from emotiwave_core.reading import Contents as Contents
+    from emotiwave_core.reading import Entry as Entry
+    from emotiwave_core.reading import Reader as Reader
+    from emotiwave_core.reading import Source as Source
+    from emotiwave_core.reading import counted_intervals as counted_intervals
 
 _PUBLIC = {
+    "Contents": "reading",
     "DropoutPolicy": "interfaces",
     "Encoded": "interfaces",
     "Encoder": "interfaces",
+    "Entry": "reading",
     "EmotiwaveError": "errors",
     "Fused": "interfaces",
     "Fusion": "interfaces",
     "FusionModel": "model.fusion_model",
     "Output": "interfaces",
+    "Reader": "reading",
     "Recipe": "config.recipe",
+    "Source": "reading",
+    "counted_intervals": "reading",
     "hookimpl": "hookspecs",
     "load_registry": "parts.registry",
 }

@@ -122,9 +122,7 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
         click.echo(f"  {note}")
 
 
-@data.command(
-    cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data convert mosei.pkl --to csd --out mosei"
-)
+@data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data convert mosei.pkl --to csd --out mosei")
 @click.argument("data_set", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
 @option("--to", "form", type=click.Choice(["csd"]), default="csd", show_default=True, help="The format.")
 @option("--out", type=FOLDER, required=True, help="A new folder for the files.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from emotiwave_core.cli.common import EXISTING, SectionedCommand, option
-from emotiwave_core.parts.kinds import part_kinds
+from emotiwave_core.parts.kinds import part_kind, part_kinds
 
 EXAMPLES = """\b
 Examples:
@@ -46,7 +46,7 @@ def _say_project(kind: str, name: str, project: Path, notes: list[str]) -> None:
         'pip install -e ".[test]"',
         "pytest",
         f"emotiwave plugins check {name}",
-        f"emotiwave run --{kind} {name}",
+        f"{part_kind(kind).command} {name}",
     )
 
 
@@ -60,7 +60,7 @@ def _say_file(kind: str, name: str, path: Path, notes: list[str]) -> None:
     where = "Add this line under [plugins] in" if Path(OVERLAY).exists() else "Put this into"
     click.echo(f"{path} is written. {where} ./{OVERLAY}:\n", err=True)
     click.echo(tomli_w.dumps({"plugins": {name: path.as_posix()}}), nl=False)
-    _say("", notes, f"emotiwave plugins check {shlex.quote(str(path))}", f"emotiwave run --{kind} {name}")
+    _say("", notes, f"emotiwave plugins check {shlex.quote(str(path))}", f"{part_kind(kind).command} {name}")
 
 
 def _say(first: str, notes: list[str], *commands: str) -> None:

@@ -31,8 +31,14 @@ class PartKind(Kind):
     template: Path  # of a new plugin's module, for `plugins new`
     small: str = ""  # options, as Python writes them, with which the laws of a new plugin are quick
     example: str = ""  # options, as a flag has them, that a new plugin's README shows
+    use: str = ""  # the command that takes such a part; by default a flag of `run`
     workload: str | None = None  # `module:NAME` of the `check.measure.Workload` to measure a part with
     reference: str | None = None  # the shipped part that is measured beside it
+
+    @property
+    def command(self) -> str:
+        """The command that a part's name ends, for a person to type."""
+        return self.use or f"emotiwave run --{self.name}"
 
     @property
     def positional(self) -> int:
@@ -56,6 +62,7 @@ def _resolve(name: str) -> Any:
 
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
 POLICY = "dropout"  # parts of this kind may be options of others
+READER = "reader"
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -97,6 +104,17 @@ KINDS: dict[str, Kind] = {
             example="share=0.3",
             workload="emotiwave_core.parts.check.measure:DROPOUT",
             reference="uniform",
+        ),
+        PartKind(
+            name=READER,
+            title="reader",
+            hook="register_readers",
+            base="emotiwave_core.reading:Reader",
+            contract="emotiwave_core.testing:ReaderContract",
+            parameters=("source: Source",),
+            template=TEMPLATES / "reader.py.j2",
+            use="emotiwave data inspect DIR  # in its dataset.toml: reader =",
+            reference="csd",
         ),
         Kind(name=WATCH, title="watcher"),
     )

@@ -1,4 +1,4 @@
-"""Contracts: the laws that every encoder, fusion and dropout policy keeps, as tests for a plugin's author.
+"""Contracts: the laws that every encoder, fusion, dropout policy and reader keeps, as tests for a plugin's author.
 
     class TestTCN(EncoderContract):
         def make(self, in_features: int) -> Encoder:
@@ -12,5 +12,14 @@ from emotiwave_core.testing.encoder import EncoderContract
 from emotiwave_core.testing.fusion import FusionContract
 from emotiwave_core.testing.laws import BrokenLaw, Contract, Law
 from emotiwave_core.testing.policy import DropoutPolicyContract
+from emotiwave_core.testing.reader import ReaderContract
 
-__all__ = ["BrokenLaw", "Contract", "DropoutPolicyContract", "EncoderContract", "FusionContract", "Law"]
+__all__ = [
+    "BrokenLaw",
+    "Contract",
+    "DropoutPolicyContract",
+    "EncoderContract",
+    "FusionContract",
+    "Law",
+    "ReaderContract",
+]

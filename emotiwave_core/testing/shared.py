@@ -63,9 +63,13 @@ class PluginContract(Contract):
     arguments: tuple[Any, ...] = ()  # for these, as small as the laws take them
     granted: tuple[str, ...] = ()  # laws that all others need: where one of them is broken, no other is tried
 
-    def once(self) -> nn.Module:
-        """A new plugin that has been used once in training."""
+    def once(self) -> object:
+        """A new plugin that has been used once, in training where it is trained."""
         raise NotImplementedError
+
+    def first_arguments(self) -> tuple[Any, ...]:
+        """The constructor's arguments before the options, of a kind that makes them when they are asked for."""
+        return self.arguments
 
     @law("Give each option a default of its own type that TOML can hold: no nan, no infinity, a list for a list.")
     def test_options_survive_a_recipe(self) -> None:
@@ -104,7 +108,7 @@ class PluginContract(Contract):
         expect(not touched, f"Importing {name} changed the state of {' and '.join(touched)}.")
 
 
-def expect_options(plugin: nn.Module, positional: tuple[str, ...]) -> None:
+def expect_options(plugin: object, positional: tuple[str, ...]) -> None:
     """The constructor takes `positional`, then options that are keyword-only, typed and have defaults."""
     constructor = type(plugin).__init__
     if constructor is nn.Module.__init__ and not positional:
@@ -124,7 +128,7 @@ def expect_options(plugin: nn.Module, positional: tuple[str, ...]) -> None:
         expect(parameter.default is not parameter.empty, f"The option {name} has no default.")
 
 
-def _options(plugin: nn.Module) -> dict[str, Option]:
+def _options(plugin: object) -> dict[str, Option]:
     """The options that are as `options_are_explicit` wants them."""
     constructor = type(plugin).__init__
     hints = get_type_hints(constructor)

@@ -25,7 +25,7 @@ FLOORS = (
     ("layers", "compute", "metrics"),
     ("config",),
     ("io",),
-    ("interfaces", "hookspecs", "monitor"),
+    ("interfaces", "reading", "hookspecs", "monitor"),
     ("modalities", "errors", "version"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -5,7 +5,7 @@ Layout: `ROOT/metadata/*` and `ROOT/data/ID/{features [T, F], intervals [T, 2] s
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from emotiwave_core.data.formats.hdf5 import Spans, check, child, form, hard_lin
 from emotiwave_core.data.formats.hdf5_chunks import rows_of
 from emotiwave_core.data.formats.reader import Entry, Reader, Source
 from emotiwave_core.errors import DataError
+from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.io.untrusted import starts_with
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -209,3 +210,9 @@ def _open(path: Path) -> h5py.File:
 
 def _damaged(path: Path, what: str, error: Exception) -> DataError:
     return DataError(f"{path}: {what} cannot be read, the file is damaged ({error}): fetch it again.")
+
+
+@hookimpl
+def register_readers(register: Callable[[str, type[Reader]], None]) -> None:
+    """Offer `csd`."""
+    register("csd", CsdFile)

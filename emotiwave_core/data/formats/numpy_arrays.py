@@ -4,19 +4,22 @@ Times stand beside the features, [T, 2] seconds: as `ID_times.npy`, as the array
 array `times` beside `features` in `ID.npz`. Headers are looked at before anything is read, and nothing is unpickled.
 """
 
-import io
+import ast
 import math
+import re
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.formats.reader import Reader, Source, counted_intervals
 from emotiwave_core.errors import DataError, short
+from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.io.untrusted import open_file, starts_with, why
 
 MAGIC, ZIP = b"\x93NUMPY", b"PK\x03\x04"
@@ -25,6 +28,8 @@ TIMES = "_times"  # after the id, of the array that has its times
 MOST_BYTES = 2 << 30  # of one array
 MOST_EXPANSION = 1100  # deflate cannot pack tighter than 1032 to 1
 LONGEST_HEADER = 10_000  # bytes
+MOST_AXES = 8
+_NUMBERS = re.compile(r"[<>|=](?:f[248]|[iu][1248]|b1)")
 KINDS = "fiub"
 _FAILURES: tuple[type[Exception], ...] = (OSError, ValueError, EOFError, RuntimeError, LookupError, TypeError)
 _FAILURES += (SyntaxError, zipfile.BadZipFile, zlib.error)  # of the text of a header, or of an archive
@@ -149,7 +154,7 @@ class NumpyArrays(Reader):
 
     def _told(self, key: str) -> str:
         header = self._header(key)
-        return f"{list(header.shape)} of {header.dtype}"
+        return f"{list(header.shape)} of {'Python objects or texts' if header.dtype.hasobject else header.dtype}"
 
     def _header(self, key: str) -> Header:
         if key not in self._headers:
@@ -226,24 +231,38 @@ def _bare(member: str) -> str:
 
 
 def _header_of(file: BinaryIO) -> Header:
-    """The header of an array. ValueError where it is none, or declares more than one array may hold."""
-    format_ = np.lib.format
-    version = format_.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"it is of the version {version[0]}.{version[1]} of NumPy's format, and 1.0 and 2.0 are read")
-    length = 2 if version == (1, 0) else 4
-    told = file.read(length)
-    size = int.from_bytes(told, "little")
+    """The header of an array. ValueError where it is none, or declares more than one array may hold.
+
+    It is parsed here: NumPy's own parser gives what it does not understand to a tokeniser.
+    """
+    start = file.read(len(MAGIC) + 2)
+    length = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}.get(start[len(MAGIC) :])
+    if start[: len(MAGIC)] != MAGIC or length is None:
+        raise ValueError("it is no array of NumPy")
+    size = int.from_bytes(file.read(length), "little")
     if size > LONGEST_HEADER:
         raise ValueError(f"its header has {size} bytes")
-    read = format_.read_array_header_1_0 if length == 2 else format_.read_array_header_2_0
-    shape, is_fortran, dtype = read(cast(Any, io.BytesIO(told + file.read(size))))
-    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize > MOST_BYTES:
+    try:
+        table = ast.literal_eval(file.read(size).decode("latin-1").strip())
+        descr, is_fortran, shape = (table[name] for name in ("descr", "fortran_order", "shape"))
+    except (ValueError, LookupError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError("its header is damaged") from error
+    if not isinstance(shape, tuple) or not all(type(length) is int and 0 <= length < 1 << 40 for length in shape):
         raise ValueError(f"it declares the shape {short(shape)}")
-    return Header(shape, is_fortran, dtype, len(MAGIC) + 2 + length + size)
+    # Of anything but plain numbers the type is left at that: such an array is named as unfit, and never read.
+    dtype = np.dtype(descr) if isinstance(descr, str) and _NUMBERS.fullmatch(descr) else np.dtype(object)
+    if math.prod(shape) * dtype.itemsize > MOST_BYTES or len(shape) > MOST_AXES:
+        raise ValueError(f"it declares the shape {short(shape)}")
+    return Header(shape, bool(is_fortran), dtype, len(MAGIC) + 2 + length + size)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError | ValueError) and not isinstance(error, UnicodeError):
         return why(error).strip().rstrip(".").splitlines()[0] if why(error).strip() else "it is damaged"
     return f"it is damaged ({type(error).__name__})"
+
+
+@hookimpl
+def register_readers(register: Callable[[str, type[Reader]], None]) -> None:
+    """Offer `numpy`."""
+    register("numpy", NumpyArrays)

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from emotiwave_core.data.formats.pickle_content import (
 from emotiwave_core.data.formats.pickle_files import PickledArray
 from emotiwave_core.data.formats.reader import Contents, LabelKind, Reader, Source, counted_intervals, split_key
 from emotiwave_core.errors import DataError, choices, short
+from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.io.untrusted import starts_with
 
 ORDER = ("negative", "weakly negative", "neutral", "weakly positive", "positive")
@@ -287,3 +288,9 @@ class PickledDataset(Reader):
             return read_items(value, self._file)
         except (OSError, ValueError) as error:
             raise unusable(self.path, error) from error
+
+
+@hookimpl
+def register_readers(register: Callable[[str, type[Reader]], None]) -> None:
+    """Offer `pickle`."""
+    register("pickle", PickledDataset)

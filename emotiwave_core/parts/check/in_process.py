@@ -68,9 +68,9 @@ def check_class(part: type, options: Mapping[str, Any]) -> CheckedPart:
     if kind is None:
         raise SettingsError(f"{part!r} is not the class of a part: derive it from {base_names()}.")
     resolved = load_registry().with_options(kind.name, Part(part.__name__, dict(options)), part, part.__module__)
-    contract = contract_of(kind.name, resolved.construct)
+    contract = contract_of(kind.name, resolved.construct, part)
     try:
-        resolved.construct(*contract.arguments)
+        resolved.construct(*contract().first_arguments())
     except EmotiwaveError:
         raise
     except Exception as error:

@@ -136,9 +136,9 @@ def _parts_of_file(path: Path, kind: str | None) -> list[FoundPart]:
     return wanted
 
 
-def contract_of(kind: str, make: Callable[..., Any]) -> Any:
-    """The contract of a kind for parts that `make` makes, as a class."""
-    own = {"make": lambda self, *arguments: make(*arguments), "drops": False}
+def contract_of(kind: str, make: Callable[..., Any], part: type) -> Any:
+    """The contract of a kind for parts of a class that `make` makes, as a class."""
+    own = {"make": lambda self, *arguments: make(*arguments), "drops": False, "part": part}
     return type("Checked", (part_kind(kind).contract_class,), own)
 
 
@@ -147,11 +147,11 @@ def check_part(part_found: FoundPart, options: dict[str, Any], registry: Registr
     kind, name, part, provider = part_found
     resolved = registry.with_options(kind, Part(name, options), part, provider)
     completed = resolved.settings.options
-    contract = contract_of(kind, resolved.construct)
+    contract = contract_of(kind, resolved.construct, part)
     answer("running", step=f"the construction of the {kind} '{name}'")
     try:
-        resolved.construct(*contract.arguments)
-    except SettingsError:
+        resolved.construct(*contract().first_arguments())
+    except EmotiwaveError:
         raise
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"

@@ -174,5 +174,7 @@ def _render(template: Path, plugin: NewPlugin) -> str:
         arguments=", ".join([*(parameter.partition(":")[0] for parameter in kind.parameters), kind.small]).strip(", "),
         small=kind.small,
         example=kind.example,
+        command=kind.command,
+        use=kind.use,
         version=__version__.rpartition(".")[0],
     )
