@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.formats.csd_metadata import read_metadata
+from emotiwave_core.data.formats.csd_writer import write_csd
 from emotiwave_core.data.formats.hdf5 import Spans, check, child, form, hard_link, has
 from emotiwave_core.data.formats.hdf5_chunks import rows_of
-from emotiwave_core.data.formats.reader import Entry, Reader, Source
+from emotiwave_core.data.formats.reader import Entry, Reader, Source, counted_intervals
 from emotiwave_core.errors import DataError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.io.untrusted import starts_with
@@ -28,7 +29,10 @@ _FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)
 
 
 class CsdFile(Reader):
-    """An open `.csd` file. Use it as a context manager. DataError where it is not one or cannot be trusted."""
+    """A `.csd` file of the CMU-MultimodalSDK.
+
+    Use it as a context manager. DataError where it is not one or cannot be trusted.
+    """
 
     name = "csd"
     suffixes = (".csd",)
@@ -37,6 +41,13 @@ class CsdFile(Reader):
     def recognises(cls, path: Path) -> bool:
         """By its name, or as HDF5 under any other."""
         return super().recognises(path) or (path.is_file() and starts_with(path, MAGIC))
+
+    @classmethod
+    def example(cls, folder: Path, steps: int) -> Source:
+        """Write two videos, on which the laws of readers are tried."""
+        entry = Entry(np.ones((steps, 3), dtype=np.float32), counted_intervals(steps, 10.0))
+        write_csd(folder / "example.csd", "example", [("one", entry), ("two", entry)], ["a", "b", "c"])
+        return Source(folder / "example.csd")
 
     def __init__(self, source: Source | Path) -> None:
         path = self.path = source if isinstance(source, Path) else source.path

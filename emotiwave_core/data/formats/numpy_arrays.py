@@ -52,7 +52,10 @@ class Header(NamedTuple):
 
 
 class NumpyArrays(Reader):
-    """Arrays of numbers by id, [T, F] or [F] for a single step. DataError where they are damaged or no numbers."""
+    """Arrays by id: a folder of `.npy` or `.npz` files, or one `.npz`.
+
+    They are [T, F], or [F] for a single step. DataError where they are damaged or no numbers.
+    """
 
     name = "numpy"
     suffixes = (".npz",)
@@ -66,6 +69,15 @@ class NumpyArrays(Reader):
             return super().recognises(path) and starts_with(path, b"PK")
         except OSError:
             return False
+
+    @classmethod
+    def example(cls, folder: Path, steps: int) -> Source:
+        """Write two arrays with their times, on which the laws of readers are tried."""
+        (folder / "example").mkdir()
+        for key in ("one", "two"):
+            np.save(folder / "example" / f"{key}.npy", np.ones((steps, 3), dtype=np.float32))
+            np.save(folder / "example" / f"{key}{TIMES}.npy", counted_intervals(steps, 10.0))
+        return Source(folder / "example")
 
     def __init__(self, source: Source) -> None:
         self.path, self.rate = source.path, source.rate

@@ -158,6 +158,26 @@ def read_pickle(file: BinaryIO, size: int) -> Any:
         raise ValueError("it is damaged") from error
 
 
+def written_pickle(value: Any) -> bytes:
+    """A pickle, of protocol 3, of tables, lists, texts and arrays of numbers: an example of what is read."""
+    return b"\x80\x03" + _written(value) + b"."
+
+
+def _written(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return b"}(" + b"".join(_written(key) + _written(inner) for key, inner in value.items()) + b"u"
+    if isinstance(value, list):
+        return b"](" + b"".join(map(_written, value)) + b"e"
+    if isinstance(value, str):
+        return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+    shape = b"(" + b"".join(b"J" + struct.pack("<i", size) for size in value.shape) + b"t"
+    dtype = b"cnumpy\ndtype\n" + _written(value.dtype.str[1:]) + b"\x89\x88\x87R"
+    dtype += b"(K\x03" + _written("<") + b"NNN" + (b"J" + struct.pack("<i", -1)) * 2 + b"K\x00tb"
+    content = b"B" + struct.pack("<I", value.nbytes) + np.ascontiguousarray(value).tobytes()
+    empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    return empty + b"(K\x01" + shape + dtype + b"\x89" + content + b"tb"
+
+
 class _Pickle:
     """The state of an interpreter: the stack, and what has been remembered by number."""
 

@@ -31,7 +31,7 @@ from emotiwave_core.data.formats.pickle_content import (
     unusable,
     without_padding,
 )
-from emotiwave_core.data.formats.pickle_files import PickledArray
+from emotiwave_core.data.formats.pickle_files import PickledArray, written_pickle
 from emotiwave_core.data.formats.reader import Contents, LabelKind, Reader, Source, counted_intervals, split_key
 from emotiwave_core.errors import DataError, choices, short
 from emotiwave_core.hookspecs import hookimpl
@@ -41,7 +41,10 @@ ORDER = ("negative", "weakly negative", "neutral", "weakly positive", "positive"
 
 
 class PickledDataset(Reader):
-    """One part of a pickle: a modality, or labels. DataError where it is damaged, or holds anything but data."""
+    """A part of a pickle of MMSA or MultiBench: a modality, or labels.
+
+    DataError where it is damaged, or holds anything but data.
+    """
 
     name = "pickle"
     suffixes = (".pkl", ".pickle")
@@ -71,6 +74,16 @@ class PickledDataset(Reader):
             has_folds=all(content.folds.values()) and len(content.folds) == len(set(FOLDS.values())),
             notes=tuple(notes),
         )
+
+    @classmethod
+    def example(cls, folder: Path, steps: int) -> Source:
+        """Write two clips for each fold, on which the laws of readers are tried."""
+        content = {
+            fold: {"id": [f"{fold}{GROUP}0", f"{fold}{GROUP}1"], "audio": np.ones((2, steps, 3), dtype="<f4")}
+            for fold in ("train", "valid", "test")
+        }
+        (folder / "example.pkl").write_bytes(written_pickle(content))
+        return Source(folder / "example.pkl", "audio")
 
     def __init__(self, source: Source) -> None:
         self.path, self.part, self.rate = source.path, source.part or "", source.rate

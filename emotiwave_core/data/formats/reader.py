@@ -89,8 +89,11 @@ def _others(name: str | None = None) -> dict[str, type[Reader]]:
     """
     from emotiwave_core.parts.registry import load_registry
 
+    shipped = {reader.name for reader in readers().values() if _is_shipped(reader)}
     registry, others = load_registry(), dict[str, type[Reader]]()
-    for known in [each for each in registry.names_of("reader") if each not in readers() and name in (None, each)]:
+    for known in registry.names_of("reader"):
+        if known in shipped or name not in (None, known):
+            continue
         try:
             others[known] = registry.part("reader", known)
         except PluginError as error:

@@ -70,7 +70,8 @@ def check_class(part: type, options: Mapping[str, Any]) -> CheckedPart:
     resolved = load_registry().with_options(kind.name, Part(part.__name__, dict(options)), part, part.__module__)
     contract = contract_of(kind.name, resolved.construct, part)
     try:
-        resolved.construct(*contract().first_arguments())
+        tried = contract()  # it keeps the files that its arguments name
+        resolved.construct(*tried.first_arguments())
     except EmotiwaveError:
         raise
     except Exception as error:

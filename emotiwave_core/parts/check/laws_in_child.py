@@ -150,7 +150,8 @@ def check_part(part_found: FoundPart, options: dict[str, Any], registry: Registr
     contract = contract_of(kind, resolved.construct, part)
     answer("running", step=f"the construction of the {kind} '{name}'")
     try:
-        resolved.construct(*contract().first_arguments())
+        tried = contract()  # it keeps the files that its arguments name
+        resolved.construct(*tried.first_arguments())
     except EmotiwaveError:
         raise
     except (Exception, SystemExit) as error:
