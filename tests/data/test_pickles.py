@@ -18,7 +18,7 @@ from pickled_data import CLASSES, WIDTHS, mmsa, multibench, renamed, write_pickl
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.formats.pickle_files import MOST_OPCODES, PickledArray, read_pickle
+from emotiwave_core.data.formats.pickle_files import MOST_OPCODES, PickledArray, value_of_pickle
 from emotiwave_core.data.formats.reader import Source, contents_of, open_reader
 from emotiwave_core.errors import DataError
 
@@ -64,7 +64,7 @@ def test_what_is_read_is_what_pickle_reads(tmp_path: Path, protocol: int, numpy1
     path = write_pickle(tmp_path / "unaligned_50.pkl", content, protocol, numpy1)
     assert (b"numpy._core" in path.read_bytes()) == (not numpy1)
     with path.open("rb") as file:
-        root = read_pickle(file, path.stat().st_size)
+        root = value_of_pickle(file, path.stat().st_size)
         assert {type(root["train"][name]) for name in WIDTHS} == {PickledArray}
     for part in WIDTHS:
         with open_reader(Source(path, part)) as reader:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.data.formats.pickle_files import PickledArray, read_pickle
+from emotiwave_core.data.formats.pickle_files import PickledArray, value_of_pickle
 from emotiwave_core.data.formats.reader import split_key
 from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.untrusted import open_file, why
@@ -115,7 +115,7 @@ class PickleContent:
 def _parsed(path: Path, size: int, changed: int) -> PickleContent:
     try:
         with open_file(path) as file:
-            root = read_pickle(file, size)
+            root = value_of_pickle(file, size)
     except (OSError, ValueError) as error:
         raise unusable(path, error) from error
     return PickleContent(path, root)

@@ -145,7 +145,7 @@ def take(file: BinaryIO, span: Span) -> bytes:
     return _latin(content.decode("utf-8")) if span.is_latin else content
 
 
-def read_pickle(file: BinaryIO, size: int) -> Any:
+def value_of_pickle(file: BinaryIO, size: int) -> Any:
     """The value that a pickle of `size` bytes holds: None, bool, int, float, str, bytes, list, tuple, dict, Span.
 
     Of arrays PickledArray. ValueError where it is damaged, or holds anything else.
