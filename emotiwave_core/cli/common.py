@@ -11,7 +11,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
-DATA = click.Path(path_type=Path, exists=True)  # a folder, or a file that holds all of a data set
+DATA = click.Path(path_type=Path, exists=True)  # a data set: a folder, or a file that holds all of one
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 

@@ -84,7 +84,7 @@ def sample(folder: Path) -> None:
 
 
 @data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data prepare DIR --recipe notebook")
-@click.argument("folder", type=DATA)
+@click.argument("folder", metavar="DIR|FILE", type=DATA)
 @option("--recipe", default="default", show_default=True, help="Whose data options to use: a name or a .toml file.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A value of the recipe, such as data.unit=video.")
 @json_option
@@ -123,7 +123,7 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
 
 
 @data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data convert mosei.pkl --to csd --out mosei")
-@click.argument("data_set", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
+@click.argument("data_set", metavar="DIR|FILE", type=DATA)
 @option("--to", "form", type=click.Choice(["csd"]), default="csd", show_default=True, help="The format.")
 @option("--out", type=FOLDER, required=True, help="A new folder for the files.")
 def convert(data_set: Path, form: str, out: Path) -> None:
