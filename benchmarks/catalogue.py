@@ -90,7 +90,7 @@ def carry_out(job: Job, data: Path, out: Path) -> Path:
                 ew.train(data, table_of(job), out=run, device="cpu")
         except ew.EmotiwaveError as error:
             raise click.ClickException(f"{run.name}: {error}") from error
-    click.echo(f"{run.name}: {ew.open_run(run).scores().mean_macro_f1:.3f}", err=True)
+    click.echo(f"{run.name}: {ew.open_run(run).scores().mean:.3f}", err=True)
     return run
 
 
@@ -102,8 +102,8 @@ def read(run: Path) -> dict[str, Any]:
         "parameters": json.loads((run / "model.json").read_text())["parameters"],
         "seconds": min(epoch.seconds for epoch in read_history(run)),  # others may have had to share the machine
         **{name: entry.macro_f1 for name, entry in scores.configurations.items()},
-        "mean": scores.mean_macro_f1,
-        "worst": scores.worst.macro_f1,
+        "mean": scores.mean,
+        "worst": scores.worst.score,
     }
 
 

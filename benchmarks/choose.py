@@ -56,7 +56,7 @@ def measure(settings: list[str], seed: int, data: Path) -> dict[str, Any]:
         run = Path(folder)
         train(TrainingJob(run, recipe, description), model, objective, corpus, Runtime(torch.device("cpu")))
         best, history = read_model_file(run).best.epoch, read_history(run)
-    valid: dict[str, Any] = attrs.asdict(history[best - 1].valid)
+    valid: dict[str, Any] = history[best - 1].to_dict()["valid"]
     return valid | {"epoch": best, "epochs": len(history)}
 
 

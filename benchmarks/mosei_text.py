@@ -37,7 +37,7 @@ from emotiwave_core.data.formats.csd import CsdFile
 from emotiwave_core.data.formats.reader import split_key
 from emotiwave_core.data.prepare.segments import cut
 from emotiwave_core.evaluate.baselines import baselines
-from emotiwave_core.evaluate.bootstrap import percentiles, resampled_f1
+from emotiwave_core.evaluate.bootstrap import percentiles, resampled_scores
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.io.atomic import write_json, write_text
 from emotiwave_core.metrics import Outcomes, compute_metrics
@@ -202,7 +202,7 @@ def describe(answers: list[Answers]) -> dict[str, Any]:
     """The mean scores of one or several models that answered about the same samples, with intervals of the means."""
     one = answers[0]
     scores = [compute_metrics(Outcomes(one.truth, each.decided, each.probabilities, EMOTIONS)) for each in answers]
-    resampled = resampled_f1(one.truth, np.stack([each.decided for each in answers]), one.videos, len(EMOTIONS))
+    resampled = resampled_scores(one.truth, np.stack([each.decided for each in answers]), one.videos, len(EMOTIONS))
     assert resampled is not None, "there are many videos"
     resampled = resampled.mean(axis=1)  # [R, C]
     return {
@@ -225,7 +225,7 @@ def tables(rows: dict[str, dict[str, Any]], constant: Baselines) -> str:
     """F1 with intervals, and the other metrics, as Markdown; the best constant guess of each is the first row."""
     first = [["", *EMOTIONS, "macro-F1"], ["---", *["---:"] * (len(EMOTIONS) + 1)]]
     first.append(["constant guess", *(shown(constant.classes[name].f1) for name in EMOTIONS)])
-    first[-1].append(shown(constant.macro_f1))
+    first[-1].append(shown(constant.score))
     second = [["", "macro-F1", "micro-F1", "weighted F1", "weighted acc.", "average precision", "ECE"]]
     second += [["---", *["---:"] * 6], ["constant guess", *(shown(constant.metrics[key]) for key in METRICS), ""]]
     for name, one in rows.items():

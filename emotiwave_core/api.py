@@ -331,16 +331,17 @@ class Run:
         self,
         sample: str | None = None,
         *,
-        value: "Value" = "probability",
+        value: "Value | None" = None,
         empty: "Empty" = "prior",
         dataset: "Dataset | FilePath | None" = None,
         fold: str = "test",
     ) -> "ExplanationFile | SampleDetails":
         """Say which modality decided: exact Shapley values over a fold, or of one sample with its occlusion windows.
 
-        sample: an id as in predictions.csv. value: what is split over the modalities, the "probability" of a class or
-        its log-odds ("logit"). empty: what stands for no modality at all, the class frequencies ("prior") or what the
-        model says then ("zeros"). Nothing in the folder is changed.
+        sample: an id as in predictions.csv. value: what is split over the modalities, the "probability" of a class
+        (None) or its log-odds ("logit"); of a regression it is the predicted number. empty: what stands for no modality
+        at all, the class frequencies or the mean number of training ("prior") or what the model says then ("zeros").
+        Nothing in the folder is changed.
         """
         from emotiwave_core.explain.attribution import explain
         from emotiwave_core.explain.coalitions import Empty, Value
@@ -348,7 +349,8 @@ class Run:
         from emotiwave_core.predict.trained import open_trained_run, restrict_to_sample
 
         _check_fold(fold)
-        _check_choice("value", value, get_args(Value))
+        if value is not None:
+            _check_choice("value", value, get_args(Value))
         _check_choice("empty", empty, get_args(Empty))
         monitor, device = self._monitor, _device(self.device)
         with _errors_of_ours():

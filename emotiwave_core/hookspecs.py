@@ -38,5 +38,6 @@ def extra_metrics(
 ) -> "dict[str, float] | None":
     """Further scores of one configuration, by name: they stand under `extra` in `scores.json` and in the report.
 
-    truth and decided are classes [N], or [N, C] of 0 and 1 where a sample may have several; probabilities [N, C].
+    truth and decided are classes [N], or [N, C] of 0 and 1 where a sample may have several; probabilities [N, C]. A run
+    of numbers does not ask.
     """

@@ -50,7 +50,7 @@ def one_by_one(trained: TrainedRun, device: torch.device, clips: int) -> NDArray
         _wait(device)
         done = time.perf_counter()
         present = torch.stack([batch.masks[m].any(dim=1) for m in model.modalities], dim=1)
-        trained.objective.probabilities(model.fuse(encoded, present).logits).cpu()
+        trained.objective.answers(model.fuse(encoded, present).logits).cpu()
         row[:] = read - began, done - read, time.perf_counter() - done
     return seconds[WARM:]
 

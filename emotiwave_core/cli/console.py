@@ -26,26 +26,26 @@ def print_scores(scores: Scores) -> None:
         title += " (synthetic)"
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("configuration", vertical="bottom")
-    for name in ("macro-F1", "95 % interval", "change", "relative", "weighted\naccuracy"):
+    headline = scores.judged_by
+    beside = headline.beside_name.replace(" ", "\n")
+    for name in (headline.name, "95 % interval", "change", "relative", beside):
         table.add_column(name, justify="right", vertical="bottom")
     for name, entry in scores.configurations.items():
         relative, is_complete = entry.relative_drop, name == scores.complete.configuration
         table.add_row(
             Text(printable(name)),
-            f"{entry.macro_f1:.3f}",
-            _interval(entry.macro_f1_interval),
+            f"{entry.score:.3f}",
+            _interval(entry.interval),
             "" if is_complete else f"{0.0 - entry.absolute_drop:+.3f}",
             "" if is_complete or relative is None else f"{0.0 - relative:+.0%}",
-            _cell(entry.metrics, "weighted_accuracy"),
+            _cell(entry.metrics, headline.beside),
         )
     table.add_section()
     worst, baselines = scores.worst, scores.constant.named
-    table.add_row("mean", f"{scores.mean_macro_f1:.3f}", _interval(scores.mean_macro_f1_interval))
-    table.add_row(Text(printable(f"worst ({worst.configuration})")), f"{worst.macro_f1:.3f}")
+    table.add_row("mean", f"{scores.mean:.3f}", _interval(scores.mean_interval))
+    table.add_row(Text(printable(f"worst ({worst.configuration})")), f"{worst.score:.3f}")
     for guess in baselines:
-        table.add_row(
-            guess.name, _cell(guess.metrics, "macro_f1"), "", "", "", _cell(guess.metrics, "weighted_accuracy")
-        )
+        table.add_row(guess.name, _cell(guess.metrics, headline.key), "", "", "", _cell(guess.metrics, headline.beside))
     console = tables()
     console.print(table)
     for guess in baselines:
@@ -71,7 +71,7 @@ SUMMARIES = {"AUILC": "auilc", "relative": "relative_robustness", "effective": "
 
 
 def print_protocol(scores: ProtocolScores) -> None:
-    """Table of a protocol, on stdout: macro-F1 by level, a column for each curve."""
+    """Table of a protocol, on stdout: the headline score by level, a column for each curve."""
     curves, corruption = scores.curves, find_corruption(scores.protocol)
     table = Table(box=None, pad_edge=False)
     for name in ("level", *curves):
@@ -87,7 +87,7 @@ def print_protocol(scores: ProtocolScores) -> None:
     console.print(Text(printable(_protocol_title(scores))), soft_wrap=True)
     console.print(table)
     bracket = "; in brackets the share that was reached" if any("(" in cell for row in rows for cell in row) else ""
-    notes = [f"Macro-F1 of all that remains. Level: {scores.unit}{bracket}."]
+    notes = [f"{scores.judged_by.title} of all that remains. Level: {scores.unit}{bracket}."]
     why = f" ({corruption.why_untouched})" if corruption.why_untouched else ""
     for name in (name for name, curve in curves.items() if curve.untouched):
         notes.append(f"In '{name}' nothing is damaged at any level{why}: its scores say nothing about robustness.")
@@ -112,5 +112,5 @@ def _summary(curve: Curve, key: str) -> str:
 
 def _at_level(curve: Curve, k: int, by_share: bool) -> str:
     """The score, and in brackets the share that was reached where that is not the level."""
-    score, reached, level = curve.macro_f1[k], curve.reached[k], curve.levels[k]
+    score, reached, level = curve.score[k], curve.reached[k], curve.levels[k]
     return f"{score:.3f}" if not by_share or abs(reached - level) < 0.02 else f"{score:.3f} ({reached:.2f})"

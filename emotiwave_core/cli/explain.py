@@ -27,7 +27,6 @@ from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.errors import SettingsError, printable
 from emotiwave_core.explain.coalitions import Empty, Value
 from emotiwave_core.runs.explanation import (
-    SMALLEST_SCALE,
     ChosenSample,
     ExplanationFile,
     SampleAttribution,
@@ -35,7 +34,8 @@ from emotiwave_core.runs.explanation import (
 )
 
 WORTH_A_LOOK = {"right": "most confidently right", "wrong": "most confidently wrong", "changed": "most changed"}
-NAMED = {"probability": "probability", "logit": "log-odds"}
+NAMED = {"probability": "probability", "logit": "log-odds", "number": "predicted number"}
+NUMBERS_WORTH_A_LOOK = {"right": "closest to the truth", "wrong": "furthest from the truth", "changed": "most changed"}
 GAP = 2  # characters between columns
 HALF = 12  # characters of a bar to each side
 NAME = 8  # characters that a column of names needs at least; longer ones fold
@@ -58,10 +58,9 @@ Examples:
 @option(
     "--value",
     type=click.Choice(get_args(Value)),
-    default="probability",
-    show_default=True,
     section="What",
-    help="What is split over the modalities: the probability of a class, or its log-odds.",
+    help="What is split over the modalities: the probability of a class, or its log-odds; of a regression it is the "
+    "number.  [default: probability]",
 )
 @option(
     "--empty",
@@ -69,8 +68,8 @@ Examples:
     default="prior",
     show_default=True,
     section="What",
-    help="Without any modality: the class frequencies of the training fold as its loss weighs them, or what the model "
-    "says of nothing.",
+    help="Without any modality: the class frequencies of the training fold as its loss weighs them, or its mean "
+    "number, or what the model says of nothing.",
 )
 @option(
     "--picture", type=click.Path(path_type=Path, dir_okay=False), section="What", help="A PNG of --sample's moments."
@@ -83,7 +82,7 @@ Examples:
 def explain(
     run: Path,
     sample: str | None,
-    value: Value,
+    value: Value | None,
     empty: Empty,
     picture: Path | None,
     data: Path | None,
@@ -139,30 +138,36 @@ def _command(run: Path) -> list[str]:
 
 def print_fold(explanation: ExplanationFile, command: str) -> None:
     """Print the explanation of a fold on stdout. `command` is the one that it answers."""
-    score, modalities = explanation.macro_f1, explanation.modalities
+    score, modalities, headline = explanation.score, explanation.modalities, explanation.judged_by
     console = tables()
     fold = "all folds" if explanation.fold == "all" else f"{explanation.fold} fold"
     title = f"Who decided: {fold}, {explanation.samples} samples"
-    table = _table(title, "modality", "decided", "mean share", "macro-F1", "its share")
+    table = _table(title, "modality", "decided", "mean share", headline.name, "its share")
     for m in modalities:
         shares = (_percent(explanation.decided[m]), _percent(explanation.share[m]), _signed(score.shapley[m]))
         table.add_row(_text(m), *shares, _percent(score.share[m]))
     console.print(table)
+    what = f"adds most to the {NAMED[explanation.value]} of the decided class"
+    what = "moves the predicted number most" if explanation.value == "number" else what
     console.print(
-        f"decided: samples in which it adds most to the {NAMED[explanation.value]} of the decided class; mean share: "
-        f"of all that is added or taken away. macro-F1 goes from {score.empty:.3f} ({_nothing(explanation.empty)}) to "
-        f"{score.complete:.3f} (all modalities).\n"
+        f"decided: samples in which it {what}; mean share: of all that is added or taken away. {headline.name} goes "
+        f"from {score.empty:.3f} ({_nothing(explanation.empty)}) to {score.complete:.3f} (all modalities).\n"
     )
     if len(modalities) > 1:
-        table = _table("Macro-F1 together", "modalities", "interaction", "cooperation")
+        table = _table(f"{headline.title} together", "modalities", "interaction", "cooperation")
         for name, together in score.cooperation.items():
             pair = score.interaction.get(name)
             table.add_row(_text(name), "" if pair is None else _signed(pair), _signed(together))
         console.print(table)
         console.print(f"{TOGETHER}\n")
-    table = _table(f"Mean Shapley value ({NAMED[explanation.value]})", "decided for", "samples", *modalities)
+    sign = "+" if explanation.value == "number" else ""
+    table = (
+        _table("Mean absolute Shapley value", "target", "samples", *modalities)
+        if explanation.value == "number"
+        else _table(f"Mean Shapley value ({NAMED[explanation.value]})", "decided for", "samples", *modalities)
+    )
     for name, attribution in explanation.by_class.items():
-        values = (_signed(attribution.shapley[m]) for m in modalities)
+        values = (_signed(attribution.shapley[m]).removeprefix(sign) for m in modalities)
         table.add_row(_text(name), str(attribution.samples), *values)
     console.print(table)
     _print_chosen(console, explanation.chosen, command)
@@ -173,11 +178,12 @@ def _print_chosen(console: RichConsole, chosen: list[ChosenSample], command: str
     if not chosen:
         return
     console.print()
-    for why, words in WORTH_A_LOOK.items():
+    for why, words in (NUMBERS_WORTH_A_LOOK if chosen[0].headline == "ccc" else WORTH_A_LOOK).items():
         for sample in (sample for sample in chosen if sample.why == why):
             tail = f", without {sample.changed_by}" if sample.changed_by else ""
             decision = f"predicted {sample.predicted or 'nothing'}, true {sample.truth or 'nothing'}"
-            subject = "" if sample.explained == sample.predicted else f" for {sample.explained}"
+            says_so = sample.explained == sample.predicted or sample.headline == "ccc"
+            subject = "" if says_so else f" for {sample.explained}"
             console.print(_text(f"{words}{subject}{tail}: {sample.id}, {decision}"), soft_wrap=True)
     console.print(_text(f"Look at one: {command} --sample {shlex.quote(chosen[0].id)}"), soft_wrap=True)
 
@@ -192,19 +198,24 @@ def print_sample(details: SampleDetails) -> None:
     modalities, absent = list(sample.shapley), sample.absent
     room = console.width - 2 * (NAME + GAP)
     columns = list(details.classes if _width(details.classes) <= room else shown)
-    table = _table("Predictions and probabilities", "configuration", *columns, names=("predicted",))
+    of_numbers = sample.headline == "ccc"
+    title = "Predicted numbers" if of_numbers else "Predictions and probabilities"
+    table = _table(title, "configuration", *columns, names=() if of_numbers else ("predicted",))
     for name, answer in details.configurations.items():
         has = set(name.split("+")) - set(absent)
-        chances = (f"{answer.probabilities[label]:.3f}" if has else "–" for label in columns)
-        table.add_row(_text(_with_absent(name, absent)), _text((has and answer.predicted) or "–"), *chances)
+        shares = (f"{answer.answers[label]:.3f}" if has else "–" for label in columns)
+        decision = [] if of_numbers else [_text((has and answer.predicted) or "–")]
+        table.add_row(_text(_with_absent(name, absent)), *decision, *shares)
     console.print(table)
     console.print()
     title = f"Shapley values of the {NAMED[details.value]}"
-    table = _table(title, "class", _nothing(details.empty_coalition), *modalities, "all")
+    table = _table(title, "target" if of_numbers else "class", _nothing(details.empty_coalition), *modalities, "all")
     for name, role in shown.items():
         values = details.classes[name]
         parts = ("absent" if m in absent else _signed(values.shapley[m]) for m in modalities)
-        table.add_row(_text(f"{name} ({role})"), f"{values.empty:.3f}", *parts, f"{values.complete:.3f}")
+        table.add_row(
+            _text(f"{name} ({role})" if role else name), f"{values.empty:.3f}", *parts, f"{values.complete:.3f}"
+        )
     shares = ("" if m in absent else _percent(details.share[m]) for m in modalities)
     table.add_row(_text(f"share ({sample.explained})"), "", *shares, "")
     console.print(table)
@@ -225,7 +236,12 @@ def print_sample(details: SampleDetails) -> None:
 
 
 def _shown(details: SampleDetails) -> dict[str, str]:
-    """The classes that a person asks about: the one that is explained, others that were predicted, true ones."""
+    """The classes that a person asks about: the one that is explained, others that were predicted, true ones.
+
+    All targets of a regression.
+    """
+    if details.sample.headline == "ccc":
+        return dict.fromkeys(details.classes, "")
     roles = {}
     for name in dict.fromkeys([details.sample.explained, *details.classes]):
         values = details.classes[name]
@@ -239,7 +255,8 @@ def _print_windows(console: RichConsole, sample: SampleAttribution) -> None:
     """A line for every window of every modality: its time, its bar (to the right: for the class), its word."""
     largest = max((abs(window.occlusion) for windows in sample.moments.values() for window in windows), default=0.0)
     console.print()
-    title = f"Drop of the log-odds of {sample.explained} when a stretch is missing"
+    of = "of the predicted number" if sample.headline == "ccc" else "of the log-odds"
+    title = f"Drop {of} of {sample.explained} when a stretch is missing"
     console.print(_text(title), style="italic", soft_wrap=True)
     for m, windows in sample.moments.items():
         if m in sample.absent:
@@ -248,7 +265,7 @@ def _print_windows(console: RichConsole, sample: SampleAttribution) -> None:
         console.print(_text(f"{m}{' (with the attention on it)' if attended else ''}"), style="bold")
         for window in windows:
             line = Text(f"{window.start:8.2f} – {window.end:.2f}".ljust(18))
-            line.append_text(_bar(window.occlusion, max(largest, SMALLEST_SCALE)))
+            line.append_text(_bar(window.occlusion, max(largest, sample.smallest_scale)))
             line.append(f" {_signed(window.occlusion)}")
             line.append("" if window.attention is None else f"  {window.attention:4.0%}")
             line.append(f"  {printable(window.word)}" if window.word else "")

@@ -112,19 +112,23 @@ class Asymmetric:
 
 @attrs.frozen
 class ObjectiveSettings:
-    """The objective: targets made of the intensities, and the weights of further losses (0: off)."""
+    """The objective: targets made of the labels, and the weights of further losses (0: off)."""
 
-    kind: Literal["single", "multi"] = _setting(
-        "single", "Single-label (the strongest emotion) or multi-label (each of them)."
+    kind: Literal["auto", "single", "multi", "regression"] = _setting(
+        "auto", "Single-label (the strongest emotion), multi-label (each of them) or numbers; auto: as the labels are."
     )
     no_emotion: Literal["drop", "first", "class"] = _setting(
         "drop", "Samples without any emotion, for `single`: left out, of the first class, or a class of their own."
     )
-    class_weights: bool = _setting(True, "Rare classes weigh more in the loss.")
+    class_weights: bool = _setting(True, "Rare classes weigh more in the loss; numbers have no classes.")
+    loss: Literal["mse", "mae"] | None = _setting(
+        None, "Loss of a regression on standardised targets: mse (squared error, the default) or mae (absolute error)."
+    )
     complete: float = _setting(0.0, "Weight of the same loss on the sample before the dropout policy.", _at_least(0.0))
     distillation: float = _setting(
         0.0,
-        "Weight of the KL divergence from the prediction on all modalities (teacher) to the one after dropout.",
+        "Weight of the KL divergence from the prediction on all modalities (teacher) to the one after dropout; half "
+        "the squared distance of numbers.",
         _at_least(0.0),
     )
     unimodal: float = _setting(0.0, "Weight of the loss of an auxiliary head for each modality.", _at_least(0.0))
@@ -138,6 +142,12 @@ class ObjectiveSettings:
         """for `multi` alone"""
         if value is not None and self.kind != "multi":
             raise ValueError("'asymmetric' is a loss for kind = \"multi\"")
+
+    @loss.validator
+    def _only_regression(self, _: Any, value: str | None) -> None:
+        """for `regression` alone"""
+        if value is not None and self.kind not in ("auto", "regression"):
+            raise ValueError(f'\'loss\' is for kind = "regression", not "{self.kind}"')
 
 
 @attrs.frozen
@@ -155,7 +165,8 @@ class TrainingSettings:
     clip: float = _setting(1.0, "The largest norm of the gradient.", validators.gt(0.0))
     patience: int = _setting(10, "Epochs without a better one after which training stops.", _counted)
     select: str = _setting(
-        "mean", 'The validation macro-F1 that chooses the best epoch: "mean", "complete" or a configuration.'
+        "mean",
+        'The validation score (macro-F1 or CCC) that chooses the best epoch: "mean", "complete" or a configuration.',
     )
     ema: float = _setting(
         0.0, "Decay of the moving average of the weights; 0: no average.", _at_least(0.0), validators.lt(1.0)

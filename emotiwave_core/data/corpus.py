@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.dataset import Dataset, load_dataset
-from emotiwave_core.data.facts import CorpusFacts, FoldFacts
+from emotiwave_core.data.facts import CorpusFacts, FoldFacts, NumberFoldFacts, Spread
 from emotiwave_core.data.folds import FOLDS, NO_FOLDS, Folds, random_folds, read_folds
 from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.prepare.labels import tied
@@ -21,7 +21,7 @@ from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.io.untrusted import is_file
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.model.objective import ClassObjective, Objective, Regression
 from emotiwave_core.monitor import SILENT, Monitor
 
 
@@ -96,6 +96,8 @@ class Corpus:
 
     def label_notes(self, objective: Objective) -> list[str]:
         """Sentences on the labels as an objective reads them, from the training and the validation fold alone."""
+        if not isinstance(objective, ClassObjective):
+            return []
         notes = []
         rows = {fold: self.rows(fold) for fold in ("train", "valid")}
         labels = {fold: self.store.labels[torch.from_numpy(own)] for fold, own in rows.items()}
@@ -142,14 +144,19 @@ class Corpus:
             meaning=facts.meaning,
         )
 
-    def fold_facts(self, name: str, objective: Objective) -> FoldFacts:
-        """The size of a fold, and of each class in it."""
+    def fold_facts(self, name: str, objective: Objective) -> FoldFacts | NumberFoldFacts:
+        """The size of a fold, and of each class in it, or the numbers of each target."""
         rows = self.rows(name)
         labels = self.store.labels[torch.from_numpy(rows)]
         targets = objective.targets(labels[objective.used(labels)])
+        videos = len({self.store.videos[row] for row in rows})
+        if isinstance(objective, Regression):
+            numbers = zip(objective.classes, objective.truth(targets).T, strict=True)
+            return NumberFoldFacts(len(rows), videos, len(targets), {name: spread_of(each) for name, each in numbers})
+        assert isinstance(objective, ClassObjective), "numbers or classes"
         return FoldFacts(
             samples=len(rows),
-            videos=len({self.store.videos[row] for row in rows}),
+            videos=videos,
             used=len(targets),
             classes=dict(zip(objective.classes, objective.count_classes(targets), strict=True)),
             no_emotion=int((~(labels > 0).any(dim=1)).sum()),
@@ -210,6 +217,17 @@ def open_unlabelled(
         filler=settings.filler,
     )
     return open_store(known, options, monitor=monitor).with_modalities(features)
+
+
+def spread_of(numbers: NDArray[np.float64]) -> Spread:
+    """The spread of numbers [N], of which there are some."""
+    return Spread(
+        mean=float(numbers.mean()),
+        deviation=float(numbers.std()),
+        lowest=float(numbers.min()),
+        median=float(np.median(numbers)),
+        highest=float(numbers.max()),
+    )
 
 
 def all_samples(store: Store) -> Fold:

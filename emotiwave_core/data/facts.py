@@ -116,6 +116,27 @@ class CorpusFacts:
 
 
 @attrs.frozen
+class Spread:
+    """Numbers of some samples."""
+
+    mean: float
+    deviation: float
+    lowest: float
+    median: float
+    highest: float
+
+
+@attrs.frozen
+class NumberFoldFacts:
+    """One fold of a regression."""
+
+    samples: int
+    videos: int
+    used: int
+    numbers: dict[str, Spread]  # of each target
+
+
+@attrs.frozen
 class FoldFacts:
     """One fold; for a multi-label objective the counts of the classes overlap."""
 

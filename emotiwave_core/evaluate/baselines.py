@@ -1,9 +1,14 @@
 """Baselines: scores of guesses that ignore the input. A score must be above them before it says anything."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emotiwave_core.metrics import best_guesses
 from emotiwave_core.metrics.decisions import Decisions
+from emotiwave_core.metrics.numbers import PredictedNumbers, registered_numbers, score_numbers, sentiment_scale
+from emotiwave_core.model.objective import Regression
 from emotiwave_core.runs.schema import Fraction
-from emotiwave_core.runs.scores import Baselines, ClassBaselines
+from emotiwave_core.runs.scores import Baselines, ClassBaselines, Metrics, NumberBaselines
 
 
 def baselines(truth: Decisions, classes: tuple[str, ...]) -> Baselines:
@@ -16,3 +21,26 @@ def baselines(truth: Decisions, classes: tuple[str, ...]) -> Baselines:
     best = best_guesses(truth, classes)
     drawn = None if truth.ndim == 2 else Fraction(1.0 / len(classes))
     return Baselines(best.metrics, drawn, classes={name: ClassBaselines(each) for name, each in best.classes.items()})
+
+
+def number_baselines(objective: Regression, truth: NDArray[np.float64]) -> NumberBaselines:
+    """The mean and the median of the training fold as the answer for every sample; truth [N, C].
+
+    The median has the smallest absolute error of all numbers where the fold is like the training fold, the mean the
+    smallest squared error.
+    """
+    guesses: dict[str, Metrics] = {}
+    for guess in ("mean", "median"):
+        answer = [getattr(objective.scale[name], guess) for name in objective.classes]
+        targets = {
+            name: PredictedNumbers(
+                truth[:, c], np.full(len(truth), answer[c]), sentiment_scale(name, objective.scale[name])
+            )
+            for c, name in enumerate(objective.classes)
+        }
+        guesses[f"training {guess}"] = score_numbers(targets).metrics
+    best: Metrics = {}
+    for metric in registered_numbers():
+        values = [value for each in guesses.values() if (value := each[metric.key]) is not None]
+        best[metric.key] = (max if metric.higher_is_better else min)(values) if values else None
+    return NumberBaselines(best, guesses)

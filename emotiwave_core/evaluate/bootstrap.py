@@ -1,4 +1,6 @@
-"""Confidence intervals of F1, by bootstrap over videos: the segments of one video are not independent of each other.
+"""Confidence intervals of the headline score, by bootstrap over videos.
+
+The segments of one video are not independent of each other.
 
 They say how much a score would change with other videos of the same kind, of one trained model; not what another seed
 of its training would give. Where one person speaks in several videos, they are too narrow for new people, unless the
@@ -6,11 +8,13 @@ data set tells its groups (speakers): then these are drawn, and "video" below st
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.metrics.decisions import Decisions, one_hot
+from emotiwave_core.metrics.headline import Headline
+from emotiwave_core.metrics.macro_f1 import MACRO_F1
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Bootstrap
 
@@ -19,36 +23,38 @@ LEVEL, RESAMPLES, SEED = 0.95, 1000, 0
 Array = NDArray[np.float64]
 
 
-def macro_f1_interval(truth: Decisions, decided: Decisions, videos: Sequence[str], classes: int) -> Array | None:
-    """The 95 % interval of macro-F1 of one or of several models that decide about the same samples.
+def score_interval(
+    truth: NDArray[Any], decided: NDArray[Any], videos: Sequence[str], classes: int, headline: Headline = MACRO_F1
+) -> Array | None:
+    """The 95 % interval of the headline score of one or of several models that decide about the same samples.
 
     truth [N] or [N, C], decided [..., N] or [..., N, C], the video of each sample [N] -> [..., 2], low and high. All
     models meet the same resamples. None where there is one video only: there is nothing to resample.
     """
-    values = resampled_f1(truth, decided, videos, classes)
+    values = resampled_scores(truth, decided, videos, classes, headline)
     return None if values is None else percentiles(values.mean(axis=-1))
 
 
-def resampled_f1(truth: Decisions, decided: Decisions, videos: Sequence[str], classes: int) -> Array | None:
-    """F1 of each class in 1,000 resamples of the V videos: V of them, drawn with replacement from a fixed seed.
+def resampled_scores(
+    truth: NDArray[Any], decided: NDArray[Any], videos: Sequence[str], classes: int, headline: Headline = MACRO_F1
+) -> Array | None:
+    """The score of each class or target in 1,000 resamples of the V videos: V of them, drawn with replacement.
 
     truth [N] or [N, C], decided [..., N] or [..., N, C] -> [R, ..., C]. The cluster bootstrap (Davison and Hinkley
-    1997, section 3.8): a video brings all its samples. A class that is neither there nor predicted in a resample counts
-    as 0, as it does in the score. None where there is one video only.
+    1997, section 3.8) from a fixed seed: a video brings all its samples. A class that is neither there nor predicted in
+    a resample counts as 0, as it does in the score. None where there is one video only.
     """
     names, video_of = np.unique(np.asarray(videos), return_inverse=True)
     if len(names) < 2:
         return None
     leading = decided.shape[: decided.ndim - truth.ndim]
-    binary = one_hot(truth, classes)
     weights = draw_videos(len(names))
-    f1 = np.empty((RESAMPLES, int(np.prod(leading)), classes))
+    scores = np.empty((RESAMPLES, int(np.prod(leading)), classes))
     for k, decisions in enumerate(decided.reshape(-1, *truth.shape)):
-        predicted = one_hot(decisions, classes)
-        hits = weights @ _sum_by_video(binary & predicted, video_of, len(names))  # TP [R, C]
-        total = weights @ _sum_by_video(binary + predicted, video_of, len(names))  # 2 TP + FP + FN
-        f1[:, k] = 2.0 * hits / np.maximum(total, 1.0)
-    return f1.reshape(RESAMPLES, *leading, classes)
+        terms = headline.terms(truth, decisions, classes)  # [N, S, C]
+        sums = weights @ _sum_by_video(terms.reshape(len(terms), -1), video_of, len(names))
+        scores[:, k] = headline.of_sums(sums.reshape(RESAMPLES, *terms.shape[1:]))
+    return scores.reshape(RESAMPLES, *leading, classes)
 
 
 def draw_videos(videos: int) -> Array:
@@ -69,6 +75,6 @@ def bootstrap_settings(groups: Sequence[str], unit: str = "video") -> Bootstrap:
     return Bootstrap(Fraction(LEVEL), RESAMPLES, unit, len(set(groups)), SEED)
 
 
-def _sum_by_video(counts: NDArray[np.int64], video_of: NDArray[np.int64], videos: int) -> Array:
+def _sum_by_video(counts: NDArray[Any], video_of: NDArray[np.int64], videos: int) -> Array:
     """[N, C] summed over the samples of each video, [V, C]."""
     return np.stack([np.bincount(video_of, weights=column, minlength=videos) for column in counts.T], axis=1)

@@ -43,7 +43,7 @@ def score_run(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: 
     if write:
         _write_data(trained)
     predictions = trained.predict(runtime.device, runtime.monitor)
-    scores = score_all(trained, predictions.probabilities, watchers)
+    scores = score_all(trained, predictions.answers, watchers)
     if write:
         _write_results(trained, predictions, scores, runtime)
     return scores
@@ -52,14 +52,14 @@ def score_run(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: 
 def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores, runtime: Runtime) -> None:
     """Write the predictions, scores and explanation of a run's test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
-    store, rows, probabilities = own.store, trained.fold.rows, predictions.probabilities
-    truth = trained.fold.targets.numpy().astype(np.int64)
+    store, rows, answers = own.store, trained.fold.rows, predictions.answers
+    truth = objective.truth(trained.fold.targets)
     samples = []
     for row, decision in zip(rows, truth, strict=True):
         start, end = store.intervals[row].tolist()
         samples.append(LabelledSample(store.ids[row], start, end, decision))
-    decided = np.stack([objective.decide(answers, trained.thresholds) for answers in probabilities])
-    write_predictions(run / PREDICTIONS, objective.classes, trained.modalities, samples, decided, probabilities)
+    decided = np.stack([objective.decide(given, trained.thresholds) for given in answers])
+    write_predictions(run / PREDICTIONS, objective.classes, trained.modalities, samples, decided, answers)
     write_scores(run, scores)
     write_explanations(trained, predictions, runtime.device, runtime.monitor)
 

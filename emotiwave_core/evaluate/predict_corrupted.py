@@ -30,7 +30,7 @@ Curves = dict[str, tuple[str, ...]]  # {name: the modalities that are corrupted 
 class CorruptedPredictions(NamedTuple):
     """Predictions of a model at each of the K levels of each curve."""
 
-    probabilities: dict[str, Array]  # {curve: [K, N, C]}
+    answers: dict[str, Array]  # {curve: [K, N, C]}
     reached: dict[str, list[float]]  # {curve: [K]}, the measured share of what is corrupted
 
 
@@ -67,7 +67,7 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
                 step()
     together = {curve: torch.stack([torch.cat(parts) for parts in by_level]) for curve, by_level in logits.items()}
     return CorruptedPredictions(
-        {curve: _probabilities(trained, values) for curve, values in together.items()},
+        {curve: _answers(trained, values) for curve, values in together.items()},
         {curve: _shares(np.sum([counts[m] for m in modalities], axis=0)) for curve, modalities in curves.items()},
     )
 
@@ -109,14 +109,14 @@ def _corrupter(
     return corrupt
 
 
-def _probabilities(trained: TrainedRun, logits: Tensor) -> Array:
-    """logits [K, N, C] -> probabilities. PluginError where one is not a number."""
+def _answers(trained: TrainedRun, logits: Tensor) -> Array:
+    """logits [K, N, C] -> answers. PluginError where one is not a number."""
     if not bool(logits.isfinite().all()):
         raise PluginError(
             f"The model of {trained.run} says NaN of damaged samples; one of its parts does not hold its interface: "
             "`emotiwave plugins check` finds which."
         )
-    return np.asarray(trained.objective.probabilities(logits).cpu().double().numpy())
+    return np.asarray(trained.objective.answers(logits).cpu().double().numpy())
 
 
 def _shares(counts: NDArray[np.int64]) -> list[float]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -12,14 +13,14 @@ from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import feature_statistics
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, short
-from emotiwave_core.evaluate.bootstrap import macro_f1_interval
+from emotiwave_core.evaluate.bootstrap import score_interval
 from emotiwave_core.evaluate.corruption import Corruption, Manifest
 from emotiwave_core.evaluate.corruptions import find_corruption
 from emotiwave_core.evaluate.drawing import SampleFacts
 from emotiwave_core.evaluate.manifest import MOST_SEED, draw_manifest, parse_manifest, read_manifest
 from emotiwave_core.evaluate.predict_corrupted import CorruptedPredictions, numbered, predict_corrupted
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
-from emotiwave_core.metrics.macro_f1 import macro_f1
+from emotiwave_core.model.objective import Objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.runs.folder import adding_to
@@ -31,7 +32,7 @@ from emotiwave_core.runs.protocol_scores import (
     manifest_name,
     write_protocol,
 )
-from emotiwave_core.runs.schema import Fraction, Interval
+from emotiwave_core.runs.schema import Fraction, Score, ScoreInterval
 
 
 @attrs.frozen(kw_only=True)
@@ -193,6 +194,11 @@ def _check_modalities(trained: TrainedRun, corruption: type[Corruption]) -> None
 
 def _check_same(trained: TrainedRun, other: TrainedRun) -> None:
     """DataError where two runs are not scored on the same samples with the same classes."""
+    if trained.objective.headline is not other.objective.headline:
+        raise DataError(
+            f"{trained.run} is a {trained.objective.kind} run and {other.run} a {other.objective.kind} one: their "
+            "scores cannot be held against each other."
+        )
     if _ids(trained) != _ids(other) or not torch.equal(trained.fold.targets, other.fold.targets):
         raise DataError(
             f"{trained.run} and {other.run} are not scored on the same samples and classes ({len(_ids(trained))} and "
@@ -208,33 +214,39 @@ def _curves(
     trained: TrainedRun, corruption: type[Corruption], manifest: Manifest, predictions: CorruptedPredictions
 ) -> dict[str, Curve]:
     """Scores of every curve; the effective robustness is left open."""
-    classes = len(trained.objective.classes)
-    truth = trained.fold.targets.cpu().numpy().astype(np.int64)
+    objective, classes = trained.objective, len(trained.objective.classes)
+    truth, headline = objective.truth(trained.fold.targets), objective.headline
     videos = [trained.corpus.store.groups[row] for row in trained.fold.rows]
     curves = {}
-    for name, probabilities in predictions.probabilities.items():
-        decided = np.stack([trained.objective.decide(values, trained.thresholds) for values in probabilities])
-        scores = [macro_f1(truth, decisions, classes) for decisions in decided]
-        intervals = macro_f1_interval(truth, decided, videos, classes)
+    for name, answers in predictions.answers.items():
+        decided = np.stack([objective.decide(given, trained.thresholds) for given in answers])
+        scores = [headline.overall(truth, decisions, classes) for decisions in decided]
+        intervals = score_interval(truth, decided, videos, classes, headline)
         rates = corruption.area_over(manifest.levels, predictions.reached[name])
         curves[name] = Curve(
             levels=manifest.levels,
             reached=[Fraction(share) for share in predictions.reached[name]],
-            macro_f1=[Fraction(score) for score in scores],
-            accuracy=[Fraction(float((truth == decisions).mean())) for decisions in decided],
-            intervals=None if intervals is None else [Interval((low, high)) for low, high in intervals.tolist()],
+            score=[Score(score) for score in scores],
+            beside=[_beside(objective, truth, decisions) for decisions in decided],
+            intervals=None if intervals is None else [ScoreInterval((low, high)) for low, high in intervals.tolist()],
             auilc=auilc(rates, scores),
             relative_robustness=relative_robustness(rates, scores),
             effective_robustness=None,
+            headline=headline.key,
         )
     return curves
+
+
+def _beside(objective: Objective, truth: NDArray[Any], decided: NDArray[Any]) -> float:
+    """The accuracy of classes, the mean absolute error of numbers."""
+    return float(np.abs(truth - decided).mean() if objective.kind == "regression" else (truth == decided).mean())
 
 
 def _compare(scores: ProtocolScores, other: Path, baseline: dict[str, Curve]) -> ProtocolScores:
     """The scores with those of another run, and with the effective robustness against it."""
     curves = {
-        name: attrs.evolve(curve, effective_robustness=effective_robustness(curve.macro_f1, baseline[name].macro_f1))
+        name: attrs.evolve(curve, effective_robustness=effective_robustness(curve.score, baseline[name].score))
         for name, curve in scores.curves.items()
     }
-    others = {name: OtherCurve(macro_f1=curve.macro_f1) for name, curve in baseline.items()}
+    others = {name: OtherCurve(score=curve.score, headline=curve.headline) for name, curve in baseline.items()}
     return attrs.evolve(scores, curves=curves, against=OtherRun(run=other.resolve().name, curves=others))

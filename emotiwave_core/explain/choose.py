@@ -1,4 +1,7 @@
-"""Samples worth a look: the most confident ones, right and wrong, and those that a missing modality changes most."""
+"""Samples worth a look: the most confident ones, right and wrong, and those that a missing modality changes most.
+
+Of numbers: those that are predicted best, and worst.
+"""
 
 from typing import NamedTuple
 
@@ -26,12 +29,20 @@ def choose(explanation: Explanation) -> list[Choice]:
     Right and wrong are judged by the class that is explained, where it was decided for; its probability is the
     confidence. A sample is changed by the modality without which its probabilities move most (total variation; of
     several labels the largest change), if something is left without it.
+
+    Of numbers right are those closest to the truth and wrong those furthest from it, in deviations of the target.
     """
-    confidence = explanation.of_subject(explanation.probabilities[-1])
-    decided = explanation.of_subject(explanation.decided[-1]).astype(bool)
-    true = explanation.of_subject(explanation.truth).astype(bool)
-    chosen = [Choice(n, "right") for n in _largest(confidence, decided & true)]
-    chosen += [Choice(n, "wrong") for n in _largest(confidence, decided & ~true)]
+    if explanation.of_numbers:
+        error = explanation.of_subject(np.abs(explanation.decided[-1] - explanation.truth) / explanation.unit)
+        nearest = _largest(-error, np.ones(len(error), dtype=bool))
+        others = ~np.isin(np.arange(len(error)), nearest)
+        chosen = [Choice(n, "right") for n in nearest] + [Choice(n, "wrong") for n in _largest(error, others)]
+    else:
+        confidence = explanation.of_subject(explanation.answers[-1])
+        decided = explanation.of_subject(explanation.decided[-1]).astype(bool)
+        true = explanation.of_subject(explanation.truth).astype(bool)
+        chosen = [Choice(n, "right") for n in _largest(confidence, decided & true)]
+        chosen += [Choice(n, "wrong") for n in _largest(confidence, decided & ~true)]
     changes = change_without(explanation)  # [M, N]
     for n in _largest(changes.max(axis=0), changes.max(axis=0) > 0):
         chosen.append(Choice(n, "changed", explanation.modalities[int(changes[:, n].argmax())]))
@@ -39,9 +50,10 @@ def choose(explanation: Explanation) -> list[Choice]:
 
 
 def change_without(explanation: Explanation) -> Array:
-    """Change of the probabilities of each sample when one modality is taken away, [M, N].
+    """Change of the answers about each sample when one modality is taken away, [M, N].
 
-    Total variation, or of several labels the largest change. 0 where it lacks the modality or has no other.
+    Total variation; of several labels the largest change, of numbers that in deviations of the target. 0 where it lacks
+    the modality or has no other.
     """
     M, subsets = len(explanation.modalities), configurations(explanation.modalities)
     moved = np.zeros((M, len(explanation.subject)))
@@ -50,8 +62,8 @@ def change_without(explanation: Explanation) -> Array:
     several = explanation.present.sum(axis=1) > 1
     for m, name in enumerate(explanation.modalities):
         rest = subsets.index(tuple(other for other in explanation.modalities if other != name))
-        apart = np.abs(explanation.probabilities[-1] - explanation.probabilities[rest])  # [N, C]
-        distance = apart.max(axis=1) if explanation.multi else 0.5 * apart.sum(axis=1)
+        apart = np.abs(explanation.answers[-1] - explanation.answers[rest]) / explanation.unit  # [N, C]
+        distance = 0.5 * apart.sum(axis=1) if explanation.kind == "single" else apart.max(axis=1)
         moved[m] = np.where(explanation.present[:, m] & several, distance, 0.0)
     return moved
 

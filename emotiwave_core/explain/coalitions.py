@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from emotiwave_core.modalities import configurations
 
 Array = NDArray[np.float64]
-Value = Literal["probability", "logit"]
+Value = Literal["probability", "logit"]  # of classes; of a regression it is the "number" itself
 Empty = Literal["prior", "zeros"]
 
 

@@ -11,7 +11,6 @@ from emotiwave_core.data.store.words import Word, words_of
 from emotiwave_core.errors import DataError
 from emotiwave_core.explain.attribution import Explanation, explain, values_of
 from emotiwave_core.explain.choose import choose
-from emotiwave_core.explain.coalitions import Value
 from emotiwave_core.explain.occlusion import occlude
 from emotiwave_core.explain.shapley import share
 from emotiwave_core.io.atomic import csv_line, write_text
@@ -20,6 +19,8 @@ from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.explanation import (
+    SMALLEST_SCALE,
+    SMALLEST_SHARE,
     ChosenSample,
     ClassOfSample,
     ConfigurationOfSample,
@@ -65,11 +66,12 @@ def explain_fold(
             for n, row in enumerate(trained.fold.rows)
             if not explanation.present[n].all()
         },
-        macro_f1=explanation.macro_f1(),
+        score=explanation.score(),
         decided=explanation.decided_by(),
         share=explanation.mean_share(),
         by_class=explanation.by_class(),
         chosen=chosen,
+        headline=explanation.headline.key,
     )
 
 
@@ -81,7 +83,8 @@ def explain_sample(
     start, end = trained.corpus.store.intervals[row].tolist()
     words = _words(trained, row, monitor)
     # In log-odds whatever `value` is: the probability of a sure prediction hardly moves when one stretch is missing.
-    value: Value = "logit" if trained.objective.multi or len(explanation.classes) > 1 else "probability"
+    value = "logit" if trained.objective.multi or len(explanation.classes) > 1 else "probability"
+    value = "number" if explanation.of_numbers else value
     windows = occlude(trained, row, lambda logits: values_of(trained.objective, value, logits)[:, c], device, words)
     return SampleAttribution(
         id=trained.corpus.store.ids[row],
@@ -93,6 +96,8 @@ def explain_sample(
         present=explanation.has(n),
         **explanation.of_class(n, c),
         moments={m: [_rounded(window) for window in windows[m]] for m in windows},
+        smallest_scale=SMALLEST_SHARE * float(explanation.unit[c]) if explanation.of_numbers else SMALLEST_SCALE,
+        headline=explanation.headline.key,
     )
 
 
@@ -101,7 +106,7 @@ def explain_in_full(
 ) -> SampleDetails:
     """Sample n of the fold with every class and every configuration."""
     subject = int(explanation.subject[n])
-    probabilities = explanation.probabilities[:, n].tolist()
+    answers, as_told = explanation.answers[:, n].tolist(), float if explanation.of_numbers else bool
     return SampleDetails(
         fold=trained.fold.name,
         value=explanation.value,
@@ -111,8 +116,8 @@ def explain_in_full(
         cooperation=explanation.cooperation(explanation.coalitions[:, n, subject]),
         classes={
             name: ClassOfSample(
-                predicted=bool(explanation.decided[-1, n, c]),
-                true=bool(explanation.truth[n, c]),
+                predicted=as_told(explanation.decided[-1, n, c]),
+                true=as_told(explanation.truth[n, c]),
                 **explanation.of_class(n, c),
             )
             for c, name in enumerate(explanation.classes)
@@ -120,7 +125,7 @@ def explain_in_full(
         configurations={
             name_of(configuration): ConfigurationOfSample(
                 predicted=explanation.words(explanation.decided[k, n]),
-                probabilities=dict(zip(explanation.classes, probabilities[k], strict=True)),
+                answers=dict(zip(explanation.classes, answers[k], strict=True)),
             )
             for k, configuration in enumerate(configurations(explanation.modalities))
         },
@@ -128,9 +133,9 @@ def explain_in_full(
 
 
 def write_table(path: Path, explanation: Explanation, trained: TrainedRun) -> None:
-    """Write `explanations.csv`: a row for each sample and class."""
+    """Write `explanations.csv`: a row for each sample and class or target."""
     columns = [f"shapley({m})" for m in explanation.modalities] + [f"interaction({pair})" for pair in explanation.pairs]
-    head = ["id", "class", "truth", "predicted", "empty", "complete", *columns]
+    head = ["id", "target" if explanation.of_numbers else "class", "truth", "predicted", "empty", "complete", *columns]
     write_text(path, "".join(map(csv_line, [head, *_rows(explanation, trained)])))
 
 
@@ -139,7 +144,9 @@ def _rows(explanation: Explanation, trained: TrainedRun) -> Iterator[list[str]]:
     numbers = np.concatenate([ends, explanation.shapley, explanation.interaction]).transpose(1, 2, 0)  # [N, C, …]
     for n, row in enumerate(trained.fold.rows):
         decision = [explanation.words(explanation.truth[n]), explanation.words(explanation.decided[-1, n])]
-        for name, values in zip(explanation.classes, numbers[n].tolist(), strict=True):
+        for c, (name, values) in enumerate(zip(explanation.classes, numbers[n].tolist(), strict=True)):
+            if explanation.of_numbers:
+                decision = [repr(float(value)) for value in (explanation.truth[n, c], explanation.decided[-1, n, c])]
             yield [trained.corpus.store.ids[row], name, *decision, *(f"{value:.8f}" for value in values)]
 
 

@@ -72,3 +72,12 @@ def collapse(decided: Decisions, classes: tuple[str, ...]) -> str | None:
         return f"every sample is predicted '{classes[decided[0]]}'"
     always = [name for name, value in zip(classes, decided[0], strict=True) if value]
     return f"every sample is predicted {', '.join(always)}" if always else "no emotion is ever predicted"
+
+
+def constant_number(predicted: NDArray[np.float64], targets: tuple[str, ...]) -> str | None:
+    """A sentence about a model that predicts the same numbers [N, C] for every sample; None where it does not."""
+    size = np.maximum(np.abs(predicted).max(axis=0), 1e-12)
+    flat = [c for c in range(len(targets)) if np.ptp(predicted[:, c]) <= 1e-6 * size[c]]
+    if len(predicted) < 2 or not flat:
+        return None
+    return "every sample is predicted " + " and ".join(f"{targets[c]} {predicted[0, c]:.4g}" for c in flat)

@@ -20,10 +20,10 @@ Array = NDArray[np.float64]
 
 
 class Predictions(NamedTuple):
-    """Logits and probabilities of N samples in all K = 2^M - 1 configurations, in the order of `configurations`."""
+    """Logits and answers of N samples in all K = 2^M - 1 configurations, in the order of `configurations`."""
 
     logits: Array  # [K, N, C]
-    probabilities: Array  # [K, N, C]
+    answers: Array  # [K, N, C], probabilities of classes or predicted numbers
     nothing: Array  # [C], the logits where every modality is absent: the same for every sample
 
 
@@ -64,5 +64,5 @@ def predict(
             step()
     assert nothing is not None, "a fold has samples"
     all_logits = torch.cat(batches, dim=1)
-    tensors = (all_logits, objective.probabilities(all_logits), nothing)
+    tensors = (all_logits, objective.answers(all_logits), nothing)
     return Predictions(*(tensor.cpu().double().numpy() for tensor in tensors))

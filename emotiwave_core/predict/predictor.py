@@ -1,4 +1,4 @@
-"""A trained run as a predictor: arrays or data sets with any modality missing, and no labels, to classes."""
+"""A trained run as a predictor: arrays or data sets with any modality missing, and no labels, to classes or numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,16 +31,18 @@ Array = NDArray[np.float64]
 
 @attrs.frozen
 class Prediction:
-    """One sample's classes, as a run predicts them."""
+    """One sample's classes, or the numbers of a regression, as a run predicts them."""
 
-    probabilities: dict[str, float]  # of each class, in the run's order
+    probabilities: dict[str, float]  # of each class, in the run's order; empty of a regression
     decided: tuple[str, ...]  # one class; of a multi-label run each above its threshold, which may be none
     present: tuple[str, ...]  # the modalities that the sample has
     id: str | None = None  # of a sample of a data set
+    numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression, in the unit of its labels
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON can hold it."""
-        return attrs.asdict(self)
+        """The same as JSON can hold it: probabilities and decided of classes, numbers of a regression."""
+        unused = ("probabilities", "decided") if self.numbers else ("numbers",)
+        return {key: value for key, value in attrs.asdict(self).items() if key not in unused}
 
 
 @attrs.frozen(eq=False)
@@ -55,7 +57,7 @@ class Predictor:
     device: torch.device
 
     def predict_arrays(self, samples: Sequence[ArraySample]) -> list[Prediction]:
-        """Predict samples of arrays. Errors as `store_of_arrays`; PluginError where a probability is not finite."""
+        """Predict samples of arrays. Errors as `store_of_arrays`; PluginError where an answer is not finite."""
         return self._predict(store_of_arrays(samples, self.model.features, self.recipe.data), SILENT, has_ids=False)
 
     def predict_dataset(self, folder: Path, monitor: Monitor = SILENT) -> list[Prediction]:
@@ -68,34 +70,37 @@ class Predictor:
 
     def _predict(self, store: Store, monitor: Monitor, has_ids: bool = True) -> list[Prediction]:
         with attribute_errors(self.model):
-            probabilities = retry_smaller_batches(
-                lambda size: self._probabilities(store, size, monitor),
+            answers = retry_smaller_batches(
+                lambda size: self._answers(store, size, monitor),
                 self.recipe.training.batch_size,
                 self.recipe,
                 "predicting",
                 monitor,
             )
-        bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        bad = int((~np.isfinite(answers)).any(axis=1).sum())
         if bad:
             raise PluginError(
-                f"The model says NaN of {bad} of {len(probabilities)} samples: their features are too large for it, or "
+                f"The model says NaN of {bad} of {len(answers)} samples: their features are too large for it, or "
                 "a part does not hold its interface (`emotiwave plugins check`)."
             )
-        decided = self.objective.decide(probabilities, self.thresholds)
+        is_number = self.objective.kind == "regression"
+        decided = self.objective.decide(answers, self.thresholds)
+        named = [dict(zip(self.objective.classes, row, strict=True)) for row in answers.tolist()]
         present = {modality: store.has(modality) for modality in self.model.modalities}
         return [
             Prediction(
-                probabilities=dict(zip(self.objective.classes, probabilities[row].tolist(), strict=True)),
-                decided=self._names(decided[row]),
+                probabilities={} if is_number else named[row],
+                decided=() if is_number else self._names(decided[row]),
                 present=tuple(modality for modality, has in present.items() if has[row]),
                 id=store.ids[row] if has_ids else None,
+                numbers=named[row] if is_number else {},
             )
             for row in range(len(store))
         ]
 
     @torch.inference_mode()
-    def _probabilities(self, store: Store, batch_size: int, monitor: Monitor) -> Array:
-        """Probabilities [N, C] of every sample, of all the modalities that it has."""
+    def _answers(self, store: Store, batch_size: int, monitor: Monitor) -> Array:
+        """Answers [N, C] about every sample, of all the modalities that it has."""
         samples, loader = all_samples(store), open_loader(store, self.device)
         logits = []
         with monitor.progress("Predicting", -(-len(store) // batch_size)) as step:
@@ -103,7 +108,7 @@ class Predictor:
                 with autocast(self.device, self.recipe.training.precision):
                     logits.append(self.model.forward_masked(batch.inputs, batch.masks).logits.float())
                 step()
-        return self.objective.probabilities(torch.cat(logits)).cpu().double().numpy()
+        return np.asarray(self.objective.answers(torch.cat(logits)).cpu().double().numpy())
 
     def _names(self, decision: Any) -> tuple[str, ...]:
         """The classes of a decision: an index [], or 0 and 1 for each [C]."""

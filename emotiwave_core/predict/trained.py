@@ -17,7 +17,7 @@ from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, is_folder
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.model.objective import KINDS_FOR, Objective
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
@@ -93,6 +93,11 @@ def reopen_trained_run(run: Path, parts: ResolvedParts, corpus: Corpus) -> Train
 def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> TrainedRun:
     model, objective, recipe, description = loaded
     _check_fits(description, corpus)
+    if objective.kind not in KINDS_FOR[corpus.store.facts.label_kind]:
+        raise DataError(
+            f"{run} is a {objective.kind} run, and the labels of {corpus.dataset.name} are "
+            f"{corpus.store.facts.label_kind}: say what they mean by `kind` under [labels] in its dataset.toml."
+        )
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     samples = corpus.fold(fold, objective)

@@ -9,7 +9,6 @@ from matplotlib.ticker import MaxNLocator
 from emotiwave_core.report.numbers import MINUS, score
 from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.protocol_scores import ProtocolScores
-from emotiwave_core.runs.schema import Interval
 from emotiwave_core.runs.scores import Calibration
 
 STROKES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")  # classes of the style sheet
@@ -93,7 +92,7 @@ def path_of(xs: Sequence[float], ys: Sequence[float | None], x: Axis, y: Axis) -
     return "".join(steps)
 
 
-def band_of(xs: Sequence[float], intervals: Sequence[Interval | None] | None, x: Axis, y: Axis) -> str:
+def band_of(xs: Sequence[float], intervals: Sequence[tuple[float, float] | None] | None, x: Axis, y: Axis) -> str:
     """The outline of the band of the intervals, along their low ends and back along the high ones."""
     known = [(position, ends) for position, ends in zip(xs, intervals or [None] * len(xs), strict=True) if ends]
     outline = [(at, low) for at, (low, _) in known] + [(at, high) for at, (_, high) in reversed(known)]
@@ -101,22 +100,22 @@ def band_of(xs: Sequence[float], intervals: Sequence[Interval | None] | None, x:
     return f"M{'L'.join(corners)}Z" if len(known) > 1 else ""
 
 
-def learning_charts(history: Sequence[Epoch], best: int) -> list[Chart]:
-    """The two charts of the learning curves: losses, and macro-F1 of the validation fold."""
+def learning_charts(history: Sequence[Epoch], best: int, title: str) -> list[Chart]:
+    """The two charts of the learning curves: losses, and the headline score of the validation fold."""
     epochs = [epoch.epoch for epoch in history]
     losses = {
         "training": [epoch.train_loss for epoch in history],
         "validation": [epoch.valid.loss for epoch in history],
     }
-    f1s: dict[str, list[float | None]] = {
-        "mean of all configurations": [epoch.valid.mean_macro_f1 for epoch in history],
-        "complete configuration": [epoch.valid.complete_macro_f1 for epoch in history],
-        "worst configuration": [epoch.valid.worst_macro_f1 for epoch in history],
+    scores: dict[str, list[float | None]] = {
+        "mean of all configurations": [epoch.valid.mean for epoch in history],
+        "complete configuration": [epoch.valid.complete for epoch in history],
+        "worst configuration": [epoch.valid.worst for epoch in history],
     }
     seen = {name: values for name, values in losses.items() if any(value is not None for value in values)}
     return [
         _learning_chart("Loss", epochs, seen, None),
-        _learning_chart("Macro-F1 on the validation fold", epochs, f1s, best),
+        _learning_chart(f"{title} on the validation fold", epochs, scores, best),
     ]
 
 
@@ -171,26 +170,42 @@ def reliability_chart(calibration: Calibration) -> Chart:
     )
 
 
-def protocol_chart(protocol: ProtocolScores, guess: float | None = None) -> Chart:
-    """Macro-F1 over the level of the damage: a line for each curve, and a thin one for the model held against it.
+def scatter_chart(target: str, truth: Sequence[float], predicted: Sequence[float]) -> Chart:
+    """Predicted over true numbers of a target, [N] each; on one scale, with the line on which both are the same."""
+    both = [*truth, *predicted]
+    axis, title = axis_around(both), f"Predicted {target}, by true {target}"
+    ends = [axis.low, axis.high]
+    points = "".join(path_of([x], [y], axis, axis).replace("h14", "h0") for x, y in zip(truth, predicted, strict=True))
+    return Chart(
+        title=title,
+        words=f"{title}: {len(truth)} points, true from {score(min(truth))} to {score(max(truth))}, predicted from "
+        f"{score(min(predicted))} to {score(max(predicted))}.",
+        lines=[Line("samples", "points", points), Line("predicted as it is", "third", path_of(ends, ends, axis, axis))],
+        x_ticks=axis.labels(),
+        y_ticks=axis.labels(),
+    )
 
-    The scale is from 0 to 1 whatever was lost; `guess` is what is reached without the input.
+
+def protocol_chart(protocol: ProtocolScores, guess: float | None = None) -> Chart:
+    """The score over the level of the damage: a line for each curve, and a thin one for the model held against it.
+
+    The scale is from 0 (less where a score is) to 1 whatever was lost; `guess` is what is reached without the input.
     """
     curves = list(protocol.curves.items())
     others = protocol.against.curves if protocol.against else {}
     x = axis_of(min(curve.levels[0] for _, curve in curves), max(curve.levels[-1] for _, curve in curves), most=10)
-    y = axis_of(0.0, 1.0)
+    y = axis_of(min(0.0, *(value for _, curve in curves for value in curve.score)), 1.0)
     lines = []
     for index, (name, curve) in enumerate(curves):
         stroke = STROKES[index % len(STROKES)]
         band = band_of(curve.levels, curve.intervals, x, y) if len(curves) < 4 else ""
-        lines.append(Line(name, stroke, path_of(curve.levels, curve.macro_f1, x, y), band))
+        lines.append(Line(name, stroke, path_of(curve.levels, curve.score, x, y), band))
         if protocol.against and name in others:
-            thin = path_of(curve.levels, others[name].macro_f1, x, y)
+            thin = path_of(curve.levels, others[name].score, x, y)
             lines.append(Line(f"{name} ({protocol.against.run})", f"{stroke} thin", thin))
     if guess is not None:
         flat = f"M0 {1000 - y.at(guess) * 1000:.1f}H1000"
         lines.append(Line(f"chance, a guess without the input: {score(guess)}", "guess", flat))
-    ends = "; ".join(f"{name} from {score(curve.macro_f1[0])} to {score(curve.macro_f1[-1])}" for name, curve in curves)
-    title = "Macro-F1 of the complete configuration, by level"
+    ends = "; ".join(f"{name} from {score(curve.score[0])} to {score(curve.score[-1])}" for name, curve in curves)
+    title = f"{protocol.judged_by.title} of the complete configuration, by level"
     return Chart(title, f"{title}: {ends}.", lines, x.labels(), y.labels())

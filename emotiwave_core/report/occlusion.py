@@ -1,4 +1,4 @@
-"""Occlusion of one sample: how far the log-odds of its class fall when a stretch of one modality is masked out.
+"""Occlusion of one sample: how far the log-odds of its class fall, or its number, when a stretch is masked out.
 
 For the page as SVG paths and for a paper as a picture, both on one scale for all modalities, so that a modality that
 hardly matters looks flat. What no window covers was not read, which is not the same as no effect: it is hatched.
@@ -19,7 +19,7 @@ from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.charts import Axis
 from emotiwave_core.report.numbers import MINUS, score, side, signed
 from emotiwave_core.report.pictures import ACCENT, AGAINST, GREY, INK, STYLE, TWO_COLUMNS, short
-from emotiwave_core.runs.explanation import SMALLEST_SCALE, OcclusionWindow, SampleAttribution
+from emotiwave_core.runs.explanation import OcclusionWindow, SampleAttribution
 
 SHORTEST_GAP = 0.02  # of the sample: a shorter one lies between two steps
 LABELLED_GAP = 0.18  # of the sample: in a narrower one the words "not read" have no room
@@ -55,12 +55,12 @@ class OcclusionPlot(NamedTuple):
     words: list[Token]
 
 
-def scale_of(moments: Mapping[str, Sequence[OcclusionWindow]]) -> float:
+def scale_of(moments: Mapping[str, Sequence[OcclusionWindow]], least: float) -> float:
     """The occlusion that a bar of full length stands for, in all modalities of a sample: the largest of them.
 
-    Never less than SMALLEST_SCALE, so that noise does not look like a reason.
+    Never less than `least`, so that noise does not look like a reason.
     """
-    return max(SMALLEST_SCALE, *(abs(moment.occlusion) for windows in moments.values() for moment in windows), 0.0)
+    return max(least, *(abs(moment.occlusion) for windows in moments.values() for moment in windows), 0.0)
 
 
 def unread(windows: Sequence[OcclusionWindow], start: float, end: float) -> list[tuple[float, float]]:
@@ -72,9 +72,9 @@ def unread(windows: Sequence[OcclusionWindow], start: float, end: float) -> list
     return [(low, high) for low, high in gaps if high - low > SHORTEST_GAP * (end - start)]
 
 
-def occlusion_plots(moments: Mapping[str, list[OcclusionWindow]], axis: Axis) -> list[OcclusionPlot]:
+def occlusion_plots(moments: Mapping[str, list[OcclusionWindow]], axis: Axis, least: float) -> list[OcclusionPlot]:
     """A plot for each modality that has moments, on one scale, over the seconds of `axis`."""
-    worded, scale = _worded(moments), scale_of(moments)
+    worded, scale = _worded(moments), scale_of(moments, least)
     attentive = any(len(_attended(windows)) > 1 for windows in moments.values())
     zero = 36 if attentive else 50  # the same in all, or bars of one length would stand for two numbers
     return [
@@ -160,12 +160,12 @@ def write_picture(path: Path, sample: SampleAttribution) -> None:
 
 
 def occlusion(sample: SampleAttribution) -> Figure:
-    """Bars as long as the log-odds fall when a stretch is missing; attention as a line; words on top."""
+    """Bars as long as the log-odds or the number fall when a stretch is missing; attention as a line; words on top."""
     moments = {m: windows for m, windows in sample.moments.items() if windows}
     without = "".join(f", no {short(m, 16)}" for m in sample.moments if m not in moments)
     every = [window for windows in moments.values() for window in windows]
     start, end = min(sample.start, *(w.start for w in every)), max(sample.end, *(w.end for w in every))
-    scale = scale_of(moments)
+    scale = scale_of(moments, sample.smallest_scale)
     figure = Figure(figsize=(TWO_COLUMNS, 0.9 + 1.1 * len(moments)), layout="constrained")
     grid = figure.subplots(len(moments), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (modality, windows) in zip(grid, moments.items(), strict=True):
@@ -180,7 +180,7 @@ def occlusion(sample: SampleAttribution) -> Figure:
     grid[-1].set_xlabel("Seconds of the video")
     predicted, truth = (short(text or "nothing", 30) for text in (sample.predicted, sample.truth))
     figure.suptitle(f"{short(sample.id, 40)}: predicted {predicted}, true {truth}{without}", fontsize=8)
-    figure.supylabel(f"Drop of the log-odds of {short(sample.explained, 16)}\n(one scale)", fontsize=8)
+    figure.supylabel(f"Drop of the {sample.unit} of {short(sample.explained, 16)}\n(one scale)", fontsize=8)
     return figure
 
 

@@ -9,6 +9,7 @@ import base64
 import functools
 import hashlib
 import shlex
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,9 @@ from markupsafe import Markup
 
 from emotiwave_core.io.atomic import write_text
 from emotiwave_core.metrics import Metric, registered
+from emotiwave_core.metrics.numbers import NumberMetric, registered_numbers
 from emotiwave_core.parts.kinds import KINDS
-from emotiwave_core.report.charts import FIRM, learning_charts, protocol_chart, reliability_chart
+from emotiwave_core.report.charts import FIRM, Chart, learning_charts, protocol_chart, reliability_chart, scatter_chart
 from emotiwave_core.report.numbers import FILTERS, count, series
 from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
@@ -62,7 +64,7 @@ def _environment() -> jinja2.Environment:
 def render(run: RunContents, pictures: list[str]) -> str:
     """The page as HTML text; `pictures` are the names of the files it mentions."""
     scores, explained = run.scores, run.explanation
-    fold = explained.macro_f1 if explained else None
+    fold = explained.score if explained else None
     drawn = drawn_samples(explained) if explained else {}
     plots = [plot for samples in drawn.values() for sample in samples for plot in sample.plots]
     absent = explained.absent if explained else {}
@@ -83,11 +85,16 @@ def render(run: RunContents, pictures: list[str]) -> str:
             constant=scores.constant,
             verdict=verdict(scores),
             metrics=metric_rows(scores, complete),
+            headline=scores.judged_by,
+            beside=beside(scores, complete),
             class_columns=class_columns(scores),
+            target_columns=target_columns(complete),
+            scatters=scatters(run),
+            ranges=ranges(run),
             crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
             row_shares=row_shares,
             firm=FIRM,
-            reliability=reliability_chart(complete.calibration),
+            reliability=complete.calibration and reliability_chart(complete.calibration),
             explained=explained,
             fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
             by_class_most=max((abs(value) for value in _values_by_class(run)), default=0.0),
@@ -95,7 +102,7 @@ def render(run: RunContents, pictures: list[str]) -> str:
             attentive=any(plot.attention for plot in plots),
             gapped=any(plot.gaps for plot in plots),
             worded=any(plot.words for plot in plots),
-            charts=learning_charts(run.history, run.model.best.epoch) if run.history else [],
+            charts=learning_charts(run.history, run.model.best.epoch, scores.judged_by.title) if run.history else [],
             protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
             predicted=run.predicted,
             script=Markup(script),
@@ -137,20 +144,65 @@ class MetricRow(NamedTuple):
     chance: float | None
     gain: float | None  # distance from chance, positive where the score is better
     definition: str
+    has_bar: bool  # from 0 to 1, the longer the better
 
 
 def metric_rows(scores: Scores, scored: ConfigurationScores) -> list[MetricRow]:
     """Every metric that the file has and this version knows, in the order of their registration."""
     rows = []
-    for metric in registered():
-        if metric.key in scored.metrics:
+    for metric in _metrics(scores):
+        if metric.key in scored.metrics and (scored.metrics[metric.key] is not None or isinstance(metric, Metric)):
             value, chance = scored.metrics[metric.key], scores.constant.metrics[metric.key]
-            if metric.key == "macro_f1":
+            if metric.key == scores.headline:
                 chance = scores.constant.floor
-            definition = metric.definition(scores.objective == "multi")
+            definition = (
+                metric.definition(scores.objective == "multi") if isinstance(metric, Metric) else metric.definition
+            )
             definition += "" if metric.higher_is_better else "; lower is better"
-            rows.append(MetricRow(metric.title, value, chance, metric.gain(value, chance), definition))
+            gain = metric.gain(value, chance)
+            rows.append(MetricRow(metric.title, value, chance, gain, definition, metric.higher_is_better))
     return rows
+
+
+def _metrics(scores: Scores) -> Sequence[Metric | NumberMetric]:
+    """The metrics of the objective, in the order of the report."""
+    return registered_numbers() if scores.objective == "regression" else registered()
+
+
+def beside(scores: Scores, complete: ConfigurationScores) -> dict[str, str]:
+    """The metrics that stand beside the score of each configuration: their titles by key, those that are defined."""
+    shown = (
+        ("mae", "pearson", "acc_2_non0", "acc_2", "acc_7") if complete.targets else ("accuracy", "weighted_accuracy")
+    )
+    titles = {metric.key: metric.title for metric in _metrics(scores)}
+    return {key: titles[key] for key in shown if key in titles and complete.metrics.get(key) is not None}
+
+
+def target_columns(complete: ConfigurationScores) -> list[NumberMetric]:
+    """Every metric beside the CCC that is defined for some target, in the order of registration."""
+    return [
+        metric
+        for metric in registered_numbers()
+        if metric.key != "ccc" and any(one.metrics.get(metric.key) is not None for one in complete.targets.values())
+    ]
+
+
+def scatters(run: RunContents) -> list[Chart]:
+    """Predicted over true numbers of every target in the complete configuration."""
+    samples = run.predicted.number_samples if run.predicted else []
+    if not samples:
+        return []
+    return [
+        scatter_chart(name, [it.truth[c] for it in samples], [it.numbers[-1][c] for it in samples])
+        for c, name in enumerate(run.scores.classes)
+    ]
+
+
+def ranges(run: RunContents) -> list[tuple[float, float]]:
+    """The lowest and the highest number of each target that the panel shows, true or predicted."""
+    samples = run.predicted.number_samples if run.predicted else []
+    rows = [row for sample in samples for row in (sample.truth, *sample.numbers)]
+    return [(min(column), max(column)) for column in zip(*rows, strict=True)]
 
 
 def class_columns(scores: Scores) -> list[Metric]:

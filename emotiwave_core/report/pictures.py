@@ -6,6 +6,7 @@ Names are data: they are shortened, and `$` in them is a dollar sign and not the
 import io
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.style
@@ -50,12 +51,12 @@ def write_pictures(run: RunContents) -> list[str]:
 
     One for each protocol too, and who decided where that was worked out.
     """
-    drawn = {
-        "configurations": configurations,
-        "confusion": confusion,
-        "reliability": reliability,
-        "learning_curves": learning_curves,
-    }
+    own: dict[str, Callable[[RunContents], Figure]] = (
+        {"scatter": scatter}
+        if run.scores.objective == "regression"
+        else {"confusion": confusion, "reliability": reliability}
+    )
+    drawn = {"configurations": configurations, **own, "learning_curves": learning_curves}
     # The reader's own matplotlibrc must not change a paper's figures, nor a name without glyphs clutter the terminal.
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -73,17 +74,17 @@ def write_pictures(run: RunContents) -> list[str]:
 
 
 def configurations(run: RunContents) -> Figure:
-    """Macro-F1 of each configuration as bars with their intervals; the mean and chance as lines."""
+    """The score of each configuration as bars with their intervals; the mean and chance as lines."""
     scores = run.scores
-    values = [scored.macro_f1 for scored in scores.configurations.values()]
+    values = [scored.score for scored in scores.configurations.values()]
     figure = Figure(figsize=(COLUMN, 0.7 + 0.19 * len(values)), layout="constrained")
     axes = figure.subplots()
     colours = [ACCENT if name == scores.complete.configuration else PALE for name in scores.configurations]
-    mean, chance = scores.mean_macro_f1, scores.constant.floor
+    mean, chance = scores.mean, scores.constant.floor
     axes.axvline(mean, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), label=f"mean {mean:.3f}")
     axes.axvline(chance, color=CHANCE, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"chance {chance:.3f}")
     axes.barh(range(len(values)), values, height=0.66, color=colours)
-    ends = [scored.macro_f1_interval or (scored.macro_f1,) * 2 for scored in scores.configurations.values()]
+    ends = [scored.interval or (scored.score,) * 2 for scored in scores.configurations.values()]
     axes.hlines(range(len(values)), [low for low, _ in ends], [high for _, high in ends], color=INK, linewidth=0.7)
     # The number stands right of the interval; a bar without a colour carries it.
     bars = axes.barh(range(len(values)), [max(v, high) for v, (_, high) in zip(values, ends, strict=True)], alpha=0)
@@ -91,7 +92,8 @@ def configurations(run: RunContents) -> Figure:
     axes.bar_label(bars, [f"{value:.3f}" for value in values], padding=3, fontsize=7, bbox=box)
     axes.set_yticks(range(len(values)), [short(name, 36) for name in scores.configurations])
     axes.tick_params(axis="y", length=0)
-    axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6), xlabel=f"Macro-F1 ({short(scores.fold, 20)} fold)")
+    axes.set(xlim=(min(0.0, *(low for low, _ in ends)), 1), ylim=(len(values) - 0.4, -0.6))
+    axes.set_xlabel(f"{scores.judged_by.title} ({short(scores.fold, 20)} fold)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=2.2)
     return figure
 
@@ -99,7 +101,7 @@ def configurations(run: RunContents) -> Figure:
 def confusion(run: RunContents) -> Figure:
     """The confusion of the complete configuration: one matrix, or a 2 x 2 one for each emotion."""
     scores = run.scores
-    matrices = scores.configurations[scores.complete.configuration].confusion
+    matrices = scores.configurations[scores.complete.configuration].confusion or {}
     names = [short(name, 16) for name in scores.classes]
     if isinstance(matrices, list):
         size = min(max(1.3 + 0.36 * len(names), COLUMN), TWO_COLUMNS)
@@ -134,9 +136,9 @@ def _heat(axes: Axes, matrix: Matrix, names: list[str]) -> None:
 
 
 def learning_curves(run: RunContents) -> Figure:
-    """Losses on the left, macro-F1 of the validation fold with the kept epoch on the right."""
+    """Losses on the left, the score of the validation fold with the kept epoch on the right."""
     figure = Figure(figsize=(TWO_COLUMNS, 2.3), layout="constrained")
-    losses, f1s = figure.subplots(1, 2)
+    losses, scores = figure.subplots(1, 2)
     epochs = [epoch.epoch for epoch in run.history]
     nan = float("nan")
     marker = "o" if len(epochs) == 1 else None
@@ -145,15 +147,15 @@ def learning_curves(run: RunContents) -> Figure:
     losses.plot(epochs, train, color=ACCENT, label="training", marker=marker)
     if not all(math.isnan(value) for value in valid):
         losses.plot(epochs, valid, color=INK, linestyle="--", linewidth=1, label="validation", marker=marker)
-    f1s.plot(epochs, [epoch.valid.mean_macro_f1 for epoch in run.history], color=ACCENT, label="mean", marker=marker)
+    scores.plot(epochs, [epoch.valid.mean for epoch in run.history], color=ACCENT, label="mean", marker=marker)
     for label, dashes in (("complete", "--"), ("worst", ":")):
-        line = [getattr(epoch.valid, f"{label}_macro_f1") for epoch in run.history]
-        f1s.plot(epochs, line, color=INK, linewidth=1, linestyle=dashes, label=label, marker=marker)
+        line = [getattr(epoch.valid, label) for epoch in run.history]
+        scores.plot(epochs, line, color=INK, linewidth=1, linestyle=dashes, label=label, marker=marker)
     if run.model.best.epoch in epochs:
-        f1s.axvline(run.model.best.epoch, color=GREY, linewidth=0.8, label=f"best: epoch {run.model.best.epoch}")
+        scores.axvline(run.model.best.epoch, color=GREY, linewidth=0.8, label=f"best: epoch {run.model.best.epoch}")
     losses.set_ylabel("Loss")
-    f1s.set_ylabel("Macro-F1 (validation fold)")
-    for axes in (losses, f1s):
+    scores.set_ylabel(f"{run.scores.judged_by.title} (validation fold)")
+    for axes in (losses, scores):
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2, handlelength=1.8)
@@ -166,6 +168,7 @@ def reliability(run: RunContents) -> Figure:
     The area of a dot is the size of its bin; only neighbours of at least FIRM predictions are joined.
     """
     calibration = run.scores.configurations[run.scores.complete.configuration].calibration
+    assert calibration is not None, "classes have a calibration"
     bins = calibration.bins
     confidences, counts = [in_bin.confidence for in_bin in bins], [in_bin.count for in_bin in bins]
     total, most = max(sum(counts), 1), max([*counts, 1])
@@ -190,9 +193,29 @@ def reliability(run: RunContents) -> Figure:
     return figure
 
 
+def scatter(run: RunContents) -> Figure:
+    """Predicted over true numbers of each target in the complete configuration, on one scale."""
+    samples = run.predicted.number_samples if run.predicted else []
+    names = run.scores.classes
+    columns = min(len(names), 2)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(COLUMN * columns, COLUMN * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for c, (axes, name) in enumerate(zip(grid, names, strict=False)):
+        truth, predicted = [it.truth[c] for it in samples], [it.numbers[-1][c] for it in samples]
+        ends = [min([*truth, *predicted], default=0.0), max([*truth, *predicted], default=1.0)]
+        axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.scatter(truth, predicted, 6, color=ACCENT, alpha=0.5, linewidth=0)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set(xlabel=f"True {short(name, 24)}", ylabel=f"Predicted {short(name, 24)}")
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
+    return figure
+
+
 def shapley(explanation: ExplanationFile) -> Figure:
-    """Macro-F1 from no modality to all above, and the mean Shapley value for each class below."""
-    fold, names, classes = explanation.macro_f1, explanation.modalities, explanation.classes
+    """The score from no modality to all above, and the mean Shapley value for each class below."""
+    fold, names, classes = explanation.score, explanation.modalities, explanation.classes
     rows = 0.19 * (len(names) + 2), 0.19 * len(classes)
     figure = Figure(figsize=(COLUMN, 1.75 + sum(rows)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=rows)
@@ -206,13 +229,16 @@ def shapley(explanation: ExplanationFile) -> Figure:
     above.secondary_yaxis("right").set_yticks(range(len(values)), values)
     above.axvline(0, color=GREY, linewidth=0.6)
     above.set_yticks(range(len(labels)), labels)
-    above.set(ylim=(len(labels) - 0.4, -0.6), xlabel=f"Macro-F1 ({short(explanation.fold, 20)} fold)")
+    above.set(
+        ylim=(len(labels) - 0.4, -0.6), xlabel=f"{explanation.judged_by.title} ({short(explanation.fold, 20)} fold)"
+    )
     above.margins(x=0.02)
     _signed_heat(below, [[explanation.by_class[c].shapley[name] for name in names] for c in classes])
     below.set_xticks(range(len(names)), [short(name, 40 // len(names)) for name in names])
     below.set_yticks(range(len(classes)), [short(name, 16) for name in classes])
     unit = "probability" if explanation.value == "probability" else "log-odds"
-    below.set_xlabel(f"Mean Shapley value ({unit}) for the decided class")
+    words = f"Mean Shapley value ({unit}) for the decided class"
+    below.set_xlabel("Mean absolute Shapley value" if explanation.value == "number" else words)
     for axes in (above, below, *above.child_axes):
         axes.tick_params(axis="y", length=0)
         axes.spines[:].set_visible(axes is above)
@@ -230,7 +256,7 @@ def _signed_heat(axes: Axes, values: list[list[float | None]]) -> None:
 
 
 def protocol_curves(protocol: ProtocolScores, guess: float | None = None) -> Figure:
-    """Macro-F1 of the complete configuration over the level of the damage, a line for each curve, with intervals.
+    """The score of the complete configuration over the level of the damage, a line for each curve, with intervals.
 
     `guess` is what is reached without the input, the line of chance.
     """
@@ -240,18 +266,19 @@ def protocol_curves(protocol: ProtocolScores, guess: float | None = None) -> Fig
     for index, (name, curve) in enumerate(protocol.curves.items()):
         colour, dashes = LINES[index % len(LINES)]
         look: dict[str, Any] = {"color": colour, "linestyle": dashes}
-        axes.plot(curve.levels, curve.macro_f1, marker="o", markersize=2, label=short(name, 24), **look)
+        axes.plot(curve.levels, curve.score, marker="o", markersize=2, label=short(name, 24), **look)
         known = [(level, ends) for level, ends in zip(curve.levels, curve.intervals or [], strict=False) if ends]
         if known and len(protocol.curves) < 4:
             levels, lows, highs = zip(*((level, low, high) for level, (low, high) in known), strict=True)
             axes.fill_between(levels, lows, highs, color=colour, alpha=0.12, linewidth=0)
         if protocol.against and name in others:
             label = f"{short(name, 24)} ({short(protocol.against.run, 16)})"
-            axes.plot(curve.levels, others[name].macro_f1, linewidth=0.6, label=label, **look)
+            axes.plot(curve.levels, others[name].score, linewidth=0.6, label=label, **look)
     if guess is not None:
         axes.axhline(guess, color=CHANCE, linewidth=0.8, linestyle=(0, (1, 1.5)), label=f"chance {guess:.3f}")
-    axes.set(xlabel=f"Level ({short(protocol.protocol, 20)})", ylabel=f"Macro-F1 ({short(protocol.fold, 20)} fold)")
-    axes.set_ylim(0, 1)
+    axes.set_xlabel(f"Level ({short(protocol.protocol, 20)})")
+    axes.set_ylabel(f"{protocol.judged_by.title} ({short(protocol.fold, 20)} fold)")
+    axes.set_ylim(min(0.0, *(value for curve in protocol.curves.values() for value in curve.score)), 1)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=2.2)
     return figure
 

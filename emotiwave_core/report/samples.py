@@ -7,11 +7,9 @@ from emotiwave_core.report.occlusion import OcclusionPlot, occlusion_plots, scal
 from emotiwave_core.report.waterfall import Step, waterfall
 from emotiwave_core.runs.explanation import ChosenSample, ExplanationFile
 
-REASONS = {
-    "right": "Most confident and right",
-    "wrong": "Most confident and wrong",
-    "changed": "Most changed by a missing modality",
-}
+CHANGED = "Most changed by a missing modality"
+REASONS = {"right": "Most confident and right", "wrong": "Most confident and wrong", "changed": CHANGED}
+NUMBER_REASONS = {"right": "Closest to the truth", "wrong": "Furthest from the truth", "changed": CHANGED}
 
 
 class DrawnSample(NamedTuple):
@@ -27,6 +25,7 @@ class DrawnSample(NamedTuple):
 def drawn_samples(explanation: ExplanationFile) -> dict[str, list[DrawnSample]]:
     """The chosen samples by the reason for the choice."""
     ends = (0.0, 1.0) if explanation.value == "probability" else (0.0, 0.0)
+    reasons = NUMBER_REASONS if explanation.value == "number" else REASONS
     by_reason: dict[str, list[DrawnSample]] = {}
     for sample in explanation.chosen:
         axis = axis_of(sample.start, max(sample.end, sample.start + 1e-3), most=6)
@@ -34,9 +33,9 @@ def drawn_samples(explanation: ExplanationFile) -> dict[str, list[DrawnSample]]:
         drawn = DrawnSample(
             sample=sample,
             steps=waterfall(sample.empty, sample.complete, labelled, ends),
-            plots=occlusion_plots(sample.moments, axis),
-            scale=scale_of(sample.moments),
+            plots=occlusion_plots(sample.moments, axis, sample.smallest_scale),
+            scale=scale_of(sample.moments, sample.smallest_scale),
             ticks=axis.labels(),
         )
-        by_reason.setdefault(REASONS[sample.why], []).append(drawn)
-    return {title: by_reason[title] for title in REASONS.values() if title in by_reason}
+        by_reason.setdefault(reasons[sample.why], []).append(drawn)
+    return {title: by_reason[title] for title in reasons.values() if title in by_reason}

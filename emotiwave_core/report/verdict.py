@@ -15,7 +15,7 @@ def verdict(scores: Scores) -> str:
     sentences = [_complete(scores)]
     if len(scores.modalities) > 1:
         sentences += [_loss(scores), *_alone(scores)]
-    if scores.configurations[scores.complete.configuration].macro_f1_interval is None:
+    if scores.configurations[scores.complete.configuration].interval is None:
         sentences.append(
             f"How far luck moves these scores is not known: one {scores.interval.unit} cannot be resampled."
         )
@@ -31,26 +31,27 @@ def _complete(scores: Scores) -> str:
         subject = f"With {'both' if count == 2 else f'all {NUMBERS[count] if count < 10 else count}'} modalities"
     if scores.synthetic:
         subject = f"On synthetic data: with{subject.removeprefix('With')}"
-    ends = complete.macro_f1_interval
+    ends = complete.interval
     spread = f" ({scores.interval.level:.0%} interval {interval(ends)})" if ends else ""
     single = _beside_best_single(scores, complete)
     chance = _beside_chance(scores, complete)
-    return f"{subject} macro-F1 is {score(complete.macro_f1)}{spread}, {f'{single}, and ' if single else ''}{chance}."
+    result = f"{scores.judged_by.name} is {score(complete.score)}{spread}"
+    return f"{subject} {result}, {f'{single}, and ' if single else ''}{chance}."
 
 
 def _beside_best_single(scores: Scores, complete: ConfigurationScores) -> str:
     singles = _singles(scores)
     if len(scores.modalities) < 2 or not singles:
         return ""
-    best = max(singles, key=lambda modality: singles[modality].macro_f1)
-    gain = _difference(complete.macro_f1, singles[best].macro_f1)
+    best = max(singles, key=lambda modality: singles[modality].score)
+    gain = _difference(complete.score, singles[best].score)
     by = "the same as" if gain == 0 else f"{score(abs(gain))} {'above' if gain > 0 else 'below'}"
-    return f"{by} {best}, the best single modality ({score(singles[best].macro_f1)})"
+    return f"{by} {best}, the best single modality ({score(singles[best].score)})"
 
 
 def _beside_chance(scores: Scores, scored: ConfigurationScores) -> str:
     floor = scores.constant.floor
-    gain = _difference(scored.macro_f1, floor)
+    gain = _difference(scored.score, floor)
     if gain <= 0:
         return f"no better than chance ({score(floor)})"
     if not _clearly_above_chance(scores, scored):
@@ -64,8 +65,8 @@ def _loss(scores: Scores) -> str:
     for modality in scores.modalities:
         rest = "+".join(other for other in scores.modalities if other != modality)
         if rest in scores.configurations:
-            without[modality] = scores.configurations[rest].macro_f1
-    drops = {modality: _difference(scores.complete.macro_f1, value) for modality, value in without.items()}
+            without[modality] = scores.configurations[rest].score
+    drops = {modality: _difference(scores.complete.score, value) for modality, value in without.items()}
     if not drops:
         return ""
     worst, spared = max(drops, key=drops.__getitem__), [modality for modality, drop in drops.items() if drop <= 0]
@@ -81,7 +82,7 @@ def _alone(scores: Scores) -> list[str]:
     floor = scores.constant.floor
     groups: dict[str, list[str]] = {"no better than chance": [], "not clearly better than chance": []}
     for modality, scored in _singles(scores).items():
-        if _difference(scored.macro_f1, floor) <= 0:
+        if _difference(scored.score, floor) <= 0:
             groups["no better than chance"].append(modality)
         elif not _clearly_above_chance(scores, scored):
             groups["not clearly better than chance"].append(modality)
@@ -94,7 +95,7 @@ def _alone(scores: Scores) -> list[str]:
 
 
 def _clearly_above_chance(scores: Scores, scored: ConfigurationScores) -> bool:
-    low = scored.macro_f1 if scored.macro_f1_interval is None else scored.macro_f1_interval[0]
+    low = scored.score if scored.interval is None else scored.interval[0]
     return _difference(low, scores.constant.floor) > 0
 
 

@@ -5,15 +5,17 @@ It is written when a run takes its folder, when the data are opened, and when th
 
 import os
 from pathlib import Path
+from typing import Any
 
 from attrs import asdict, frozen
 
-from emotiwave_core.data.facts import CorpusFacts, FoldFacts
+from emotiwave_core.data.facts import CorpusFacts, FoldFacts, NumberFoldFacts
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import write_json
-from emotiwave_core.runs.schema import damaged, file_bytes, parse
+from emotiwave_core.runs.schema import converter, damaged, exact_converter, file_bytes, parse
 
 DATA = "data.json"
+FoldRecord = FoldFacts | NumberFoldFacts
 WAY_OUT = "give the folder of a run, or --data"
 
 
@@ -22,7 +24,7 @@ class DataFile(CorpusFacts):
     """The data set as it was opened, and, once the training has ended, its folds."""
 
     trained: bool
-    folds: dict[str, FoldFacts] | None = None
+    folds: dict[str, FoldRecord] | None = None
 
 
 @frozen
@@ -32,7 +34,7 @@ class DataFolder:
     folder: str
 
 
-def data_file(facts: CorpusFacts, folds: dict[str, FoldFacts] | None = None) -> DataFile:
+def data_file(facts: CorpusFacts, folds: dict[str, FoldRecord] | None = None) -> DataFile:
     """The record of a data set; with its folds where the training has ended."""
     return DataFile(**asdict(facts, recurse=False), trained=folds is not None, folds=folds)
 
@@ -68,6 +70,17 @@ def read_data(run: Path, exact: bool = True) -> DataFile | None:
     if read.trained and read.folds is None:
         raise damaged(path, "'folds' is missing", way_out)
     return read
+
+
+def _fold_kind(value: Any) -> type[FoldRecord]:
+    """The record of a fold: of numbers where it holds some."""
+    return NumberFoldFacts if isinstance(value, dict) and "numbers" in value else FoldFacts
+
+
+converter.register_structure_hook(FoldRecord, lambda value, _: converter.structure(value, _fold_kind(value)))
+exact_converter.register_structure_hook(
+    FoldRecord, lambda value, _: exact_converter.structure(value, _fold_kind(value))
+)
 
 
 def _bytes(run: Path) -> bytes:

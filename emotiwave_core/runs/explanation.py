@@ -6,19 +6,22 @@ The same records tell one sample in full (`emotiwave explain --sample`).
 import os
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import write_json
-from emotiwave_core.runs.schema import Fraction, anew, converter, file_bytes, parse
+from emotiwave_core.runs.schema import Fraction, anew, converter, file_bytes, name_by_headline, parse
 from emotiwave_core.runs.scores import Scores
+
+if TYPE_CHECKING:
+    from emotiwave_core.metrics.headline import Headline
 
 EXPLANATION = "explanation.json"
 FORMAT = 1
 SMALLEST_SCALE = 0.1  # log-odds: a bar of full length stands for no less, or noise would look like a reason
+SMALLEST_SHARE = 0.05  # of the deviation of a target: likewise
 
 
 @frozen
@@ -27,14 +30,15 @@ class OcclusionWindow:
 
     start: float  # seconds of the video
     end: float
-    occlusion: float  # how far the log-odds of the explained class fall without this stretch; below 0 they rise
+    # How far the log-odds of the explained class, or the number of the target, fall without it; below 0 they rise.
+    occlusion: float
     attention: float | None = None  # the share of its steps in what the encoder pools, where it weighs them
     word: str | None = None  # what is said meanwhile, where the words are known
 
 
 @frozen
-class MacroF1Attribution:
-    """Macro-F1 of the fold, split over the modalities."""
+class ScoreAttribution:
+    """The headline score of the fold, split over the modalities."""
 
     empty: float
     complete: float
@@ -46,7 +50,10 @@ class MacroF1Attribution:
 
 @frozen
 class ClassAttribution:
-    """The samples decided for one class: how many, and the mean Shapley values for that class."""
+    """The samples decided for one class: how many, and the mean Shapley values for that class.
+
+    Of a target all samples, and the mean of the absolute Shapley values.
+    """
 
     samples: int
     shapley: dict[str, float | None]
@@ -54,20 +61,27 @@ class ClassAttribution:
 
 @frozen(kw_only=True)
 class SampleAttribution:
-    """One sample: its Shapley values sum from `empty` to `complete`, the values of the explained class."""
+    """One sample: its Shapley values sum from `empty` to `complete`, the values of the explained class or target."""
 
     id: str
     start: float
     end: float
     truth: str
     predicted: str
-    explained: str  # the class, `class` in the file
+    explained: str  # the class or target, `class` or `target` in the file
     present: list[str] | None = None  # the modalities it has; None where the file does not say
     empty: float
     complete: float
     shapley: dict[str, float]
     interaction: dict[str, float] = field(factory=dict)
     moments: dict[str, list[OcclusionWindow]] = field(factory=dict)
+    smallest_scale: float = SMALLEST_SCALE  # a bar of full length stands for no less; in the file of numbers alone
+    headline: str = "macro_f1"
+
+    @property
+    def unit(self) -> str:
+        """The value that occlusion is measured in."""
+        return "predicted number" if self.headline == "ccc" else "log-odds"
 
     @property
     def absent(self) -> list[str]:
@@ -89,17 +103,25 @@ class ExplanationFile:
 
     format: int = FORMAT
     fold: str
-    value: str  # what is split: "probability" | "logit"
+    value: str  # what is split: "probability" | "logit" | "number"
     empty: str  # what stands for no modality: "prior" | "zeros"
     modalities: list[str]
-    classes: list[str]
+    classes: list[str]  # or targets: `targets` and `by_target` in the file of numbers
     samples: int
     absent: dict[str, list[str]] = field(factory=dict)  # {id: the modalities that this sample lacks}
-    macro_f1: MacroF1Attribution
+    score: ScoreAttribution  # `macro_f1` or `ccc` in the file
     decided: dict[str, Fraction | None]  # share of the samples in which a modality has the largest Shapley value
     share: dict[str, Fraction | None]  # mean MM-SHAP share
     by_class: dict[str, ClassAttribution]
     chosen: list[ChosenSample]
+    headline: str = "macro_f1"
+
+    @property
+    def judged_by(self) -> "Headline":
+        """The score that is split."""
+        from emotiwave_core.metrics.headline import headline_of  # NumPy, which `--help` does without
+
+        return headline_of("regression" if self.headline == "ccc" else "single")
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the file, for JSON."""
@@ -108,10 +130,10 @@ class ExplanationFile:
 
 @frozen
 class ClassOfSample:
-    """One class of one sample."""
+    """One class of one sample, or one target with its numbers."""
 
-    predicted: bool
-    true: bool
+    predicted: bool | float
+    true: bool | float
     empty: float
     complete: float
     shapley: dict[str, float]
@@ -123,7 +145,7 @@ class ConfigurationOfSample:
     """The answer of one configuration about one sample."""
 
     predicted: str
-    probabilities: dict[str, float]
+    answers: dict[str, float]  # probabilities, or numbers
 
 
 @frozen
@@ -141,16 +163,26 @@ class SampleDetails:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON, with the values of `sample` beside the others."""
-        content: dict[str, Any] = {}
+        numbers, content = self.sample.headline == "ccc", dict[str, Any]()
+        names = {"classes": "targets", "answers": "numbers"} if numbers else {"answers": "probabilities"}
         for key, value in converter.unstructure(self).items():
-            content |= value if key == "sample" else {key: value}
+            content |= value if key == "sample" else {names.get(key, key): value}
+        for name, answer in content["configurations"].items():
+            content["configurations"][name] = {names.get(key, key): value for key, value in answer.items()}
         return content
 
 
-_RENAMED = override(rename="class")
 for _record in (SampleAttribution, ChosenSample):
-    converter.register_structure_hook(_record, make_dict_structure_fn(_record, converter, explained=_RENAMED))
-    converter.register_unstructure_hook(_record, make_dict_unstructure_fn(_record, converter, explained=_RENAMED))
+    name_by_headline(
+        _record, {"macro_f1": {"explained": "class", "smallest_scale": None}, "ccc": {"explained": "target"}}
+    )
+name_by_headline(
+    ExplanationFile,
+    {
+        "macro_f1": {"score": "macro_f1"},
+        "ccc": {"score": "ccc", "classes": "targets", "by_class": "by_target"},
+    },
+)
 
 
 def write_explanation(run: Path, explanation: ExplanationFile) -> None:
@@ -165,10 +197,11 @@ def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
     read = parse(file_bytes(run, EXPLANATION), ExplanationFile, str(run / EXPLANATION), anew(run))
     modalities = set(read.modalities)
     pairs = {"+".join(pair) for pair in combinations(read.modalities, 2)}
-    fold = read.macro_f1
+    fold = read.score
     fits = (
         (read.modalities, read.classes) == (scores.modalities, scores.classes)
-        and read.value in ("probability", "logit")
+        and read.headline == scores.headline
+        and read.value in (("number",) if scores.headline == "ccc" else ("probability", "logit"))
         and all(set(keys) == modalities for keys in (fold.shapley, fold.share, read.decided, read.share))
         and pairs <= set(fold.interaction)
         and all(set(attribution.shapley) == modalities for attribution in read.by_class.values())

@@ -4,25 +4,36 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import out_of_space, write_text
-from emotiwave_core.runs.schema import file_bytes, parse
+from emotiwave_core.runs.schema import converter, file_bytes, name_by_headline, parse
 
 HISTORY = "history.jsonl"
 
 
 @frozen
 class Validation:
-    """The validation fold after one epoch."""
+    """The headline score of the validation fold after one epoch, `mean_macro_f1` and so on in the file."""
 
-    mean_macro_f1: float
-    complete_macro_f1: float
-    worst_macro_f1: float
-    configurations: dict[str, float] = field(factory=dict)  # macro-F1 of each
+    mean: float
+    complete: float
+    worst: float
+    configurations: dict[str, float] = field(factory=dict)  # of each
     loss: float | None = None  # of the complete configuration
+    headline: str = "macro_f1"
+
+
+name_by_headline(
+    Validation,
+    {
+        headline: {name: f"{name}_{headline}" for name in ("mean", "complete", "worst")}
+        for headline in ("macro_f1", "ccc")
+    },
+)
 
 
 @frozen
@@ -34,6 +45,10 @@ class Epoch:
     valid: Validation
     learning_rate: float | None = None
     seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as it stands in the file."""
+        return dict(converter.unstructure(self))
 
 
 def read_history(run: Path) -> list[Epoch]:
@@ -54,7 +69,7 @@ def cut_history(run: Path, epoch: int) -> None:
 
 def append_history(run: Path, epoch: Epoch) -> None:
     """Add an epoch, whole or not at all."""
-    path, data = run / HISTORY, (json.dumps(asdict(epoch)) + "\n").encode()
+    path, data = run / HISTORY, (json.dumps(epoch.to_dict()) + "\n").encode()
     if path.is_symlink():  # in a run that a stranger has sent: nothing is written where it leads
         raise DataError(f"{path} is a link, and a run writes into its own folder alone; remove it.")
     with out_of_space(path), path.open("ab", buffering=0) as file:

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.atomic import write_json
-from emotiwave_core.runs.schema import damaged, file_bytes, parse
+from emotiwave_core.metrics.numbers import TargetScale
+from emotiwave_core.runs.schema import converter, damaged, file_bytes, name_by_headline, parse
 
 MODEL = "model.json"
 FORMAT = 1
@@ -33,10 +34,17 @@ class BestEpoch:
     """The epoch whose weights were kept."""
 
     epoch: int
-    select: str  # "mean", "complete" or a configuration: whose macro-F1 chose it
+    select: str  # "mean", "complete" or a configuration: whose headline score chose it
     score: float
-    mean_macro_f1: float
-    complete_macro_f1: float
+    mean: float  # `mean_macro_f1` in the file
+    complete: float
+    headline: str = "macro_f1"
+
+
+name_by_headline(
+    BestEpoch,
+    {headline: {name: f"{name}_{headline}" for name in ("mean", "complete")} for headline in ("macro_f1", "ccc")},
+)
 
 
 @frozen
@@ -70,6 +78,7 @@ class ModelDescription:
     parameters: int
     targets: list[str]  # the emotions of the data
     data: TrainingData
+    scale: dict[str, TargetScale] | None = None  # of a regression, from the training fold
 
 
 @frozen(kw_only=True)
@@ -83,7 +92,8 @@ class ModelFile(ModelDescription):
 
 def write_model_file(run: Path, model: ModelFile) -> None:
     """Write `model.json` of a run."""
-    write_json(run / MODEL, asdict(model))
+    content = converter.unstructure(model)
+    write_json(run / MODEL, {key: value for key, value in content.items() if key != "scale" or value is not None})
 
 
 def read_model_file(run: Path, exact: bool = True) -> ModelFile:
@@ -115,13 +125,17 @@ def check_model_file(model: ModelFile, path: Path | str) -> None:
     for modality, steps in model.steps.items():
         known = modality in model.features and 1 <= steps <= MOST_STEPS
         must(known, f"'steps' of {short(modality)} is {short(steps)}")
+    for target, scale in (model.scale or {}).items():
+        must(scale.deviation > 0, f"'scale' of {short(target)} has the deviation {short(scale.deviation)}")
     distinct = all(model.targets) and 0 < len(model.targets) == len(set(model.targets))
     must(distinct, f"'targets' is {short(model.targets)}")
 
 
-def check_thresholds(model: ModelFile, multi: bool, classes: tuple[str, ...], path: Path | str) -> None:
-    """DataError where the file has not a threshold for each class of several labels, or has some for others."""
-    thresholds = model.thresholds
+def check_fitted(model: ModelFile, kind: str, classes: tuple[str, ...], path: Path | str) -> None:
+    """DataError where the file has not a threshold for each class of several labels, or a scale for each target."""
+    thresholds, multi = model.thresholds, kind == "multi"
+    if set(model.scale or {}) != (set(classes) if kind == "regression" else set()):
+        raise damaged(path, f"'scale' is {short(model.scale)}, which is not what a {kind} objective needs", WAY_OUT)
     if not multi:
         if thresholds is not None:
             problem = f"'thresholds' is {short(thresholds)} for an objective that decides for one class"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import MOST_MODALITIES
@@ -17,7 +17,7 @@ from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import csv_line, write_text
 from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.runs.schema import DAMAGED, anew, damaged, name
+from emotiwave_core.runs.schema import DAMAGED, LARGEST, anew, damaged, name
 from emotiwave_core.runs.scores import Scores
 
 PREDICTIONS = "predictions.csv"
@@ -25,8 +25,13 @@ MOST_SAMPLES, MOST_NUMBERS = 5_000, 1_500_000  # what a page can hold and still 
 MOST_LINE = 1 << 20  # characters
 
 
-def _columns(classes: Sequence[str]) -> list[str]:
-    return ["id", "start", "end", "configuration", "truth", "predicted", *(f"p({name})" for name in classes)]
+FIXED = ["id", "start", "end", "configuration"]
+
+
+def _columns(classes: Sequence[str], numbers: bool) -> list[str]:
+    if numbers:
+        return [*FIXED, *(f"truth({name})" for name in classes), *(f"predicted({name})" for name in classes)]
+    return [*FIXED, "truth", "predicted", *(f"p({name})" for name in classes)]
 
 
 class LabelledSample(NamedTuple):
@@ -43,22 +48,29 @@ def write_predictions(
     classes: tuple[str, ...],
     modalities: tuple[str, ...],
     samples: Sequence[LabelledSample],
-    decided: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
+    decided: NDArray[Any],
+    answers: NDArray[np.float64],
 ) -> None:
     """Write a row for each sample and configuration: id, interval, truth, prediction and all probabilities.
 
-    decided [K, N] or [K, N, C], probabilities [K, N, C]. Several emotions of one sample stand together as `happy+fear`;
-    none is empty. Probabilities have all their digits, so that each decision follows from the file.
+    decided [K, N] or [K, N, C], answers [K, N, C]. Several emotions of one sample stand together as `happy+fear`; none
+    is empty. Of numbers the truth and the prediction of each target. Probabilities and numbers have all their digits,
+    so that each decision follows from the file.
     """
-    lines = [csv_line(_columns(classes))]
-    truths = [_words(sample.truth, classes) for sample in samples]
+    numbers = decided.dtype.kind == "f"
+    lines = [csv_line(_columns(classes, numbers))]
+    truths = [_exact(sample.truth) if numbers else [_words(sample.truth, classes)] for sample in samples]
     for k, configuration in enumerate(configurations(modalities)):
         for n, sample in enumerate(samples):
             described = [sample.id, f"{sample.start:.3f}", f"{sample.end:.3f}", name_of(configuration)]
-            shown = [repr(float(value)) for value in probabilities[k, n]]  # every digit, as thresholds are compared
-            lines.append(csv_line([*described, truths[n], _words(decided[k, n], classes), *shown]))
+            decision = [] if numbers else [_words(decided[k, n], classes)]
+            lines.append(csv_line([*described, *truths[n], *decision, *_exact(answers[k, n])]))
     write_text(path, "".join(lines))
+
+
+def _exact(numbers: NDArray[np.float64]) -> list[str]:
+    """Numbers with as many digits as give the same number again."""
+    return [repr(number) for number in numbers.tolist()]
 
 
 def _words(decision: Any, classes: tuple[str, ...]) -> str:
@@ -78,11 +90,24 @@ class PredictedSample:
 
 
 @frozen
+class NumberSample:
+    """One sample of a regression: its true numbers, and those that are predicted in each configuration."""
+
+    id: str
+    truth: tuple[float, ...]  # [C]
+    numbers: list[tuple[float, ...]]  # [K][C]
+
+
+@frozen
 class Predicted:
-    """The samples that the page holds, of `total` in the fold."""
+    """The samples that the page holds, of `total` in the fold: of classes, or of numbers."""
 
     total: int
     samples: list[PredictedSample]
+    number_samples: list[NumberSample] = field(factory=list)
+
+    def __len__(self) -> int:
+        return len(self.samples) + len(self.number_samples)
 
 
 def read_predicted(run: Path, scores: Scores, wanted: Collection[str]) -> Predicted | None:
@@ -110,30 +135,53 @@ def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) 
     names = [name_of(configuration) for configuration in configurations(scores.modalities)]
     if names != list(scores.configurations):
         raise ValueError("scores.json has other configurations")
-    expected = _columns(scores.classes)
+    is_number = scores.objective == "regression"
+    expected = _columns(scores.classes, is_number)
     if list(map(name, next(rows, []))) != expected:
         raise ValueError("its columns are not those of the classes in scores.json")
     most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(names) * len(scores.classes))), 1)
     step = max(scores.samples / most, 1.0)
     selected = {int(n * step) for n in range(min(most, scores.samples))}
     samples: dict[int, PredictedSample] = {}
+    number_samples: dict[int, NumberSample] = {}
     for k, configuration in enumerate(names):
         for n in range(scores.samples):
             row = next(rows, None)
             if row is None or len(row) != len(expected) or name(row[3]) != configuration:
                 raise ValueError("its rows are not those of the samples and configurations in scores.json")
-            if not k and (n in selected or name(row[0]) in wanted):
+            is_taken = not k and (n in selected or name(row[0]) in wanted)
+            if is_number:
+                _take_numbers(number_samples, n, row, is_taken)
+                continue
+            if is_taken:
                 samples[n] = PredictedSample(name(row[0]), _indices(row[4], scores), [], [])
             if n in samples:
                 _add(samples[n], row, scores)
     if next(rows, None) is not None:
         raise ValueError("it has more rows than samples and configurations in scores.json")
-    return Predicted(scores.samples, list(samples.values()))
+    return Predicted(scores.samples, list(samples.values()), list(number_samples.values()))
+
+
+def _take_numbers(samples: dict[int, NumberSample], n: int, row: list[str], is_taken: bool) -> None:
+    """Add a row of numbers to its sample, where that is taken."""
+    values = [float(value) for value in row[len(FIXED) :]]
+    if not all(abs(value) < LARGEST for value in values):  # False for NaN as well
+        raise ValueError("a number is not finite")
+    half = len(values) // 2
+    if is_taken:
+        samples[n] = NumberSample(name(row[0]), tuple(values[:half]), [])
+    if n in samples:
+        _same_id(samples[n].id, row)
+        samples[n].numbers.append(tuple(values[half:]))
+
+
+def _same_id(sample: str, row: list[str]) -> None:
+    if name(row[0]) != sample:
+        raise ValueError("its samples are not in the same order in every configuration")
 
 
 def _add(sample: PredictedSample, row: list[str], scores: Scores) -> None:
-    if name(row[0]) != sample.id:
-        raise ValueError("its samples are not in the same order in every configuration")
+    _same_id(sample.id, row)
     probabilities = [float(value) for value in row[6:]]
     if not all(0 <= value <= 1 for value in probabilities):  # False for NaN as well
         raise ValueError("a probability is not from 0 to 1")
@@ -166,15 +214,20 @@ def embedded(predicted: Predicted, modalities: Sequence[str], absent: Mapping[st
     absent: the modalities that a sample lacks, by its id, where it lacks any.
     """
     bits = {modality: 1 << index for index, modality in enumerate(modalities)}
+    lacks = {sample: sum(bits[m] for m in set(names)) for sample, names in absent.items()}
     value = {
         "configurations": [sum(bits[m] for m in configuration) for configuration in configurations(modalities)],
         "samples": [
+            [sample.id, *map(_rounded, (sample.truth, sample.numbers)), lacks.get(sample.id, 0)]
+            for sample in predicted.number_samples
+        ]
+        or [
             [
                 sample.id,
                 sample.truth,
                 sample.decided,
                 sample.permille,
-                sum(bits[m] for m in set(absent.get(sample.id, ()))),
+                lacks.get(sample.id, 0),
             ]
             for sample in predicted.samples
         ],
@@ -183,3 +236,8 @@ def embedded(predicted: Predicted, modalities: Sequence[str], absent: Mapping[st
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
+
+
+def _rounded(numbers: Any) -> Any:
+    """Numbers, or lists of them, to the five digits that a page shows at most."""
+    return float(f"{numbers:.5g}") if isinstance(numbers, float) else [_rounded(each) for each in numbers]

@@ -1,15 +1,27 @@
-"""`protocols/NAME.json` of a run: macro-F1 while the input gets worse. Written by `evaluate`, read by all others."""
+"""`protocols/NAME.json` of a run: its score while the input gets worse. Written by `evaluate`, read by all others."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import attrs
 from attrs import frozen
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import own_folder, write_bytes, write_json
-from emotiwave_core.runs.schema import Fraction, Interval, anew, damaged, file_bytes, parse
+from emotiwave_core.runs.schema import (
+    Fraction,
+    Score,
+    ScoreInterval,
+    anew,
+    converter,
+    damaged,
+    file_bytes,
+    name_by_headline,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from emotiwave_core.metrics.headline import Headline
 
 FOLDER = "protocols"
 FORMAT = 1
@@ -17,16 +29,20 @@ FORMAT = 1
 
 @frozen(kw_only=True)
 class Curve:
-    """Scores of the complete configuration at K levels, while some modalities are corrupted. All lists are [K]."""
+    """Scores of the complete configuration at K levels, while some modalities are corrupted. All lists are [K].
+
+    In the file `score` and `beside` are `macro_f1` and `accuracy` of classes, `ccc` and `mae` of numbers.
+    """
 
     levels: list[float]
     reached: list[Fraction]  # the measured share of what is corrupted
-    macro_f1: list[Fraction]
-    accuracy: list[Fraction]
-    intervals: list[Interval] | None  # of macro-F1; None where there is one video only
+    score: list[Score]
+    beside: list[float]
+    intervals: list[ScoreInterval] | None  # of the score; None where there is one video only
     auilc: float
     relative_robustness: float
     effective_robustness: float | None  # None where there is no other run
+    headline: str = "macro_f1"
 
     @property
     def untouched(self) -> bool:
@@ -38,7 +54,14 @@ class Curve:
 class OtherCurve:
     """Scores [K] of another run at the same levels."""
 
-    macro_f1: list[Fraction]
+    score: list[Score]
+    headline: str = "macro_f1"
+
+
+name_by_headline(
+    Curve, {"macro_f1": {"score": "macro_f1", "beside": "accuracy"}, "ccc": {"score": "ccc", "beside": "mae"}}
+)
+name_by_headline(OtherCurve, {"macro_f1": {"score": "macro_f1"}, "ccc": {"score": "ccc"}})
 
 
 @frozen(kw_only=True)
@@ -68,7 +91,14 @@ class ProtocolScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the file."""
-        return attrs.asdict(self)
+        return dict(converter.unstructure(self))
+
+    @property
+    def judged_by(self) -> "Headline":
+        """The score of its curves."""
+        from emotiwave_core.metrics.headline import headline_of  # NumPy, which `--help` does without
+
+        return headline_of("regression" if next(iter(self.curves.values())).headline == "ccc" else "single")
 
 
 def manifest_name(protocol: str) -> str:
@@ -105,7 +135,7 @@ def read_protocol(run: Path, protocol: str) -> ProtocolScores:
         raise damaged(file, "it has no curve", way_out)
     for name, curve in scores.curves.items():
         other = scores.against.curves.get(name) if scores.against else None
-        lists = (curve.macro_f1, curve.reached, curve.accuracy, curve.intervals, other.macro_f1 if other else None)
+        lists = (curve.score, curve.reached, curve.beside, curve.intervals, other.score if other else None)
         sizes = {len(values) for values in lists if values is not None}
         if not curve.levels or sizes != {len(curve.levels)}:
             raise damaged(file, f"the curve {name} has not as many scores as levels", way_out)

@@ -23,7 +23,7 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.io.tensors import on_cpu, read_shapes, read_tensors, write_tensors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
-from emotiwave_core.model.objective import Objective, make_objective
+from emotiwave_core.model.objective import Objective, Regression, make_objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.model_file import (
@@ -34,8 +34,8 @@ from emotiwave_core.runs.model_file import (
     TrainedInput,
     TrainingData,
     UsedPart,
+    check_fitted,
     check_model_file,
-    check_thresholds,
     read_model_file,
     write_model_file,
 )
@@ -110,7 +110,9 @@ def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
     if not (run / WEIGHTS).is_file() or sha256_of(run / WEIGHTS) != description.weights_sha256:
         raise DataError(f"{run / WEIGHTS} is missing or damaged, or does not belong to {MODEL}; train again.")
     objective = make_objective(recipe.objective, tuple(description.targets))
-    check_thresholds(description, objective.multi, objective.classes, run / MODEL)
+    check_fitted(description, objective.kind, objective.classes, run / MODEL)
+    if isinstance(objective, Regression):
+        objective.restore(description.scale or {})
     model = _rebuild(resolve(recipe), description, len(objective.classes), run / WEIGHTS)
     restore(model, read_tensors(run / WEIGHTS)[0], run / WEIGHTS)
     if not all(tensor.isfinite().all() for tensor in model.parameters()):

@@ -1,25 +1,45 @@
 """`scores.json`: what a model reaches on one fold, in every configuration. Made by `evaluate`, written and read here.
 
 Metrics are a mapping by key in each record, and in the file they stand beside its other keys: a metric needs no field.
+What a run is judged by, its headline, is macro-F1 of classes and the concordance correlation of numbers: `score`,
+`mean` and `interval` here are `macro_f1`, `mean_macro_f1` and `macro_f1_interval` in the file of the one, and `ccc`,
+`mean_ccc` and `ccc_interval` in that of the other.
 """
 
 import difflib
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import cattrs
 from attrs import field, frozen
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
+from emotiwave_core.data.facts import Spread
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.atomic import write_json
-from emotiwave_core.runs.schema import Confusion, Fraction, Interval, anew, converter, file_bytes, parse
+from emotiwave_core.runs.schema import (
+    Confusion,
+    Fraction,
+    Interval,
+    Keys,
+    Score,
+    ScoreInterval,
+    anew,
+    converter,
+    file_bytes,
+    functions_by_headline,
+    name_by_headline,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from emotiwave_core.metrics.headline import Headline
 
 SCORES = "scores.json"
-Metrics = dict[str, float | None]  # by key, each from 0 to 1; None where it is not defined
+Metrics = dict[str, float | None]  # by key, those of classes from 0 to 1; None where it is not defined
 
 
 @frozen
@@ -56,23 +76,40 @@ class Calibration:
     bins: list[Bin]
 
 
-@frozen(kw_only=True)
-class ConfigurationScores:
-    """One configuration; drops are against the complete one."""
+@frozen
+class TargetScores:
+    """One target of a regression in one configuration."""
 
     metrics: Metrics
-    classes: dict[str, ClassScores]
-    confusion: Confusion
+    truth: Spread
+    predicted: Spread
+    ccc_interval: ScoreInterval | None
+
+
+@frozen(kw_only=True)
+class ConfigurationScores:
+    """One configuration; drops are against the complete one. What classes alone have is empty or None of numbers."""
+
+    metrics: Metrics
+    classes: dict[str, ClassScores] = field(factory=dict)
+    targets: dict[str, TargetScores] = field(factory=dict)  # of a regression
+    confusion: Confusion | None = None
     collapsed: str | None = None  # a sentence where every sample is predicted the same
-    calibration: Calibration
+    calibration: Calibration | None = None
     extra: dict[str, float] = field(factory=dict)  # of plugins that watch
-    macro_f1_interval: Interval | None
+    interval: ScoreInterval | None
     absolute_drop: float
     relative_drop: float | None
+    headline: str = "macro_f1"
+
+    @property
+    def score(self) -> float:
+        """The headline: macro-F1, or the concordance correlation."""
+        return _defined(self.metrics, self.headline)
 
     @property
     def macro_f1(self) -> float:
-        """Macro-F1, the headline metric."""
+        """Macro-F1, of classes."""
         return _defined(self.metrics, "macro_f1")
 
 
@@ -116,14 +153,14 @@ class Baselines:
     classes: dict[str, ClassBaselines] = field(kw_only=True)
 
     @property
-    def macro_f1(self) -> float:
+    def score(self) -> float:
         """Macro-F1 of the best constant guess."""
         return _defined(self.metrics, "macro_f1")
 
     @property
     def floor(self) -> float:
         """The macro-F1 that is reached without the input, by the better of both guesses."""
-        return max(self.macro_f1, self.drawn_macro_f1 or 0.0)
+        return max(self.score, self.drawn_macro_f1 or 0.0)
 
     @property
     def named(self) -> list[Baseline]:
@@ -136,11 +173,36 @@ class Baselines:
 
 
 @frozen
+class NumberBaselines:
+    """Scores of one number for every sample, taken from the training fold: that of each guess by its name."""
+
+    metrics: Metrics  # the better of the guesses, each metric by itself
+    guesses: dict[str, Metrics]
+
+    @property
+    def score(self) -> float:
+        """The concordance correlation of the better guess: 0, as of any one number for all."""
+        return _defined(self.metrics, "ccc")
+
+    @property
+    def floor(self) -> float:
+        """The concordance correlation that is reached without the input."""
+        return self.score
+
+    @property
+    def named(self) -> list[Baseline]:
+        """Each baseline with its explanation, for a table."""
+        meaning = "this number for every sample"
+        return [Baseline(name, meaning, metrics) for name, metrics in self.guesses.items()]
+
+
+@frozen
 class NamedScore:
-    """The macro-F1 of one configuration, by name."""
+    """The headline score of one configuration, by name."""
 
     configuration: str
-    macro_f1: Fraction
+    score: Score
+    headline: str = "macro_f1"
 
 
 @frozen(kw_only=True)
@@ -153,17 +215,25 @@ class Scores:
     no_emotion: str = "drop"
     samples: int
     objective: str
-    classes: list[str]
+    classes: list[str]  # or the targets of a regression, and so they are called in its file
     modalities: list[str]
     configurations: dict[str, ConfigurationScores]
-    mean_macro_f1: Fraction
-    mean_macro_f1_interval: Interval | None
+    mean: Score
+    mean_interval: ScoreInterval | None
     complete: NamedScore
     worst: NamedScore
-    constant: Baselines  # the best constant guess, and the other guess that ignores the input
+    constant: Baselines | NumberBaselines  # guesses that ignore the input
     interval: Bootstrap
     thresholds: dict[str, float] | None = None
     notes: list[str] = field(factory=list)
+    headline: str = "macro_f1"
+
+    @property
+    def judged_by(self) -> "Headline":
+        """The headline score."""
+        from emotiwave_core.metrics.headline import headline_of  # NumPy, which `--help` does without
+
+        return headline_of(self.objective)
 
     def __getitem__(self, configuration: str) -> ConfigurationScores:
         """The scores of a configuration, such as `text+audio`, its modalities in any order; else SettingsError."""
@@ -190,8 +260,8 @@ class Scores:
             raise SettingsError("A DataFrame needs pandas, which is not installed; to_dict() does not.") from error
         rows = []
         for entry in self.configurations.values():
-            low, high = entry.macro_f1_interval or (None, None)
-            interval: Metrics = {"macro_f1_low": low, "macro_f1_high": high}
+            low, high = entry.interval or (None, None)
+            interval: Metrics = {f"{self.headline}_low": low, f"{self.headline}_high": high}
             drops: Metrics = {"absolute_drop": entry.absolute_drop, "relative_drop": entry.relative_drop}
             rows.append({**entry.metrics, **interval, **drops, **entry.extra})
         return pandas.DataFrame(rows, index=pandas.Index(list(self.configurations), name="configuration"))
@@ -223,7 +293,11 @@ def read_scores(run: Path) -> Scores:
     try:
         scores = parse(data, Scores, str(path), anew(run))
     except DataError as error:
-        if data.lstrip().startswith(b"{") and b'"configurations"' in data and b'"macro_f1_interval"' not in data:
+        if (
+            data.lstrip().startswith(b"{")
+            and b'"configurations"' in data
+            and not any(f'"{key}_interval"'.encode() in data for key in ("macro_f1", "ccc"))
+        ):
             raise DataError(f"{path} has no intervals: an earlier version wrote it; {anew(run)}.") from error
         raise
     if not _agrees(scores):
@@ -237,20 +311,28 @@ def _agrees(scores: Scores) -> bool:
     """Checks what types cannot say: every name used as a key is one, and matrices have the size of the classes."""
     classes, square = set(scores.classes), [len(scores.classes)] * len(scores.classes)
     metrics = set(next(iter(scores.configurations.values())).metrics) if scores.configurations else set()
+    numbers = scores.objective == "regression"
 
-    def fits(entry: ConfigurationScores) -> bool:
-        if isinstance(entry.confusion, dict):
-            tables = [entry.confusion.get(emotion, []) for emotion in scores.classes]
+    def fits(one: ConfigurationScores) -> bool:
+        if numbers:
+            matrices = set(one.targets) == classes and one.metrics.get("ccc") is not None
+        elif isinstance(one.confusion, dict):
+            tables = [one.confusion.get(emotion, []) for emotion in scores.classes]
             matrices = scores.objective == "multi" and all([len(row) for row in table] == [2, 2] for table in tables)
         else:
-            matrices = scores.objective == "single" and [len(row) for row in entry.confusion] == square
-        return matrices and set(entry.classes) == classes and set(entry.metrics) == metrics
+            matrices = scores.objective == "single" and [len(row) for row in one.confusion or []] == square
+        per_class = one.calibration is not None and set(one.classes) == classes
+        return matrices and (numbers or per_class) and set(one.metrics) == metrics
 
+    guesses = scores.constant
+    known = isinstance(guesses, NumberBaselines) if numbers else set(getattr(guesses, "classes", ())) == classes
     return (
         bool(classes)
+        and numbers == (scores.headline == "ccc")
         and {scores.complete.configuration, scores.worst.configuration} <= set(scores.configurations)
         and all(map(fits, scores.configurations.values()))
-        and set(scores.constant.classes) == classes
+        and all(each.headline == scores.headline for each in (scores.complete, scores.worst))
+        and known
         and set(scores.constant.metrics) >= metrics
         and classes <= set(scores.classes if scores.thresholds is None else scores.thresholds)
     )
@@ -263,20 +345,37 @@ def _defined(metrics: Metrics, key: str) -> float:
     return value
 
 
-def _flatten_metrics(kind: type, required: tuple[str, ...] = (), first: tuple[str, ...] = ()) -> None:
+def _flatten_metrics(
+    kind: type,
+    required: tuple[str, ...] = (),
+    first: tuple[str, ...] = (),
+    value: Any = Fraction,
+    keys: Keys | None = None,
+) -> None:
     """Let the metrics of a record stand beside its other keys in the file.
 
-    Every key that is no field is a metric. `required` ones are there and no null; `first` are keys in the order in
-    which they are written, and the others follow in the order of the fields.
+    Every key that is no field is a metric, of the type `value`. `required` ones are there and no null; `first` are keys
+    in the order in which they are written, and the others follow in the order of the fields. With `keys` these are
+    named by the headline, which is then what is required, and of numbers metrics are of any size.
     """
-    structure_fields: Callable[[dict[str, Any], type], Any] = make_dict_structure_fn(kind, converter)
-    unstructure_fields: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(kind, converter)
+    structure_fields: Callable[[Any], Any]
+    unstructure_fields: Callable[[Any], dict[str, Any]]
     names = {attribute.name for attribute in attrs.fields(kind)} - {"metrics"}
+    if keys is None:
+        read: Callable[[dict[str, Any], type], Any] = make_dict_structure_fn(kind, converter)
+        structure_fields = lambda content: read(content, kind)  # noqa: E731
+        unstructure_fields = make_dict_unstructure_fn(kind, converter)
+    else:
+        structure_fields, unstructure_fields = functions_by_headline(kind, keys, converter)
+        names |= {key for renamed in keys.values() for key in renamed.values() if key is not None}
 
     def structure(content: dict[str, Any], _: type) -> Any:
-        metrics, errors = {}, []
-        for key in dict.fromkeys([*required, *(key for key in content if key not in names)]):
-            wanted: Any = Fraction if key in required else Fraction | None
+        metrics, errors, needed, wanted_type = {}, [], required, value
+        if keys is not None:
+            numbers = next(iter(keys["ccc"].values())) in content
+            needed, wanted_type = (("ccc",), float) if numbers else (("macro_f1",), Fraction)
+        for key in dict.fromkeys([*needed, *(key for key in content if key not in names)]):
+            wanted: Any = wanted_type if key in needed else wanted_type | None
             try:
                 metrics[key] = converter.structure(content[key], wanted)
             except Exception as error:
@@ -284,7 +383,7 @@ def _flatten_metrics(kind: type, required: tuple[str, ...] = (), first: tuple[st
                 errors.append(error)
         if errors:
             raise cattrs.ClassValidationError(f"while structuring {kind.__name__}", errors, kind)
-        return structure_fields({key: content[key] for key in names if key in content} | {"metrics": metrics}, kind)
+        return structure_fields({key: content[key] for key in names if key in content} | {"metrics": metrics})
 
     def unstructure(record: Any) -> dict[str, Any]:
         content: dict[str, Any] = {}
@@ -296,11 +395,42 @@ def _flatten_metrics(kind: type, required: tuple[str, ...] = (), first: tuple[st
     converter.register_unstructure_hook(kind, unstructure)
 
 
+def _guesses(value: Any, _: Any) -> Baselines | NumberBaselines:
+    """The guesses of numbers or of classes."""
+    if isinstance(value, dict) and "guesses" in value:
+        return converter.structure(value, NumberBaselines)
+    return converter.structure(value, Baselines)
+
+
 _CLASS_KEYS = ("precision", "recall", "f1", "support", "predicted", "weighted_accuracy", "weighted_f1")
 _BASELINE_KEYS = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "drawn_macro_f1")
 
 converter.register_unstructure_hook(Interval, list)
+converter.register_unstructure_hook(ScoreInterval, list)
 _flatten_metrics(ClassScores, required=("f1",), first=_CLASS_KEYS)
 _flatten_metrics(ClassBaselines, required=("f1",))
-_flatten_metrics(ConfigurationScores, required=("macro_f1",))
+_flatten_metrics(TargetScores, required=("mae",), value=float)
+_flatten_metrics(
+    ConfigurationScores,
+    keys={
+        "macro_f1": {"interval": "macro_f1_interval", "targets": None},
+        "ccc": {"interval": "ccc_interval", "classes": None, "confusion": None, "calibration": None},
+    },
+)
 _flatten_metrics(Baselines, required=("macro_f1",), first=_BASELINE_KEYS)
+_flatten_metrics(NumberBaselines, required=("ccc",), value=float)
+converter.register_structure_hook(Baselines | NumberBaselines, _guesses)
+name_by_headline(NamedScore, {"macro_f1": {"score": "macro_f1"}, "ccc": {"score": "ccc"}})
+name_by_headline(
+    Scores,
+    {
+        "macro_f1": {"mean": "mean_macro_f1", "mean_interval": "mean_macro_f1_interval"},
+        "ccc": {
+            "mean": "mean_ccc",
+            "mean_interval": "mean_ccc_interval",
+            "classes": "targets",
+            "no_emotion": None,
+            "thresholds": None,
+        },
+    },
+)

@@ -53,7 +53,7 @@ class TrainingCheckpoint:
     watchers: Watchers = NOBODY
     epoch: int = 0  # the last whole one
     best_epoch: int = 0
-    best_score: float = -1.0
+    best_score: float = -2.0  # below every score
     middle: dict[str, Any] | None = None  # of the next epoch, where its steps were kept
     began: float = 0.0  # the clock at the start of the epoch, less what was spent on it before
 
@@ -111,7 +111,7 @@ class TrainingCheckpoint:
             save_model(self.run, self.scored, self.description, best, thresholds)
         append_history(self.run, epoch)
         save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state())
-        self.watchers.epoch_end(self.run, attrs.asdict(epoch))
+        self.watchers.epoch_end(self.run, epoch.to_dict())
 
     def _state(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in STATE}

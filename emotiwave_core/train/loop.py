@@ -14,7 +14,7 @@ from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.model.objective import Objective, Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
@@ -38,14 +38,15 @@ class TrainingJob:
 def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> None:
     """Train from where the run's folder says that it was stopped, or from the start.
 
-    Leaves the best epoch in `model.*`, chosen by validation macro-F1. Reads the training and the validation fold, and
-    no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
+    Leaves the best epoch in `model.*`, chosen by the headline score of validation. Reads the training and the
+    validation fold, and no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
     """
     recipe, settings, monitor, group = job.recipe, job.recipe.training, runtime.monitor, runtime.group
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
     group.first(lambda: fit_statistics(model, corpus, training))
     group.take_over(model)
     objective.fit(training.targets, recipe.objective)
+    scale = objective.scale if isinstance(objective, Regression) else None
     selected = selection(settings.select, model.modalities)
     model.to(runtime.device)
     model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
@@ -55,7 +56,9 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
     loader = open_loader(corpus.store, runtime.device, resident)
     setup = TrainingSetup(model, objective, recipe, loader, monitor, group)
-    checkpoint = TrainingCheckpoint(job.run, setup, optimiser, average, job.description, job.watchers)
+    checkpoint = TrainingCheckpoint(
+        job.run, setup, optimiser, average, attrs.evolve(job.description, scale=scale), job.watchers
+    )
     checkpoint.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 
@@ -69,15 +72,15 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
                 group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
                 group.take_over(model, average)  # for a part may keep statistics of what it saw
                 valid, thresholds = validate(setup, checkpoint.scored, validation)
-            score = valid.mean_macro_f1 if selected is None else valid.configurations[selected]
+            score = valid.mean if selected is None else valid.configurations[selected]
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
             best = None
             if score > checkpoint.best_score:
-                best = BestEpoch(epoch, settings.select, score, valid.mean_macro_f1, valid.complete_macro_f1)
+                best = BestEpoch(epoch, settings.select, score, valid.mean, valid.complete, valid.headline)
             line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best, thresholds)
             monitor.say(
-                f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  validation macro-F1: "
-                f"mean {valid.mean_macro_f1:.3f}, complete {valid.complete_macro_f1:.3f}  {line.seconds:.1f} s"
+                f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  validation "
+                f"{objective.headline.name}: mean {valid.mean:.3f}, complete {valid.complete:.3f}  {line.seconds:.1f} s"
                 f"{'' if best is None else '  *'}"
             )
             pause.deliver()

@@ -24,7 +24,7 @@ from emotiwave_core.errors import (
 from emotiwave_core.evaluate.evaluation import score_run, write_report
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
-from emotiwave_core.model.objective import Objective, make_objective
+from emotiwave_core.model.objective import Objective, make_objective, settle
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
@@ -80,7 +80,10 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
-    objective = make_objective(recipe.objective, corpus.store.targets)
+    settled = settle(recipe.objective, corpus.store.targets, corpus.store.facts.label_kind)
+    recipe = attrs.evolve(recipe, objective=settled)
+    parts = attrs.evolve(parts, recipe=recipe)
+    objective = make_objective(settled, corpus.store.targets)
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
     _say_facts(corpus, objective, parts, monitor)
@@ -110,7 +113,8 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
 def _say_facts(corpus: Corpus, objective: Objective, parts: ResolvedParts, monitor: Monitor) -> None:
     """Say before training what the data are: what the labels mean, what is there of each modality, what was lost."""
     facts = corpus.facts(objective)
-    monitor.say(f"Labels: {facts.label_kind} ({facts.label_kind_source}): {', '.join(objective.classes)}.")
+    labels = f"{facts.label_kind} ({facts.label_kind_source})"
+    monitor.say(f"Labels: {labels}, learned as {objective.kind}: {', '.join(objective.classes)}.")
     for name, modality in facts.modalities.items():
         monitor.say(modality.sentence(name, facts.samples))
     for warning in facts.warnings:

@@ -1,4 +1,4 @@
-"""Validation of an epoch: the loss, macro-F1 of every configuration, and the thresholds tuned on that fold."""
+"""Validation of an epoch: the loss, the score of every configuration, and the thresholds tuned on that fold."""
 
 import numpy as np
 import torch
@@ -8,7 +8,6 @@ from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.errors import DivergedError
 from emotiwave_core.metrics.decisions import tune_thresholds
-from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
@@ -24,7 +23,7 @@ def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tupl
     """The scores of an epoch on the validation fold, and the thresholds that were tuned on it.
 
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
-    and rank 0 judges. DivergedError where a probability is not a finite number.
+    and rank 0 judges. DivergedError where an answer is not a finite number.
     """
     group = setup.group
     own = group.own(len(validation.rows))
@@ -38,33 +37,34 @@ def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tupl
         predictions = retry_smaller_batches(ask, size, setup.recipe, "validation", setup.monitor)
     shares = [each for each in group.everyone(predictions) if each is not None]
     logits = np.concatenate([each.logits[-1] for each in shares])  # of the complete configuration, [N, C]
-    probabilities = np.concatenate([each.probabilities for each in shares], axis=1)
-    return group.first(lambda: _judge(model, setup.objective, validation, logits, probabilities))
+    answers = np.concatenate([each.answers for each in shares], axis=1)
+    return group.first(lambda: _judge(model, setup.objective, validation, logits, answers))
 
 
 def _judge(
-    model: FusionModel, objective: Objective, validation: Fold, logits: Array, probabilities: Array
+    model: FusionModel, objective: Objective, validation: Fold, logits: Array, answers: Array
 ) -> tuple[Validation, dict[str, float] | None]:
-    """The scores and thresholds from the complete configuration's logits [N, C] and all probabilities [K, N, C]."""
-    if not np.isfinite(probabilities).all():
-        bad = int((~np.isfinite(probabilities)).any(axis=(0, 2)).sum())
+    """The scores and thresholds from the complete configuration's logits [N, C] and all answers [K, N, C]."""
+    if not np.isfinite(answers).all():
+        bad = int((~np.isfinite(answers)).any(axis=(0, 2)).sum())
         raise DivergedError(
             f"The model says NaN of {bad} of {len(validation.rows)} samples of the fold '{validation.name}', which no "
             "score can be made of. Lower training.learning_rate, or where features are huge set model.standardise=true."
         )
-    truth = validation.targets.numpy().astype(np.int64)
-    tuned = tune_thresholds(truth, probabilities) if objective.multi else None
+    truth = objective.truth(validation.targets)
+    tuned = tune_thresholds(truth, answers) if objective.multi else None
     names = [name_of(configuration) for configuration in configurations(model.modalities)]
     scores = {
-        name: macro_f1(truth, objective.decide(probabilities[k], tuned), len(objective.classes))
+        name: objective.headline.overall(truth, objective.decide(answers[k], tuned), len(objective.classes))
         for k, name in enumerate(names)
     }
     valid = Validation(
-        mean_macro_f1=float(np.mean(list(scores.values()))),
-        complete_macro_f1=scores[names[-1]],
-        worst_macro_f1=min(scores.values()),
+        mean=float(np.mean(list(scores.values()))),
+        complete=scores[names[-1]],
+        worst=min(scores.values()),
         configurations=scores,
         loss=validation_loss(objective, logits, validation.targets),
+        headline=objective.headline.key,
     )
     return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
 
@@ -76,13 +76,13 @@ def validation_loss(objective: Objective, logits: Array, targets: torch.Tensor) 
     Without further terms and a fusion's own loss, which belong to training. None where it is not a finite number, as
     where no sample has a class that weighs anything.
     """
-    device = objective.weights.device
+    device = next(objective.buffers()).device
     loss = float(objective.losses(torch.from_numpy(logits).float().to(device), targets.to(device))[0])
     return loss if np.isfinite(loss) else None
 
 
 def selection(select: str, modalities: tuple[str, ...]) -> str | None:
-    """The configuration whose macro-F1 chooses the best epoch; None for the mean. SettingsError for an unknown one."""
+    """The configuration whose score chooses the best epoch; None for the mean. SettingsError for an unknown one."""
     names = [name_of(configuration) for configuration in configurations(modalities)]
     if select == "mean":
         return None

@@ -15,7 +15,7 @@ from training import REGISTRY
 
 from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.evaluate.bootstrap import macro_f1_interval
+from emotiwave_core.evaluate.bootstrap import score_interval
 
 COLUMNS = ["sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear"]
 
@@ -96,7 +96,7 @@ def test_a_row_is_the_mean_of_its_models(mosei_text: ModuleType) -> None:
         due = np.mean([f1_score(truth[:, c], one[:, c]) for one in (first, second)])
         assert row["classes"][name]["f1"] == pytest.approx(due)
         assert row["classes"][name]["interval"][0] < due < row["classes"][name]["interval"][1]
-    alone = macro_f1_interval(truth, first, videos, 6)
+    alone = score_interval(truth, first, videos, 6)
     assert alone is not None
     assert mosei_text.describe([told[0], told[0]])["interval"] == pytest.approx(alone.tolist())
 

@@ -21,7 +21,7 @@ from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.corpus import Fold, open_corpus
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.evaluate.bootstrap import macro_f1_interval
+from emotiwave_core.evaluate.bootstrap import score_interval
 from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.layers.masking import keep
 from emotiwave_core.modalities import configurations, name_of
@@ -101,11 +101,11 @@ def test_intervals_and_calibration_agree_with_predictions(finished: Path) -> Non
         some = [row for row in rows if row["configuration"] == name]
         videos = [row["id"].partition("[")[0] for row in some]
         truth, found = (as_matrix([row[key] for row in some], classes) for key in ("truth", "predicted"))
-        due = macro_f1_interval(truth, found, videos, len(classes))
+        due = score_interval(truth, found, videos, len(classes))
         assert due is not None
         assert entry["macro_f1_interval"] == pytest.approx(due.tolist())
         for c, one in enumerate(entry["classes"].values()):
-            alone = macro_f1_interval(truth[:, [c]], found[:, [c]], videos, 1)
+            alone = score_interval(truth[:, [c]], found[:, [c]], videos, 1)
             assert alone is not None
             assert one["f1_interval"] == pytest.approx(alone.tolist())
         chances = np.array([[float(row[f"p({c})"]) for c in classes] for row in some])
@@ -153,19 +153,19 @@ def test_the_mean_has_the_interval_of_the_mean() -> None:
     videos = [f"v{row // 3}" for row in range(60)]
     scores = scored(truth, np.stack([chances] * 3), ("text", "audio"), videos)
     entry = scores["audio"]
-    assert entry.macro_f1_interval is not None
-    assert scores.mean_macro_f1_interval == pytest.approx(entry.macro_f1_interval)
-    assert entry.macro_f1_interval[0] < entry.macro_f1 < entry.macro_f1_interval[1]
-    other = scored(truth, np.stack([chances, chances, 1 - chances]), ("text", "audio"), videos).mean_macro_f1_interval
+    assert entry.interval is not None
+    assert scores.mean_interval == pytest.approx(entry.interval)
+    assert entry.interval[0] < entry.macro_f1 < entry.interval[1]
+    other = scored(truth, np.stack([chances, chances, 1 - chances]), ("text", "audio"), videos).mean_interval
     assert other is not None  # two against one: a sample counts for the mean by one vote
-    assert other[1] - other[0] < np.diff(entry.macro_f1_interval)[0]
+    assert other[1] - other[0] < np.diff(entry.interval)[0]
 
 
 def test_one_video_has_scores_and_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
     """Where all samples are of one video, intervals are null, a note says so, and the table shows a dash."""
     scores = scored([0, 1, 1], np.eye(2)[[0, 1, 0]][None], ("text",), ["a"] * 3)
     entry = scores["text"]
-    assert scores.mean_macro_f1_interval is entry.macro_f1_interval is None
+    assert scores.mean_interval is entry.interval is None
     assert entry.classes["sad"].f1_interval is None
     assert scores.interval.videos == 1
     assert scores.notes[0] == "a note of the run"
@@ -292,7 +292,7 @@ def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
             with torch.inference_mode():
                 due = model(inputs, keep(masks, columns)).logits
             np.testing.assert_allclose(once.logits[k, place], due[0], atol=5e-6)
-            np.testing.assert_allclose(once.probabilities[k, place], objective.probabilities(due)[0], atol=2e-6)
+            np.testing.assert_allclose(once.answers[k, place], objective.answers(due)[0], atol=2e-6)
         with torch.inference_mode():
             due = model(inputs, {m: torch.zeros_like(mask) for m, mask in masks.items()}).logits[0]
         np.testing.assert_allclose(once.nothing, due, atol=5e-6)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emotiwave_core.config.recipe import Asymmetric, ObjectiveSettings
 from emotiwave_core.data.loading.batch import feature_statistics
 from emotiwave_core.evaluate.baselines import baselines
-from emotiwave_core.evaluate.bootstrap import macro_f1_interval, resampled_f1
+from emotiwave_core.evaluate.bootstrap import resampled_scores, score_interval
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.evaluate.scoring import score_configuration
 from emotiwave_core.metrics import Outcomes
@@ -69,8 +69,8 @@ def test_scores_are_finite(drawn: Any) -> None:
         assert all(0.0 <= value <= 1.0 for value in metrics.values() if value is not None)
     assert 0.0 <= macro_f1(truth, decided, len(classes)) <= 1.0
     for videos in (["v"] * len(truth), [str(n) for n in range(len(truth))]):
-        resampled = resampled_f1(truth, decided[None], videos, len(classes))
-        interval = macro_f1_interval(truth, decided[None], videos, len(classes))
+        resampled = resampled_scores(truth, decided[None], videos, len(classes))
+        interval = score_interval(truth, decided[None], videos, len(classes))
         assert (resampled is None) == (interval is None) == (len(set(videos)) < 2)
         assert resampled is None or bool(((resampled >= 0) & (resampled <= 1)).all())
         assert interval is None or bool((interval[..., 0] <= interval[..., 1]).all())
@@ -132,5 +132,5 @@ def test_losses_and_their_gradients_are_finite(targets: list[int], logit: float,
         loss, each = objective.losses(logits, due)
         (gradient,) = torch.autograd.grad(loss, logits)
         assert bool(torch.isfinite(loss) & torch.isfinite(each).all() & torch.isfinite(gradient).all())
-        assert bool(torch.isfinite(objective.probabilities(logits)).all())
+        assert bool(torch.isfinite(objective.answers(logits)).all())
         assert bool(torch.isfinite(objective.divergence(logits, logits.flip(0))))

@@ -129,8 +129,8 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
             if trained.model.absent == "zeros":
                 inputs, masks = ({m: one[:, :12] for m, one in both.items()} for both in (inputs, masks))
             with torch.inference_mode():
-                due = trained.objective.probabilities(trained.model(inputs, masks).logits)
-            np.testing.assert_allclose(answers.probabilities[curve][level], due, atol=5e-6)
+                due = trained.objective.answers(trained.model(inputs, masks).logits)
+            np.testing.assert_allclose(answers.answers[curve][level], due, atol=5e-6)
 
 
 @pytest.mark.parametrize("name", ONE_OF_THEM)
@@ -259,7 +259,7 @@ def test_noise_is_of_the_training_folds_deviations(runs: Path, tiny: Path) -> No
 def test_an_absent_modality_is_never_read(finished: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers are the same where padding and what is missing hold NaN."""
     trained, drawn = opened(finished / "single", protocol)
-    before = predict_corrupted(trained, drawn, Runtime(CPU)).probabilities
+    before = predict_corrupted(trained, drawn, Runtime(CPU)).answers
 
     def poisoned(*arguments: Any) -> Any:
         x, mask = gather(*arguments)
@@ -267,7 +267,7 @@ def test_an_absent_modality_is_never_read(finished: Path, protocol: str, monkeyp
 
     monkeypatch.setattr("emotiwave_core.data.loading.batch.gather", poisoned)
     monkeypatch.setattr("emotiwave_core.evaluate.predict_corrupted.gather", poisoned)
-    for curve, answers in predict_corrupted(trained, drawn, Runtime(CPU)).probabilities.items():
+    for curve, answers in predict_corrupted(trained, drawn, Runtime(CPU)).answers.items():
         assert np.array_equal(answers, before[curve])
 
 

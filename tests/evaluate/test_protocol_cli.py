@@ -107,7 +107,7 @@ def curve(reached: list[float], effective_robustness: float | None = None) -> Cu
     scores: Any = [0.5, 0.4, 0.3]
     areas: Any = {"auilc": 0.5, "relative_robustness": 0.5, "effective_robustness": effective_robustness}
     shares: Any = reached
-    return Curve(levels=[0.0, 0.5, 1.0], reached=shares, macro_f1=scores, accuracy=scores, intervals=None, **areas)
+    return Curve(levels=[0.0, 0.5, 1.0], reached=shares, score=scores, beside=scores, intervals=None, **areas)
 
 
 def shown(capfd: pytest.CaptureFixture[str], protocol: str, *curves: Curve, **more: Any) -> list[str]:
@@ -182,7 +182,7 @@ def test_a_corruption_is_one_new_file(run: Path, capfd: pytest.CaptureFixture[st
     for curve in scores.curves.values():
         assert curve.reached == [0.0, pytest.approx(0.5, abs=0.2), 1.0]
     alone = scores.curves["text+audio+visual"]
-    assert any(score != alone.accuracy[0] for score in alone.accuracy[1:])
+    assert any(score != alone.beside[0] for score in alone.beside[1:])
     assert "Robustness under <b>muted</b>" in render(read_run(run), [])
     manifest = run / "protocols" / "muted.manifest.json"
     changed = run.parent / "changed.json"

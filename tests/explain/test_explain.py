@@ -167,13 +167,13 @@ def test_what_is_explained(run: Path) -> None:
 def test_the_coalitions_of_macro_f1_are_the_configurations(run: Path, empty: Empty) -> None:
     """Its coalitions are the configurations of scores.json and a guess from nothing, its values sum to the complete."""
     trained, predictions = opened(run)
-    split = explain(trained, predictions, empty=empty).macro_f1()
+    split = explain(trained, predictions, empty=empty).score()
     scores = json.loads((run / "scores.json").read_text())
     v = {name: entry["macro_f1"] for name, entry in scores["configurations"].items()}
     objective, targets = trained.objective, trained.fold.targets.numpy()
     counts = np.array(list(trained.corpus.fold_facts("train", objective).classes.values()))
     if empty == "zeros":
-        chances = objective.probabilities(torch.from_numpy(predictions.nothing)).numpy()
+        chances = objective.answers(torch.from_numpy(predictions.nothing)).numpy()
         guesses = objective.decide(np.tile(chances, (len(targets), 1)), trained.thresholds)
     elif objective.multi:  # of each emotion one half
         guesses = np.broadcast_to(trained.thresholds < 0.5, targets.shape)
@@ -246,8 +246,9 @@ def made(probabilities: Any, truth: Any, present: Any = None, multi: bool = Fals
     there = np.ones((N, 2), dtype=bool) if present is None else np.array(present)
     zeros: NDArray[np.float64] = np.zeros((4, N, C))
     return Explanation(
-        modalities=("a", "b"), classes=tuple("xyz"[:C]), value="probability", empty="prior", multi=multi,
-        probabilities=p, decided=decided, truth=y, guess=decided[0, 0], present=there, coalitions=zeros,
+        modalities=("a", "b"), classes=tuple("xyz"[:C]), value="probability", empty="prior",
+        unit=np.ones(C), kind="multi" if multi else "single",
+        answers=p, decided=decided, truth=y, guess=decided[0, 0], present=there, coalitions=zeros,
         shapley=zeros[:2], interaction=zeros[:1], subject=p[-1].argmax(axis=1),
     )  # fmt: skip
 
@@ -278,7 +279,7 @@ def test_change_is_total_variation_or_the_largest_change() -> None:
         np.testing.assert_allclose(found, [[0.0], [due]])
     spread = made([[[0.4, 0.35, 0.25]], complete, complete], [[1, 0, 0]], multi=False)
     np.testing.assert_allclose(change_without(spread)[1], 0.3)
-    np.testing.assert_allclose(change_without(attrs.evolve(spread, multi=True))[1], 0.3)
+    np.testing.assert_allclose(change_without(attrs.evolve(spread, kind="multi"))[1], 0.3)
     labels = made([[[0.4, 0.4, 0.4]], [[0.5, 0.5, 0.5]], [[0.5, 0.5, 0.5]]], [[1, 0, 0]], multi=True)
     np.testing.assert_allclose(change_without(labels)[1], 0.1)
 
@@ -461,8 +462,8 @@ def test_a_narrow_terminal_cuts_no_name(
         out = capfd.readouterr().out
         assert "…" not in out
         assert (said in out) or width < 10_000
-        assert f"{answer.probabilities[details.sample.explained]:.3f}" in out
-    assert all(f"{chance:.3f}" in out for chance in details.configurations["text"].probabilities.values())
+        assert f"{answer.answers[details.sample.explained]:.3f}" in out
+    assert all(f"{chance:.3f}" in out for chance in details.configurations["text"].answers.values())
 
 
 @pytest.mark.parametrize(

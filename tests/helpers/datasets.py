@@ -108,3 +108,42 @@ def read_all(path: Path) -> None:
         assert isinstance(file.metadata, dict)
         for key in file.keys:
             assert len(file.read(key).intervals) == file.steps(key)
+
+
+NUMBER_WEIGHTS = {"text": 0.7, "audio": 0.5, "visual": 0.35}  # of what each modality shows, in the number
+
+
+def write_numbers(
+    folder: Path, videos: int = 120, seed: int = 0, targets: tuple[str, ...] = ("sentiment",), noise: float = 0.2
+) -> Path:
+    """A data set of numbers: the weighted sum of what three modalities show, each one standard normal, and noise.
+
+    The second target, where there is one, has the weights in reverse. Two segments a video; some lack a modality.
+    """
+    random = np.random.default_rng(seed)
+    entries: dict[str, dict[str, Entry]] = {name: {} for name in [*WIDTHS, "labels"]}
+    ids = [f"v{number:03d}" for number in range(videos)]
+    weights = np.array(list(NUMBER_WEIGHTS.values()))
+    shown_by = {name: random.normal(size=width) for name, width in WIDTHS.items()}
+    for number, video in enumerate(ids):
+        latent = random.normal(size=(2, 3))  # of each segment and modality
+        each = [latent @ order + noise * random.normal(size=2) for order in (weights, weights[::-1])]
+        labels = np.stack(each[: len(targets)], axis=1).astype(np.float32)
+        entries["labels"][video] = (labels, [[0.0, 2.0], [2.0, 4.0]])
+        for m, (name, width) in enumerate(WIDTHS.items()):
+            if number % 12 == 5 and m == number // 12 % 3:
+                continue
+            start = np.arange(0, 4, 0.5)
+            strength = latent[(start >= 2).astype(int), m]
+            features = strength[:, None] * shown_by[name] + 0.1 * random.normal(size=(len(start), width))
+            entries[name][video] = (features.astype(np.float32), np.stack([start, start + 0.5], axis=1))
+    for name, some in entries.items():
+        write_csd(folder / f"{name}.csd", some, list(targets) if name == "labels" else None)
+    cut = videos * 3 // 5, videos * 4 // 5
+    folds = {"train": ids[: cut[0]], "valid": ids[cut[0] : cut[1]], "test": ids[cut[1] :]}
+    (folder / "folds.json").write_text(json.dumps(folds))
+    files = "".join(f'{name} = "{name}.csd"\n' for name in WIDTHS)
+    labels_file = f'file = "labels.csd"\ntargets = {json.dumps(list(targets))}\nkind = "regression"\n'
+    text = f'name = "Numbers"\n[modalities]\n{files}[labels]\n{labels_file}[folds]\nfile = "folds.json"\n'
+    (folder / "dataset.toml").write_text(text)
+    return folder

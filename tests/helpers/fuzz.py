@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.runs.contents import read_run
     from emotiwave_core.runs.history import read_history
-    from emotiwave_core.runs.model_file import ModelFile, check_model_file, check_thresholds
+    from emotiwave_core.runs.model_file import ModelFile, check_fitted, check_model_file
     from emotiwave_core.runs.schema import parse as parse_record
 
 from datasets import write_dataset
@@ -86,7 +86,7 @@ def described(data: bytes) -> None:
         check_model_file(model, "It")
         recipe = REGISTRY.resolve(Recipe.from_table(model.recipe, "It")).completed()
         objective = make_objective(recipe.objective, tuple(model.targets))
-        check_thresholds(model, objective.multi, objective.classes, "It")
+        check_fitted(model, objective.kind, objective.classes, "It")
 
     one_sentence(read)
 

@@ -127,8 +127,8 @@ def test_probabilities() -> None:
     """Softmax for single, a sigmoid for each emotion for multi, over the last dimension of any shape."""
     logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     exponential = logits.exp()
-    torch.testing.assert_close(single().probabilities(logits), exponential / exponential.sum(dim=-1, keepdim=True))
-    torch.testing.assert_close(multi().probabilities(logits), 1 / (1 + (-logits).exp()))
+    torch.testing.assert_close(single().answers(logits), exponential / exponential.sum(dim=-1, keepdim=True))
+    torch.testing.assert_close(multi().answers(logits), 1 / (1 + (-logits).exp()))
 
 
 @pytest.mark.parametrize("make", [single, multi])

@@ -127,7 +127,7 @@ def test_logit_adjustment_adds_the_log_priors() -> None:
     objective.fit(targets, ObjectiveSettings(class_weights=False, logit_adjustment=0.5))
     due = functional.cross_entropy(logits + 0.5 * torch.tensor([3 / 6, 1 / 6, 2 / 6]).log(), targets)
     torch.testing.assert_close(objective.losses(logits, targets)[0], due)
-    torch.testing.assert_close(objective.probabilities(logits), logits.softmax(dim=1))
+    torch.testing.assert_close(objective.answers(logits), logits.softmax(dim=1))
 
     many = functional.one_hot(targets, 3).float()
     binary = make_objective(ObjectiveSettings("multi"), EMOTIONS)

@@ -272,10 +272,13 @@ def test_losses_are_told_apart(tmp_path: Path) -> None:
     """Where there is a validation loss, it has a line and a sentence says how it is measured; without it, neither."""
     run = write_run(tmp_path, each=2, epochs=3)
     assert "the validation loss is that of the complete configuration" in page_of(run).text
-    assert [line.label for line in learning_charts(read_run(run).history, 1)[0].lines] == ["training", "validation"]
+    assert [line.label for line in learning_charts(read_run(run).history, 1, "CCC")[0].lines] == [
+        "training",
+        "validation",
+    ]
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     for line in lines:
         del line["valid"]["loss"]
     (run / "history.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert "the validation loss is" not in page_of(run).text
-    assert [line.label for line in learning_charts(read_run(run).history, 1)[0].lines] == ["training"]
+    assert [line.label for line in learning_charts(read_run(run).history, 1, "Macro-F1")[0].lines] == ["training"]

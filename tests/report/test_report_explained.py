@@ -89,7 +89,7 @@ def test_one_length_is_one_occlusion_in_all_modalities() -> None:
         audio=[OcclusionWindow(10, 15, 0.14, 0.5), OcclusionWindow(15, 20, -0.07, 0.5)],
         visual=[OcclusionWindow(10, 20, 1.4)],
     )
-    assert sample.scale == scale_of(sample.sample.moments) == 1.4
+    assert sample.scale == scale_of(sample.sample.moments, 0.1) == 1.4
     heights = [height for plot in sample.plots for _, _, height in bars(plot, 1.4)]
     assert heights == pytest.approx([0.002, 0.14, -0.07, 1.4], abs=5e-3)
     assert len({plot.zero for plot in sample.plots}) == 1
@@ -257,7 +257,7 @@ def test_the_figure_of_who_decided_is_the_explanation(tmp_path: Path) -> None:
     assert explanation is not None
     above, below = shapley(explanation).axes
     patches = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in above.patches]  # type: ignore[attr-defined]
-    fold, levels = explanation.macro_f1, [explanation.macro_f1.empty]
+    fold, levels = explanation.score, [explanation.score.empty]
     for name in explanation.modalities:
         levels.append(levels[-1] + fold.shapley[name])
     assert patches == [pytest.approx(ends) for ends in [(0, fold.empty), (0, fold.complete), *pairwise(levels)]]

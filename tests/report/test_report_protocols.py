@@ -207,7 +207,7 @@ def test_protocol_curves_are_the_scores(tmp_path: Path) -> None:
     assert [line.label for line in chart.lines] == ["text", "text (other-1)", "audio"]
     for name, line in (("text", chart.lines[0]), ("audio", chart.lines[2])):
         curve = noise.curves[name]
-        due = list(zip(curve.levels, curve.macro_f1, strict=True))
+        due = list(zip(curve.levels, curve.score, strict=True))
         assert [pytest.approx(one, abs=1e-3) for one in due] == read_back(chart, line.path, (0, 0.7))
         lows = [(level, ends[0]) for level, ends in zip(curve.levels, curve.intervals or [], strict=True) if ends]
         highs = [(level, ends[1]) for level, ends in zip(curve.levels, curve.intervals or [], strict=True) if ends]

@@ -97,5 +97,5 @@ def test_a_table_needs_pandas_and_nothing_else_does(tmp_path: Path, monkeypatch:
     assert list(frame) == list(scores)
     row, one = frame["text"], scores["text"]
     assert row["macro_f1"] == one.macro_f1
-    assert (row["macro_f1_low"], row["macro_f1_high"]) == one.macro_f1_interval
+    assert (row["macro_f1_low"], row["macro_f1_high"]) == one.interval
     assert row["absolute_drop"] == one.absolute_drop

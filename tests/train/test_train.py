@@ -55,14 +55,14 @@ def test_the_best_epoch_is_that_of_the_history(tiny: Path, tmp_path: Path, selec
     for line in history:
         scores = line.valid.configurations
         assert len(scores) == 7
-        assert line.valid.mean_macro_f1 == pytest.approx(np.mean(list(scores.values())))
-        assert line.valid.complete_macro_f1 == scores[COMPLETE]
-        assert line.valid.worst_macro_f1 == min(scores.values())
+        assert line.valid.mean == pytest.approx(np.mean(list(scores.values())))
+        assert line.valid.complete == scores[COMPLETE]
+        assert line.valid.worst == min(scores.values())
         assert (line.train_loss or 0) > 0
     best = read_model_file(tmp_path / "run").best
-    chosen = [getattr(line.valid, f"{select}_macro_f1", line.valid.configurations.get(select)) for line in history]
+    chosen = [getattr(line.valid, select, line.valid.configurations.get(select)) for line in history]
     assert best.epoch == 1 + int(np.argmax(chosen))
-    assert best.mean_macro_f1 == history[best.epoch - 1].valid.mean_macro_f1
+    assert best.mean == history[best.epoch - 1].valid.mean
 
 
 def test_what_chooses_the_epoch_is_known(tiny: Path, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_training_learns(tiny: Path, tmp_path: Path, precision: str) -> None:
         encoder={"name": "bilstm", "hidden_size": 8, "pooling": "mean"},
         training={"epochs": 12, "precision": precision},
     )
-    assert start(recipe, tiny, tmp_path / precision).complete.macro_f1 > 0.5
+    assert start(recipe, tiny, tmp_path / precision).complete.score > 0.5
 
 
 def test_precision_and_device_are_taken_as_told(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

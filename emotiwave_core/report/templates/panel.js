@@ -10,21 +10,38 @@
   const list = at("panel-sample");
   const names = toggles.map((button) => button.textContent);
   const classes = rows.map((row) => row.querySelector(".name").textContent);
+  const isNumbers = rows.some((row) => row.dataset.low !== undefined);
+  const ends = rows.map((row) => [Number(row.dataset.low), Number(row.dataset.high)]);
+  // Of numbers a sample has no decisions beside them, and its values are no thousandths.
+  if (isNumbers) data.samples = data.samples.map(([id, truth, values, lacks]) => [id, truth, values, values, lacks]);
   const all = 2 ** toggles.length - 1;
   let sample = 0; // index in data.samples
   let on = all; // bit m: modality m is on, recorded or not
 
   const series = (words) =>
     words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
-  const named = (indices) => (indices.length ? series(indices.map((c) => classes[c])) : "no emotion");
+  const number = (value) => value.toFixed(3).replace("-", "\u2212");
+  const numbered = (values) =>
+    values.length < 2 ? values.map(number).join("") : values.map((value, c) => `${classes[c]} ${number(value)}`).join(", ");
+  const moved = (by) => (by > 0 ? "+" : "") + number(by);
+  const namedClasses = (indices) => (indices.length ? series(indices.map((c) => classes[c])) : "no emotion");
+  const named = isNumbers ? numbered : namedClasses;
   const same = (a, b) => a.length === b.length && a.every((value, i) => value === b[i]);
   const percent = (permille) => `${(permille / 10).toFixed(1)}%`;
   const change = (permille) => (permille > 0 ? "+" : permille < 0 ? "\u2212" : "") + (Math.abs(permille) / 10).toFixed(1);
 
+  const printed = (value) => (isNumbers ? number(value) : percent(value));
+  const part = (value, c) =>
+    isNumbers ? (ends[c][1] > ends[c][0] ? (value - ends[c][0]) / (ends[c][1] - ends[c][0]) : 0.5) : value / 1000;
+  const tagsOf = (truth, decided, c) =>
+    isNumbers
+      ? [`true ${number(truth[c])}`]
+      : [truth.includes(c) && "true", decided.includes(c) && "decided"].filter(Boolean);
+
   const recorded = () => all & ~data.samples[sample][4] || all; // the last entry has a bit for each it lacks
 
   function show(note) {
-    const [, truth, decided, permille] = data.samples[sample];
+    const [, truth, decided, values] = data.samples[sample];
     const has = recorded();
     const without = names.filter((_, m) => !(has & (1 << m)));
     if (!(on & has)) {
@@ -36,13 +53,14 @@
     const k = place.get(heard);
     const whole = place.get(has);
     rows.forEach((row, c) => {
-      const value = permille[k][c];
-      const tags = [truth.includes(c) && "true", decided[k].includes(c) && "decided"].filter(Boolean);
-      row.classList.toggle("here", decided[k].includes(c));
-      row.querySelector(".value").textContent = percent(value);
-      row.querySelector("i").style.setProperty("--v", value / 1000);
-      row.querySelector("b").style.setProperty("--v", permille[whole][c] / 1000);
-      row.querySelector(".change").textContent = heard === has ? "\u2013" : change(value - permille[whole][c]);
+      const value = values[k][c];
+      const tags = tagsOf(truth, decided[k], c);
+      const by = value - values[whole][c];
+      row.classList.toggle("here", !isNumbers && decided[k].includes(c));
+      row.querySelector(".value").textContent = printed(value);
+      row.querySelector("i").style.setProperty("--v", part(value, c));
+      row.querySelector("b").style.setProperty("--v", part(values[whole][c], c));
+      row.querySelector(".change").textContent = heard === has ? "\u2013" : isNumbers ? moved(by) : change(by);
       row.querySelector(".tags").textContent = tags.length ? `\u00b7 ${tags.join(", ")}` : "";
     });
     toggles.forEach((button, m) => {
@@ -54,12 +72,13 @@
     const off = names.filter((_, m) => has & ~on & (1 << m));
     const rest = without.length ? `With all there is (no ${series(without)})` : "With everything on";
     const right = same(decided[k], truth) ? "right" : "wrong";
+    const judged = isNumbers ? `true ${named(truth)}` : right;
     at("panel-truth").textContent = named(truth);
-    at("panel-decided").textContent = `${named(decided[k])} (${right})`;
+    at("panel-decided").textContent = isNumbers ? named(decided[k]) : `${named(decided[k])} (${right})`;
     at("panel-changed").textContent =
       heard === has ? "nothing is off" : same(decided[k], decided[whole]) ? "no" : `yes, it was ${named(decided[whole])}`;
     at("panel-says").textContent =
-      note || `${off.length ? `Without ${series(off)}` : rest}: ${named(decided[k])}, ${right}.`;
+      note || `${off.length ? `Without ${series(off)}` : rest}: ${named(decided[k])}, ${judged}.`;
     list.value = String(sample);
     const shown = [...list.options].findIndex((option) => option.value === list.value);
     at("panel-previous").disabled = shown <= 0;
@@ -101,7 +120,8 @@
     const wanted = find.value.toLowerCase().split(/\s+/);
     const options = data.samples.flatMap(([id, truth, decided], index) => {
       const last = decided[decided.length - 1];
-      const words = `${id}: ${named(truth)}${same(truth, last) ? ", right" : `, wrong: ${named(last)}`}`;
+      const right = same(truth, last) ? ", right" : `, wrong: ${named(last)}`;
+      const words = `${id}: ${isNumbers ? `true ${named(truth)}, predicted ${named(last)}` : `${named(truth)}${right}`}`;
       if (!wanted.every((word) => words.toLowerCase().includes(word))) return [];
       const option = document.createElement("option");
       option.value = String(index);
