@@ -195,12 +195,16 @@ def _print_labels(labels: dict[str, Any]) -> None:
     _say(f"  columns {', '.join(labels['columns'])}, from {labels['source']}")
     for note in labels["notes"]:
         _say(f"  ! {note}")
-    _say(f"  {labels['rows']} rows, {labels['no_emotion']} without any emotion, {labels['not_finite']} not finite")
-    _say(f"  intensities {labels['lowest']:g} to {labels['highest']:g}")
-    width = max(map(len, labels["targets"]))
-    _say(f"  {'':{width}}  present   strongest (argmax)")
+    kind, width = labels["kind"], max(map(len, labels["targets"]))
+    _say(f"  {kind}: {labels['kind_source']}; {labels['lowest']:g} to {labels['highest']:g}")
+    lacking = "" if kind == "regression" else f", {labels['no_emotion']} without any emotion"
+    _say(f"  {labels['rows']} rows{lacking}, {labels['not_finite']} not finite")
+    heads = {"regression": "mean", "intensities": "present   strongest (argmax)"}
+    _say(f"  {'':{width}}  {heads.get(kind, 'rows')}")
     for name in labels["targets"]:
-        _say(f"  {name:{width}}  {labels['present'][name]:7}   {labels['argmax'][name]:7}")
+        count, strongest, mean = labels["present"][name], labels["argmax"][name], labels["mean"][name]
+        shown = {"regression": f"{mean or 0.0:7.3f}", "intensities": f"{count:7}   {strongest:7}"}
+        _say(f"  {name:{width}}  {shown.get(kind, f'{count:7}')}")
 
 
 def _print_ids(ids: dict[str, Any]) -> None:

@@ -182,7 +182,7 @@ def _by_column(file: Reader, counts: np.ndarray[Any, np.dtype[np.int64]]) -> dic
 
 
 def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
-    """Columns, their source, and the balance of the classes: per target (intensity above 0) and by argmax."""
+    """Columns, their source and meaning, and each target's mean, number of rows above 0 and share by argmax."""
     every = np.concatenate([file.features(key) for key in file.keys])
     columns = label_columns(dataset, file, every)
     rows = columns.values(every)
@@ -200,6 +200,7 @@ def _labels(file: Reader, dataset: Dataset) -> dict[str, Any]:
         "rows": len(rows),
         "not_finite": int((~usable).sum()),
         "present": {name: int((rows[:, c] > 0).sum()) for c, name in enumerate(columns.targets)},
+        "mean": {name: float(rows[:, c].mean()) if len(rows) else None for c, name in enumerate(columns.targets)},
         "argmax": {name: int(strongest[c]) for c, name in enumerate(columns.targets)},
         "no_emotion": int(none.sum()),
         "highest": float(rows.max(initial=0.0)),

@@ -98,6 +98,7 @@ def test_the_balance_of_the_classes_is_told(sick: Path) -> None:
         "rows": 4,
         "not_finite": 1,
         "present": {"happy": 2, "sad": 3},
+        "mean": {"happy": 0.75, "sad": 1.25},
         "argmax": {"happy": 3, "sad": 1},
         "no_emotion": 1,
         "highest": 3.0,

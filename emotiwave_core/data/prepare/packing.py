@@ -81,12 +81,19 @@ class Packer:
         self.columns: dict[str, tuple[str, ...] | None] = {}
         self.extractors: dict[str, dict[str, Any] | None] = {}
         self.unfit: dict[str, dict[str, str]] = {}
+        self.timeless: list[str] = []
         self.coverage: dict[str, Coverage] = {}
         self.notes, self.warnings = [*dataset.notes, *samples.notes], list[str]()
         self.wordless = 0
         self.hashes: dict[Path, str] = {}  # of the sources that were hashed while they were read
         self.counts = {name: {"nan": 0, "inf": 0, "truncated": 0, "unread_rows": 0} for name in dataset.modalities}
         counts = {name: self._count(name, samples) for name in dataset.modalities}
+        if self.timeless:
+            names = ", ".join(f"'{name}'" for name in self.timeless)
+            self.notes.append(
+                f"No times are known of {names}: steps are counted as seconds; `rate` in dataset.toml tells how many "
+                "there are a second."
+            )
         for name in dataset.modalities:
             self._say_filler(name, len(samples.ids))
         used = self._kept(np.stack([present > 0 for _, present in counts.values()], axis=1))
@@ -245,10 +252,7 @@ class Packer:
                     f"data.align is {self.options.align}, and '{name}' ({file.path.name}) has no times: give its "
                     "`rate` in dataset.toml, or set data.align to none."
                 )
-            self.notes.append(
-                f"'{name}' ({file.path.name}) has no times: its steps are counted as seconds; `rate` in dataset.toml "
-                "tells how many there are a second."
-            )
+            self.timeless.append(name)
 
     def _entries(self, name: str, file: Reader) -> dict[str, list[str]]:
         """The entries of each video that fit."""
