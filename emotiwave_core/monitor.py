@@ -1,11 +1,15 @@
 """Progress of long work: a Monitor is passed down with the work, and decides what is shown and where."""
 
+import contextlib
 import html
+import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from emotiwave_core.errors import printable
 
@@ -22,23 +26,87 @@ class Monitor:
         """Enter for a stretch of `total` steps; what it gives is to be called after each."""
         return nullcontext(lambda: None)
 
+    def keep_unsaid(self, log: Path) -> None:
+        """Write into this file, from now on, the lines that can no longer be said; those before it too."""
+
 
 SILENT = Monitor()
 
 
+class LossyFile(io.FileIO):
+    """A file that drops what it cannot take: its reader or its terminal has gone, or its disk is full.
+
+    Progress is written to one, for no work is worth less than what is said of it.
+    """
+
+    lost = 0  # writes that were dropped
+
+    def write(self, data: Any) -> int:
+        """Write some of the bytes, or drop all of them."""
+        try:
+            count = super().write(data)
+        except OSError:
+            count = None
+        if count is None:  # or it would have had to wait, where it must not
+            self.lost += 1
+            return memoryview(data).nbytes
+        return count
+
+
+def lossy_stream(file: LossyFile) -> io.TextIOWrapper:
+    """Text into a lossy file, line by line, in the encoding of stderr; what that does not know is written as an escape.
+
+    With `.buffer`, as Python's own streams have it.
+    """
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding, errors="backslashreplace", line_buffering=True)
+
+
 class TerminalMonitor(Monitor):
-    """Speaks on stderr. A bar is shown on a terminal and taken away when its work is done; a pipe gets lines alone."""
+    """Speaks on stderr. A bar is shown on a terminal and taken away when its work is done; a pipe gets lines alone.
+
+    What stderr cannot take any more is dropped, and nothing waits or fails for it.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
+        self._file: LossyFile | None = None
+        stream: TextIO = sys.stderr
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream that is no file, as a test has it
+            self._file = LossyFile(sys.stderr.fileno(), "w", closefd=False)
+            stream = lossy_stream(self._file)
+        self.console = Console(file=stream, highlight=False, soft_wrap=True, force_jupyter=False)
+        self._log: Path | None = None
+        self._unsaid: list[str] = []
 
     def say(self, text: str) -> None:
         """Print a line."""
         from rich.text import Text
 
+        before = self._lost
         self.console.print(Text(printable(text)))
+        if self._lost > before:
+            self._unsaid.append(printable(text))
+            self._write_unsaid()
+
+    def keep_unsaid(self, log: Path) -> None:
+        """Write into this file, from now on, the lines that stderr cannot take; those before it too."""
+        self._log = log
+        self._write_unsaid()
+
+    @property
+    def _lost(self) -> int:
+        return 0 if self._file is None else self._file.lost
+
+    def _write_unsaid(self) -> None:
+        """Append to the log what waits for it; a log that cannot be written is no reason to stop either."""
+        if self._log is None or not self._unsaid:
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # in the run's own folder
+        with contextlib.suppress(OSError), os.fdopen(os.open(self._log, flags, 0o666), "a") as file:
+            file.writelines(f"{line}\n" for line in self._unsaid)
+        self._unsaid.clear()
 
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """Show a bar with the time that is left."""

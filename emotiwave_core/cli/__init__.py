@@ -1,6 +1,7 @@
 """The command line: thin commands that parse, call and print. Each is imported when it is asked for."""
 
 import contextlib
+import errno
 import faulthandler
 import importlib
 import io
@@ -16,7 +17,8 @@ from typing import Any, TextIO
 
 import click
 
-from emotiwave_core.errors import EmotiwaveError, PassedOver, is_out_of_memory, out_of_memory, printable
+from emotiwave_core.errors import EmotiwaveError, PassedOver, ResourceError, is_out_of_memory, out_of_memory, printable
+from emotiwave_core.monitor import LossyFile, lossy_stream
 from emotiwave_core.version import __version__
 
 # A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
@@ -39,11 +41,36 @@ def commands_by_heading() -> dict[str, dict[str, str]]:
 
 
 class Terminated(BaseException):
-    """SIGTERM has come."""
+    """SIGTERM has come, or SIGHUP."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class ReaderLeft(BaseException):
     """The reader of stdout has enough, as `head` has: no error. (click and rich alone would leave with exit code 1.)"""
+
+
+class AnswerFile(io.FileIO):
+    """The file behind stdout. It tells a reader that has left from every other pipe that breaks, and says it once."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._left = {errno.EPIPE, *([errno.EIO] if self.isatty() else [])}  # EIO: the terminal was closed
+        self._failed = False
+
+    def write(self, data: Any) -> int:
+        """Write some of the bytes. ReaderLeft where nobody reads them, ResourceError where they have no room."""
+        if self._failed:
+            return memoryview(data).nbytes  # what Python still holds when it ends
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._failed = True
+            if error.errno in self._left:
+                raise ReaderLeft from error
+            raise ResourceError(f"Cannot write to stdout: {error.strerror}.") from error
 
 
 class CommandFiles(click.Group):
@@ -64,12 +91,8 @@ class CommandFiles(click.Group):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise ReaderLeft from error
-        except SystemExit as leaving:  # rich's
-            if isinstance(leaving.__context__, BrokenPipeError):
-                raise ReaderLeft from leaving
-            raise
+        except BrokenPipeError as error:  # not that of stdout (`AnswerFile`), and click would leave without a word
+            raise EmotiwaveError(f"A pipe to another process broke: {error}.") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, heading by heading."""
@@ -95,23 +118,41 @@ def main() -> None:
     """The program `emotiwave`: exit codes 0 ok, 1 internal, 2 usage, 3 data, 4 plugin, 5 resources, 6 diverged."""
     _open_streams()
     faulthandler.enable()  # should a library or a plugin crash the process, stderr says where
-    with terminated_by_sigterm():
+    with stopped_by_signals():
         code = exit_code_of(sys.argv[1:])
-    sys.exit(code)
+        sys.exit(code)
 
 
 @contextlib.contextmanager
-def terminated_by_sigterm() -> Iterator[None]:
-    """Raise `Terminated` where SIGTERM comes within it, so that a command ends with a sentence and 143."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+def stopped_by_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt or `Terminated` at the first Ctrl-C, SIGTERM or SIGHUP within it.
+
+    So a command ends with a sentence and 130, 143 or 129. One more ends the process at once and without a word: it may
+    come wherever the first one is being dealt with. A signal that is ignored, as under nohup, stays so.
+    """
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            os._exit(128 + number)
+        stopped = True
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
+    before = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _open_streams() -> None:
-    """Open the standard streams that are closed, and let stdout and stderr take any text.
+    """Open the standard streams that are closed.
 
     Where one is closed, the next file that is opened would get its number, and what a library prints with it.
     """
@@ -124,9 +165,33 @@ def _open_streams() -> None:
         sys.stdout = os.fdopen(1, "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone
+
+
+@contextlib.contextmanager
+def _own_streams() -> Iterator[None]:
+    """Answers go through an `AnswerFile` and all else through a `LossyFile`, where the streams are those of a process.
+
+    Both take any text, for a terminal may know ASCII alone.
+    """
+    stdout, stderr = sys.stdout, sys.stderr
+    if _number_of(stdout) == 1:
+        stdout.flush()
+        file = io.BufferedWriter(AnswerFile(1))
+        sys.stdout = io.TextIOWrapper(file, stdout.encoding, "backslashreplace", line_buffering=stdout.isatty())
+    if _number_of(stderr) == 2:
+        sys.stderr = lossy_stream(LossyFile(2, "w", closefd=False))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+def _number_of(stream: TextIO | None) -> int | None:
+    """The number of a stream's file; None for a stream without one, as another program or a notebook has it."""
+    try:
+        return stream.fileno() if isinstance(stream, io.TextIOWrapper) else None
+    except (OSError, ValueError):
+        return None
 
 
 def exit_code_of(arguments: list[str]) -> int:
@@ -137,7 +202,8 @@ def exit_code_of(arguments: list[str]) -> int:
     before = warnings.showwarning
     warnings.showwarning = _show_warning
     try:
-        return _outcome([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
+        with _own_streams():
+            return _outcome([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
     finally:
         warnings.showwarning = before
 
@@ -154,31 +220,19 @@ def _outcome(arguments: list[str], debug: bool) -> int:
         return code if isinstance(code, int) else 0  # what a command gave to `context.exit`
     except (click.Abort, KeyboardInterrupt):
         return _failed("Stopped.", 130, debug)
-    except Terminated:
-        return _failed("Terminated.", 143, debug)
+    except Terminated as stop:
+        return _failed("Terminated." if stop.number == signal.SIGTERM else "Hung up.", 128 + stop.number, debug)
     except click.ClickException as error:
         error.show()
         return 2
     except EmotiwaveError as error:
         return _failed(f"Error: {error}", error.exit_code, debug)
-    except (ReaderLeft, BrokenPipeError):
-        _close_stdout()
+    except ReaderLeft:
         return 0
     except Exception as error:
-        from emotiwave_core.io.atomic import NO_SPACE
-
-        if isinstance(error, OSError) and error.errno in NO_SPACE and error.filename is None:
-            _close_stdout()  # for what is written to a file goes through `files.out_of_space`
-            return _failed(f"Error: Cannot write to stdout: {error.strerror}.", 5, debug)
         if is_out_of_memory(error):
             return _failed(f"Error: {out_of_memory(error)}", 5, debug)
         return _failed(f"Internal error: {type(error).__name__}: {error} (--debug shows where).", 1, debug)
-
-
-def _close_stdout() -> None:
-    """Lead stdout nowhere, so that what waits in it is not tried once more when Python ends."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(sentence: str, code: int, debug: bool) -> int:
@@ -203,7 +257,3 @@ def _show_warning(
         click.echo(printable(f"Warning: {message}"), err=True)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from emotiwave_core.monitor import LossyFile, lossy_stream
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
@@ -18,8 +20,8 @@ def quiet() -> Iterator[None]:
         stderr = held.enter_context(_stderr())
         with contextlib.suppress(OSError):  # a process without a stdout
             held.enter_context(_led(1, to=stderr))
-        # A stream of its own: a plugin that closes it closes nothing of ours.
-        stream = os.fdopen(os.dup(stderr), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        # A stream of its own: a plugin that closes it closes nothing of ours, and one that prints does not fail.
+        stream = lossy_stream(LossyFile(os.dup(stderr), "w"))
         sys.stdout = held.enter_context(contextlib.closing(stream))
         yield
 

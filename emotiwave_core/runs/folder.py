@@ -19,6 +19,7 @@ from emotiwave_core.runs.provenance import RUN
 RECIPE = "recipe.toml"
 JOB = ".job"  # which job of a launcher has begun the run
 LOCK = ".lock"
+LOG = "run.log"  # what the run could not say, because nobody was there any more to hear it
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> 
 
 def free(out: Path) -> None:
     """Remove the files of a run that has kept no epoch: its folder can be taken by a corrected try."""
-    for name in (RECIPE, DATA, HISTORY, RUN, JOB, LOCK):
+    for name in (RECIPE, DATA, HISTORY, RUN, LOG, JOB, LOCK):
         (out / name).unlink(missing_ok=True)
 
 
@@ -110,7 +111,7 @@ def _written(out: Path) -> Recipe:
 
 def _is_free(out: Path) -> bool:
     """True where it holds nothing but the files of a run that was killed before its recipe was written."""
-    names = {path.name for path in out.iterdir()} - {LOCK, JOB}
+    names = {path.name for path in out.iterdir()} - {LOCK, JOB, LOG}
     if names != {DATA}:
         return not names
     try:

@@ -62,7 +62,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     checkpoint.take_up()
     steps = math.ceil(len(training.rows) / settings.batch_size)
 
-    with Pause(checkpoint.keep_steps, active=group.size == 1) as pause:
+    with Pause(checkpoint.keep_steps, active=group.size == 1, say=monitor.say) as pause:
         for epoch in range(checkpoint.epoch + 1, settings.epochs + 1):
             if epoch - 1 - checkpoint.best_epoch >= settings.patience:
                 monitor.say(f"Stopped early: no better epoch since {checkpoint.best_epoch}.")

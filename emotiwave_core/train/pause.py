@@ -1,43 +1,45 @@
-"""Stopping between steps: Ctrl-C and SIGTERM wait for the end of a step, whose result is kept first."""
+"""Stopping between steps: Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, whose result is kept first."""
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-NOTED = (signal.SIGINT, signal.SIGTERM)
+NOTED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 EVERY = 600.0  # seconds of steps that a kill or a power cut may cost
-PATIENCE = b"\nStopping as soon as this step is done and kept; once more stops at once.\n"
+PATIENCE = "Stopping as soon as this step is done and kept; once more stops at once."
 
 
 class Pause:
-    """Within it a first Ctrl-C or SIGTERM is noted, and is delivered once `keep(step, loss)` has kept the steps.
+    """Within it a first signal of `NOTED` is noted, and is delivered once `keep(step, loss)` has kept the steps.
 
     A second one comes through at once. A signal that is ignored (as under nohup) stays so, and outside the main thread,
-    where Python delivers none, nothing is noted. One that is not `active` changes nothing.
+    where Python delivers none, nothing is noted. One that is not `active` changes nothing. That a signal was heard is
+    told to `say` by a thread: where the signal came, anything may be at work, and it must not wait for a terminal.
     """
 
-    def __init__(self, keep: Callable[[int, float], None], active: bool = True) -> None:
-        self._keep, self._active = keep, active
+    def __init__(
+        self, keep: Callable[[int, float], None], active: bool = True, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._keep, self._active, self._say = keep, active, say
         self._noted: int | None = None
         self._before: dict[int, Any] = {}
         self._last = time.monotonic()
+        self._heard: SimpleQueue[bool] = SimpleQueue()  # its `put` may be interrupted by itself
 
     def __enter__(self) -> "Pause":
-        if self._active and threading.current_thread() is threading.main_thread():
-            for number in NOTED:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._note)
+        self._take_over()
+        if self._before:
+            threading.Thread(target=self._tell, daemon=True, name="pause").start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        self._give_back()
+        self._heard.put(False)
 
     def due(self) -> bool:
         """True where the steps are to be kept now: a signal came, or it is long since they were."""
@@ -52,7 +54,7 @@ class Pause:
         """Raise the signal that was noted, now that the steps are kept."""
         self._last = time.monotonic()
         if self._noted is not None:
-            self.__exit__()
+            self._give_back()
             signal.raise_signal(self._noted)
 
     @contextmanager
@@ -61,20 +63,35 @@ class Pause:
         if self.due():
             self.keep(step, loss)
         try:
-            self.__exit__()
+            self._give_back()
             yield
-            self.__enter__()
+            self._take_over()
         except BaseException as error:
             if self._active and not isinstance(error, Exception):
                 self._keep(step, loss)
             raise
 
+    def _take_over(self) -> None:
+        if self._active and threading.current_thread() is threading.main_thread():
+            for number in NOTED:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
+
+    def _give_back(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._noted is not None:
-            self.__exit__()
+            self._give_back()
             signal.raise_signal(number)
         self._noted = number
-        os.write(2, PATIENCE)  # `print` may be at work where the signal came
+        self._heard.put(True)
+
+    def _tell(self) -> None:
+        while self._heard.get():
+            self._say(PATIENCE)
 
 
 NEVER = Pause(lambda step, loss: None, active=False)

@@ -31,7 +31,7 @@ from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
 from emotiwave_core.predict.trained import check_unchanged, reopen_trained_run
 from emotiwave_core.runs.data_file import data_file, read_data, write_data
-from emotiwave_core.runs.folder import free, take, take_up
+from emotiwave_core.runs.folder import LOG, free, take, take_up
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.saved_model import describe
@@ -54,6 +54,7 @@ def start(
     group = runtime.group
     with contextlib.ExitStack() as held:
         recipe = group.first(lambda: take(parts.completed(), data, out, held, job))
+        runtime.monitor.keep_unsaid(out / LOG)
         try:
             return _walk(attrs.evolve(parts, recipe=recipe), data, out, watchers, runtime)
         except (SettingsError, DataError, PluginError, DivergedError, MemoryError, RuntimeError) as error:
@@ -70,6 +71,7 @@ def resume(out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = F
     """
     with contextlib.ExitStack() as held:
         recipe, data = runtime.group.first(lambda: take_up(out, held, auto_batch))
+        runtime.monitor.keep_unsaid(out / LOG)
         watchers = find_watchers(recipe.watch, registry, runtime.monitor)
         return _walk(registry.resolve(recipe), data, out, watchers, runtime)
 

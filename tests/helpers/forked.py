@@ -79,9 +79,9 @@ def forked(
 
 def emotiwave(*arguments: object) -> int:
     """The program with these arguments, as `work`."""
-    from emotiwave_core.cli import exit_code_of, terminated_by_sigterm
+    from emotiwave_core.cli import exit_code_of, stopped_by_signals
 
-    with terminated_by_sigterm():
+    with stopped_by_signals():
         return exit_code_of([str(argument) for argument in arguments])
 
 
