@@ -60,7 +60,11 @@ class DivergedError(EmotiwaveError):
     exit_code = 6
 
 
-class PassedOver(UserWarning):
+class Notice(UserWarning):
+    """A sentence that the user should know, while the work goes on."""
+
+
+class PassedOver(Notice):
     """A plugin that the user named does not load, and everything else goes on without it."""
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import click
 
-from emotiwave_core.errors import EmotiwaveError, PassedOver, ResourceError, is_out_of_memory, out_of_memory, printable
+from emotiwave_core.errors import EmotiwaveError, Notice, ResourceError, is_out_of_memory, out_of_memory, printable
 from emotiwave_core.monitor import LossyFile, lossy_stream
 from emotiwave_core.version import __version__
 
@@ -253,7 +253,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show a warning of ours as one line, and those of libraries as Python does."""
-    if issubclass(category, PassedOver):
+    if issubclass(category, Notice):
         click.echo(printable(f"Warning: {message}"), err=True)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))

@@ -8,14 +8,17 @@ import io
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from emotiwave_core.errors import DataError, ResourceError
+from emotiwave_core.errors import DataError, Notice, ResourceError
+from emotiwave_core.io.locks import check_held
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SAMPLED_FILES, SAMPLED_BLOCKS, SAMPLED_BYTES = 16, 8, 4096  # that `sample_of` reads
+WITHOUT_MODES = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}  # some FUSE
 READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -29,7 +32,7 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            part.chmod(0o666 & ~_umask())
+            open_to_all(part, 0o666)
             part.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -137,7 +140,11 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def out_of_space(path: Path) -> Iterator[None]:
-    """Turn an OSError while writing `path` into a ResourceError that names it and the way out."""
+    """Turn an OSError while writing `path` into a ResourceError that names it and the way out.
+
+    ResourceError as well where it lies in a folder that this process has taken, and which is no longer there.
+    """
+    check_held(path)
     try:
         yield
     except OSError as error:
@@ -149,6 +156,21 @@ def out_of_space(path: Path) -> Iterator[None]:
         elif error.errno in READ_ONLY:
             way = f"make the folder writable, use a copy of it, or {other}"
         raise ResourceError(f"Cannot write {path}: {reason}. Nothing written before is lost; {way}.") from error
+
+
+def open_to_all(path: Path, mode: int) -> None:
+    """Give a file or folder of ours this mode, less the umask; a warning where the file system has no such thing."""
+    try:
+        path.chmod(mode & ~_umask())
+    except OSError as error:
+        if error.errno not in WITHOUT_MODES:
+            raise
+        warnings.warn(
+            f"The file system of {path.parent} sets no modes ({error.strerror}): perhaps you alone can read what is "
+            "written there.",
+            Notice,
+            stacklevel=4,
+        )
 
 
 def _umask() -> int:

@@ -1,17 +1,18 @@
 """The folder of a run: taken by one run at a time, and never from anything that is not a run."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import attrs
 import tomli_w
-from filelock import FileLock, Timeout
 
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.io.atomic import out_of_space, write_text
+from emotiwave_core.io.locks import BusyError, check_held, holding
 from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder, write_data_folder
 from emotiwave_core.runs.history import HISTORY
 from emotiwave_core.runs.provenance import RUN
@@ -31,8 +32,8 @@ def alone_in(run: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         with out_of_space(run / LOCK):
             try:
-                held.enter_context(FileLock(run / LOCK, timeout=0))
-            except Timeout as error:
+                held.enter_context(holding(run, LOCK))
+            except BusyError as error:
                 raise SettingsError(f"Another run is at work in {run}; wait for it or choose another --out.") from error
         if (run / RECIPE).exists():
             _sweep(run, "*")
@@ -45,16 +46,17 @@ def adding_to(run: Path) -> AbstractContextManager[None]:
 
 
 def next_folder(name: str) -> Path:
-    """Make `runs/NAME-1`, or the one with the next number that is free."""
+    """Make `runs/NAME-1`, or the one with the next number that is free. ResourceError where none can be made."""
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:40] or "run"
-    number = 1
-    while True:
-        folder = Path("runs") / f"{safe}-{number}"
-        try:
-            folder.mkdir(parents=True)
+    runs = Path("runs")
+    with out_of_space(runs):
+        runs.mkdir(exist_ok=True)  # an error where it is a file, or a link that leads nowhere
+    for number in itertools.count(1):
+        folder = runs / f"{safe}-{number}"
+        with out_of_space(folder), contextlib.suppress(FileExistsError):
+            folder.mkdir()
             return folder
-        except FileExistsError:
-            number += 1
+    raise AssertionError("the numbers have no end")
 
 
 def take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job: str | None) -> Recipe:
@@ -100,7 +102,11 @@ def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> 
 
 
 def free(out: Path) -> None:
-    """Remove the files of a run that has kept no epoch: its folder can be taken by a corrected try."""
+    """Remove the files of a run that has kept no epoch: its folder can be taken by a corrected try.
+
+    ResourceError where the folder is another's by now.
+    """
+    check_held(out)
     for name in (RECIPE, DATA, HISTORY, RUN, LOG, JOB, LOCK):
         (out / name).unlink(missing_ok=True)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from emotiwave_core.data.formats.csd_writer import write_csd
 from emotiwave_core.data.formats.reader import Entry
@@ -13,6 +12,7 @@ from emotiwave_core.data.synthetic import streams
 from emotiwave_core.data.synthetic.planted import CLASSES, MODALITIES, Video, plan_videos, truth_of
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.atomic import cache_folder, out_of_space, write_json, write_text
+from emotiwave_core.io.locks import waiting_for
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.version import __version__
 
@@ -58,9 +58,11 @@ def write_sample(folder: Path, *, videos: int = 112, seed: int = 0) -> None:
 def cached_sample(monitor: Monitor = SILENT) -> Path:
     """The folder of the sample in the user's cache, written there on first use. ResourceError where it cannot be."""
     folder = cache_folder() / f"sample-{__version__}-{EDITION}"
+    if (folder / "dataset.toml").exists():  # the last of its files
+        return folder
     with out_of_space(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    with out_of_space(folder), waiting_for(folder.with_suffix(".lock"), "writes the sample data set", monitor):
         if not (folder / "dataset.toml").exists():
             monitor.say("Writing the synthetic sample data set…")
             write_sample(folder)
