@@ -168,6 +168,7 @@ def resume(
     folder: FilePath,
     /,
     *,
+    dataset: "Dataset | FilePath | None" = None,
     device: "str | torch.device" = "auto",
     registry: "Registry | FilePath | None" = None,
     monitor: Monitor | None = None,
@@ -175,7 +176,8 @@ def resume(
 ) -> "Run":
     """Continue a run that was stopped at any point: it ends as if it had not been.
 
-    SettingsError where the folder holds no run; otherwise as `train`.
+    dataset: its data, where they have moved; DataError where they are others. SettingsError where the folder holds no
+    run, or its recipe was edited since; otherwise as `train`.
     """
     from emotiwave_core.compute.distributed import SINGLE
     from emotiwave_core.compute.runtime import Runtime
@@ -184,7 +186,7 @@ def resume(
     target, registry, here = Path(folder), _registry(registry), monitor or monitor_for_here()
     with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
         runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
-        engine.resume(target, registry, runtime)
+        engine.resume(target, registry, runtime, data=_optional_folder(dataset))
     return Run(target, device, registry, monitor)
 
 
@@ -195,15 +197,21 @@ def open_run(
     device: "str | torch.device" = "auto",
     registry: "Registry | FilePath | None" = None,
     monitor: Monitor | None = None,
+    strict: bool = False,
 ) -> "Run":
     """Open the folder of a run. DataError where it holds none. The model is read when it is needed.
 
-    device: where the run computes. registry: a registry.toml laid over the others, for parts of your own.
+    device: where the run computes. registry: a registry.toml laid over the others, for parts of your own. strict:
+    refuse (PluginError) a run whose parts have other code by now than in its training; without it that is told.
     """
-    path = Path(folder)
+    from emotiwave_core.runs.saved_model import refuse_changed_parts
+
+    path, known = Path(folder), _registry(registry)
     if not any((path / name).exists() for name in ("recipe.toml", "model.json")):
         raise DataError(f"{path} holds no trained model (model.json); give the folder of a run that has ended.")
-    return Run(path, device, _registry(registry), monitor)
+    if strict:
+        refuse_changed_parts(path, known)
+    return Run(path, device, known, monitor)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
@@ -393,7 +401,7 @@ class PartInfo:
 
     kind: str
     name: str
-    state: str  # installed, local, shadowed, disabled, missing or broken
+    state: str  # installed, local, shadowed, disabled, missing, broken or untrusted
     provider: str  # the distribution and its version, or a file
     summary: str  # the first line of its docstring, or why it does not load
     options: dict[str, Any]  # by name, with their defaults

@@ -103,6 +103,7 @@ def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache for all tests: a data set that several train on is packed once, and known by its path and time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOTIWAVE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("EMOTIWAVE_CONFIG", str(tmp_path_factory.mktemp("config")))
         yield
 
 

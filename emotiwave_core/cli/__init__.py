@@ -223,6 +223,7 @@ def _outcome(arguments: list[str], debug: bool) -> int:
     except Terminated as stop:
         return _failed("Terminated." if stop.number == signal.SIGTERM else "Hung up.", 128 + stop.number, debug)
     except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]
         error.show()
         return 2
     except EmotiwaveError as error:
@@ -239,7 +240,7 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
     if debug:
         import traceback
 
-        traceback.print_exc()
+        click.echo(printable(traceback.format_exc()), err=True, nl=False)
     click.echo(printable(sentence), err=True)
     return code
 
@@ -256,4 +257,4 @@ def _show_warning(
     if issubclass(category, Notice):
         click.echo(printable(f"Warning: {message}"), err=True)
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+        sys.stderr.write(printable(warnings.formatwarning(message, category, filename, lineno)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from emotiwave_core.cli.common import SectionedCommand, json_option, option, print_json, registry_option
+from emotiwave_core.cli.common import SectionedCommand, json_option, option, print_json, registry_option, say
 from emotiwave_core.errors import printable
 from emotiwave_core.parts.kinds import part_kind, part_kinds
 
@@ -114,19 +114,19 @@ def print_event(parts: list[Event], event: Event) -> None:
         options = ", ".join(f"{name}={value!r}" for name, value in part["options"].items())
         _print(f"{part['kind']} {part['name']}: {part['part']} of {part['provider']}")
         _print(f"with {options}" if options else "without options")
-        click.echo()
+        say()
     elif "law" in event:
         _law(part["laws"][-1])
     elif what == "setting":
-        click.echo()
+        say()
         _print(f"Measured on one thread of the CPU with {part['setting']}:")
-        click.echo(f"  {'':22}{part['name'][:12]:>12}{part['reference'] or '–':>12}{'ratio':>10}")
+        say(f"  {'':22}{part['name'][:12]:>12}{part['reference'] or '–':>12}{'ratio':>10}")
     else:
         _measurement(part["measurements"][-1])
 
 
 def _law(law: Event) -> None:
-    click.echo(f"{STATES[law['state']]:10} {law['law']}")
+    say(f"{STATES[law['state']]:10} {law['law']}")
     _print(law["sentence"], "           ")
     if law["message"]:
         _print(law["message"], "         > ", "           ")
@@ -137,7 +137,7 @@ def print_verdict(part: Event) -> None:
     states = [law["state"] for law in part["laws"]]
     holds, broken, not_tried = (states.count(state) for state in STATES)
     left = part["laws_in_contract"] - len(states)
-    click.echo()
+    say()
     verdict = (
         f"{broken} of {part['laws_in_contract']} laws {'is' if broken == 1 else 'are'} broken"
         if broken
@@ -146,10 +146,10 @@ def print_verdict(part: Event) -> None:
     _print(f"{part['kind']} {part['name']}: {verdict}; {holds} hold, {not_tried + left} not tried.")
     for law in part["laws"]:
         if law["state"] == "broken":
-            click.echo(f"  {law['law']}")
+            say(f"  {law['law']}")
     if left:
         _print("Mend the last one above first: the laws after it, and the measurements, need what it asks for.")
-    click.echo()
+    say()
 
 
 def _measurement(measured: Event) -> None:
@@ -157,7 +157,7 @@ def _measurement(measured: Event) -> None:
     if isinstance(value, dict):
         _print(f"{name}: {note}", "  ", "    ")
         for label, share in value.items():
-            click.echo(f"    {label:24}{share:6.1%}")
+            say(f"    {label:24}{share:6.1%}")
     elif value is None or isinstance(value, bool):
         _print(f"{name:22}{ANSWERS[value]:5} {note}", "  ", " " * 30)
     else:
@@ -165,23 +165,23 @@ def _measurement(measured: Event) -> None:
         form = ",.2f" if unit else ",.0f"
         numbers = [f"{number * scale:{form}}{unit}" if number is not None else "–" for number in (value, reference)]
         ratio = f"{value / reference:,.{0 if value >= 100 * reference else 2}f} ×" if reference else "–"
-        click.echo(f"  {name:22}{numbers[0]:>12}{numbers[1]:>12}{ratio:>10}{f'  {note}' if note else ''}")
+        say(f"  {name:22}{numbers[0]:>12}{numbers[1]:>12}{ratio:>10}{f'  {note}' if note else ''}")
 
 
 def print_part(rows: list[Event]) -> None:
     """Print what is known of a part: the first row is what its name means, the others are passed over."""
     row, *others = rows
     _print(f"{row['kind']} {row['name']} ({row['state']})")
-    click.echo(f"  provider   {printable(row['provider'])}")
+    say(f"  provider   {row['provider']}")
     if row.get("file"):
-        click.echo(f"  file       {printable(row['file'])}")
+        say(f"  file       {row['file']}")
     if "class" in row:
         parameters = part_kind(row["kind"]).parameters
         options = [f"{name}: {row['types'][name]} = {default!r}" for name, default in row["options"].items()]
         signature = ", ".join([*parameters, *(["*", *options] if options else [])])
         _print(f"{row['class']}({signature})", "  class      ", " " * 15)
-    click.echo()
-    click.echo(printable(row.get("documentation") or row["summary"] or "It has no docstring."))
+    say()
+    say(row.get("documentation") or row["summary"] or "It has no docstring.")
     for other in others:
         _print(f"Also offered by {other['provider']} ({other['state']}). {other['summary']}")
 
@@ -191,4 +191,4 @@ def _print(text: str, first: str = "", rest: str | None = None) -> None:
     lines = textwrap.wrap(
         printable(text), WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
     )
-    click.echo("\n".join(lines))
+    say("\n".join(lines))

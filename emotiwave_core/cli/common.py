@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from emotiwave_core.errors import printable
+
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -49,10 +51,19 @@ registry_option = option(
 device_option = option(
     "--device", default="auto", show_default=True, section="Computing", help="auto, cpu, cuda or cuda:N."
 )
+strict_option = option(
+    "--strict", is_flag=True, section="Other", help="Refuse a run whose parts have other code by now."
+)
 json_option = option("--json", "as_json", is_flag=True, section="Other", help="JSON on stdout, for programs.")
 
 
+def say(text: object = "", *, err: bool = False, end: str = "\n") -> None:
+    """Print a text, on stdout or stderr, of which no terminal obeys anything. Every command prints by it."""
+    click.echo(f"{printable(str(text))}{end}", nl=False, err=err)
+
+
 def print_json(value: Any) -> None:
-    """JSON on stdout, in ASCII where stdout knows no more."""
+    """JSON on stdout, in ASCII where stdout knows no more; what a terminal could obey is an escape in every case."""
     ascii_alone = "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
-    click.echo(json.dumps(value, indent=2, ensure_ascii=ascii_alone))
+    text = json.dumps(value, indent=2, ensure_ascii=ascii_alone)
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))

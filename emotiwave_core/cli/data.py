@@ -15,8 +15,9 @@ from emotiwave_core.cli.common import (
     option,
     print_json,
     registry_option,
+    say,
 )
-from emotiwave_core.errors import DataError, printable
+from emotiwave_core.errors import DataError
 
 
 @click.group()
@@ -60,9 +61,9 @@ def init(context: click.Context, folder: Path) -> None:
     from emotiwave_core.data.describe import write_description
 
     written = write_description(folder)
-    click.echo(written.path)
+    say(written.path)
     for sentence in written.unknown:
-        click.echo(printable(f"Not known: {sentence.rstrip('.')}."), err=True)
+        say(printable(f"Not known: {sentence.rstrip('.')}."), err=True)
     if written.unknown:
         context.exit(DataError.exit_code)
 
@@ -80,7 +81,7 @@ def sample(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder} is not empty; choose a new folder for the sample.")
     write_sample(folder)
-    click.echo(folder)
+    say(folder)
 
 
 @data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data prepare DIR --recipe notebook")
@@ -107,19 +108,19 @@ def prepare(folder: Path, recipe: str, settings: tuple[str, ...], as_json: bool,
     if as_json:
         print_json({"store": str(corpus.store.path), **attrs.asdict(facts)})
         return
-    click.echo(f"{corpus.store.path}: {facts.samples} samples of {facts.videos} videos of {facts.dataset}")
-    click.echo(f"  labels: {facts.label_kind} ({facts.label_kind_source}): {', '.join(facts.targets)}")
+    say(f"{corpus.store.path}: {facts.samples} samples of {facts.videos} videos of {facts.dataset}")
+    say(f"  labels: {facts.label_kind} ({facts.label_kind_source}): {', '.join(facts.targets)}")
     for name, modality in facts.modalities.items():
-        click.echo(f"  {modality.sentence(name, facts.samples)}")
+        say(f"  {modality.sentence(name, facts.samples)}")
         if modality.nan or modality.inf:
-            click.echo(f"  {name}: {modality.nan} NaN and {modality.inf} infinite values replaced by 0, times kept")
+            say(f"  {name}: {modality.nan} NaN and {modality.inf} infinite values replaced by 0, times kept")
     for reason, count in facts.left_out.items():
         if count:
-            click.echo(f"  left out, {reason}: {count}")
+            say(f"  left out, {reason}: {count}")
     for warning in facts.warnings:
-        click.echo(f"  WARNING: {warning}")
+        say(f"  WARNING: {warning}")
     for note in facts.notes:
-        click.echo(f"  {note}")
+        say(f"  {note}")
 
 
 @data.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave data convert mosei.pkl --to csd --out mosei")
@@ -138,91 +139,87 @@ def convert(data_set: Path, form: str, out: Path) -> None:
     monitor = TerminalMonitor()
     for note in write(load_dataset(data_set, labelled=False), out, monitor):
         monitor.say(f"Note: {note}")
-    click.echo(out)
+    say(out)
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
     """Print all facts of a folder on stdout."""
     synthetic = " (synthetic)" if facts["synthetic"] else ""
-    _say(f"{facts['dataset'] or 'No data set'}{synthetic} in {facts['folder']}")
+    say(f"{facts['dataset'] or 'No data set'}{synthetic} in {facts['folder']}")
     for note in facts["notes"]:
-        _say(f"  {note}")
+        say(f"  {note}")
     if facts["problem"]:
-        _say(f"  ! {facts['problem']}")
+        say(f"  ! {facts['problem']}")
     for name, file in facts["files"].items():
-        _say("")
+        say("")
         _print_file(name, file)
     _print_ids(facts["ids"])
     if facts["folds"]:
         _print_folds(facts["folds"])
 
 
-def _say(text: str) -> None:
-    click.echo(printable(text))
-
-
 def _print_file(name: str, file: dict[str, Any]) -> None:
-    _say(f"{name}  {file['role'] or 'not used by the data set'}, {file['bytes'] / 1e6:.1f} MB")
+    say(f"{name}  {file['role'] or 'not used by the data set'}, {file['bytes'] / 1e6:.1f} MB")
     if "error" in file:
-        _say(f"  ! {file['error']}")
+        say(f"  ! {file['error']}")
         return
     steps = file["steps_of_an_id"]
     form = f"{file['width']} columns of {file['kind']}"
-    _say(f"  {file['format']}, root '{file['root']}', {file['ids']} ids of {file['videos']} videos, {form}")
+    say(f"  {file['format']}, root '{file['root']}', {file['ids']} ids of {file['videos']} videos, {form}")
     for note in file["notes"]:
-        _say(f"  {note}")
+        say(f"  {note}")
     for key, reason in list(file["unfit"].items())[:5]:
-        _say(f"  ! {key}: {reason}")
+        say(f"  ! {key}: {reason}")
     has_rate = file["hertz"] and file["has_times"]
     rate = f", {file['seconds_of_a_step']:g} s each ({file['hertz']:g} Hz)" if has_rate else ""
-    _say(
+    say(
         f"  {file['steps']} steps; of an id {steps['shortest']} to {steps['longest']}, median {steps['median']:g}{rate}"
     )
     if not file["has_times"]:
-        _say("  no times: each id is a sample whole, or `rate` in dataset.toml tells the steps a second")
+        say("  no times: each id is a sample whole, or `rate` in dataset.toml tells the steps a second")
     else:
-        _say(f"  from {file['lowest_start']} s to {file['last_end']} s{_nonzero(file['intervals'], '; intervals ')}")
+        say(f"  from {file['lowest_start']} s to {file['last_end']} s{_nonzero(file['intervals'], '; intervals ')}")
     if file["kind"] == "words":
-        _say(f"  {file['pauses']} pauses 'sp' ({file['pauses'] / max(file['steps'], 1):.1%})")
+        say(f"  {file['pauses']} pauses 'sp' ({file['pauses'] / max(file['steps'], 1):.1%})")
     else:
         dirt = f"NaN {_by_column(file['nan'])}; infinite {_by_column(file['inf'])}"
-        _say(f"  {dirt}; ids of zeros only: {file['zero_only_ids']}")
+        say(f"  {dirt}; ids of zeros only: {file['zero_only_ids']}")
     if "labels" in file:
         _print_labels(file["labels"])
 
 
 def _print_labels(labels: dict[str, Any]) -> None:
-    _say(f"  columns {', '.join(labels['columns'])}, from {labels['source']}")
+    say(f"  columns {', '.join(labels['columns'])}, from {labels['source']}")
     for note in labels["notes"]:
-        _say(f"  ! {note}")
+        say(f"  ! {note}")
     kind, width = labels["kind"], max(map(len, labels["targets"]))
-    _say(f"  {kind}: {labels['kind_source']}; {labels['lowest']:g} to {labels['highest']:g}")
+    say(f"  {kind}: {labels['kind_source']}; {labels['lowest']:g} to {labels['highest']:g}")
     lacking = "" if kind == "regression" else f", {labels['no_emotion']} without any emotion"
-    _say(f"  {labels['rows']} rows{lacking}, {labels['not_finite']} not finite")
+    say(f"  {labels['rows']} rows{lacking}, {labels['not_finite']} not finite")
     heads = {"regression": "mean", "intensities": "present   strongest (argmax)"}
-    _say(f"  {'':{width}}  {heads.get(kind, 'rows')}")
+    say(f"  {'':{width}}  {heads.get(kind, 'rows')}")
     for name in labels["targets"]:
         count, strongest, mean = labels["present"][name], labels["argmax"][name], labels["mean"][name]
         shown = {"regression": f"{mean or 0.0:7.3f}", "intensities": f"{count:7}   {strongest:7}"}
-        _say(f"  {name:{width}}  {shown.get(kind, f'{count:7}')}")
+        say(f"  {name:{width}}  {shown.get(kind, f'{count:7}')}")
 
 
 def _print_ids(ids: dict[str, Any]) -> None:
     if len(ids.get("missing_from", {})) < 2:
         return
-    _say(f"\n{ids['any_file']} videos, {ids['all_files']} of them in all files")
+    say(f"\n{ids['any_file']} videos, {ids['all_files']} of them in all files")
     for name, count in ids["missing_from"].items():
         if count:
             examples = ", ".join(ids["examples_missing"][name])
-            _say(f"  {count} missing from {name}, such as {examples}")
+            say(f"  {count} missing from {name}, such as {examples}")
 
 
 def _print_folds(folds: dict[str, Any]) -> None:
-    _say(f"\nfolds, from {folds['file']}{', rotation 0' if 'rotation' in folds else ''}")
+    say(f"\nfolds, from {folds['file']}{', rotation 0' if 'rotation' in folds else ''}")
     if twice := folds.get("in_two_folds"):
-        _say(f"  ! {len(twice)} videos are in two folds: {', '.join(twice[:5])}{', …' if len(twice) > 5 else ''}")
+        say(f"  ! {len(twice)} videos are in two folds: {', '.join(twice[:5])}{', …' if len(twice) > 5 else ''}")
     if "error" in folds:
-        _say(f"  ! {folds['error']}")
+        say(f"  ! {folds['error']}")
         return
     for fold, count in folds["videos"].items():
         absent = folds["ids_without_labels"][fold]
@@ -231,8 +228,8 @@ def _print_folds(folds: dict[str, Any]) -> None:
             if absent
             else ""
         )
-        _say(f"  {fold:5} {count} videos, {folds['rows'][fold]} rows{tail}")
-    _say(f"  in none: {folds['videos_in_no_fold']} videos, {folds['rows_in_no_fold']} rows; no video is in two folds")
+        say(f"  {fold:5} {count} videos, {folds['rows'][fold]} rows{tail}")
+    say(f"  in none: {folds['videos_in_no_fold']} videos, {folds['rows_in_no_fold']} rows; no video is in two folds")
 
 
 def _by_column(counts: dict[str, int]) -> str:

@@ -14,6 +14,7 @@ from emotiwave_core.cli.common import (
     option,
     print_json,
     registry_option,
+    strict_option,
 )
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, corruption_names
@@ -42,6 +43,7 @@ Examples:
 @option("--manifest", type=FILE, section="Protocol", help="Damage that was drawn before, instead of a seed.")
 @option("--against", type=EXISTING, section="Protocol", help="Another run that meets the same damage.")
 @device_option
+@strict_option
 @json_option
 @registry_option
 def evaluate(
@@ -53,6 +55,7 @@ def evaluate(
     manifest: Path | None,
     against: Path | None,
     device: str,
+    strict: bool,
     as_json: bool,
     registry_file: Path | None,
 ) -> None:
@@ -72,7 +75,7 @@ def evaluate(
     from emotiwave_core.parts.stdout import quiet
 
     console = TerminalMonitor()
-    opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
+    opened = api.open_run(run, device=device, registry=registry_file, monitor=console, strict=strict)
     if protocol == CONFIGURATIONS:
         with quiet():
             scores = opened.evaluate(data, fold=fold)

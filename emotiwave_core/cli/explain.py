@@ -21,6 +21,8 @@ from emotiwave_core.cli.common import (
     option,
     print_json,
     registry_option,
+    say,
+    strict_option,
 )
 from emotiwave_core.cli.console import tables
 from emotiwave_core.data.folds import FOLDS
@@ -77,6 +79,7 @@ Examples:
 @option("--data", type=DATA, section="Data", help="Another data set of the same form.  [default: the run's own]")
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
 @device_option
+@strict_option
 @json_option
 @registry_option
 def explain(
@@ -88,6 +91,7 @@ def explain(
     data: Path | None,
     fold: str,
     device: str,
+    strict: bool,
     as_json: bool,
     registry_file: Path | None,
 ) -> None:
@@ -110,7 +114,7 @@ def explain(
         with out_of_space(picture.parent):
             picture.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that it is not lost
     with quiet():
-        opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
+        opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor(), strict=strict)
         explained = opened.explain(sample, value=value, empty=empty, dataset=data, fold=fold)
     if isinstance(explained, ExplanationFile):
         print_json(explained.to_dict()) if as_json else print_fold(explained, shlex.join(_command(run)))
@@ -121,7 +125,7 @@ def explain(
         write_picture(picture, explained.sample)
     print_json(explained.to_dict()) if as_json else print_sample(explained)
     if picture is not None and not as_json:
-        click.echo(f"Picture: {picture}")
+        say(f"Picture: {picture}")
 
 
 def _command(run: Path) -> list[str]:

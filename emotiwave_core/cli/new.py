@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from emotiwave_core.cli.common import EXISTING, SectionedCommand, option
+from emotiwave_core.cli.common import EXISTING, SectionedCommand, option, say
 from emotiwave_core.parts.kinds import part_kind, part_kinds
 
 EXAMPLES = """\b
@@ -26,11 +26,14 @@ def new(kind: str, name: str, single_file: bool, folder: Path) -> None:
     It is a project in a new folder emotiwave-NAME, or a file with --single-file. Nothing that exists is changed.
     """
     from emotiwave_core.parts.scaffold import NewPlugin, taken, write_file, write_project
+    from emotiwave_core.parts.trust import trust
 
     plugin = NewPlugin(kind, name)
     notes = taken(plugin, single_file)
     if single_file:
-        _say_file(plugin.kind, plugin.name, write_file(plugin, folder), notes)
+        path = write_file(plugin, folder)
+        trust([path])
+        _say_file(plugin.kind, plugin.name, path, notes)
     else:
         _say_project(plugin.kind, plugin.name, write_project(plugin, folder), notes)
 
@@ -38,7 +41,7 @@ def new(kind: str, name: str, single_file: bool, folder: Path) -> None:
 def _say_project(kind: str, name: str, project: Path, notes: list[str]) -> None:
     import shlex
 
-    click.echo(project)
+    say(project)
     _say(
         f"The {kind} '{name}' works as it stands; make it your own in src.",
         notes,
@@ -58,11 +61,17 @@ def _say_file(kind: str, name: str, path: Path, notes: list[str]) -> None:
     from emotiwave_core.parts.registry import OVERLAY
 
     where = "Add this line under [plugins] in" if Path(OVERLAY).exists() else "Put this into"
-    click.echo(f"{path} is written. {where} ./{OVERLAY}:\n", err=True)
-    click.echo(tomli_w.dumps({"plugins": {name: path.as_posix()}}), nl=False)
-    _say("", notes, f"emotiwave plugins check {shlex.quote(str(path))}", f"{part_kind(kind).command} {name}")
+    say(f"{path} is written. {where} ./{OVERLAY}:\n", err=True)
+    say(tomli_w.dumps({"plugins": {name: path.as_posix()}}), end="")
+    _say(
+        "",
+        notes,
+        f"emotiwave plugins check {shlex.quote(str(path))}",
+        "emotiwave plugins trust        after each change of the file",
+        f"{part_kind(kind).command} {name}",
+    )
 
 
 def _say(first: str, notes: list[str], *commands: str) -> None:
     for line in (first, *(f"Note: {note}" for note in notes), "Next:", *(f"  {command}" for command in commands)):
-        click.echo(line, err=True)
+        say(line, err=True)

@@ -6,7 +6,7 @@ import click
 
 from emotiwave_core.cli.check import check
 from emotiwave_core.cli.check import show as show_part
-from emotiwave_core.cli.common import json_option, option, print_json, registry_option
+from emotiwave_core.cli.common import EXISTING, json_option, option, print_json, registry_option, say
 from emotiwave_core.cli.new import new
 
 
@@ -28,9 +28,26 @@ def plugins(context: click.Context, as_json: bool, again: bool, registry_file: P
         return
     for row in rows:
         options = ", ".join(f"{name}={default!r}" for name, default in row["options"].items())
-        click.echo(f"{row['kind']:8} {row['name']:12} {row['state']:10} {row['provider']}")
+        say(f"{row['kind']:8} {row['name']:12} {row['state']:10} {row['provider']}")
         if row["summary"]:
-            click.echo(f"{'':22}{row['summary']}{f' ({options})' if options else ''}")
+            say(f"{'':22}{row['summary']}{f' ({options})' if options else ''}")
+
+
+@plugins.command(epilog="\b\nExample:\n  emotiwave plugins trust")
+@click.argument("folder", type=EXISTING, default=Path())
+def trust(folder: Path) -> None:
+    """Give the local files that FOLDER's registry.toml names your word.
+
+    Without it their code is not run: the folder may be a stranger's. It holds until a file changes. FOLDER is the one
+    that you work in, unless another is given.
+    """
+    from emotiwave_core.parts.registry import files_named_in
+    from emotiwave_core.parts.trust import trust as give_word
+
+    files = files_named_in(folder)
+    give_word(files)
+    for file in files:
+        say(f"Trusted as it is now: {file}")
 
 
 plugins.add_command(new)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from emotiwave_core.cli.common import registry_option
+from emotiwave_core.cli.common import registry_option, say
 from emotiwave_core.parts.kinds import part_kinds
 
 
@@ -19,7 +19,7 @@ def recipes(context: click.Context) -> None:
         for name, table in api.recipes().items():
             said = [_short(table[key]) for key in (kind.name for kind in part_kinds()) if key in table]
             said += [f"{key}.{_short(table[key])}" for key in ("objective", "training") if key in table]
-            click.echo(f"{name:12} {', '.join(said)}")
+            say(f"{name:12} {', '.join(said)}")
 
 
 def _short(value: Any) -> str:
@@ -51,4 +51,4 @@ def show(name: str, registry_file: Path | None) -> None:
         table, source = registry.recipe_table(name)
         recipe = registry.resolve(Recipe.from_table(table, source)).completed()
         load_watchers(recipe.watch, registry)
-    click.echo(tomli_w.dumps(recipe.to_table()), nl=False)
+    say(tomli_w.dumps(recipe.to_table()), end="")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from emotiwave_core.cli.common import EXISTING
+from emotiwave_core.cli.common import EXISTING, say
 
 
 @click.command(epilog="\b\nExample:\n  emotiwave report runs/default-1")
@@ -13,4 +13,4 @@ def report(run: Path) -> None:
     """Write a run's report.html and pictures anew, and print where."""
     from emotiwave_core import api
 
-    click.echo(api.open_run(run).report())
+    say(api.open_run(run).report())

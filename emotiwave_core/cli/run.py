@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,13 @@ def run(
         registry = load_registry(registry_file)
         training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes}
         if resume is not None:
-            if any(
-                (recipe, data, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)
-            ):
-                raise click.UsageError("--resume takes everything from the run's folder; give only --device with it.")
-            return _carry_out(
-                resume, as_json, lambda monitor: api.resume(resume, monitor=monitor, **training), processes
-            )
+            if any((recipe, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)):
+                raise click.UsageError(
+                    "--resume takes everything from the run's folder; give only --device with it, and --data where its "
+                    "data have moved."
+                )
+            go_on = partial(api.resume, resume, dataset=data, **training)
+            return _carry_out(resume, as_json, lambda monitor: go_on(monitor=monitor), processes)
         switches = {"deterministic": deterministic, "auto_batch": auto_batch}
         settings += tuple(f"computing.{name}=true" for name, is_on in switches.items() if is_on)
         settings += (f"training.precision={precision}",) if precision else ()

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from emotiwave_core.errors import DataError, Notice, ResourceError
 from emotiwave_core.io.locks import check_held
@@ -94,7 +94,7 @@ def sync_folder(folder: Path) -> None:
 def own_folder(path: Path) -> Path:
     """A folder in that of a run, made where it is not there. DataError for a link, which may lead out of the run."""
     if path.is_symlink():
-        raise DataError(f"{path} is a link, and a run writes into its own folder alone; remove it.")
+        raise DataError(f"{path} is a link, and a run writes into its own folder alone; move it away.")
     with out_of_space(path):
         path.mkdir(exist_ok=True)
     return path
@@ -106,7 +106,12 @@ def sha256_of(path: Path) -> str:
         lines = [f"{sha256_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files_in(path)]
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of_open(file)
+
+
+def sha256_of_open(file: BinaryIO) -> str:
+    """The SHA-256 of a file that is open at its beginning, as hex."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # each one has `readinto`
 
 
 def sample_of(path: Path) -> str:

@@ -29,17 +29,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataError(f"{path} is missing or damaged ({_in_words(error)}).") from error
 
 
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a safetensors file, by its head alone; DataError as in `read_tensors`."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is missing or damaged ({_in_words(error)}).") from error
-
-
 def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU: safetensors takes no views that share memory."""
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

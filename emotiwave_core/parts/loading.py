@@ -4,6 +4,7 @@ Nothing is imported until it is asked for.
 """
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -156,8 +157,11 @@ def _loader(point: EntryPoint, owner: str) -> Callable[[], ModuleType]:
 
 
 @functools.cache
-def load_file(label: str, path: Path) -> ModuleType:
-    """Import a file that the user named. PluginError where it is absent, is no Python file or does not load."""
+def load_file(label: str, path: Path, sha256: str | None = None) -> ModuleType:
+    """Import a file that the user named, from its source alone: what lies in `__pycache__` beside it is not read.
+
+    PluginError where it is absent, is no Python file or does not load, or where its SHA-256 is another one.
+    """
     if not is_file(path):
         raise PluginError(f"The plugin '{label}' names {path}, which is not there.")
     spec = importlib.util.spec_from_file_location(f"emotiwave_local_{label}", path)
@@ -167,7 +171,10 @@ def load_file(label: str, path: Path) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
     try:
         with loading(f"the plugin '{label}' ({path})", spec.name):
-            spec.loader.exec_module(module)
+            source = path.read_bytes()
+            if sha256 is not None and hashlib.sha256(source).hexdigest() != sha256:
+                raise ImportError("it has changed since you trusted it")
+            exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         sys.modules.pop(spec.name, None)
         if asked_to_end(error):

@@ -15,8 +15,8 @@ import attrs
 
 from emotiwave_core.config.options import check_options, holds_policies, signature_options
 from emotiwave_core.config.recipe import Part, Recipe, as_part, read_recipe
-from emotiwave_core.errors import PassedOver, PluginError, SettingsError, choices
-from emotiwave_core.io.untrusted import read_toml, why
+from emotiwave_core.errors import Notice, PassedOver, PluginError, SettingsError, choices
+from emotiwave_core.io.untrusted import is_file, read_toml, why
 from emotiwave_core.parts.kinds import KINDS, POLICY, WATCH, part_kind
 from emotiwave_core.parts.loading import (
     Provider,
@@ -28,6 +28,7 @@ from emotiwave_core.parts.loading import (
     what_is_missing,
 )
 from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
+from emotiwave_core.parts.trust import trusted_sha256
 
 OVERLAY = "registry.toml"
 
@@ -41,6 +42,8 @@ class Registry:
     recipes: dict[str, dict[str, Any]]
     files: dict[str, Path]  # [plugins]: local files
     disabled: dict[str, Path]  # `KIND.NAME` -> the registry.toml that switches it off
+    sums: dict[str, str] = attrs.Factory(dict)  # of `files` that must be what the user has trusted: their SHA-256
+    untrusted: dict[str, Path] = attrs.Factory(dict)  # [plugins] of ./registry.toml without the user's word: never run
 
     def names_of(self, kind: str) -> list[str]:
         """List the names of a kind: installed, known, or of a local file."""
@@ -65,6 +68,9 @@ class Registry:
             )
         if owner:
             raise PluginError(f"The {kind} '{name}' is not installed; it comes with: pip install {owner}")
+        if self.untrusted:
+            hint = f" Perhaps it is one that is not run: {untrusted(self.untrusted)}"
+            raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.names_of(kind))}{hint}")
         hint = "" if self.files else f" One of your own is named under [plugins] in ./{OVERLAY}, or by --registry FILE."
         raise SettingsError(f"There is no {kind} '{name}'.{choices(name, self.names_of(kind))}{hint}")
 
@@ -78,6 +84,10 @@ class Registry:
         local = self.local_parts()
         if (kind, name) in local:
             part, path = local[kind, name]
+            for other in {
+                provider.origin for provider in self.providers if (provider.kind, provider.name) == (kind, name)
+            }:
+                warnings.warn(f"The {kind} '{name}' is that of {path}, not the one of {other}.", Notice, stacklevel=2)
             return part, str(path), ""
         return self.find_installed(kind, name)
 
@@ -86,7 +96,7 @@ class Registry:
         parts: dict[tuple[str, str], tuple[type, Path]] = {}
         for label, path in self.files.items():
             try:
-                module = load_file(label, path)
+                module = self.load_local(label)
                 offered = offers(module, str(path))
                 if not offered and not watches(module):
                     raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
@@ -95,6 +105,10 @@ class Registry:
                 continue
             parts |= {key: (part, path) for key, part in offered.items() if key not in parts}
         return parts
+
+    def load_local(self, label: str) -> ModuleType:
+        """Load a file under [plugins]. PluginError where it does not load, or is not what the user has trusted."""
+        return load_file(label, self.files[label], self.sums.get(label))
 
     def find_installed(self, kind: str, name: str) -> tuple[type, str, str]:
         """As `find`, among what is installed alone."""
@@ -111,7 +125,9 @@ class Registry:
         """The module of a watcher: a local file by its label, or an installed one."""
         self._check_enabled(WATCH, name)
         if name in self.files:
-            return load_file(name, self.files[name])
+            return self.load_local(name)
+        if name in self.untrusted:
+            raise PluginError(f"The watcher '{name}' is not run: {untrusted(self.untrusted)}")
         return self._load(WATCH, name)[1]
 
     def _load(self, kind: str, name: str) -> tuple[Provider, ModuleType]:
@@ -178,19 +194,54 @@ class Registry:
 
 
 def load_registry(extra: Path | None = None) -> Registry:
-    """The packaged registry.toml, with `./registry.toml` and then `extra` laid over it."""
+    """The packaged registry.toml, with `./registry.toml` and then `extra` laid over it.
+
+    The code that `./registry.toml` names has the user's word or is left out, with a warning; `extra` is such a word.
+    """
     names: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
     disabled: dict[str, Path] = {}
     recipes: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
+    sums: dict[str, str] = {}
+    strange: dict[str, Path] = {}
     for path in layers(extra):
         table = _read(path)
         for kind, owners in names.items():
             owners |= table.get(kind, {})
         disabled |= dict.fromkeys(table.get("disabled", []), path)
         recipes |= table.get("recipe", {})
-        files |= {label: path.parent / file for label, file in table.get("plugins", {}).items()}
-    return Registry(tuple(installed()), names, recipes, files, disabled)
+        for label, file in table.get("plugins", {}).items():
+            local = path.parent / file
+            word = None if path == extra else trusted_sha256(local)
+            if path != extra and word is None and is_file(local):
+                strange[label] = local
+                continue
+            files[label] = local
+            if path != extra:
+                sums[label] = word or ""  # of a file that is not there yet, no content is right
+    if strange:
+        warnings.warn(untrusted(strange), PassedOver, stacklevel=2)
+    return Registry(tuple(installed()), names, recipes, files, disabled, sums, strange)
+
+
+def files_named_in(folder: Path) -> list[Path]:
+    """The local files under [plugins] of a folder's registry.toml. SettingsError where there is none."""
+    place = folder / OVERLAY
+    if not is_file(place):
+        raise SettingsError(f"There is no {place}: give the folder whose {OVERLAY} names your files.")
+    files = [folder / file for file in _read(place).get("plugins", {}).values()]
+    if not files:
+        raise SettingsError(f"{place} names no file under [plugins].")
+    return files
+
+
+def untrusted(files: dict[str, Path]) -> str:
+    """The sentence about code that has not the user's word."""
+    names, here = ", ".join(file.name for file in files.values()), Path.cwd()
+    return (
+        f"{here / OVERLAY} names code that you have not trusted, or that has changed since ({names}); it is not run. "
+        f"Look at it, then: emotiwave plugins trust. For one call: --registry {OVERLAY}."
+    )
 
 
 def layers(extra: Path | None) -> list[Path]:

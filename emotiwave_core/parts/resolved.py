@@ -1,6 +1,9 @@
 """The parts of a recipe, looked up once: a model is assembled and described, and errors are told, from these alone."""
 
+import hashlib
+import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -8,6 +11,8 @@ import attrs
 from emotiwave_core.config.recipe import ALL, Part, Recipe, part_table
 from emotiwave_core.errors import EmotiwaveError, PluginError, ResourceError, short
 from emotiwave_core.parts.guard import forbid_exit, preserve_global_state
+
+COMMON = {"builtins", "abc", "typing", "torch", "emotiwave_core"}  # what all parts derive from, of a version of its own
 
 
 @attrs.frozen(eq=False)
@@ -26,6 +31,22 @@ class ResolvedPart:
     def who(self) -> str:
         """The part as the subject of a sentence."""
         return f"The {self.kind} '{self.name}'"
+
+    @property
+    def source_sha256(self) -> str | None:
+        """The SHA-256 of its code: of the file of its class and of those of the classes that it derives from.
+
+        Those of `COMMON` do not count. None where a file cannot be read.
+        """
+        digest = hashlib.sha256()
+        for base in self.part.__mro__:
+            if base.__module__.partition(".")[0] not in COMMON:
+                file = getattr(sys.modules.get(base.__module__), "__file__", None)
+                try:
+                    digest.update(hashlib.sha256(Path(str(file)).read_bytes()).digest())
+                except OSError:
+                    return None
+        return digest.hexdigest()
 
     @property
     def settings(self) -> Part:

@@ -33,7 +33,7 @@ Stamp = list[int] | str | None  # size and time of change of a file, what is in 
 
 
 def survey(registry: Registry, registry_file: Path | None, again: bool = False) -> list[Row]:
-    """List a row for each part; its state is installed, local, shadowed, disabled, missing or broken.
+    """List a row for each part; its state is installed, local, shadowed, disabled, missing, broken or untrusted.
 
     `again` loads every part anew, whatever the cache says.
     """
@@ -58,6 +58,10 @@ def survey(registry: Registry, registry_file: Path | None, again: bool = False) 
             row |= answers[row["kind"], row["name"]][0]
     for label in registry.files:
         rows += answers["file", label]
+    for label, path in registry.untrusted.items():
+        rows.append(
+            _row("file", label, str(path), "untrusted", "Its code is not run before `emotiwave plugins trust`.")
+        )
     order = [*registry.names, "file"]
     return sorted(rows, key=lambda row: (order.index(row["kind"]), row["name"]))
 
@@ -115,14 +119,13 @@ def answer(registry: Registry, kind: str, name: str) -> tuple[list[Row], set[str
 
 
 def _load(registry: Registry, kind: str, name: str) -> list[Row]:
-    from emotiwave_core.parts.loading import load_file, offers, watches, what_is_missing
+    from emotiwave_core.parts.loading import offers, watches, what_is_missing
 
     if kind == WATCH:
         return [{"summary": (inspect.getdoc(registry.watcher(name)) or "").partition("\n")[0]}]
     if kind != "file":
         return [{"state": "installed", **_describe(kind, registry.find_installed(kind, name)[0])}]
-    path = registry.files[name]
-    module = load_file(name, path)
+    path, module = registry.files[name], registry.load_local(name)
     if not (offered := offers(module, str(path))) and not watches(module):
         raise PluginError(f"{path} offers no part: {what_is_missing(module)}")
     return [{**_row(*key, str(path), "local"), **_describe(key[0], part)} for key, part in offered.items()]

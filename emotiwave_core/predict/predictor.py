@@ -1,5 +1,6 @@
 """A trained run as a predictor: arrays or data sets with any modality missing, and no labels, to classes or numbers."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from emotiwave_core.data.corpus import all_samples, open_unlabelled
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.store import Store
-from emotiwave_core.errors import PluginError
+from emotiwave_core.errors import Notice, PluginError
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
@@ -120,7 +121,9 @@ class Predictor:
 
 def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predictor:
     """The model of a run, on a device. DataError where it has none, or a file is damaged."""
-    model, objective, recipe, description = load_model(run, registry)
+    model, objective, recipe, description, changes = load_model(run, registry)
+    for change in changes:
+        warnings.warn(change, Notice, stacklevel=2)
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     return Predictor(model.to(device), objective, recipe, thresholds, description.data.inputs, device)

@@ -91,7 +91,7 @@ def reopen_trained_run(run: Path, parts: ResolvedParts, corpus: Corpus) -> Train
 
 
 def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> TrainedRun:
-    model, objective, recipe, description = loaded
+    model, objective, recipe, description, changes = loaded
     _check_fits(description, corpus)
     if objective.kind not in KINDS_FOR[corpus.store.facts.label_kind]:
         raise DataError(
@@ -101,7 +101,7 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     samples = corpus.fold(fold, objective)
-    notes = [*corpus.dataset.notes, *corpus.warnings(), *_trained_on(run, description, corpus, samples)]
+    notes = [*changes, *corpus.dataset.notes, *corpus.warnings(), *_trained_on(run, description, corpus, samples)]
     modalities = tuple(m for m in model.modalities if m in corpus.dataset.modalities)
     return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes)
 

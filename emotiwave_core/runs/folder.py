@@ -13,6 +13,7 @@ from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.io.atomic import out_of_space, write_text
 from emotiwave_core.io.locks import BusyError, check_held, holding
+from emotiwave_core.io.untrusted import is_folder
 from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder, write_data_folder
 from emotiwave_core.runs.history import HISTORY
 from emotiwave_core.runs.provenance import RUN
@@ -86,10 +87,12 @@ def take(recipe: Recipe, data: Path, out: Path, held: contextlib.ExitStack, job:
     return _written(out)
 
 
-def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> tuple[Recipe, Path]:
+def take_up(
+    out: Path, held: contextlib.ExitStack, auto_batch: bool = False, data: Path | None = None
+) -> tuple[Recipe, Path]:
     """Read the recipe and the folder of the data of a run, whose own folder is held as long as `held` is.
 
-    With `auto_batch` its recipe has that setting from now on.
+    With `auto_batch` its recipe has that setting from now on. `data` is where its data are now, if they have moved.
     """
     if not (out / RECIPE).exists() or not (out / DATA).exists():
         raise SettingsError(f"{out} holds no run to resume; start one without --resume.")
@@ -98,7 +101,10 @@ def take_up(out: Path, held: contextlib.ExitStack, auto_batch: bool = False) -> 
     if auto_batch and not recipe.computing.auto_batch:
         recipe = attrs.evolve(recipe, computing=attrs.evolve(recipe.computing, auto_batch=True))
         write_text(out / RECIPE, tomli_w.dumps(recipe.to_table()))
-    return recipe, read_data_folder(out)
+    folder = data or read_data_folder(out)
+    if not is_folder(folder):
+        raise DataError(f"The data of {out} were in {folder}, which is not there: say where they are by --data.")
+    return recipe, folder
 
 
 def free(out: Path) -> None:

@@ -63,7 +63,8 @@ def read_history(run: Path) -> list[Epoch]:
 
 def cut_history(run: Path, epoch: int) -> None:
     """Keep the lines of the epochs that the run resumes after; without a file, begin one. DataError as in reading."""
-    lines = _lines(run, "remove the file to go on without it") if os.path.lexists(run / HISTORY) else []
+    way_out = "mend that line, or move the file away to go on without it"
+    lines = _lines(run, way_out) if os.path.lexists(run / HISTORY) else []
     write_text(run / HISTORY, "".join(f"{line.decode()}\n" for line, read in lines if read.epoch <= epoch))
 
 
@@ -71,7 +72,7 @@ def append_history(run: Path, epoch: Epoch) -> None:
     """Add an epoch, whole or not at all."""
     path, data = run / HISTORY, (json.dumps(epoch.to_dict()) + "\n").encode()
     if path.is_symlink():  # in a run that a stranger has sent: nothing is written where it leads
-        raise DataError(f"{path} is a link, and a run writes into its own folder alone; remove it.")
+        raise DataError(f"{path} is a link, and a run writes into its own folder alone; move it away.")
     with out_of_space(path), path.open("ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         try:

@@ -27,6 +27,7 @@ class UsedPart:
     modality: str | None  # of an encoder
     distribution: str
     version: str
+    source_sha256: str | None = None  # of the file of its class, and of those that it derives from
 
 
 @frozen

@@ -77,7 +77,7 @@ def read_provenance(run: Path) -> Provenance | None:
     """`run.json` of a run, None where it has none; DataError where it is damaged."""
     if not os.path.lexists(run / RUN):
         return None
-    return parse(file_bytes(run, RUN), Provenance, str(run / RUN), "remove the file to go on without it")
+    return parse(file_bytes(run, RUN), Provenance, str(run / RUN), "move the file away to go on without it")
 
 
 def _now() -> str:

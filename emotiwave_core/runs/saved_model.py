@@ -7,7 +7,8 @@ parts of it than the weights can fill.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +21,9 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus
 from emotiwave_core.errors import DataError, PluginError, short
 from emotiwave_core.interfaces import Tensors
-from emotiwave_core.io.atomic import sha256_of
-from emotiwave_core.io.tensors import on_cpu, read_shapes, read_tensors, write_tensors
+from emotiwave_core.io.atomic import out_of_space, sha256_of, sha256_of_open, sync_folder
+from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
+from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, Regression, make_objective
 from emotiwave_core.parts.registry import Registry
@@ -41,15 +43,18 @@ from emotiwave_core.runs.model_file import (
 )
 
 WEIGHTS = "model.safetensors"
+NEXT = "model.next.safetensors"  # the new weights, until model.json names them and they have the name of the old ones
+TRIES = 50  # of a reader, while a training writes epoch after epoch
 
 
 class SavedModel(NamedTuple):
-    """A model on the CPU and in eval(), and what it was made from."""
+    """A model on the CPU and in eval(), what it was made from, and how the code of its parts has changed since."""
 
     model: FusionModel
     objective: Objective
     recipe: Recipe
     description: ModelFile
+    changes: list[str]
 
 
 def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, corpus: Corpus) -> ModelDescription:
@@ -60,7 +65,7 @@ def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, cor
         emotiwave=__version__,
         recipe=parts.recipe.to_table(),
         plugins=[
-            UsedPart(part.kind, part.name, modality, part.origin, part.version)
+            UsedPart(part.kind, part.name, modality, part.origin, part.version, part.source_sha256)
             for part, modality in parts.used_by(model.modalities)
         ],
         features={m: model.features[m] for m in model.modalities},
@@ -86,11 +91,42 @@ def save_model(
     best: BestEpoch,
     thresholds: dict[str, float] | None,
 ) -> None:
-    """Write the weights, then the description that names their SHA-256."""
-    write_tensors(run / WEIGHTS, on_cpu(model.state_dict()))
+    """Write the weights beside the old ones, the description that names their SHA-256, and give them their name.
+
+    So whoever reads meanwhile finds one whole version, and so does who comes after a kill.
+    """
+    write_tensors(run / NEXT, on_cpu(model.state_dict()))
     known = {field.name: getattr(description, field.name) for field in attrs.fields(ModelDescription)}
-    sha256 = sha256_of(run / WEIGHTS)
+    sha256 = sha256_of(run / NEXT)
     write_model_file(run, ModelFile(**known, thresholds=thresholds, best=best, weights_sha256=sha256))
+    with out_of_space(run / WEIGHTS):
+        (run / NEXT).replace(run / WEIGHTS)
+        sync_folder(run)
+
+
+def changed_parts(then: Iterable[UsedPart], now: ResolvedParts) -> list[str]:
+    """Sentences about the parts whose code is not what a model was trained with, by its source and its version."""
+    modalities = [part.modality for part in then if part.modality is not None]
+    found = [
+        (part.kind, part.name, part.origin, part.version, part.source_sha256) for part, _ in now.used_by(modalities)
+    ]
+    sentences = {}
+    for before, (kind, name, origin, version, source) in zip(then, found, strict=False):
+        known = before.source_sha256 is None or before.source_sha256 == source
+        if (before.kind, before.name, before.version) != (kind, name, version) or not known:
+            was, is_now = f"{before.distribution} {before.version}".strip(), f"{origin} {version}".strip()
+            of = f"it was of {was} and is now of {is_now}" if was != is_now else f"the source of {was} has changed"
+            sentences[kind, name] = f"The {kind} '{name}' is not the one of the training ({of}): results may differ."
+    return list(sentences.values())
+
+
+def refuse_changed_parts(run: Path, registry: Registry) -> None:
+    """PluginError where the code of a part is not what a run was trained with."""
+    description = read_model_file(run)
+    check_model_file(description, run / MODEL)
+    recipe = Recipe.from_table(description.recipe, str(run / MODEL))
+    if changes := changed_parts(description.plugins, registry.resolve(recipe)):
+        raise PluginError(f"{' '.join(changes)} Put the code back, or leave out --strict to use {run} all the same.")
 
 
 def load_model(run: Path, registry: Registry) -> SavedModel:
@@ -104,20 +140,45 @@ def reload_model(run: Path, parts: ResolvedParts) -> SavedModel:
 
 
 def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
-    description = read_model_file(run)
+    description, weights = _read_one_version(run)
     check_model_file(description, run / MODEL)
     recipe = Recipe.from_table(description.recipe, str(run / MODEL))
-    if not (run / WEIGHTS).is_file() or sha256_of(run / WEIGHTS) != description.weights_sha256:
-        raise DataError(f"{run / WEIGHTS} is missing or damaged, or does not belong to {MODEL}; train again.")
     objective = make_objective(recipe.objective, tuple(description.targets))
     check_fitted(description, objective.kind, objective.classes, run / MODEL)
     if isinstance(objective, Regression):
         objective.restore(description.scale or {})
-    model = _rebuild(resolve(recipe), description, len(objective.classes), run / WEIGHTS)
-    restore(model, read_tensors(run / WEIGHTS)[0], run / WEIGHTS)
+    parts = resolve(recipe)
+    model = _rebuild(parts, description, len(objective.classes), weights, run / WEIGHTS)
+    restore(model, weights, run / WEIGHTS)
     if not all(tensor.isfinite().all() for tensor in model.parameters()):
         raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")
-    return SavedModel(model.eval(), objective, recipe, description)
+    return SavedModel(model.eval(), objective, recipe, description, changed_parts(description.plugins, parts))
+
+
+def _read_one_version(run: Path) -> tuple[ModelFile, Tensors]:
+    """The description and the weights that it names, both of one epoch, also while a training writes others."""
+    description = read_model_file(run)
+    for _ in range(TRIES):
+        for name in (WEIGHTS, NEXT, WEIGHTS):  # they may get their name between the first look and the second
+            if (weights := _read_weights(run / name, description.weights_sha256)) is not None:
+                return description, weights
+        before, description = description, read_model_file(run)
+        if description == before:
+            break
+    raise DataError(f"{run / WEIGHTS} is missing, damaged or unreadable, or does not belong to {MODEL}; train again.")
+
+
+def _read_weights(path: Path, sha256: str) -> Tensors | None:
+    """The tensors of a file; None where it is not there, or is another than the one with this SHA-256."""
+    try:
+        with open_file(path) as file:
+            if sha256_of_open(file) != sha256:
+                return None
+            tensors, _ = read_tensors(path)
+            is_same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (OSError, ValueError):
+        return None
+    return tensors if is_same else None
 
 
 def restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
@@ -125,13 +186,13 @@ def restore(model: nn.Module, tensors: Tensors, path: Path) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise _unfit(path, " ".join(str(error).split())) from error
+        raise unfit(path, " ".join(str(error).split())) from error
 
 
-def _rebuild(parts: ResolvedParts, description: ModelFile, classes: int, weights: Path) -> FusionModel:
+def _rebuild(parts: ResolvedParts, description: ModelFile, classes: int, weights: Tensors, path: Path) -> FusionModel:
     """The model that `model.json` describes. PluginError where it is not of the size of its weights."""
-    shapes = read_shapes(weights)
-    with _limited_to(shapes, weights):
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    with _limited_to(shapes, path):
         try:
             with torch.device("meta"):
                 sketch = assemble(parts, description.features, classes, description.steps)
@@ -140,7 +201,7 @@ def _rebuild(parts: ResolvedParts, description: ModelFile, classes: int, weights
                 raise
             sketch = None  # a part needs the values of its tensors when it is made, and there they have none
         if sketch is not None:
-            _check_fit(sketch, shapes, weights)
+            _check_fit(sketch, shapes, path)
         return assemble(parts, description.features, classes, description.steps)
 
 
@@ -149,10 +210,11 @@ def _check_fit(sketch: nn.Module, shapes: dict[str, tuple[int, ...]], path: Path
     for name in sorted({*needed, *shapes}):
         if needed.get(name) != shapes.get(name):
             has, needs = shapes.get(name, "nothing"), needed.get(name, "nothing")
-            raise _unfit(path, f"of {short(name)} it has {has}, and {needs} is needed.")
+            raise unfit(path, f"of {short(name)} it has {has}, and {needs} is needed.")
 
 
-def _unfit(path: Path, reason: str) -> PluginError:
+def unfit(path: Path, reason: str) -> PluginError:
+    """The error about whole weights that are not those of the model."""
     return PluginError(
         f"The weights in {path} do not fit the model that its recipe assembles now (was a plugin changed?): {reason}"
     )
@@ -170,7 +232,7 @@ def _limited_to(shapes: dict[str, tuple[int, ...]], path: Path) -> Iterator[None
             left["values"] -= 0 if made.is_meta else made.numel()
         if min(left.values()) < 0:
             # No PluginError, which would be passed over on the meta device.
-            raise DataError(str(_unfit(path, f"it is far larger than {numbers} numbers.")))
+            raise DataError(str(unfit(path, f"it is far larger than {numbers} numbers.")))
 
     with contextlib.ExitStack() as held:
         for register in (

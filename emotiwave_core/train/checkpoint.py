@@ -18,7 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from emotiwave_core.compute.device import random_state, seed_everything, set_random_state
 from emotiwave_core.compute.distributed import SINGLE, ProcessGroup
-from emotiwave_core.errors import DataError, short
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
 from emotiwave_core.io.untrusted import parse_json
@@ -26,7 +27,7 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch, append_history, cut_history
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
-from emotiwave_core.runs.saved_model import restore, save_model
+from emotiwave_core.runs.saved_model import restore, save_model, unfit
 from emotiwave_core.train.step import TrainingSetup
 
 LAST = "last.safetensors"
@@ -67,11 +68,23 @@ class TrainingCheckpoint:
         group = self.setup.group
         state = load_checkpoint(self.run, self.setup.model, self.optimiser, self.average, group)
         if state is not None:
+            self._check_recipe(state)
             self.epoch, self.best_epoch, self.best_score = (state[key] for key in STATE)
             self.middle = state.get("middle")
             steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
         group.first(lambda: cut_history(self.run, self.epoch))
+
+    def _check_recipe(self, state: dict[str, Any]) -> None:
+        """SettingsError where the run's recipe was edited since; a part whose code has changed is told."""
+        then, now = state.get("recipe"), flat(trained_recipe(self.setup.recipe))
+        if not isinstance(then, dict) or then != now:
+            before = then if isinstance(then, dict) else {}
+            key = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
+            raise SettingsError(
+                f"{self.run / 'recipe.toml'} is not the recipe that this training began with: {key} was "
+                f"{short(before.get(key))} and is {short(now.get(key))}. Put it back, or start a new run."
+            )
 
     def begin(self, epoch: int) -> BegunEpoch:
         """Seed an epoch, or take it up where it was stopped."""
@@ -114,7 +127,20 @@ class TrainingCheckpoint:
         self.watchers.epoch_end(self.run, epoch.to_dict())
 
     def _state(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in STATE}
+        return {key: getattr(self, key) for key in STATE} | {"recipe": flat(trained_recipe(self.setup.recipe))}
+
+
+def trained_recipe(recipe: Recipe) -> dict[str, Any]:
+    """All of a recipe that its weights depend on: not who watches, and not how it is computed."""
+    return {key: value for key, value in recipe.to_table().items() if key not in ("watch", "computing")}
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table whose tables are flattened: {"training.epochs": 3}."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values
 
 
 def save_checkpoint(
@@ -141,8 +167,8 @@ def load_checkpoint(
 ) -> dict[str, Any] | None:
     """Put model, optimiser and average back to where they were kept. Returns the `state`, None where there is none.
 
-    Of several processes only rank 0 reads the file. DataError where it is damaged, PluginError where the weights do
-    not fit the model.
+    Of several processes only rank 0 reads the file. DataError where it is damaged, PluginError where it is whole and
+    does not fit the model.
     """
     path = run / LAST
     content = group.first(lambda: read_tensors(path) if os.path.lexists(path) else None)
@@ -155,9 +181,9 @@ def load_checkpoint(
         if digest != _sha256_of(tensors, json.dumps(state)):
             raise ValueError("it is not what was written")
         _check_state(state)
-        moments = _moments_in(tensors, optimiser)
     except (KeyError, ValueError) as error:
         raise _damaged(path, error) from error
+    moments = _moments_in(tensors, optimiser, path)
     restore(model, _below("model.", tensors), path)
     if average is not None:
         restore(average, _below("average.", tensors), path)
@@ -180,8 +206,8 @@ def _check_state(state: Any) -> None:
         raise ValueError(f"'middle' is {short(middle)}")
 
 
-def _moments_in(tensors: Tensors, optimiser: torch.optim.Optimizer) -> dict[int, Tensors]:
-    """The optimiser's moments, by the number of the parameter; ValueError where they fit no parameter."""
+def _moments_in(tensors: Tensors, optimiser: torch.optim.Optimizer, path: Path) -> dict[int, Tensors]:
+    """The optimiser's moments, by the number of the parameter; PluginError where they fit no parameter."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     moments: dict[int, Tensors] = {}
     for name, tensor in _below("optimiser.", tensors).items():
@@ -189,15 +215,17 @@ def _moments_in(tensors: Tensors, optimiser: torch.optim.Optimizer) -> dict[int,
         number = int(text) if text.isdecimal() else len(parameters)
         known = number < len(parameters) and key != ""
         if not known or tensor.shape not in ((), parameters[number].shape) or not tensor.is_floating_point():
-            raise ValueError(f"{short(f'optimiser.{name}')} fits no parameter")
+            raise unfit(path, f"{short(f'optimiser.{name}')} fits no parameter.")
         moments.setdefault(number, {})[key] = tensor
     if len({frozenset(own) for own in moments.values()}) > 1:
-        raise ValueError("the optimiser has other moments of one parameter than of another")
+        raise unfit(path, "the optimiser has other moments of one parameter than of another.")
     return moments
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is damaged ({error}); remove it to train from the start.")
+    return DataError(
+        f"{path} is damaged ({error}); put a copy of it in its place, or start a new run with another --out."
+    )
 
 
 def _sha256_of(tensors: Tensors, state: str) -> str:

@@ -33,8 +33,9 @@ from emotiwave_core.predict.trained import check_unchanged, reopen_trained_run
 from emotiwave_core.runs.data_file import data_file, read_data, write_data
 from emotiwave_core.runs.folder import LOG, free, take, take_up
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.model_file import MODEL, read_model_file
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
-from emotiwave_core.runs.saved_model import describe
+from emotiwave_core.runs.saved_model import changed_parts, describe
 from emotiwave_core.runs.scores import Scores
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
@@ -64,16 +65,19 @@ def start(
             raise
 
 
-def resume(out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = False) -> Scores:
+def resume(
+    out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = False, data: Path | None = None
+) -> Scores:
     """Continue a run that was stopped at any point: it ends as if it had not been.
 
+    `data` is the folder of its data, where they have moved; DataError where they are others.
     With `auto_batch` it goes on with that setting of its recipe, for a run that memory was too short for.
     """
     with contextlib.ExitStack() as held:
-        recipe, data = runtime.group.first(lambda: take_up(out, held, auto_batch))
+        recipe, folder = runtime.group.first(lambda: take_up(out, held, auto_batch, data))
         runtime.monitor.keep_unsaid(out / LOG)
         watchers = find_watchers(recipe.watch, registry, runtime.monitor)
-        return _walk(registry.resolve(recipe), data, out, watchers, runtime)
+        return _walk(registry.resolve(recipe), folder, out, watchers, runtime)
 
 
 def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> Scores:
@@ -86,9 +90,12 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     recipe = attrs.evolve(recipe, objective=settled)
     parts = attrs.evolve(parts, recipe=recipe)
     objective = make_objective(settled, corpus.store.targets)
+    corpus.fold("test", objective)  # that there is one is known before the training, and nothing else is kept of it
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
     _say_facts(corpus, objective, parts, monitor)
+    for note in group.first(lambda: _changes(out, parts)):
+        monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
     description = describe(parts, model, objective, corpus)
     if recipe.computing.auto_batch and group.size > 1:
@@ -126,9 +133,17 @@ def _say_facts(corpus: Corpus, objective: Objective, parts: ResolvedParts, monit
 
 
 def _write_opened(out: Path, corpus: Corpus, objective: Objective) -> None:
-    """Write what is known of the data when a run opens them for the first time."""
-    if read_data(out) is None:
-        write_data(out, data_file(corpus.facts(objective)))
+    """Write what is known of the data when a run opens them for the first time, or finds them in another folder."""
+    before, facts = read_data(out), corpus.facts(objective)
+    if before is None:
+        write_data(out, data_file(facts))
+    elif before.folder != facts.folder:
+        write_data(out, attrs.evolve(before, folder=facts.folder))
+
+
+def _changes(out: Path, parts: ResolvedParts) -> list[str]:
+    """Sentences about the parts whose code is not what a run that goes on has begun with."""
+    return changed_parts(read_model_file(out).plugins, parts) if (out / MODEL).exists() else []
 
 
 def _write_start(out: Path, runtime: Runtime) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from trusted import trust_here
 
 from emotiwave_core.cli import exit_code_of
 from emotiwave_core.train import checkpoint
@@ -49,6 +50,7 @@ def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
         number += 1  # a file of its own each time, as a new process would read it
         Path(f"mine{number}.py").write_text(code)
         Path("registry.toml").write_text(f'[plugins]\nlocal = "mine{number}.py"')
+        trust_here()
         command = ["run", "--data", str(tiny), "--set", "training.epochs=1", "--out", "there"]
         answer = exit_code_of([*command, *(arguments or ("--encoder", "mine"))])
         return answer, capfd.readouterr().err

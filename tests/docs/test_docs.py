@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import pytest
 from documents import ROOT, block, text_of
+from trusted import trust_here
 
 from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.flags import override
@@ -62,6 +63,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     """With the guide's registry.toml lines, one run takes its encoder, fusion, policy and watcher."""
     lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:4]))
     Path("registry.toml").write_text("\n".join(lines))
+    trust_here()
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
     assert exit_code_of(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
     assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores

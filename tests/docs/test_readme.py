@@ -30,6 +30,7 @@ def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(
     ):
         Path(name).write_text(block(README, first_line))
     fast = ["--set", "training.epochs=1", "--out", "run"]
+    assert exit_code_of(["plugins", "trust"]) == 0
     assert exit_code_of(["run", "--encoder", "meanmlp:width=32", "--data", str(tiny), *fast]) == 0
     plugins = json.loads(Path("run/model.json").read_text())["plugins"]
     assert plugins[0]["name"] == "meanmlp"

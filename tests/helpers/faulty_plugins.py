@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from safetensors import safe_open
+from trusted import trust_here
 
 from emotiwave_core.cli import exit_code_of
 from emotiwave_core.io.atomic import sha256_of
@@ -135,6 +136,7 @@ class Sandbox:
         self.files += 1
         Path(f"mine{self.files}.py").write_text(code)
         Path("registry.toml").write_text(f'[plugins]\nlocal = "mine{self.files}.py"\n')
+        trust_here()
         return f"mine{self.files}.py"
 
     def call(self, *arguments: str) -> Ran:

@@ -57,7 +57,7 @@ def forked(
     """
     with tempfile.TemporaryDirectory() as spoken:
         process = SERVER.Process(
-            target=_child, args=(work, str(folder), dict(environment or {}), memory, spoken, pictures)
+            target=_child, args=(work, str(folder), _settings() | dict(environment or {}), memory, spoken, pictures)
         )
         began = time.monotonic()
         process.start()
@@ -83,6 +83,11 @@ def emotiwave(*arguments: object) -> int:
 
     with stopped_by_signals():
         return exit_code_of([str(argument) for argument in arguments])
+
+
+def _settings() -> dict[str, str]:
+    """What the user of this process has decided."""
+    return {name: value for name, value in os.environ.items() if name == "EMOTIWAVE_CONFIG"}
 
 
 def _child(

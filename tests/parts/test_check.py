@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from trusted import trust_here
 from typed_commands import Cli, typed_commands
 
 from emotiwave_core.cli.check import gather, print_event
@@ -212,6 +213,7 @@ def test_a_name_of_two_kinds_asks_for_the_kind(cli: Cli) -> None:
     write()
     write(fusion, name="fusion.py")
     Path("registry.toml").write_text('[plugins]\na = "mine.py"\nb = "fusion.py"\n')
+    trust_here()
     with pytest.raises(EmotiwaveError, match=r"'mine' names .* say which by --kind"):
         find_parts(load_registry(), "mine", None)
     assert find_parts(load_registry(), "mine", "fusion")[0][0] == "fusion"

@@ -10,6 +10,7 @@ import pytest
 from faulty_plugins import KINDS, RAISES, Sandbox, check_ended, check_whole, command, plugin
 from faulty_plugins import sandbox as sandbox
 from forked import emotiwave, forked
+from trusted import trust_here
 
 from emotiwave_core.parts import guard as guard
 
@@ -106,6 +107,7 @@ def test_a_hanging_import_is_said_and_ctrl_c_ends_it(tiny: Path, tmp_path: Path)
     """After some seconds a line names the plugin, its file and the way out; Ctrl-C then ends the program with 130."""
     (tmp_path / "mine.py").write_text("while True: pass")
     (tmp_path / "registry.toml").write_text('[plugins]\nlocal = "mine.py"\n')
+    trust_here(tmp_path)
     work = partial(_impatient, *command(tiny, "encoder"))
     where = {"EMOTIWAVE_CACHE": str(tmp_path / "cache")}
     ended = forked(work, folder=tmp_path, environment=where)
@@ -129,11 +131,13 @@ def test_after_a_crash_of_the_process_the_run_goes_on(tiny: Path, tmp_path: Path
     """A plugin that kills the process leaves whole files, and the mended one ends the run."""
     (tmp_path / "registry.toml").write_text('[plugins]\nlocal = "mine.py"\n')
     (tmp_path / "mine.py").write_text(plugin(forward="import ctypes; ctypes.string_at(0)"))
+    trust_here(tmp_path)
     where = {"EMOTIWAVE_CACHE": str(tmp_path / "cache")}
     ended = forked(partial(emotiwave, *command(tiny, "encoder")), folder=tmp_path, environment=where)
     assert ended.code == -signal.SIGSEGV
     check_whole(tmp_path / "there", 2)
     (tmp_path / "mine.py").write_text(plugin())
+    trust_here(tmp_path)
     ended = forked(partial(emotiwave, "run", "--resume", "there"), folder=tmp_path, environment=where)
     assert ended.code == 0, ended.err
     check_ended(tmp_path / "there")

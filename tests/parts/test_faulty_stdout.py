@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from faulty_plugins import command, plugin
 from forked import Ended, emotiwave, forked
+from trusted import trust_here
 
 from emotiwave_core.parts.stdout import quiet
 
@@ -66,6 +67,7 @@ def test_a_loud_plugin_and_json(tiny: Path, tmp_path: Path) -> None:
     loud = f"{WRITES}; {C}"
     (tmp_path / "registry.toml").write_text('[plugins]\nlocal = "mine.py"\n')
     (tmp_path / "mine.py").write_text(plugin(at_import=loud, construct=loud, forward=loud, when="self.step == 3"))
+    trust_here(tmp_path)
     where = {"EMOTIWAVE_CACHE": str(tmp_path / "cache")}
     check_answer(forked(partial(loud_run, *command(tiny, "encoder")), folder=tmp_path, environment=where))
     for words in (("evaluate", "there"), ("explain", "there"), ("evaluate", "there", "--protocol", "noise")):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from faulty_plugins import EPOCHS, HEAD, RAISES, Sandbox
 from faulty_plugins import sandbox as sandbox
+from trusted import trust_here
 
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.watchers import Watchers
@@ -74,6 +75,7 @@ def test_a_watcher_that_spoils_what_it_is_given_spoils_nothing(sandbox: Sandbox)
     Path("there").rename("plain")
     Path("watcher.py").write_text(HEAD + SPOILS)
     Path("registry.toml").write_text('[plugins]\nmine = "watcher.py"\n')
+    trust_here()
     ran = sandbox.call("run", "--data", str(sandbox.data), *PLAIN, "--watch", "mine", "--json")
     assert ran.code == 0, ran.err
     assert {name: Path("there", name).read_bytes() for name in due} == due

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from trusted import trust_here
 
 from emotiwave_core.config.options import signature_options
 from emotiwave_core.errors import PluginError
@@ -88,6 +89,7 @@ def test_a_new_kind_is_a_row_and_a_base_class(gates: Path) -> None:
     """A part of a made-up kind is scaffolded, listed, found, made with its options, and held to its kind's laws."""
     path = write_file(NewPlugin("gate", "wide"), gates)
     Path("registry.toml").write_text('[plugins]\nlocal = "wide.py"\n[gate]\nnarrow = "emotiwave-narrow"\n')
+    trust_here()
     registry = load_registry()
     rows = {row["name"]: row for row in survey(registry, None) if row["kind"] == "gate"}
     assert (rows["wide"]["state"], rows["wide"]["options"]) == ("local", {"share": 1.0})

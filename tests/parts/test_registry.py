@@ -8,6 +8,7 @@ import tomli_w
 from distributions import ENCODER, install
 from distributions import site as site
 from documents import ENTRIES
+from trusted import trust_here
 
 from emotiwave_core.config.recipe import Part, as_part, part_table
 from emotiwave_core.errors import PassedOver, PluginError, SettingsError
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("warm_children")  # they start many process
 def overlay(text: str) -> Registry:
     """The registry with a registry.toml in the working folder."""
     Path("registry.toml").write_text(text)
+    if "[plugins]" in text:
+        trust_here()
     return load_registry()
 
 

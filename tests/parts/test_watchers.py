@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trusted import trust_here
 
 from emotiwave_core import hookspecs
 from emotiwave_core.cli import exit_code_of
@@ -57,6 +58,8 @@ def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     def call(code: str | None, out: str, *more: str) -> tuple[int, str]:
         Path("watcher.py").write_text(code or "")
         Path("registry.toml").write_text('[plugins]\nmine = "watcher.py"\n' if code else "")
+        if code:
+            trust_here()
         command = ["run", "--data", str(tiny), "--set", "training.epochs=2", "--encoder", "bilstm:hidden_size=4"]
         answer = exit_code_of([*command, "--out", out, *(["--watch", "mine"] if code else []), *more])
         return answer, capfd.readouterr().err

@@ -9,7 +9,15 @@ from emotiwave_core.errors import SettingsError, choices
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.parts.survey import survey
 
-STATES = ("local", "installed", "broken", "disabled", "missing", "shadowed")  # what a name means, best first
+STATES = (
+    "local",
+    "installed",
+    "broken",
+    "disabled",
+    "missing",
+    "shadowed",
+    "untrusted",
+)  # what a name means, best first
 
 
 def describe(name: str, kind: str | None, registry_file: Path | None) -> list[dict[str, Any]]:

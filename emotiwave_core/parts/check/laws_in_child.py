@@ -109,7 +109,7 @@ def find_parts(registry: Registry, target: str, kind: str | None) -> list[FoundP
     local: set[tuple[str, str]] = set()
     for label, path in registry.files.items():
         with contextlib.suppress(PluginError):  # of another plugin; if it is of this one, its name is not known
-            local |= offers(load_file(label, path), str(path)).keys()
+            local |= offers(registry.load_local(label), str(path)).keys()
     known = [row.name for row in part_kinds()]
     kinds = [name for name in known if target in registry.names_of(name) or (name, target) in local]
     if kind:
