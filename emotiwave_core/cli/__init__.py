@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,15 @@ import click
 
 from emotiwave_core.errors import EmotiwaveError, Notice, ResourceError, is_out_of_memory, out_of_memory, printable
 from emotiwave_core.monitor import LossyFile, lossy_stream
+from emotiwave_core.parts.guard import exits_of_plugins
 from emotiwave_core.version import __version__
 
 # A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
 # of its help. So `--help` reads first lines and imports no command, and a new command is one new file.
 HEADINGS = ("Train and score", "Look at data", "Parts")  # others follow
 ORDER = {name: place for place, name in enumerate(("run", "evaluate", "explain", "report", "recipes"))}  # others follow
+PATIENCE = 5.0  # seconds that the program waits at its end for threads of plugins
+_leave = os._exit  # which a plugin's own one is not, see `exits_of_plugins`
 _FIRST_LINE = re.compile(r'"""`emotiwave (\w+)` \(([^)]+)\): (.+?)"""')
 
 
@@ -120,7 +124,24 @@ def main() -> None:
     faulthandler.enable()  # should a library or a plugin crash the process, stderr says where
     with stopped_by_signals():
         code = exit_code_of(sys.argv[1:])
+        _wait_for_no_thread(code)
         sys.exit(code)
+
+
+def _wait_for_no_thread(code: int) -> None:
+    """End the process some seconds later with this code, should a plugin have left a thread that Python waits for."""
+
+    def end() -> None:
+        names = ", ".join(thread.name for thread in threads if thread.is_alive())
+        _failed(f"A thread of a plugin is still at work, and is not waited for: {names}.", code, debug=False)
+        _leave(code)
+
+    main_thread = threading.main_thread()
+    threads = [thread for thread in threading.enumerate() if not thread.daemon and thread is not main_thread]
+    if threads:
+        timer = threading.Timer(PATIENCE, end)
+        timer.daemon = True
+        timer.start()
 
 
 @contextlib.contextmanager
@@ -135,7 +156,7 @@ def stopped_by_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stopped
         if stopped:
-            os._exit(128 + number)
+            _leave(128 + number)
         stopped = True
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
@@ -202,7 +223,7 @@ def exit_code_of(arguments: list[str]) -> int:
     before = warnings.showwarning
     warnings.showwarning = _show_warning
     try:
-        with _own_streams():
+        with _own_streams(), exits_of_plugins():
             return _outcome([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
     finally:
         warnings.showwarning = before
@@ -231,6 +252,8 @@ def _outcome(arguments: list[str], debug: bool) -> int:
     except ReaderLeft:
         return 0
     except Exception as error:
+        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+            return _failed("Error: No more threads or processes may be started here (ulimit -u).", 5, debug)
         if is_out_of_memory(error):
             return _failed(f"Error: {out_of_memory(error)}", 5, debug)
         return _failed(f"Internal error: {type(error).__name__}: {error} (--debug shows where).", 1, debug)

@@ -11,10 +11,24 @@ import click
 from emotiwave_core.errors import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
-FOLDER = click.Path(path_type=Path, file_okay=False)
-EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
-DATA = click.Path(path_type=Path, exists=True)  # a data set: a folder, or a file that holds all of one
-FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+class Utf8Path(click.Path):
+    """A path that can be written into a run's files, and read there again."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; a usage error where its name is no UTF-8."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail(f"{str(value)!r} has a name that is no UTF-8: rename it.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = Utf8Path(path_type=Path, file_okay=False)
+EXISTING = Utf8Path(path_type=Path, file_okay=False, exists=True)
+DATA = Utf8Path(path_type=Path, exists=True)  # a data set: a folder, or a file that holds all of one
+FILE = Utf8Path(path_type=Path, dir_okay=False, exists=True)
 
 
 class SectionedOption(click.Option):

@@ -1,6 +1,7 @@
 """Tables on stdout."""
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,12 @@ def tables() -> Console:
     """For tables on stdout: as wide as the terminal; in a pipe as wide as they need, so that nothing is cut."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table as wide as its numbers need it: a narrow terminal wraps its lines, and nothing is cut."""
+    needed = Measurement.get(console, console.options.update_width(WIDE), table).maximum
+    console.print(table, width=max(needed, console.width) if needed > console.width else None, crop=False)
 
 
 def print_scores(scores: Scores) -> None:
@@ -47,7 +54,7 @@ def print_scores(scores: Scores) -> None:
     for guess in baselines:
         table.add_row(guess.name, _cell(guess.metrics, headline.key), "", "", "", _cell(guess.metrics, headline.beside))
     console = tables()
-    console.print(table)
+    print_table(console, table)
     for guess in baselines:
         console.print(f"{guess.name}: {guess.meaning}", soft_wrap=True)
     collapsed = {name: entry.collapsed for name, entry in scores.configurations.items() if entry.collapsed}
@@ -85,7 +92,7 @@ def print_protocol(scores: ProtocolScores) -> None:
             table.add_row(label, *(_summary(curve, key) for curve in curves.values()))
     console = Console(highlight=False)
     console.print(Text(printable(_protocol_title(scores))), soft_wrap=True)
-    console.print(table)
+    print_table(console, table)
     bracket = "; in brackets the share that was reached" if any("(" in cell for row in rows for cell in row) else ""
     notes = [f"{scores.judged_by.title} of all that remains. Level: {scores.unit}{bracket}."]
     why = f" ({corruption.why_untouched})" if corruption.why_untouched else ""

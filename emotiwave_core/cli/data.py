@@ -63,7 +63,7 @@ def init(context: click.Context, folder: Path) -> None:
     written = write_description(folder)
     say(written.path)
     for sentence in written.unknown:
-        say(printable(f"Not known: {sentence.rstrip('.')}."), err=True)
+        say(f"Not known: {sentence.rstrip('.')}.", err=True)
     if written.unknown:
         context.exit(DataError.exit_code)
 

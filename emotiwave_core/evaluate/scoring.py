@@ -24,6 +24,7 @@ from emotiwave_core.runs.scores import (
     NamedScore,
     Scores,
     TargetScores,
+    without_large_matrices,
 )
 
 Array = NDArray[np.float64]
@@ -63,7 +64,7 @@ def score_all(trained: TrainedRun, answers: Array, watchers: Watchers = NOBODY) 
         objective=objective.kind,
         classes=list(objective.classes),
         modalities=list(trained.modalities),
-        configurations=scores,
+        configurations=without_large_matrices(scores, names[-1]),
         mean=Score(float(np.mean([entry.score for entry in scores.values()]))),
         mean_interval=None if resampled is None else _interval(resampled.mean(axis=(1, 2))),
         complete=NamedScore(names[-1], Score(complete), headline.key),

@@ -65,8 +65,13 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 text atomically. DataError for a text that has none, as the name of a folder may be."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        around = text[max(error.start - 40, 0) : error.end + 20]
+        raise DataError(f"{path} cannot hold {around!r}, which is no UTF-8: rename that file or folder.") from error
+    write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from emotiwave_core.errors import PassedOver, PluginError
 
@@ -74,12 +75,43 @@ def preserve_global_state(who: str, when: str, drawing: Drawing = "nothing") -> 
     finally:
         changed = []
         for state, value in zip(states, before, strict=True):
-            if value is not None and state.read() != value:  # None: the folder was removed before
+            if value is not None and _differs(state.read(), value):  # None: the folder was removed before
                 state.write(value)
                 changed.append(state.name)
         if changed:
             what = " and ".join([", ".join(changed[:-1]), changed[-1]] if changed[1:] else changed)
             warnings.warn(f"{who} changes {what} {when}. All parts share it: it is put back.", PutBack, stacklevel=3)
+
+
+def _differs(now: Any, before: Any) -> bool:
+    """True where a state has changed; of a table of functions only what was there before counts."""
+    if isinstance(before, dict) and before and isinstance(next(iter(before)), tuple):
+        return any(now.get(place) is not value for place, value in before.items())
+    return bool(now != before)
+
+
+@contextlib.contextmanager
+def exits_of_plugins() -> Iterator[None]:
+    """Within it `os._exit` ends a plugin's work with an error, and not the program without a word.
+
+    A process that was started from this one leaves by it as ever.
+    """
+    leave, owner = os._exit, os.getpid()
+
+    def told(status: int) -> NoReturn:
+        if os.getpid() != owner:
+            leave(status)
+        if threading.current_thread() is threading.main_thread():
+            raise SystemExit(f"os._exit({status})")
+        with contextlib.suppress(OSError):
+            os.write(2, b"Error: a thread of a plugin ends the program by os._exit(); a part must not do that.\n")
+        leave(PluginError.exit_code)
+
+    os._exit = told
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 @contextlib.contextmanager
@@ -105,14 +137,18 @@ class Snapshot(NamedTuple):
     gradients: bool
     dtype: Any
     seed: int
+    precision: str
+    threads: int
 
 
-_UNSEEN = Snapshot("", True, None, 0)  # while a model is compiled nothing is run
+_UNSEEN = Snapshot("", True, None, 0, "", 0)  # while a model is compiled nothing is run
 _NAMES = (
     "the working folder",
     "whether torch keeps gradients",
     "torch's default type",
     "the seed of torch's generator",
+    "torch's precision of matrix products",
+    "the number of torch's threads",
 )
 
 
@@ -123,7 +159,10 @@ def snapshot() -> Snapshot:
     if torch.compiler.is_compiling():
         return _UNSEEN
     folder = os.getcwd()  # noqa: PTH109 (a Path takes four times as long)
-    return Snapshot(folder, torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed())
+    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    return Snapshot(
+        folder, torch.is_grad_enabled(), torch.get_default_dtype(), torch.initial_seed(), precision, threads
+    )
 
 
 def check_snapshot(before: Snapshot, who: str) -> None:
@@ -136,6 +175,8 @@ def check_snapshot(before: Snapshot, who: str) -> None:
     os.chdir(before.folder)
     torch.set_grad_enabled(before.gradients)
     torch.set_default_dtype(before.dtype)
+    torch.set_float32_matmul_precision(before.precision)
+    torch.set_num_threads(before.threads)
     changed = " and ".join(what for what, old, new in zip(_NAMES, before, now, strict=True) if old != new)
     raise PluginError(f"{who} changes {changed} in its forward. All parts share it: leave it as it is.")
 
@@ -151,6 +192,10 @@ def shared_states(drawing: Drawing) -> list[SharedState]:
         SharedState("torch's default device", _torch_device, lambda name: _torch().set_default_device(name or None)),
         SharedState("whether torch keeps gradients", _torch_gradients, lambda on: _torch().set_grad_enabled(on)),
         SharedState("torch's choice of deterministic algorithms", _torch_deterministic, _set_torch_deterministic),
+        SharedState("torch's precision of matrix products", _torch_precision, _set_torch_precision),
+        SharedState("the number of torch's threads", _torch_threads, lambda count: _torch().set_num_threads(count)),
+        SharedState("torch's hooks for all modules", _module_hooks, _set_module_hooks),
+        SharedState("functions of others that a run computes with", _functions, _set_functions),
         *_generators(drawing),
     ]
 
@@ -194,6 +239,66 @@ def _torch_deterministic() -> tuple[bool, bool]:
 
 def _set_torch_deterministic(before: tuple[bool, bool]) -> None:
     _torch().use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def _torch_precision() -> str:
+    return "highest" if (torch := _torch()) is None else torch.get_float32_matmul_precision()
+
+
+def _set_torch_precision(name: str) -> None:
+    _torch().set_float32_matmul_precision(name)
+
+
+def _torch_threads() -> int | None:
+    return None if (torch := _torch()) is None else torch.get_num_threads()
+
+
+def _module_hooks() -> dict[str, dict[Any, Any]]:
+    """The hooks that torch calls for every module, by the name of their table."""
+    module = sys.modules.get("torch.nn.modules.module")
+    tables = {name: table for name, table in vars(module).items() if name.startswith("_global_")} if module else {}
+    return {name: dict(table) for name, table in tables.items() if isinstance(table, dict) and table}
+
+
+def _set_module_hooks(before: dict[str, dict[Any, Any]]) -> None:
+    module = sys.modules["torch.nn.modules.module"]
+    for name in {*before, *_module_hooks()}:
+        table = getattr(module, name)
+        table.clear()
+        table.update(before.get(name, {}))
+
+
+# Where a plugin that replaces one would change the numbers of all: the optimiser, the losses, the metrics.
+COMPUTED_WITH = (
+    ("torch.optim.adamw", "AdamW", "step"),
+    ("torch.nn.utils", "", "clip_grad_norm_"),
+    ("torch.nn.functional", "", "cross_entropy"),
+    ("torch.nn.functional", "", "binary_cross_entropy_with_logits"),
+    ("torch", "Tensor", "backward"),
+    ("torch.nn.modules.module", "Module", "__call__"),
+    ("numpy", "", "bincount"),
+    ("sklearn.metrics", "", "average_precision_score"),
+    ("emotiwave_core.metrics.macro_f1", "", "macro_f1"),
+    ("emotiwave_core.metrics.decisions", "", "count"),
+)
+
+
+def _functions() -> dict[tuple[str, str, str], Any] | None:
+    """The functions of `COMPUTED_WITH` that are loaded; None before torch is."""
+    if _torch() is None:
+        return None
+    return {place: value for place in COMPUTED_WITH if (value := getattr(_owner(place), place[2], None)) is not None}
+
+
+def _set_functions(before: dict[tuple[str, str, str], Any]) -> None:
+    for place, value in before.items():
+        setattr(_owner(place), place[2], value)
+
+
+def _owner(place: tuple[str, str, str]) -> Any:
+    """The module or the class that holds a function; something empty where it is not loaded."""
+    module = sys.modules.get(place[0], SimpleNamespace())
+    return getattr(module, place[1], SimpleNamespace()) if place[1] else module
 
 
 def _generators(drawing: Drawing) -> list[SharedState]:

@@ -9,8 +9,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ import attrs
 import pluggy
 
 from emotiwave_core import hookspecs
-from emotiwave_core.errors import PluginError, choices
+from emotiwave_core.errors import PassedOver, PluginError, choices
 from emotiwave_core.io.untrusted import is_file
 from emotiwave_core.parts.guard import asked_to_end, forbid_exit, in_words, loading, preserve_global_state
 from emotiwave_core.parts.kinds import KINDS, PartKind, base_names, part_kinds
@@ -133,7 +134,7 @@ def installed() -> Iterator[Provider]:
     """The providers of everything that has an entry point, without importing any."""
     seen = set()
     packages: dict[Distribution | None, tuple[str, str]] = {None: ("unknown", "")}
-    for point in entry_points(group=GROUP):
+    for point in _entry_points():
         kind, _, name = point.name.partition(".")
         if point.dist and point.dist not in packages:  # each look at it parses all its METADATA
             packages[point.dist] = (point.dist.name, point.dist.version)
@@ -141,6 +142,20 @@ def installed() -> Iterator[Provider]:
         if kind in KINDS and name and (point.name, origin) not in seen:
             seen.add((point.name, origin))
             yield Provider(kind, name, origin, version, _loader(point, origin))
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    """The entry points of all distributions, the first of each name; of one that cannot be read a warning tells."""
+    names = set()
+    for distribution in distributions():
+        name = getattr(distribution, "_normalized_name", None) or distribution.name  # the first costs no look into it
+        if name not in names:
+            names.add(name)
+            try:
+                yield from (point for point in distribution.entry_points if point.group == GROUP)
+            except (OSError, ValueError) as error:
+                told = f"The entry points of the package {name} cannot be read ({in_words(error)})."
+                warnings.warn(told, PassedOver, stacklevel=2)
 
 
 def _loader(point: EntryPoint, owner: str) -> Callable[[], ModuleType]:

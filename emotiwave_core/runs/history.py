@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import out_of_space, write_text
 from emotiwave_core.runs.schema import converter, file_bytes, name_by_headline, parse
 
 HISTORY = "history.jsonl"
+MOST_HISTORY, MOST_LINE = 1 << 27, 1 << 16  # bytes
+MOST_CONFIGURATIONS = 31  # of an epoch that are all written; of more modalities the single ones and the largest
 
 
 @frozen
@@ -22,7 +24,7 @@ class Validation:
     mean: float
     complete: float
     worst: float
-    configurations: dict[str, float] = field(factory=dict)  # of each
+    configurations: dict[str, float] = field(factory=dict)  # of each; in a file of many, of some
     loss: float | None = None  # of the complete configuration
     headline: str = "macro_f1"
 
@@ -70,7 +72,7 @@ def cut_history(run: Path, epoch: int) -> None:
 
 def append_history(run: Path, epoch: Epoch) -> None:
     """Add an epoch, whole or not at all."""
-    path, data = run / HISTORY, (json.dumps(epoch.to_dict()) + "\n").encode()
+    path, data = run / HISTORY, (json.dumps(_shortened(epoch).to_dict()) + "\n").encode()
     if path.is_symlink():  # in a run that a stranger has sent: nothing is written where it leads
         raise DataError(f"{path} is a link, and a run writes into its own folder alone; move it away.")
     with out_of_space(path), path.open("ab", buffering=0) as file:
@@ -84,9 +86,23 @@ def append_history(run: Path, epoch: Epoch) -> None:
             raise
 
 
+def _shortened(epoch: Epoch) -> Epoch:
+    """The epoch as it is written: what grows with 2 to the power of the modalities stays small."""
+    scores = epoch.valid.configurations
+    if len(scores) <= MOST_CONFIGURATIONS:
+        return epoch
+    most = max(name.count("+") for name in scores)
+    kept = {name: score for name, score in scores.items() if name.count("+") in (0, most - 1, most)}
+    return evolve(epoch, valid=evolve(epoch.valid, configurations=kept))
+
+
 def _lines(run: Path, way_out: str = "") -> list[tuple[bytes, Epoch]]:
     """Each line with its epoch, but for a torn last one."""
-    texts = [text for text in file_bytes(run, HISTORY).split(b"\n") if text.strip()]
+    texts = [text for text in file_bytes(run, HISTORY, MOST_HISTORY).split(b"\n") if text.strip()]
+    if any(len(text) > MOST_LINE for text in texts):
+        raise DataError(
+            f"A line of {run / HISTORY} has more than {MOST_LINE >> 10} KiB{f'; {way_out}' if way_out else ''}."
+        )
     lines = []
     for number, text in enumerate(texts, start=1):
         try:

@@ -16,7 +16,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from emotiwave_core.errors import DataError
-from emotiwave_core.io.untrusted import parse_json, read_bytes, why
+from emotiwave_core.io.untrusted import MOST_JSON, parse_json, read_bytes, why
 
 Part = TypeVar("Part")
 Matrix = list[list[int]]
@@ -52,10 +52,10 @@ def name(text: str) -> str:
     return re.sub(r"[\t\n]", " ", clean(text))
 
 
-def file_bytes(run: Path, file: str) -> bytes:
+def file_bytes(run: Path, file: str, most: int = MOST_JSON) -> bytes:
     """The content of a file of a run; DataError with a way out where it is missing or cannot be read."""
     try:
-        return read_bytes(run / file)
+        return read_bytes(run / file, most)
     except FileNotFoundError:
         evaluate = shlex.join(("emotiwave", "evaluate", str(run)))
         way_out = f"run `{evaluate}` first." if file == "scores.json" else "is it the folder of a run?"

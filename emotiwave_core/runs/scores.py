@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from emotiwave_core.metrics.headline import Headline
 
 SCORES = "scores.json"
+MOST_ENTRIES = 1 << 16  # configurations × classes of a run, of each of which the file has some 450 bytes
+MOST_CELLS = 1 << 20  # of confusion matrices, of each of which it has some 12
 Metrics = dict[str, float | None]  # by key, those of classes from 0 to 1; None where it is not defined
 
 
@@ -93,7 +95,7 @@ class ConfigurationScores:
     metrics: Metrics
     classes: dict[str, ClassScores] = field(factory=dict)
     targets: dict[str, TargetScores] = field(factory=dict)  # of a regression
-    confusion: Confusion | None = None
+    confusion: Confusion | None = None  # empty where there would be more than MOST_CELLS in all, or of this one
     collapsed: str | None = None  # a sentence where every sample is predicted the same
     calibration: Calibration | None = None
     extra: dict[str, float] = field(factory=dict)  # of plugins that watch
@@ -282,6 +284,25 @@ def find_configuration(asked: str, names: Sequence[str], refusal: str, others: I
     raise SettingsError(f"{refusal}{choices(meant, [*others, *names])}")
 
 
+def check_size(modalities: int, classes: int) -> None:
+    """DataError where the scores of a run would be too large to be kept: said before it trains."""
+    configurations = 2**modalities - 1
+    if configurations * classes > MOST_ENTRIES:
+        raise DataError(
+            f"{modalities} modalities are {configurations} configurations, and with {classes} classes that is more "
+            f"than the {MOST_ENTRIES} scores that a run keeps: use fewer modalities or classes (dataset.toml)."
+        )
+
+
+def without_large_matrices(scores: dict[str, ConfigurationScores], complete: str) -> dict[str, ConfigurationScores]:
+    """The scores without the confusion matrices that would take too much: first those of all but the complete one."""
+    cells = {name: sum(map(len, one.confusion)) for name, one in scores.items() if isinstance(one.confusion, list)}
+    if sum(cells.values()) <= MOST_CELLS:
+        return scores
+    kept = complete if cells[complete] <= MOST_CELLS else None
+    return {name: one if name == kept else attrs.evolve(one, confusion=[]) for name, one in scores.items()}
+
+
 def write_scores(run: Path, scores: Scores) -> None:
     """Write `scores.json` into the folder of a run."""
     write_json(run / SCORES, scores.to_dict())
@@ -320,7 +341,7 @@ def _agrees(scores: Scores) -> bool:
             tables = [one.confusion.get(emotion, []) for emotion in scores.classes]
             matrices = scores.objective == "multi" and all([len(row) for row in table] == [2, 2] for table in tables)
         else:
-            matrices = scores.objective == "single" and [len(row) for row in one.confusion or []] == square
+            matrices = scores.objective == "single" and [len(row) for row in one.confusion or []] in (square, [])
         per_class = one.calibration is not None and set(one.classes) == classes
         return matrices and (numbers or per_class) and set(one.metrics) == metrics
 

@@ -36,7 +36,7 @@ from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.model_file import MODEL, read_model_file
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.saved_model import changed_parts, describe
-from emotiwave_core.runs.scores import Scores
+from emotiwave_core.runs.scores import Scores, check_size
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
 
@@ -90,6 +90,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     recipe = attrs.evolve(recipe, objective=settled)
     parts = attrs.evolve(parts, recipe=recipe)
     objective = make_objective(settled, corpus.store.targets)
+    check_size(len(corpus.store.modalities), len(objective.classes))
     corpus.fold("test", objective)  # that there is one is known before the training, and nothing else is kept of it
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
