@@ -6,6 +6,7 @@ loaded, or a part constructed, a change is put back and said; in `forward` it is
 """
 
 import contextlib
+import inspect
 import os
 import random
 import sys
@@ -84,9 +85,9 @@ def preserve_global_state(who: str, when: str, drawing: Drawing = "nothing") -> 
 
 
 def _differs(now: Any, before: Any) -> bool:
-    """True where a state has changed; of a table of functions only what was there before counts."""
+    """True where a state has changed; of a table of functions what was there before, and is not only wrapped."""
     if isinstance(before, dict) and before and isinstance(next(iter(before)), tuple):
-        return any(now.get(place) is not value for place, value in before.items())
+        return any(inspect.unwrap(now[place]) is not inspect.unwrap(value) for place, value in before.items())
     return bool(now != before)
 
 
@@ -287,7 +288,8 @@ def _functions() -> dict[tuple[str, str, str], Any] | None:
     """The functions of `COMPUTED_WITH` that are loaded; None before torch is."""
     if _torch() is None:
         return None
-    return {place: value for place in COMPUTED_WITH if (value := getattr(_owner(place), place[2], None)) is not None}
+    functions = {place: getattr(_owner(place), place[2], None) for place in COMPUTED_WITH}
+    return {place: function for place, function in functions.items() if function is not None}
 
 
 def _set_functions(before: dict[tuple[str, str, str], Any]) -> None:

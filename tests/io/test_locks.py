@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from training import small
 
+from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.errors import EmotiwaveError, Notice, ResourceError, SettingsError
 from emotiwave_core.io import locks
 from emotiwave_core.io.atomic import write_bytes, write_text
@@ -50,6 +52,26 @@ def test_modes_that_cannot_be_set_refuse_nothing(tmp_path: Path, monkeypatch: py
     with pytest.warns(Notice, match="sets no modes"):
         write_bytes(tmp_path / "x", b"whole")
     assert (tmp_path / "x").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_store_is_built_where_no_space_can_be_reserved(
+    number: int, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither that, nor a time that cannot be set, refuses a store; one that is full still does."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    monkeypatch.setattr(os, "utime", forbidden)
+    assert len(open_corpus(tiny, small().data).store) > 0
+    number = errno.ENOSPC
+    with pytest.raises(ResourceError, match="No space left"):
+        open_corpus(tiny, small(data={"unit": "video"}).data)
 
 
 class Heard(Monitor):

@@ -214,4 +214,6 @@ def test_help_imports_click_and_little_else() -> None:
     )
     python = Path(sys.prefix, "bin", "python")  # it begins with nothing imported
     done = probe.subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stderr.split()) <= {f"emotiwave_core.{name}" for name in ("cli", "errors", "version")}
+    assert set(done.stderr.split()) <= {
+        f"emotiwave_core.{name}" for name in ("cli", "errors", "version", "monitor", "parts", "parts.guard")
+    }

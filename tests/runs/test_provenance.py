@@ -87,6 +87,6 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, change: dict[str, Any], 
     """A value that is not what is written there is named, with the way out."""
     write_start(tmp_path, STARTED)
     (tmp_path / RUN).write_text(json.dumps(json.loads((tmp_path / RUN).read_text()) | change))
-    with pytest.raises(DataError, match=r"run\.json is damaged .*remove the file to go on without it") as caught:
+    with pytest.raises(DataError, match=r"run\.json is damaged .*move the file away to go on without it") as caught:
         read_provenance(tmp_path)
     assert says in str(caught.value)

@@ -68,12 +68,13 @@ def test_two_files_are_enough(tiny: Path, tmp_path: Path, trained: tuple[Path, F
     (tmp_path / "alone").mkdir()
     for name in (WEIGHTS, MODEL):
         shutil.copy(folder / name, tmp_path / "alone" / name)
-    rebuilt, objective, recipe, description = load_model(tmp_path / "alone", load_registry())
+    rebuilt, objective, recipe, description, changes = load_model(tmp_path / "alone", load_registry())
     inputs, masks = a_batch(tiny)
     with torch.inference_mode():
         due: Tensor = model.eval()(inputs, masks).logits
         assert not rebuilt.training
         assert torch.equal(rebuilt(inputs, masks).logits, due)
+    assert changes == []
     assert objective.multi
     assert objective.classes == tuple(description.classes)
     assert recipe == Recipe.from_table(read_recipe(folder / RECIPE), "the run's")

@@ -1,6 +1,7 @@
 """The arrays file of a store: safetensors, written piece by piece and read by memory map."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from emotiwave_core.io.atomic import out_of_space
 from emotiwave_core.io.incremental_hash import IncrementalHash
 
 CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
+WITHOUT_SPACE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # file systems that reserve none, some NFS and FUSE
 NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 LONG = (".values", ".times", ".present")  # arrays of steps; the others are of samples
 BLOCKS, BLOCK = 8, 4096  # of each array of steps, how many blocks are looked at and their bytes
@@ -74,7 +76,7 @@ def write_arrays(path: Path, packer: Packer) -> str:
         contextlib.closing(packer.pieces()) as pieces,
     ):
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is noticed now, not after an hour
+            _reserve(file.fileno(), size)
         places, waiting = {name: start for name, (start, _) in spans.items()}, list(spans)
         _write(file, 0, head)
         for name, piece in pieces:
@@ -88,6 +90,15 @@ def write_arrays(path: Path, packer: Packer) -> str:
         digest = follower.finish(size)
         os.fsync(file.fileno())
         return digest
+
+
+def _reserve(number: int, size: int) -> None:
+    """Take the space of a file, so that a full disk is noticed now and not after an hour; where the system can."""
+    try:
+        os.posix_fallocate(number, 0, size)
+    except OSError as error:
+        if error.errno not in WITHOUT_SPACE:
+            raise
 
 
 def _write(file: io.FileIO, offset: int, content: bytes | memoryview) -> int:

@@ -29,7 +29,6 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,7 +39,16 @@ from emotiwave_core.data.prepare.packing import Packer
 from emotiwave_core.data.prepare.store_key import fingerprint, paths_of
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.errors import DataError, ResourceError
-from emotiwave_core.io.atomic import cache_folder, out_of_space, sample_of, sha256_of, sync_folder, write_json
+from emotiwave_core.io.atomic import (
+    cache_folder,
+    open_to_all,
+    out_of_space,
+    sample_of,
+    sha256_of,
+    sync_folder,
+    write_json,
+)
+from emotiwave_core.io.locks import BusyError, locked, waiting_for
 from emotiwave_core.io.untrusted import read_json, why
 from emotiwave_core.monitor import SILENT, Monitor
 
@@ -167,7 +175,7 @@ def open_store(dataset: Dataset, options: Options, folder: Path | None = None, m
         return store
     with out_of_space(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with out_of_space(folder), FileLock(folder / f"{key}.lock"):
+    with out_of_space(folder), waiting_for(folder / f"{key}.lock", "packs this data set", monitor):
         if (store := _whole(dataset, options, path, monitor)) is not None:  # another process has built it meanwhile
             return store
         _clear(path)
@@ -257,7 +265,8 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
         if any(packer.filler.values()):
             packer = Packer(dataset, options, monitor, packer.filler)
             digest = write_arrays(building / ARRAYS, packer)
-        os.utime(building / ARRAYS, ns=(time.time_ns(), packer.newest))
+        with contextlib.suppress(PermissionError):  # the time that it has then stands in store.json all the same
+            os.utime(building / ARRAYS, ns=(time.time_ns(), packer.newest))
         status = (building / ARRAYS).stat()  # a file system may round the time
         table = packer.facts().to_dict() | {
             "format": FORMAT,
@@ -269,7 +278,7 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
         }
         write_json(building / "store.json", table | {"facts_sha256": _sha256_of_json(table)})
         with out_of_space(path):
-            building.chmod(0o755)
+            open_to_all(building, 0o755)
             building.replace(path)
             sync_folder(path.parent)
     finally:
@@ -283,9 +292,9 @@ def _sha256_of_json(table: dict[str, Any]) -> str:
 def _clear(path: Path) -> None:
     """Remove a damaged store, and what killed builds have left, of this store or another that nobody is building."""
     for leftover in [path, *path.parent.glob("*.building-*")]:
-        with contextlib.suppress(Timeout), contextlib.ExitStack() as held:
+        with contextlib.suppress(BusyError), contextlib.ExitStack() as held:
             if not leftover.name.startswith(path.name):  # whose lock is held
-                held.enter_context(FileLock(path.parent / f"{leftover.name.partition('.')[0]}.lock", timeout=0))
+                held.enter_context(locked(path.parent / f"{leftover.name.partition('.')[0]}.lock"))
             shutil.rmtree(leftover, ignore_errors=True)
     if path.exists():
         raise ResourceError(f"The damaged store {path} cannot be removed; remove it by hand or set EMOTIWAVE_CACHE.")
