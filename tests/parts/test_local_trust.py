@@ -38,6 +38,7 @@ def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     (folder / "registry.toml").write_text('[plugins]\nmine = "mine.py"\n[recipe.theirs]\nseed = 3\n')
     (folder / "mine.py").write_text(LOCAL.format(fuse=str(fuse), name="mean"))
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("EMOTIWAVE_CONFIG", str(tmp_path / "config"))
     return folder, fuse
 
 

@@ -41,6 +41,7 @@ from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.errors import DataError, ResourceError
 from emotiwave_core.io.atomic import (
     cache_folder,
+    files_in,
     open_to_all,
     out_of_space,
     sample_of,
@@ -257,6 +258,7 @@ def _changed(dataset: Dataset, options: Options, store: Store) -> list[str]:
 
 
 def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Monitor) -> None:
+    sources = _identities(dataset, options)
     packer = Packer(dataset, options, monitor)
     with out_of_space(path):
         building = Path(tempfile.mkdtemp(prefix=f"{key}.building-", dir=path.parent))
@@ -276,6 +278,10 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
             "sha256": digest,
             "sampled_sha256": sampled(map_arrays(building / ARRAYS)),
         }
+        if _identities(dataset, options) != sources or fingerprint(dataset, options) != key:
+            raise DataError(
+                f"A file of {dataset.base} has been replaced or written to while it was packed; start again."
+            )
         write_json(building / "store.json", table | {"facts_sha256": _sha256_of_json(table)})
         with out_of_space(path):
             open_to_all(building, 0o755)
@@ -283,6 +289,15 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
             sync_folder(path.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _identities(dataset: Dataset, options: Options) -> dict[str, tuple[int, ...]]:
+    """Tell each source file from another of its name, size and time: what is hashed must be what was read."""
+    files = (file for path in paths_of(dataset, options) for file in files_in(path))
+    return {
+        str(file): (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for file, status in ((file, file.stat()) for file in files)
+    }
 
 
 def _sha256_of_json(table: dict[str, Any]) -> str:
