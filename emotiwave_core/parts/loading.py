@@ -11,9 +11,10 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import attrs
@@ -171,6 +172,21 @@ def _loader(point: EntryPoint, owner: str) -> Callable[[], ModuleType]:
     return load
 
 
+class TrustedSource(SourceFileLoader):
+    """Loads the source of a file that has this SHA-256, and no compiled code beside it. ImportError for another one."""
+
+    def __init__(self, name: str, path: Path, sha256: str | None) -> None:
+        super().__init__(name, str(path))
+        self.sha256 = sha256  # None: whatever the file holds
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the bytes that were looked at."""
+        source = self.get_data(self.path)
+        if self.sha256 is not None and hashlib.sha256(source).hexdigest() != self.sha256:
+            raise ImportError("it has changed since you trusted it")
+        return self.source_to_code(source, self.path)
+
+
 @functools.cache
 def load_file(label: str, path: Path, sha256: str | None = None) -> ModuleType:
     """Import a file that the user named, from its source alone: what lies in `__pycache__` beside it is not read.
@@ -186,10 +202,7 @@ def load_file(label: str, path: Path, sha256: str | None = None) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
     try:
         with loading(f"the plugin '{label}' ({path})", spec.name):
-            source = path.read_bytes()
-            if sha256 is not None and hashlib.sha256(source).hexdigest() != sha256:
-                raise ImportError("it has changed since you trusted it")
-            exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
+            TrustedSource(spec.name, path, sha256).exec_module(module)
     except BaseException as error:
         sys.modules.pop(spec.name, None)
         if asked_to_end(error):

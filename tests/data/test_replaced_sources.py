@@ -33,7 +33,7 @@ def test_a_source_that_is_replaced_while_it_is_packed_is_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "write_arrays", replaced)
-        with pytest.raises(DataError, match="replaced or written to while it was packed; start again"):
+        with pytest.raises(DataError, match="was replaced or written to while it was packed; start again"):
             open_corpus(data, small().data)
     assert [path.name for path in (own_cache / "stores").iterdir() if path.is_dir()] == []
     assert len(open_corpus(data, small().data).store) > 0

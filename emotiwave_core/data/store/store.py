@@ -279,9 +279,7 @@ def _build(dataset: Dataset, options: Options, path: Path, key: str, monitor: Mo
             "sampled_sha256": sampled(map_arrays(building / ARRAYS)),
         }
         if _identities(dataset, options) != sources or fingerprint(dataset, options) != key:
-            raise DataError(
-                f"A file of {dataset.base} has been replaced or written to while it was packed; start again."
-            )
+            raise DataError(f"A file of {dataset.base} was replaced or written to while it was packed; start again.")
         write_json(building / "store.json", table | {"facts_sha256": _sha256_of_json(table)})
         with out_of_space(path):
             open_to_all(building, 0o755)
