@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trusted import trust_here
 
 import emotiwave as ew
 from emotiwave_core.data.formats.pickle_files import written_pickle
@@ -25,6 +26,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_file(NewPlugin("reader", "my-lines"), tmp_path)
     Path("registry.toml").write_text('[plugins]\nmine = "my_lines.py"\n')
+    trust_here()
     Path("a.my-lines").write_text("v 0 1 0.5 2\nv 1 2 1 3\n")
     return tmp_path
 
@@ -47,6 +49,7 @@ def test_a_reader_that_fails_is_named(work: Path) -> None:
     path = write_file(NewPlugin("reader", "failing"), work)
     path.write_text(path.read_text().replace("self._rows: dict", "1 / 0\n        self._rows: dict"))
     Path("registry.toml").write_text('[plugins]\nfailing = "failing.py"\n')
+    trust_here()
     Path("a.failing").write_text("v 0 1 2\n")
     with pytest.raises(PluginError, match=r"The reader 'failing' fails on .*ZeroDivisionError"):
         open_reader(work / "a.failing")
