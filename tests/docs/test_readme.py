@@ -40,11 +40,11 @@ def test_the_encoder_of_the_readme_runs_and_keeps_the_contract(
 
 
 def test_every_shipped_part_and_recipe_is_named() -> None:
-    """docs/recipes.md names all parts that ship; commands there and in the README name what exists."""
+    """The pages on recipes and on data name all parts that ship; commands there and in the README name what exists."""
     registry = load_registry()
     parts = {kind: registry.names_of(kind) for kind in registry.names}
     for names in parts.values():
-        assert all(f"`{name}`" in RECIPES for name in names)
+        assert all(f"`{name}`" in RECIPES + text_of("docs/data.md") for name in names), names
     for recipe in re.findall(r"emotiwave run ([a-z]+)(?=\s)", README + RECIPES):
         assert recipe in registry.recipes
     for encoder in re.findall(r"--encoder (?:\w+=)?(\w+)", README + RECIPES):

@@ -37,9 +37,9 @@ def test_a_strangers_reader_is_asked_when_no_other_knows_the_file(work: Path) ->
         with open_reader(source) as reader:
             assert reader.features("v").tolist() == [[0.5, 2.0], [1.0, 3.0]]
             assert reader.intervals("v").tolist() == [[0.0, 1.0], [1.0, 2.0]]
-    (work / "b.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"b\.txt is of no known format"):
-        open_reader(work / "b.txt")
+    (work / "b.unknown").write_text("hello")
+    with pytest.raises(DataError, match=r"b\.unknown is of no known format"):
+        open_reader(work / "b.unknown")
     with pytest.raises(DataError, match=r"there is no reader 'my-line'.* Did you mean 'my-lines'"):
         open_reader(Source(work / "a.my-lines", reader="my-line"))
 
