@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import attrs
 import torch
@@ -174,11 +174,22 @@ def _read_weights(path: Path, sha256: str) -> Tensors | None:
         with open_file(path) as file:
             if sha256_of_open(file) != sha256:
                 return None
-            tensors, _ = read_tensors(path)
-            is_same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            try:
+                tensors, _ = read_tensors(path)
+            except DataError:
+                if _is_named(path, file):
+                    raise
+                return None  # it has another name by now
+            return tensors if _is_named(path, file) else None
     except (OSError, ValueError):
         return None
-    return tensors if is_same else None
+
+
+def _is_named(path: Path, file: BinaryIO) -> bool:
+    """True where the path still leads to the open file."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def restore(model: nn.Module, tensors: Tensors, path: Path) -> None:

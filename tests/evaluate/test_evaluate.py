@@ -276,7 +276,7 @@ def test_other_folds_can_be_scored(run: Path) -> None:
 
 def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
     """A prediction is that of a forward pass with the masks of the others cleared, whatever the batch size."""
-    model, objective, recipe, _ = load_model(run, REGISTRY)
+    model, objective, recipe, _, _ = load_model(run, REGISTRY)
     corpus = open_corpus(tiny, recipe.data)
     fold = corpus.fold("all", objective)
     for encoder in model.encoders.values():  # encoders that make something of nothing
@@ -305,7 +305,7 @@ def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
 
 def test_each_modality_is_encoded_once(run: Path, tiny: Path) -> None:
     """Scoring seven configurations calls each encoder once a batch for the samples and once for the absent sequence."""
-    model, objective, recipe, _ = load_model(run, REGISTRY)
+    model, objective, recipe, _, _ = load_model(run, REGISTRY)
     corpus = open_corpus(tiny, recipe.data)
     calls: Counter[tuple[str, bool]] = Counter()
     for m, encoder in model.encoders.items():
