@@ -60,11 +60,19 @@ class Corpus:
             )
         rows = rows[used.numpy()]
         if not len(rows):
-            raise DataError(
-                f"The fold '{name}' of {self.dataset.name} ({self.folds.source}) has no sample to use: do its ids "
-                "agree with the data set's? `--set data.folds=random` splits by video instead."
-            )
+            raise self._empty(name)
         return Fold(name, rows, objective.targets(labels[used]))
+
+    def check_not_empty(self, fold: str) -> None:
+        """DataError where no id of a fold has a sample. Nothing else of it is looked at: the test fold can wait."""
+        if not set(self.folds[fold]) & set(self.store.videos):
+            raise self._empty(fold)
+
+    def _empty(self, fold: str) -> DataError:
+        return DataError(
+            f"The fold '{fold}' of {self.dataset.name} ({self.folds.source}) has no sample to use: do its ids "
+            "agree with the data set's? `--set data.folds=random` splits by video instead."
+        )
 
     def notes(self) -> list[str]:
         """Sentences on what does not fit between the folds and the data."""

@@ -91,7 +91,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     parts = attrs.evolve(parts, recipe=recipe)
     objective = make_objective(settled, corpus.store.targets)
     check_size(len(corpus.store.modalities), len(objective.classes))
-    corpus.fold("test", objective)  # that there is one is known before the training, and nothing else is kept of it
+    corpus.check_not_empty("test")
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
     _say_facts(corpus, objective, parts, monitor)
