@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import DropoutPolicy as DropoutPolicy
     from emotiwave_core.interfaces import Encoded as Encoded
     from emotiwave_core.interfaces import Encoder as Encoder
+    from emotiwave_core.interfaces import Extractor as Extractor
+    from emotiwave_core.interfaces import Frame as Frame
     from emotiwave_core.interfaces import Fused as Fused
     from emotiwave_core.interfaces import Fusion as Fusion
+    from emotiwave_core.interfaces import Missing as Missing
     from emotiwave_core.interfaces import Output as Output
+    from emotiwave_core.interfaces import Recording as Recording
+    from emotiwave_core.interfaces import Stream as Stream
+    from emotiwave_core.interfaces import Word as Word
     from emotiwave_core.model.fusion_model import FusionModel as FusionModel
     from emotiwave_core.parts.registry import load_registry as load_registry
     from emotiwave_core.reading import Contents as Contents
@@ -29,17 +35,23 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Contents": "reading",
     "DropoutPolicy": "interfaces",
+    "EmotiwaveError": "errors",
     "Encoded": "interfaces",
     "Encoder": "interfaces",
     "Entry": "reading",
-    "EmotiwaveError": "errors",
+    "Extractor": "interfaces",
+    "Frame": "interfaces",
     "Fused": "interfaces",
     "Fusion": "interfaces",
     "FusionModel": "model.fusion_model",
+    "Missing": "interfaces",
     "Output": "interfaces",
     "Reader": "reading",
     "Recipe": "config.recipe",
+    "Recording": "interfaces",
     "Source": "reading",
+    "Stream": "interfaces",
+    "Word": "interfaces",
     "counted_intervals": "reading",
     "hookimpl": "hookspecs",
     "load_registry": "parts.registry",

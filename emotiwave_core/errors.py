@@ -48,6 +48,14 @@ class PluginError(EmotiwaveError):
     exit_code = 4
 
 
+class ModelNotHere(SettingsError):  # noqa: N818 -- it is what is the matter
+    """A model with weights that is not on this machine."""
+
+
+class PackageNotHere(PluginError):  # noqa: N818
+    """A package of an extra that is not installed."""
+
+
 class ResourceError(EmotiwaveError):
     """A full disk, too little memory, a device that is not there."""
 

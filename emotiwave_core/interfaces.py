@@ -1,4 +1,4 @@
-"""Interfaces of the parts: encoder, fusion, dropout policy, and the tensors that pass between them.
+"""Interfaces of the parts: encoder, fusion, dropout policy, extractor, and what passes between them.
 
 B samples, T steps, F input features, D width, M modalities, C classes. Steps that are padding, lost or
 dropped are all the same thing: `False` in a mask. A modality whose mask has no step set is absent, and
@@ -6,8 +6,11 @@ what stands in its tensors must never be read (use `torch.where`, not multiplica
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
@@ -90,3 +93,97 @@ class DropoutPolicy(nn.Module, ABC):
 
     def observe(self, present: Tensor, loss: Tensor) -> None:
         """After a training step: present [B, M] bool and loss [B] of each sample. For adaptive policies."""
+
+
+class Word(NamedTuple):
+    """A word that is said."""
+
+    text: str
+    start: float  # seconds from the recording's start
+    end: float
+
+
+class Frame(NamedTuple):
+    """A picture of a recording."""
+
+    start: float  # seconds from the recording's start
+    end: float
+    picture: NDArray[np.uint8]  # [H, W, 3], upright, red, green and blue
+
+
+class Stream(NamedTuple):
+    """The features of one modality of a recording."""
+
+    features: NDArray[np.float32]  # [T, F], T >= 1, finite
+    intervals: NDArray[np.float64]  # [T, 2] seconds from the recording's start
+    problems: tuple[str, ...] = ()  # sentences without a subject: "no face in 12 of 32 pictures"
+
+
+class Missing(NamedTuple):
+    """The answer of an extractor for a recording that lacks its modality."""
+
+    reason: str  # a sentence without a full stop: "no face is found in 32 pictures"
+
+
+class Recording(ABC):
+    """A recording, read as often as one likes, a piece at a time: it may be longer than memory."""
+
+    facts: dict[str, Any]  # format, seconds, sound {rate, channels, …} | None, picture {width, height, …} | None
+    words: tuple[Word, ...] | None  # what is said; None where that is not known
+    problems: list[str]  # sentences on what is wrong with it, which grow as it is read
+
+    @abstractmethod
+    def sound(self, rate: int) -> Iterator[NDArray[np.float32]]:
+        """The sound as one channel in -1..1, in blocks of one second [rate], the last one shorter.
+
+        Sample 0 is the recording's start, gaps are zero.
+        """
+
+    @abstractmethod
+    def frames(self, rate: float) -> Iterator[Frame]:
+        """The picture that is seen at 0, 1 / rate, 2 / rate, … seconds from the recording's start."""
+
+
+Need = Literal["sound", "picture", "words"]
+
+
+class Extractor(ABC):
+    """One modality of a recording as a stream of features.
+
+    A subclass has the constructor `(*, options…)`, which reads no file; `open` finds and loads weights. It is used by
+    one thread.
+    """
+
+    modality: str  # for which its features are, "text", "audio" or "visual", unless the user says otherwise
+    needs: frozenset[Need]  # a recording without one of them is not shown to it
+    width: int  # F; known once it is open
+    rate: float | None  # steps a second, None: a step for each word
+    options: dict[str, Any]  # those it was made with
+
+    def __new__(cls, **options: Any) -> Self:
+        """A new one, which keeps the options that it was made with."""
+        extractor = super().__new__(cls)
+        extractor.options = options
+        return extractor
+
+    def __init__(self) -> None:  # an extractor without options takes nothing
+        return None
+
+    def open(self, download: bool = False) -> None:
+        """Find and load what it needs. It fetches nothing unless `download` is given.
+
+        SettingsError where a model is not there, with the way to get it; PluginError where a package is missing.
+        """
+        return None
+
+    @abstractmethod
+    def extract(self, recording: Recording) -> Stream | Missing:
+        """The features of a recording, the same whenever it is asked and whatever it was asked before."""
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides on its numbers, as JSON has it: options that change them, models and their SHA-256.
+
+        Features of two extractors are the same kind of numbers where these are equal. Its name and distribution are
+        added by the program.
+        """
+        return {}

@@ -63,6 +63,7 @@ def _resolve(name: str) -> Any:
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
 POLICY = "dropout"  # parts of this kind may be options of others
 READER = "reader"
+EXTRACTOR = "extractor"
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -115,6 +116,18 @@ KINDS: dict[str, Kind] = {
             template=TEMPLATES / "reader.py.j2",
             use="emotiwave data inspect DIR  # in its dataset.toml: reader =",
             reference="csd",
+        ),
+        PartKind(
+            name=EXTRACTOR,
+            title="extractor",
+            hook="register_extractors",
+            base="emotiwave_core.interfaces:Extractor",
+            contract="emotiwave_core.testing:ExtractorContract",
+            parameters=(),
+            template=TEMPLATES / "extractor.py.j2",
+            example="step=0.05",
+            use="emotiwave extract CLIPS/ --with",
+            reference="faces",
         ),
         Kind(name=WATCH, title="watcher"),
     )

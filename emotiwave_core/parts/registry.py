@@ -31,6 +31,7 @@ from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
 from emotiwave_core.parts.trust import trusted_sha256
 
 OVERLAY = "registry.toml"
+TABLES = ("recipe", "extract")  # of names that stand for several parts
 
 
 @attrs.frozen
@@ -40,6 +41,7 @@ class Registry:
     providers: tuple[Provider, ...]
     names: dict[str, dict[str, str]]  # kind -> name -> the distribution that owns it
     recipes: dict[str, dict[str, Any]]
+    extracts: dict[str, dict[str, Any]]  # sets of extractors by name, each {modality: part}
     files: dict[str, Path]  # [plugins]: local files
     disabled: dict[str, Path]  # `KIND.NAME` -> the registry.toml that switches it off
     sums: dict[str, str] = attrs.Factory(dict)  # of `files` that must be what the user has trusted: their SHA-256
@@ -201,6 +203,7 @@ def load_registry(extra: Path | None = None) -> Registry:
     names: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
     disabled: dict[str, Path] = {}
     recipes: dict[str, dict[str, Any]] = {}
+    extracts: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
     sums: dict[str, str] = {}
     strange: dict[str, Path] = {}
@@ -210,6 +213,7 @@ def load_registry(extra: Path | None = None) -> Registry:
             owners |= table.get(kind, {})
         disabled |= dict.fromkeys(table.get("disabled", []), path)
         recipes |= table.get("recipe", {})
+        extracts |= table.get("extract", {})
         for label, file in table.get("plugins", {}).items():
             local = path.parent / file
             word = None if path == extra else trusted_sha256(local)
@@ -221,7 +225,7 @@ def load_registry(extra: Path | None = None) -> Registry:
                 sums[label] = word or ""  # of a file that is not there yet, no content is right
     if strange:
         warnings.warn(untrusted(strange), PassedOver, stacklevel=2)
-    return Registry(tuple(installed()), names, recipes, files, disabled, sums, strange)
+    return Registry(tuple(installed()), names, recipes, extracts, files, disabled, sums, strange)
 
 
 def files_named_in(folder: Path) -> list[Path]:
@@ -281,7 +285,7 @@ def _read(path: Path) -> dict[str, Any]:
         table = read_toml(path)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is not a readable TOML file: {why(error)}.") from error
-    known = [*KINDS, "recipe", "plugins", "disabled"]
+    known = [*KINDS, *TABLES, "plugins", "disabled"]
     for key, value in table.items():
         if key not in known:
             raise SettingsError(f"{path}: unknown table [{key}].{choices(key, known)}")
@@ -289,7 +293,7 @@ def _read(path: Path) -> dict[str, Any]:
             if not isinstance(value, list) or not all(isinstance(name, str) and "." in name for name in value):
                 raise SettingsError(f"{path}: 'disabled' must be a list such as [\"encoder.bilstm\"].")
             continue
-        inner = dict if key == "recipe" else str
+        inner = dict if key in TABLES else str
         if not isinstance(value, dict) or not all(isinstance(entry, inner) for entry in value.values()):
             raise SettingsError(f"{path}: [{key}] must hold {'tables' if inner is dict else 'texts'} by name.")
     return table

@@ -1,4 +1,4 @@
-"""Contracts: the laws that every encoder, fusion, dropout policy and reader keeps, as tests for a plugin's author.
+"""Contracts: the laws that every encoder, fusion, dropout policy, reader and extractor keeps, for a plugin's author.
 
     class TestTCN(EncoderContract):
         def make(self, in_features: int) -> Encoder:
@@ -9,6 +9,7 @@ In a file that pytest collects, each law is a test method `test_<law>`. `TestTCN
 """
 
 from emotiwave_core.testing.encoder import EncoderContract
+from emotiwave_core.testing.extractor import ExtractorContract
 from emotiwave_core.testing.fusion import FusionContract
 from emotiwave_core.testing.laws import BrokenLaw, Contract, Law
 from emotiwave_core.testing.policy import DropoutPolicyContract
@@ -19,6 +20,7 @@ __all__ = [
     "Contract",
     "DropoutPolicyContract",
     "EncoderContract",
+    "ExtractorContract",
     "FusionContract",
     "Law",
     "ReaderContract",

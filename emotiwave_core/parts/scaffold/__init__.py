@@ -18,7 +18,14 @@ from emotiwave_core.parts.loading import same_distribution
 from emotiwave_core.parts.registry import OVERLAY, load_registry
 from emotiwave_core.version import __version__
 
-OURS = {"core", "dropout", "encoders", "fusions", "watch"}  # emotiwave_core and its sisters are Emotiwave itself
+OURS = {
+    "core",
+    "dropout",
+    "encoders",
+    "extractors",
+    "fusions",
+    "watch",
+}  # emotiwave_core and its sisters are Emotiwave itself
 IMPORTED = {"emotiwave", "numpy", "pytest", "torch"}  # a file of this name would hide what a plugin imports
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 LONGEST = 40

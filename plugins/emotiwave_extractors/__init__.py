@@ -1,0 +1,1 @@
+"""The extractors that come with Emotiwave, one file each."""

@@ -1,0 +1,24 @@
+"""The extractor `hubert`."""
+
+from collections.abc import Callable
+
+from emotiwave_core.hookspecs import hookimpl
+from emotiwave_core.interfaces import Extractor
+from emotiwave_extractors.speech_encoder import SpeechEncoder
+
+
+class Hubert(SpeechEncoder):
+    """HuBERT (Hsu et al. 2021): states of its last layer, 768 of the base model.
+
+    model: one of this kind by its id on the hub, or a folder. revision: of the hub. sha256: of the weights, if they
+    must be certain ones.
+    """
+
+    def __init__(self, *, model: str = "facebook/hubert-base-ls960", revision: str = "", sha256: str = "") -> None:
+        super().__init__(model=model, revision=revision, sha256=sha256)
+
+
+@hookimpl
+def register_extractors(register: Callable[[str, type[Extractor]], None]) -> None:
+    """Offer `hubert`."""
+    register("hubert", Hubert)
