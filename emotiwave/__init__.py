@@ -1,10 +1,12 @@
 """Emotiwave in Python: `import emotiwave as ew`. docs/python.md shows all of it."""
 
 from emotiwave_core.api import (
+    Extraction,
     PartInfo,
     Run,
     check,
     dataset,
+    extract,
     load_dataset,
     load_sample,
     open_run,
@@ -28,6 +30,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EmotiwaveError",
+    "Extraction",
     "PartInfo",
     "PluginError",
     "ResourceError",
@@ -36,6 +39,7 @@ __all__ = [
     "__version__",
     "check",
     "dataset",
+    "extract",
     "load_dataset",
     "load_sample",
     "open_run",

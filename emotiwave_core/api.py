@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
     from emotiwave_core.explain.coalitions import Empty, Value
+    from emotiwave_core.explain.recording import RecordingPrediction
     from emotiwave_core.parts.check.in_process import CheckedPart
     from emotiwave_core.parts.registry import Registry
     from emotiwave_core.predict.predictor import Prediction, Predictor
+    from emotiwave_core.predict.recordings import RecordingReader
     from emotiwave_core.runs.explanation import ExplanationFile, SampleDetails
     from emotiwave_core.runs.protocol_scores import ProtocolScores
     from emotiwave_core.runs.scores import Scores
@@ -299,14 +301,27 @@ class Run:
     @overload
     def predict(self, samples: "Dataset | FilePath | Sequence[Mapping[str, Any]]", /) -> "list[Prediction]": ...
 
-    def predict(self, samples: Any = None, /, **sample: Any) -> "Prediction | list[Prediction]":
-        """Predict one sample of arrays, many of them, or every sample of a data set. Labels are not needed.
+    @overload
+    def predict(
+        self,
+        samples: FilePath,
+        /,
+        *,
+        words: FilePath | None = None,
+        asr: str | bool = False,
+        window: float | None = None,
+        hop: float | None = None,
+    ) -> "RecordingPrediction": ...
+
+    def predict(self, samples: Any = None, /, **sample: Any) -> "Prediction | list[Prediction] | RecordingPrediction":
+        """Predict a sample of arrays, many of them, every sample of a data set, or a recording. Labels are not needed.
 
         One: `predict(text=array, audio=None)`, arrays [T, F] of the modalities that it has, in the width that the run
         reads; NaN and infinities are replaced as in training. times: {modality: [T, 2] seconds}, needed where the run
         aligns its data (data.align), and there words=[W, 2]; interval: (start, end) in seconds, else all of it.
         Many: a list of such samples as tables, `predict([{"text": array}, …])`.
         A data set: from `load_dataset`, or its folder; a modality that it lacks is absent in every sample.
+        A recording: `predict("clip.mp4", words="clip.srt")`, with the keywords of `predict_recordings`.
 
         The model is read on the first call and kept, so that later ones are fast; several threads may ask at a time.
         DataError for arrays or data of another form and for a sample without any modality, SettingsError for a
@@ -314,6 +329,9 @@ class Run:
         """
         from emotiwave_core.data.dataset import Dataset
 
+        if isinstance(samples, str | os.PathLike) and _is_recording(Path(samples)):
+            answers: list[RecordingPrediction] = self.predict_recordings(samples, **sample)
+            return answers[0]
         if samples is not None and sample:
             raise SettingsError(
                 f"predict takes many samples or the keywords of one, not both: leave out {min(sample)}=."
@@ -328,6 +346,62 @@ class Run:
             if not samples:
                 return []
             return self._predictor.predict_arrays([_array_sample(dict(arrays)) for arrays in samples])
+
+    def predict_recordings(
+        self,
+        recordings: "FilePath | Sequence[FilePath]",
+        /,
+        *,
+        words: FilePath | None = None,
+        asr: str | bool = False,
+        window: float | None = None,
+        hop: float | None = None,
+        features: "Mapping[str, FilePath] | None" = None,
+        extractors: "Sequence[str | Mapping[str, Any]]" = (),
+        download: bool = False,
+    ) -> "list[RecordingPrediction]":
+        """Predict recordings, files of sound or video, by the extractors that made the run's features.
+
+        words: the transcript of the one recording; else the one of its name that lies beside it. asr: True, or a
+        model of Whisper, to hear what is said where there is none. window, hop: seconds of windows and from one to the
+        next; else the whole is one segment. features: {modality: file} to take a modality from, whose entry has the
+        recording's name. extractors: the run's extractors named anew, where a model lies in another folder now.
+
+        A modality that is missing, silent or bad is left out, and `missing` says why; a segment that has none has no
+        evidence, and nothing is decided of it. Models are loaded on the first call and kept.
+        DataError for a recording that cannot be read, SettingsError for a model that is not here or another extractor
+        than the run's.
+        """
+        from emotiwave_core.explain.recording import predict_recording
+        from emotiwave_core.extract.clips import transcript_of
+        from emotiwave_core.extract.extraction import ASR
+        from emotiwave_core.extract.extractors import choose
+        from emotiwave_core.predict.recordings import RecordingReader, Segmentation
+        from emotiwave_core.runs.data_file import read_data
+
+        one = isinstance(recordings, str | os.PathLike)
+        paths = [Path(recordings)] if isinstance(recordings, str | os.PathLike) else [Path(path) for path in recordings]
+        if words is not None and not one:
+            raise SettingsError("words= is the transcript of one recording; of several, let each lie beside its own.")
+        segmentation, answers = Segmentation(window, hop), []
+        with _errors_of_ours():
+            chosen = choose(extractors, self.registry, None) if extractors else {}
+            reader = self._readers.get(repr(extractors))
+            if reader is None:
+                predictor = self._predictor
+                reader = RecordingReader(self.folder, predictor.model.features, self.registry, chosen, download)
+                self._readers[repr(extractors)] = reader
+            for path in paths:
+                transcript = transcript_of(path, None if words is None else Path(words))
+                given = {name: Path(file) for name, file in (features or {}).items()}
+                model = ASR if asr is True else asr or None
+                read = reader.read(path, transcript, model, given, self._monitor)
+                answers.append(predict_recording(self._predictor, read, segmentation, read_data(self.folder)))
+        return answers
+
+    @functools.cached_property
+    def _readers(self) -> "dict[str, RecordingReader]":
+        return {}
 
     @functools.cached_property
     def _predictor(self) -> "Predictor":
@@ -435,6 +509,74 @@ def check(part: type, /, **options: Any) -> "CheckedPart":
     return check_class(part, options)
 
 
+@attrs.frozen
+class Extraction:
+    """A data set that was made of recordings."""
+
+    folder: Path  # of the data set: give it to `train` or to a run's `predict`
+    failed: dict[str, str]  # {id: why}, of the recordings that gave nothing
+    missing: dict[str, int]  # {modality: number}, of the recordings that lack one
+    labelled: bool  # a table of labels was there
+    identities: dict[str, dict[str, Any]]  # {modality: all that decides on its numbers}
+
+
+def extract(
+    recordings: "FilePath | Sequence[FilePath]",
+    /,
+    extractors: "str | Sequence[str | Mapping[str, Any]]" = "light",
+    *,
+    out: FilePath,
+    labels: FilePath | None = None,
+    words: FilePath | None = None,
+    asr: str | bool = False,
+    face: str | None = None,
+    download: bool = False,
+    workers: int | None = None,
+    registry: FilePath | None = None,
+    monitor: Monitor | None = None,
+) -> Extraction:
+    """Make a data set of recordings: features by extractors, words, labels and a dataset.toml, in the folder `out`.
+
+    recordings: folders or files of sound or video. extractors: a set such as "light" or "paper", `"NAME:option=value"`,
+    `"MODALITY=NAME"`, several of these, or tables {modality: part}.
+    labels: a table (docs/recordings.md); else the `labels.csv` in the first folder. words: a folder of transcripts;
+    else those beside the recordings. asr: True, or a model of Whisper, to hear what is said where there is none.
+    face: the person to follow: largest, first, centre, or a number from the left.
+    download: fetch models that are not on this machine. workers: processes; else one for each processor.
+
+    Stopped, it goes on where it was when it is called again. One recording that cannot be used costs itself: `failed`
+    and extraction.json say why. DataError where none can, SettingsError for a name or model that is not there,
+    PluginError where a package is not installed.
+    """
+    from emotiwave_core.extract import clips, dataset_files, extraction
+    from emotiwave_core.extract import extractors as chosen
+
+    here, known = monitor or monitor_for_here(), _registry(registry)
+    paths = [Path(recordings)] if isinstance(recordings, str | os.PathLike) else [Path(path) for path in recordings]
+    found = clips.find_clips(paths, *(None if path is None else Path(path) for path in (labels, words)))
+    for note in found.notes:
+        here.say(f"Note: {note}")
+    request = extraction.Request(
+        extractors=chosen.choose([extractors] if isinstance(extractors, str) else extractors, known, face),
+        out=Path(out),
+        registry_file=None if registry is None else Path(registry),
+        asr=extraction.ASR if asr is True else asr or None,
+        download=download,
+        workers=workers,
+    )
+    extracted, identities = extraction.extract_clips(found.clips, request, here)
+    extraction.write_report(request.out, extracted, identities)
+    extraction.check_usable(extracted)
+    dataset_files.write_dataset(request.out, extracted, identities, found.labels)
+    return Extraction(
+        folder=request.out,
+        failed={one.clip.id: one.failure for one in extracted if one.failure is not None},
+        missing=dict(extraction.missing_counts(extracted)),
+        labelled=found.labels is not None,
+        identities=identities,
+    )
+
+
 def _registry(registry: "Registry | FilePath | None") -> "Registry":
     from emotiwave_core.parts.registry import Registry, load_registry
 
@@ -458,6 +600,12 @@ def _dataset_folder(dataset: "Dataset | FilePath") -> Path:
 
 def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
     return None if dataset is None else _dataset_folder(dataset)
+
+
+def _is_recording(path: Path) -> bool:
+    from emotiwave_core.extract.recording import MEDIA
+
+    return path.suffix.lower() in MEDIA and not path.is_dir()
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

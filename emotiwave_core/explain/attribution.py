@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.facts import NumberFoldFacts
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.explain.coalitions import (
@@ -261,10 +262,15 @@ def _empty(trained: TrainedRun, predictions: Predictions, empty: Empty) -> tuple
     if empty == "zeros":
         return predictions.nothing, None
     counts, used = training_counts(trained)
-    multi, settings = trained.objective.multi, trained.recipe.objective
-    strength = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
     most_frequent = np.eye(len(counts), dtype=np.int64)[counts.argmax()]
-    return prior_logits(counts, used, multi, strength), None if multi else most_frequent
+    logits = prior_of(trained.recipe.objective, trained.objective.multi, counts, used)
+    return logits, None if trained.objective.multi else most_frequent
+
+
+def prior_of(settings: ObjectiveSettings, multi: bool, counts: NDArray[np.int64], used: int) -> Array:
+    """Logits [C] of the class frequencies of a training fold, as the loss of a run weighs them."""
+    strength = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
+    return prior_logits(counts, used, multi, strength)
 
 
 def training_counts(trained: TrainedRun) -> tuple[NDArray[np.int64], int]:

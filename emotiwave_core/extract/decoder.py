@@ -38,9 +38,8 @@ class Decoder:
 
     def facts(self, path: Path) -> dict[str, Any]:
         """What a file says of itself."""
-        for header, _ in self._ask(path, {"ask": "facts"}, []):
-            return dict(header["facts"])
-        raise DataError(f"{path} cannot be decoded: the decoder said nothing.")
+        ((header, _),) = self._ask(path, {"ask": "facts"}, [])  # to its end, so that the process can be asked again
+        return dict(header["facts"])
 
     def sound(self, path: Path, rate: int, problems: list[str]) -> Iterator[NDArray[np.float32]]:
         """Blocks of one second; see `decode_child.sound_blocks`. `problems` grow with what is wrong."""

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from emotiwave_core.interfaces import Missing, Stream
 
 MOST_IN_MEMORY = 64 << 20  # bytes
+spill_folder: Path | None = None  # where the file is; None: where temporary files are
 
 
 class Steps:
@@ -40,7 +42,7 @@ class Steps:
 
     def _spill(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="emotiwave-")  # noqa: SIM115 -- it lives as long as the stream
+            self._file = tempfile.TemporaryFile(prefix=".steps-", dir=spill_folder)  # noqa: SIM115 -- it lives as long as the stream
         for piece in self._pieces:
             self._file.write(piece.data)
         self._pieces, self._held = [], 0

@@ -17,6 +17,7 @@ FLOORS = (
     ("evaluate",),
     ("explain",),
     ("predict", "report"),
+    ("extract",),
     ("runs",),
     ("data",),
     ("model",),

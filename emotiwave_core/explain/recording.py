@@ -1,0 +1,158 @@
+"""Answers about recordings: what a run says of each segment, how sure it is, and which modality it owes it to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from emotiwave_core.data.corpus import all_samples
+from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
+from emotiwave_core.errors import DataError
+from emotiwave_core.explain.attribution import prior_of, values_of
+from emotiwave_core.explain.coalitions import Array, sample_values
+from emotiwave_core.explain.shapley import shapley
+from emotiwave_core.interfaces import Word
+from emotiwave_core.predict.predictions import predict
+from emotiwave_core.predict.predictor import Prediction, Predictor
+from emotiwave_core.predict.recordings import ExtractedRecording, Segmentation
+from emotiwave_core.runs.data_file import DATA, DataFile
+
+NO_EVIDENCE = "no evidence"
+
+
+@attrs.frozen
+class SegmentPrediction:
+    """A stretch of a recording; where there is no evidence, nothing is decided of it."""
+
+    start: float  # seconds
+    end: float
+    probabilities: dict[str, float]  # of each class, in the run's order; empty without evidence
+    decided: tuple[str, ...]  # one class; of a multi-label run each above its threshold, which may be none
+    confidence: float | None  # the probability that is given to what is decided; of several labels their mean
+    present: tuple[str, ...]  # the modalities that are there
+    shapley: dict[str, float]  # {modality: its part in the probability of `explained`, beyond the class frequencies}
+    explained: str | None = None  # the decided class; of several labels the one furthest above its threshold
+    words: str = ""  # that are said
+
+    @property
+    def has_evidence(self) -> bool:
+        """True where there is something to predict from."""
+        return bool(self.present)
+
+
+@attrs.frozen
+class RecordingPrediction:
+    """A recording, segment by segment. The first segment is all of it, unless windows were asked for."""
+
+    file: str
+    seconds: float
+    segments: tuple[SegmentPrediction, ...]
+    missing: dict[str, str]  # {modality: why it is missing}
+    problems: tuple[str, ...]  # what else is wrong with the recording
+    words: tuple[Word, ...] | None  # None: it is not known what is said
+
+    @property
+    def has_evidence(self) -> bool:
+        """True where any segment has something to predict from."""
+        return any(segment.has_evidence for segment in self.segments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        table = attrs.asdict(attrs.evolve(self, words=None))
+        words = None if self.words is None else [word._asdict() for word in self.words]
+        return {**table, "words": words, "evidence": self.has_evidence}
+
+
+def predict_recording(
+    predictor: Predictor, recording: ExtractedRecording, segmentation: Segmentation, data: DataFile | None
+) -> RecordingPrediction:
+    """What a run says of a recording. data: the run's data.json, whose class frequencies Shapley values start from.
+
+    PluginError where a probability is not finite.
+    """
+    whole = segmentation.window is None
+    spans = segmentation.of(recording.seconds)
+    samples = [recording.sample(start, end, whole) for start, end in spans]
+    usable = [sample for sample in samples if sample is not None]
+    predicted = iter(predictor.predict_arrays(usable) if usable else [])
+    explained = iter(_explain(predictor, usable, data) if usable else [])
+    segments = []
+    for (start, end), sample in zip(spans, samples, strict=True):
+        said = " ".join(word.text for word in recording.words or () if whole or (word.end > start and word.start < end))
+        if sample is None:
+            segments.append(SegmentPrediction(start, end, {}, (), None, (), {}, words=said))
+            continue
+        prediction = next(predicted)
+        name, parts = next(explained)
+        segments.append(
+            SegmentPrediction(
+                start=start,
+                end=end,
+                probabilities=prediction.probabilities,
+                decided=prediction.decided,
+                confidence=confidence_of(prediction, predictor.objective.multi),
+                present=prediction.present,
+                shapley={modality: value for modality, value in parts.items() if modality in prediction.present},
+                explained=name,
+                words=said,
+            )
+        )
+    return RecordingPrediction(
+        file=str(recording.file),
+        seconds=recording.seconds,
+        segments=tuple(segments),
+        missing=recording.missing,
+        problems=recording.problems,
+        words=recording.words,
+    )
+
+
+def confidence_of(prediction: Prediction, multi: bool) -> float:
+    """The probability of the decided class; of several labels the mean of what is given to each one's decision."""
+    values = prediction.probabilities
+    if not multi:
+        return values[prediction.decided[0]]
+    return float(np.mean([value if name in prediction.decided else 1.0 - value for name, value in values.items()]))
+
+
+def _explain(
+    predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None
+) -> list[tuple[str, dict[str, float]]]:
+    """Of each sample the class that is explained, and each modality's exact Shapley value of its probability."""
+    model, objective, recipe = predictor.model, predictor.objective, predictor.recipe
+    store = store_of_arrays(samples, model.features, recipe.data)
+    predictions = predict(
+        model,
+        objective,
+        open_loader(store, predictor.device),
+        all_samples(store),
+        batch_size=recipe.training.batch_size,
+        precision=recipe.training.precision,
+    )
+    empty = values_of(objective, "probability", _prior(predictor, data))
+    present = np.stack([store.has(modality) for modality in model.modalities], axis=1)
+    phi = shapley(sample_values(predictions.probabilities, empty, present))  # [M, N, C]
+    complete = predictions.probabilities[-1]
+    margins = complete if predictor.thresholds is None else complete - predictor.thresholds
+    return [
+        (objective.classes[c], dict(zip(model.modalities, phi[:, n, c].tolist(), strict=True)))
+        for n, c in enumerate(margins.argmax(axis=1))
+    ]
+
+
+def _prior(predictor: Predictor, data: DataFile | None) -> Array:
+    """Logits [C] of the class frequencies in the run's training fold. DataError where it does not tell them."""
+    classes = predictor.objective.classes
+    try:
+        train = (data.folds or {})["train"] if data is not None else None
+        if train is None:
+            raise LookupError("the training has not ended")
+        counts = np.array([train.classes[name] for name in classes])
+    except LookupError as error:
+        raise DataError(
+            f"The run does not tell the class frequencies of its training ({DATA}: {error}): resume it to its end, or "
+            "`emotiwave evaluate` it."
+        ) from error
+    return prior_of(predictor.recipe.objective, predictor.objective.multi, counts, train.used)

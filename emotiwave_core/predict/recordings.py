@@ -1,0 +1,214 @@
+"""A recording as a run reads it: extracted by the extractors that made the run's features, and cut into segments."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from emotiwave_core.data.formats.reader import open_reader
+from emotiwave_core.data.prepare.segments import cut
+from emotiwave_core.data.store.memory import ArraySample
+from emotiwave_core.errors import DataError, PackageNotHere, SettingsError, choices
+from emotiwave_core.extract.decoder import Decoder
+from emotiwave_core.extract.extractors import OpenExtractor, difference, open_extractor, part_of_identity
+from emotiwave_core.extract.recording import MediaFile
+from emotiwave_core.extract.words import Transcript, timed_words
+from emotiwave_core.interfaces import Missing, Stream, Word
+from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.resolved import ResolvedPart
+from emotiwave_core.runs.data_file import read_data
+
+MOST_SEGMENTS = 100_000
+
+
+@attrs.frozen
+class Segmentation:
+    """The pieces of a recording that are asked about: windows of so many seconds, or all of it (None)."""
+
+    window: float | None = None
+    hop: float | None = None  # seconds from one window's start to the next; None: a window's length
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("window", self.window), ("hop", self.hop)):
+            if value is not None and not 0.05 <= value < 1e6:
+                raise SettingsError(f"{name} is {value} seconds; give at least 0.05.")
+        if self.hop is not None and self.window is None:
+            raise SettingsError("A hop needs a window: --window 4 --hop 1.")
+
+    def of(self, seconds: float) -> list[tuple[float, float]]:
+        """Start and end of each segment; the last window may be shorter."""
+        if self.window is None:
+            return [(0.0, seconds)]
+        hop = self.hop or self.window
+        count = max(1, int(np.ceil((seconds - self.window) / hop - 1e-9)) + 1)
+        if count > MOST_SEGMENTS:
+            raise SettingsError(f"{seconds:.0f} s have {count} windows, more than {MOST_SEGMENTS}: give a longer hop.")
+        return [(number * hop, min(number * hop + self.window, seconds)) for number in range(count)]
+
+
+@attrs.frozen(eq=False)
+class ExtractedRecording:
+    """The streams of a recording by modality, and why others are missing."""
+
+    file: Path
+    seconds: float
+    streams: dict[str, Stream]
+    missing: dict[str, str]
+    words: tuple[Word, ...] | None
+    problems: tuple[str, ...]
+
+    def sample(self, start: float, end: float, whole: bool) -> ArraySample | None:
+        """The recording, or a segment of it, as the model takes it; None where it has nothing there."""
+        rows = {
+            name: np.arange(len(stream.intervals)) if whole else cut(stream.intervals, start, end)
+            for name, stream in self.streams.items()
+        }
+        features = {name: np.asarray(stream.features[rows[name]]) for name, stream in self.streams.items()}
+        if not any(map(len, features.values())):
+            return None
+        said: NDArray[np.float64] | None = None
+        if self.words is not None:
+            times = np.array([word[1:] for word in self.words], dtype=np.float64).reshape(-1, 2)
+            said = times if whole else times[cut(times, start, end)]
+        return ArraySample(
+            features={name: values for name, values in features.items() if len(values)},
+            times={name: stream.intervals[rows[name]] for name, stream in self.streams.items() if len(rows[name])},
+            words=said,
+            interval=None if whole else (start, end),
+        )
+
+
+class RecordingReader:
+    """Extracts what a run reads of recordings. Models are loaded once, when they are needed."""
+
+    def __init__(
+        self,
+        run: Path,
+        modalities: Mapping[str, int],
+        registry: Registry,
+        chosen: Mapping[str, ResolvedPart],
+        download: bool = False,
+    ) -> None:
+        """modalities: {modality: width} of the run. chosen: extractors that are named anew, such as one that has moved.
+
+        SettingsError for a modality that the run has not.
+        """
+        for modality in chosen:
+            if modality not in modalities:
+                raise SettingsError(f"The run does not read '{modality}'.{choices(modality, modalities)}")
+        self.run, self.modalities, self.registry, self.download = run, dict(modalities), registry, download
+        self.chosen = dict(chosen)
+        self._open: dict[str, OpenExtractor | str] = {}
+        self.decoder = Decoder()
+        data = read_data(run)
+        known = {} if data is None else data.modalities
+        self.identities = {name: extractor_of(known.get(name)) for name in modalities}
+        if data is not None and not any(self.identities.values()):  # TEMP
+            from emotiwave_core.data.dataset import load_dataset
+
+            for name, path in load_dataset(Path(data.folder), labelled=False).modalities.items():
+                with open_reader(path) as file:
+                    own = file.metadata.get("extractor")
+                    self.identities[name] = own if isinstance(own, dict) else None
+
+    def extractor(self, modality: str) -> OpenExtractor | str:
+        """The extractor of a modality; or why there is none: the run does not know how its features were made.
+
+        SettingsError where another one than the run's is named, or where its model is not here.
+        """
+        if modality not in self._open:
+            self._open[modality] = self._find(modality)
+        return self._open[modality]
+
+    def _find(self, modality: str) -> OpenExtractor | str:
+        identity = self.identities[modality]
+        if identity is None and modality not in self.chosen:
+            return "the run's features were not made by an extractor that it knows; --features gives it some of a file"
+        part = self.chosen.get(modality) or part_of_identity(identity or {}, self.registry)
+        try:
+            opened = open_extractor(modality, part, self.download)
+        except PackageNotHere as error:
+            return str(error)
+        if identity is not None and (differs := difference(identity, opened.identity)):
+            raise SettingsError(
+                f"The features of '{modality}' would be made in another way than those that {self.run} was trained on: "
+                f"{differs}. Use the same extractor and weights, or train again."
+            )
+        if opened.extractor.width != self.modalities[modality]:
+            raise SettingsError(
+                f"{opened.who} gives {opened.extractor.width} features, and the run reads "
+                f"{self.modalities[modality]} of '{modality}'."
+            )
+        return opened
+
+    def read(
+        self,
+        file: Path,
+        transcript: Transcript | None = None,
+        asr: str | None = None,
+        features: Mapping[str, Path] | None = None,
+        monitor: Monitor = SILENT,
+    ) -> ExtractedRecording:
+        """All that the run reads of a recording. What fails of one modality is a reason why it is missing.
+
+        features: files to take modalities from, whose entry is the recording's name without its suffix. DataError
+        where the recording cannot be read.
+        """
+        recording = MediaFile(file, self.decoder)
+        timed = timed_words(recording, transcript, asr, self.download)
+        recording.words = timed.words
+        streams: dict[str, Stream] = {}
+        missing: dict[str, str] = {}
+        problems = list(timed.problems)
+        with monitor.progress(f"Reading {file.name}", len(self.modalities)) as advance:
+            for modality, width in self.modalities.items():
+                if modality in (features or {}):
+                    answer: Stream | Missing = stream_of_file((features or {})[modality], file.stem, width)
+                else:
+                    answer = self._extracted(modality, recording)
+                if isinstance(answer, Missing):
+                    lacks_words = answer.reason == "there is no transcript"
+                    missing[modality] = timed.source if lacks_words else answer.reason
+                else:
+                    streams[modality] = answer
+                    problems += [f"{modality}: {problem}" for problem in answer.problems]
+                advance()
+        problems += [problem for problem in dict.fromkeys(recording.problems) if problem not in problems]
+        ends = [float(stream.intervals[:, 1].max()) for stream in streams.values()]
+        seconds = max([recording.seconds or 0.0, *ends])
+        return ExtractedRecording(file, seconds, streams, missing, timed.words, tuple(problems))
+
+    def _extracted(self, modality: str, recording: MediaFile) -> Stream | Missing:
+        extractor = self.extractor(modality)
+        if isinstance(extractor, str):
+            return Missing(extractor)
+        try:
+            return extractor.extract(recording)
+        except DataError as error:
+            return Missing(str(error).rstrip("."))
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        self.decoder.close()
+
+
+def extractor_of(facts: Any) -> dict[str, Any] | None:
+    """Who made the features of a modality, as the run's data.json tells it; None where it does not."""
+    identity = getattr(facts, "extractor", None)
+    return dict(identity) if isinstance(identity, Mapping) and "name" in identity else None
+
+
+def stream_of_file(path: Path, own: str, width: int) -> Stream | Missing:
+    """Features of a recording that stand in a file. DataError where they are of another width, or cannot be read."""
+    with open_reader(path) as file:
+        if own not in file.keys:
+            return Missing(f"{path.name} has no entry '{own}'")
+        if file.is_words or file.width != width:
+            what = "words" if file.is_words else f"{file.width} features"
+            raise DataError(f"{path} holds {what}, and the run reads {width} features.")
+        features, intervals = file.read(own)
+    return Stream(features, intervals) if len(features) else Missing(f"the entry '{own}' of {path.name} is empty")
