@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Missing as Missing
     from emotiwave_core.interfaces import Output as Output
     from emotiwave_core.interfaces import Recording as Recording
+    from emotiwave_core.interfaces import SpokenWord as SpokenWord
     from emotiwave_core.interfaces import Stream as Stream
-    from emotiwave_core.interfaces import Word as Word
     from emotiwave_core.model.fusion_model import FusionModel as FusionModel
     from emotiwave_core.parts.registry import load_registry as load_registry
     from emotiwave_core.reading import Contents as Contents
@@ -50,8 +50,8 @@ _PUBLIC = {
     "Recipe": "config.recipe",
     "Recording": "interfaces",
     "Source": "reading",
+    "SpokenWord": "interfaces",
     "Stream": "interfaces",
-    "Word": "interfaces",
     "counted_intervals": "reading",
     "hookimpl": "hookspecs",
     "load_registry": "parts.registry",

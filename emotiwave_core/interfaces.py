@@ -95,7 +95,7 @@ class DropoutPolicy(nn.Module, ABC):
         """After a training step: present [B, M] bool and loss [B] of each sample. For adaptive policies."""
 
 
-class Word(NamedTuple):
+class SpokenWord(NamedTuple):
     """A word that is said."""
 
     text: str
@@ -129,7 +129,7 @@ class Recording(ABC):
     """A recording, read as often as one likes, a piece at a time: it may be longer than memory."""
 
     facts: dict[str, Any]  # format, seconds, sound {rate, channels, …} | None, picture {width, height, …} | None
-    words: tuple[Word, ...] | None  # what is said; None where that is not known
+    words: tuple[SpokenWord, ...] | None  # what is said; None where that is not known
     problems: list[str]  # sentences on what is wrong with it, which grow as it is read
 
     @abstractmethod

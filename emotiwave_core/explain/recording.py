@@ -13,7 +13,7 @@ from emotiwave_core.errors import DataError
 from emotiwave_core.explain.attribution import prior_of, values_of
 from emotiwave_core.explain.coalitions import Array, sample_values
 from emotiwave_core.explain.shapley import shapley
-from emotiwave_core.interfaces import Word
+from emotiwave_core.interfaces import SpokenWord
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.predict.predictor import Prediction, Predictor
 from emotiwave_core.predict.recordings import ExtractedRecording, Segmentation
@@ -51,7 +51,7 @@ class RecordingPrediction:
     segments: tuple[SegmentPrediction, ...]
     missing: dict[str, str]  # {modality: why it is missing}
     problems: tuple[str, ...]  # what else is wrong with the recording
-    words: tuple[Word, ...] | None  # None: it is not known what is said
+    words: tuple[SpokenWord, ...] | None  # None: it is not known what is said
 
     @property
     def has_evidence(self) -> bool:
@@ -68,7 +68,7 @@ class RecordingPrediction:
 def predict_recording(
     predictor: Predictor, recording: ExtractedRecording, segmentation: Segmentation, data: DataFile | None
 ) -> RecordingPrediction:
-    """What a run says of a recording. data: the run's data.json, whose class frequencies Shapley values start from.
+    """The answer of a run about a recording. data: its data.json, whose class frequencies Shapley values start from.
 
     PluginError where a probability is not finite.
     """

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emotiwave_core.explain.recording import RecordingPrediction, SegmentPrediction
-from emotiwave_core.interfaces import Word
+from emotiwave_core.interfaces import SpokenWord
 from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.pictures import STYLE, TWO_COLUMNS
 
@@ -70,7 +70,7 @@ def _line(axes: Axes, segments: tuple[SegmentPrediction, ...], name: str) -> Non
     axes.plot(middles, values, label=name, linewidth=1.4, marker="o", markersize=2)
 
 
-def _words(axes: Axes, words: tuple[Word, ...] | None, seconds: float) -> None:
+def _words(axes: Axes, words: tuple[SpokenWord, ...] | None, seconds: float) -> None:
     """The words at their times, in rows; one that would lie on another is left out."""
     axes.set_yticks([])
     axes.set_ylim(-0.5, ROWS - 0.5)

@@ -90,7 +90,7 @@ def _chosen(tracks: list[Track]) -> Track | None:
 
 
 def facts_of(path: str) -> dict[str, Any]:
-    """What a file says of itself; seconds from the container's start."""
+    """The facts that a file tells of itself; seconds from the container's start."""
     with opened(path) as container:
         start = start_of(container)
         sound, picture = sound_track(container), picture_track(container)

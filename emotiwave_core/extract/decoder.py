@@ -37,7 +37,7 @@ class Decoder:
         self._idle: list[_Child] = []
 
     def facts(self, path: Path) -> dict[str, Any]:
-        """What a file says of itself."""
+        """The facts that a file tells of itself."""
         ((header, _),) = self._ask(path, {"ask": "facts"}, [])  # to its end, so that the process can be asked again
         return dict(header["facts"])
 

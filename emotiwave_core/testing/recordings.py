@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.interfaces import Frame, Recording, Word
+from emotiwave_core.interfaces import Frame, Recording, SpokenWord
 
 PITCH = 140.0  # hertz
 SAID = ("I", "did", "not", "know", "that", "you", "were", "unbelievably", "happy", "today")
@@ -43,7 +43,7 @@ class MadeUpRecording(Recording):
         }
         self.problems: list[str] = []
         times = late + np.linspace(0.1, 0.9, len(SAID) + 1) * seconds
-        said = [Word(word, float(a), float(b)) for word, a, b in zip(SAID, times, times[1:], strict=False)]
+        said = [SpokenWord(word, float(a), float(b)) for word, a, b in zip(SAID, times, times[1:], strict=False)]
         self.words = () if "words" in self.lacks else tuple(said)
 
     def sound(self, rate: int) -> Iterator[NDArray[np.float32]]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.extract.steps import Steps
+from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer, needed
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Extractor, Missing, Need, Recording, Stream
@@ -63,7 +63,7 @@ class Bert(Extractor):
     def extract(self, recording: Recording) -> Stream | Missing:
         """A vector [F] for each word, with the word's times."""
         words = recording.words or ()
-        steps, problems = Steps(self.width), []
+        steps, problems = StreamBuilder(self.width), []
         counts = [min(len(self._tokens([word.text])["input_ids"]), self.most) for word in words]
         for span in word_spans(counts, self.most):
             tokens = self._tokens([word.text for word in words[span.first : span.last]], special=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from emotiwave_core.config.options import one_of
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.extract.steps import Steps
+from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import needed
 from emotiwave_core.extract.windows import Loudness, sound_windows
 from emotiwave_core.hookspecs import hookimpl
@@ -54,7 +54,7 @@ class Egemaps(Extractor):
 
     def extract(self, recording: Recording) -> Stream | Missing:
         """Measures [T, 88 or 25]."""
-        steps, loudness = Steps(self.width), Loudness()
+        steps, loudness = StreamBuilder(self.width), Loudness()
         for window in sound_windows(recording, self.samples, self.window):
             loudness.hear(window.samples)
             if len(window.samples) < SHORTEST * self.samples:

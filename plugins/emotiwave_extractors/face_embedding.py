@@ -8,7 +8,7 @@ from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.extract.face_detection import FaceFinder, aligned
-from emotiwave_core.extract.steps import Steps
+from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer
 from emotiwave_core.interfaces import Extractor, Missing, Need, Recording, Stream
 
@@ -58,7 +58,7 @@ class FaceEmbedding(Extractor):
 
     def extract(self, recording: Recording) -> Stream | Missing:
         """Vectors [T, F] of the pictures in which the face is seen."""
-        steps, followed = Steps(self.width), self.finder.follow(recording, self.rate)
+        steps, followed = StreamBuilder(self.width), self.finder.follow(recording, self.rate)
         for frame, face in followed:
             crop = aligned(self.finder.cv2, frame.picture, face, self.side)
             pixels = (crop.astype(np.float32) / 255.0 - self.mean) / self.deviation

@@ -7,7 +7,7 @@ import numpy as np
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.extract.face_detection import HUB, FaceFinder
-from emotiwave_core.extract.steps import Steps
+from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Extractor, Missing, Need, Recording, Stream
 
@@ -43,7 +43,7 @@ class Faces(Extractor):
 
         Then the landmarks in shares of the box, x and y of eyes, nose and corners of the mouth, and the score.
         """
-        steps, followed = Steps(self.width), self.finder.follow(recording, self.rate)
+        steps, followed = StreamBuilder(self.width), self.finder.follow(recording, self.rate)
         for frame, face in followed:
             size = np.array([frame.picture.shape[1], frame.picture.shape[0]])
             middle = (face.box[:2] + face.box[2:] / 2) / size

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotiwave_core.extract.steps import Steps
+from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer
 from emotiwave_core.extract.windows import Loudness, sound_windows
 from emotiwave_core.interfaces import Extractor, Missing, Need, Recording, Stream
@@ -41,7 +41,7 @@ class SpeechEncoder(Extractor):
     @torch.inference_mode()
     def extract(self, recording: Recording) -> Stream | Missing:
         """States [T, F] of 20 ms each."""
-        steps, loudness = Steps(self.width), Loudness()
+        steps, loudness = StreamBuilder(self.width), Loudness()
         for window in sound_windows(recording, RATE, WINDOW, MARGIN):
             loudness.hear(window.samples)
             if len(window.samples) < FIELD:

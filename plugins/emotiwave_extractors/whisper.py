@@ -9,7 +9,7 @@ import torch
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.extract.ctranslate2 import read_ctranslate2, whisper_encoder_tensors
-from emotiwave_core.extract.steps import Steps
+from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import WEIGHTS, FoundModel, ModelName, find_model, load_transformer, needed
 from emotiwave_core.extract.windows import Loudness, sound_windows
 from emotiwave_core.hookspecs import hookimpl
@@ -53,7 +53,7 @@ class Whisper(Extractor):
     @torch.inference_mode()
     def extract(self, recording: Recording) -> Stream | Missing:
         """States [T, F] of 20 ms each."""
-        steps, loudness = Steps(self.width), Loudness()
+        steps, loudness = StreamBuilder(self.width), Loudness()
         for window in sound_windows(recording, RATE, WINDOW, MARGIN):
             loudness.hear(window.samples)
             spectrum = self.spectrum(window.samples, sampling_rate=RATE, return_tensors="pt").input_features

@@ -10,7 +10,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.layers.attention import Block, with_positions
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 from emotiwave_core.layers.sequence import masked_mean
 
 
@@ -72,7 +72,7 @@ class Bottleneck(Fusion):
         whole_heads("bottleneck", width, heads)
         fraction("bottleneck", dropout=dropout)
         one_of("bottleneck", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.out_features = width * len(in_features)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
         self.bottlenecks = nn.Parameter(0.02 * torch.randn(bottlenecks, width), requires_grad=bottlenecks > 0)

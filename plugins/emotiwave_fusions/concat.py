@@ -8,7 +8,7 @@ from torch import Tensor
 from emotiwave_core.config.options import one_of
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 
 class Concat(Fusion):
@@ -22,7 +22,7 @@ class Concat(Fusion):
     def __init__(self, in_features: dict[str, int], *, missing: MissingKind = "zero") -> None:
         super().__init__()
         one_of("concat", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.out_features = sum(in_features.values())
 
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:

@@ -9,7 +9,7 @@ from emotiwave_core.config.options import fraction, one_of, positive, whole_head
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.layers.attention import Transformer, with_positions
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 from emotiwave_core.layers.sequence import masked_mean
 
 
@@ -44,7 +44,7 @@ class CrossModal(Fusion):
         whole_heads("crossmodal", width, heads)
         fraction("crossmodal", dropout=dropout)
         one_of("crossmodal", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         wide = width * max(1, len(in_features) - 1)
         self.out_features = wide * len(in_features)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 from emotiwave_core.layers.sequence import masked_softmax
 
 
@@ -32,7 +32,7 @@ class Gated(Fusion):
         super().__init__()
         positive("gated", width=width)
         one_of("gated", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.content = nn.ModuleList(nn.Linear(features, width, bias=False) for features in in_features.values())
         self.gate = nn.Linear(sum(in_features.values()), len(in_features) * width, bias=False)
         self.out_features = width

@@ -10,7 +10,7 @@ from emotiwave_core.config.options import fraction, one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 MOST = 5  # modalities
 
@@ -46,7 +46,7 @@ class Graph(Fusion):
             raise SettingsError(
                 f"The fusion graph takes at most {MOST} modalities, not {M}: it has 3^M - 2^M = {3**M - 2**M} edges."
             )
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.stand_in = missing == "learned"
         self.out_features = width
         subsets = [frozenset(subset) for size in range(1, M + 1) for subset in combinations(range(M), size)]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 
 class LowRank(Fusion):
@@ -36,7 +36,7 @@ class LowRank(Fusion):
         super().__init__()
         positive("lowrank", width=width, rank=rank)
         one_of("lowrank", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.rank = rank
         self.out_features = width
         scale = rank ** (-0.5 / len(in_features))

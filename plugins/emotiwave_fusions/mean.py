@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 
 class MeanFusion(Fusion):
@@ -25,7 +25,7 @@ class MeanFusion(Fusion):
         super().__init__()
         positive("mean", width=width)
         one_of("mean", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.project = nn.ModuleList(nn.Linear(features, width) for features in in_features.values())
         self.out_features = width
 

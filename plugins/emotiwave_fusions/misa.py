@@ -12,7 +12,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.layers.attention import Transformer
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 MOMENTS = 5  # K of the central moment discrepancy
 
@@ -58,7 +58,7 @@ class Misa(Fusion):
                 raise SettingsError(f"The option {name} of misa must be at least 0, not {value}.")
         fraction("misa", dropout=dropout)
         one_of("misa", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.stand_in = missing == "learned"
         self.out_features = 2 * len(in_features) * width
         self.project = nn.ModuleList(

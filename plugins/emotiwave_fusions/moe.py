@@ -9,7 +9,7 @@ from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 from emotiwave_core.layers.sequence import masked_softmax
 
 
@@ -34,7 +34,7 @@ class MixtureOfExperts(Fusion):
         one_of("moe", MissingKind, missing=missing)
         if not balance >= 0.0:
             raise SettingsError(f"The option balance of moe must be at least 0, not {balance}.")
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.experts = nn.ModuleList(
             nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width))
             for features in in_features.values()

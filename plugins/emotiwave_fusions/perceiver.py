@@ -9,7 +9,7 @@ from emotiwave_core.config.options import fraction, one_of, positive, whole_head
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
 from emotiwave_core.layers.attention import Block, with_positions
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 
 class PerceiverLayer(nn.Module):
@@ -63,7 +63,7 @@ class Perceiver(Fusion):
         whole_heads("perceiver", width, heads)
         fraction("perceiver", dropout=dropout)
         one_of("perceiver", MissingKind, missing=missing)
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.out_features = width
         # No biases: a modality's learned vector is one.
         self.project = nn.ModuleList(nn.Linear(features, width, bias=False) for features in in_features.values())

@@ -9,7 +9,7 @@ from emotiwave_core.config.options import one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Fused, Fusion
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 LIMIT = 200_000  # numbers in the vector: a head of 128 on more than that has over 25 million parameters
 
@@ -39,7 +39,7 @@ class TensorFusion(Fusion):
                 f"numbers for {len(in_features)} modalities, more than {LIMIT}: take a smaller width than {width}, "
                 "or the fusion 'lowrank'."
             )
-        self.missing = Missing(in_features, missing)
+        self.missing = StandIn(in_features, missing)
         self.project = nn.ModuleList(nn.Linear(features, width, bias=False) for features in in_features.values())
 
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.interfaces import Encoded
-from emotiwave_core.layers.missing import Missing, MissingKind
+from emotiwave_core.layers.missing import MissingKind, StandIn
 
 WIDTHS = {"a": 3, "b": 2}
 PRESENT = torch.tensor([[True, True], [False, True], [True, False], [False, False]])
@@ -26,16 +26,16 @@ def encoded_with(junk: float) -> dict[str, Encoded]:
     return encoded
 
 
-def stand_in(missing: Missing, column: int) -> Tensor:
+def stand_in(missing: StandIn, column: int) -> Tensor:
     """The learned vector of a modality, or zeros."""
     return missing.vectors[column].detach() if len(missing.vectors) else torch.zeros(list(WIDTHS.values())[column])
 
 
 def test_zero_has_no_parameters_and_learned_has_a_vector_for_each_modality() -> None:
     """Zeros cost nothing; learned vectors are as wide as the modalities, and start small and not alike."""
-    assert not list(Missing(WIDTHS, "zero").parameters())
+    assert not list(StandIn(WIDTHS, "zero").parameters())
     torch.manual_seed(0)
-    vectors = list(Missing({"a": 500, "b": 300}, "learned").parameters())
+    vectors = list(StandIn({"a": 500, "b": 300}, "learned").parameters())
     assert [tuple(vector.shape) for vector in vectors] == [(500,), (300,)]
     for vector in vectors:
         assert 0.015 < float(vector.detach().std()) < 0.025
@@ -44,7 +44,7 @@ def test_zero_has_no_parameters_and_learned_has_a_vector_for_each_modality() -> 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pooled_vectors_are_the_present_ones_and_the_stand_ins(kind: MissingKind) -> None:
     """A present modality gives its pooled vector, an absent one the stand-in, in the order of `in_features`."""
-    missing, encoded = Missing(WIDTHS, kind), encoded_with(junk=torch.nan)
+    missing, encoded = StandIn(WIDTHS, kind), encoded_with(junk=torch.nan)
     pooled = missing.pooled(encoded, PRESENT)
     for column, m in enumerate(WIDTHS):
         for sample in range(4):
@@ -55,7 +55,7 @@ def test_pooled_vectors_are_the_present_ones_and_the_stand_ins(kind: MissingKind
 @pytest.mark.parametrize("kind", KINDS)
 def test_sequences_hold_the_set_steps_and_a_learned_vector_as_the_only_step(kind: MissingKind) -> None:
     """States are zero where no step is set; a learned vector is the first and only step of an absent modality."""
-    missing, encoded = Missing(WIDTHS, kind), encoded_with(junk=torch.nan)
+    missing, encoded = StandIn(WIDTHS, kind), encoded_with(junk=torch.nan)
     for column, (m, (states, mask)) in enumerate(zip(WIDTHS, missing.sequences(encoded, PRESENT), strict=True)):
         for sample in range(4):
             due = torch.where(encoded[m].mask[sample, :, None], encoded[m].states[sample], 0.0)
@@ -69,7 +69,7 @@ def test_sequences_hold_the_set_steps_and_a_learned_vector_as_the_only_step(kind
 @pytest.mark.parametrize("kind", KINDS)
 def test_presence_decides_where_a_mask_still_has_steps(kind: MissingKind) -> None:
     """A modality that `present` leaves out is absent, whatever its mask says."""
-    missing, whole = Missing(WIDTHS, kind), torch.ones(4, 3, dtype=torch.bool)
+    missing, whole = StandIn(WIDTHS, kind), torch.ones(4, 3, dtype=torch.bool)
     encoded = {m: Encoded(torch.ones(4, 3, width), torch.ones(4, width), whole) for m, width in WIDTHS.items()}
     for column, (states, mask) in enumerate(missing.sequences(encoded, PRESENT)):
         absent = ~PRESENT[:, column]
@@ -82,7 +82,7 @@ def test_presence_decides_where_a_mask_still_has_steps(kind: MissingKind) -> Non
 def test_a_learned_vector_learns_only_from_samples_without_its_modality() -> None:
     """Its gradient is the sum of those of the absent samples alone, and exactly zero where its modality is there."""
     for read in ("pooled", "sequences"):
-        missing, encoded = Missing(WIDTHS, "learned"), encoded_with(junk=0.0)
+        missing, encoded = StandIn(WIDTHS, "learned"), encoded_with(junk=0.0)
         for rows, counts in ((slice(0, 4), [2.0, 2.0]), (slice(0, 1), [0.0, 0.0]), (slice(1, 2), [1.0, 0.0])):
             missing.zero_grad()
             part = {m: Encoded(*(tensor[rows] for tensor in one)) for m, one in encoded.items()}
@@ -97,7 +97,7 @@ def test_a_learned_vector_learns_only_from_samples_without_its_modality() -> Non
 @pytest.mark.parametrize("junk", [float("nan"), float("inf")])
 def test_absent_content_gets_no_gradient_and_gives_none(kind: MissingKind, junk: float) -> None:
     """NaN and infinity in an absent modality reach no result and no gradient, and present vectors get theirs whole."""
-    missing, encoded = Missing(WIDTHS, kind), encoded_with(junk)
+    missing, encoded = StandIn(WIDTHS, kind), encoded_with(junk)
     leaves = {m: one._replace(pooled=one.pooled.clone().requires_grad_()) for m, one in encoded.items()}
     (2.0 * torch.cat(missing.pooled(leaves, PRESENT), dim=1)).sum().backward()  # type: ignore[no-untyped-call]
     for column, m in enumerate(WIDTHS):
@@ -110,10 +110,10 @@ def test_absent_content_gets_no_gradient_and_gives_none(kind: MissingKind, junk:
 def test_a_learned_vector_is_added_whole_and_zeros_not_at_all() -> None:
     """The factors are the weights of what is present, and for the absent 1 with learned vectors, else 0."""
     weights = torch.tensor([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
-    assert torch.equal(Missing(WIDTHS, "zero").with_learned(weights, PRESENT), weights)
-    learned = Missing(WIDTHS, "learned").with_learned(weights, PRESENT)
+    assert torch.equal(StandIn(WIDTHS, "zero").with_learned(weights, PRESENT), weights)
+    learned = StandIn(WIDTHS, "learned").with_learned(weights, PRESENT)
     assert learned.tolist() == [[0.25, 0.75], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
-    by_unit = Missing(WIDTHS, "learned").with_learned(weights[:, None].expand(4, 5, 2), PRESENT[:, None])
+    by_unit = StandIn(WIDTHS, "learned").with_learned(weights[:, None].expand(4, 5, 2), PRESENT[:, None])
     assert torch.equal(by_unit, learned[:, None].expand(4, 5, 2))
 
 
@@ -123,6 +123,6 @@ def test_stand_ins_are_of_the_type_of_what_they_replace() -> None:
         m: one._replace(pooled=one.pooled.bfloat16(), states=one.states.bfloat16())
         for m, one in encoded_with(0.0).items()
     }
-    missing = Missing(WIDTHS, "learned")
+    missing = StandIn(WIDTHS, "learned")
     assert all(x.dtype == torch.bfloat16 for x in missing.pooled(encoded, PRESENT))
     assert all(states.dtype == torch.bfloat16 for states, _ in missing.sequences(encoded, PRESENT))

@@ -15,7 +15,7 @@ from emotiwave_core.config.options import signature_options
 from emotiwave_core.config.recipe import Part, Recipe
 from emotiwave_core.interfaces import Encoded, Fusion
 from emotiwave_core.layers.masking import keep, present_in
-from emotiwave_core.layers.missing import Missing
+from emotiwave_core.layers.missing import StandIn
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import assemble
 from emotiwave_core.model.objective import make_objective
@@ -102,7 +102,7 @@ def test_what_is_learned_for_an_absent_modality(name: str) -> None:
     """With missing="learned" a modality's stand-in gets a gradient when it is absent from a sample, and only then."""
     torch.manual_seed(0)
     fusion: Fusion = REGISTRY.make("fusion", Part(name, {"missing": "learned"}), dict.fromkeys(WIDTHS, 6))
-    [stand_ins] = [module for module in fusion.modules() if isinstance(module, Missing)]
+    [stand_ins] = [module for module in fusion.modules() if isinstance(module, StandIn)]
     assert len(stand_ins.vectors) == 3
     for absent in (None, *range(3)):
         present = torch.ones(5, 3, dtype=torch.bool)
@@ -122,4 +122,4 @@ def test_zeros_are_the_default_for_what_is_absent(name: str) -> None:
     options = signature_options(REGISTRY.part("fusion", name), 1)
     assert options["missing"].default == "zero"
     fusion: Fusion = REGISTRY.make("fusion", Part(name), dict.fromkeys(WIDTHS, 6))
-    assert all(not len(module.vectors) for module in fusion.modules() if isinstance(module, Missing))
+    assert all(not len(module.vectors) for module in fusion.modules() if isinstance(module, StandIn))
