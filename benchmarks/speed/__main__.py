@@ -23,7 +23,7 @@ from speed.table import Row, markdown
 STORES = {"epoch": 0.7, "build": 2.0, "batches": 1.5, "scoring": 0.8, "explaining": 0.8, "latency": 1.0}  # bytes of
 # what is made of the data (stores, and for "build" a copy with gzip) for each byte of them, in each group
 GROWTH_STORE = 0.2  # of the one for an epoch alone
-WITHOUT_DATA = {"recurrence", "startup"}
+WITHOUT_DATA = {"recordings", "recurrence", "startup"}
 
 
 class Setting(NamedTuple):
@@ -50,6 +50,7 @@ GROUPS: dict[str, list[Callable[[Setting], list[Row]]]] = {
     "scoring": [_of("scoring", "measure", "folder", "device")],
     "explaining": [_of("scoring", "measure_explaining", "folder", "device")],
     "startup": [_of("startup", "measure")],
+    "recordings": [_of("recordings", "measure", "data")],
     "latency": [_of("latency", "measure", "folder", "device")],
     "growth": [_of("growth", "measure", "data", "videos", "device"), _of("build", "growth", "data")],
 }
