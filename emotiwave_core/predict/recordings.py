@@ -20,7 +20,7 @@ from emotiwave_core.interfaces import Missing, SpokenWord, Stream
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedPart
-from emotiwave_core.runs.data_file import read_data
+from emotiwave_core.runs.model_file import TrainedInput, read_model_file
 
 MOST_SEGMENTS = 100_000
 
@@ -104,16 +104,8 @@ class RecordingReader:
         self.chosen = dict(chosen)
         self._open: dict[str, OpenExtractor | str] = {}
         self.decoder = Decoder()
-        data = read_data(run)
-        known = {} if data is None else data.modalities
-        self.identities = {name: extractor_of(known.get(name)) for name in modalities}
-        if data is not None and not any(self.identities.values()):  # TEMP
-            from emotiwave_core.data.dataset import load_dataset
-
-            for name, path in load_dataset(Path(data.folder), labelled=False).modalities.items():
-                with open_reader(path) as file:
-                    own = file.metadata.get("extractor")
-                    self.identities[name] = own if isinstance(own, dict) else None
+        inputs = read_model_file(run).data.inputs
+        self.identities = {name: _identity(inputs.get(name)) for name in modalities}
 
     def extractor(self, modality: str) -> OpenExtractor | str:
         """The extractor of a modality; or why there is none: the run does not know how its features were made.
@@ -196,10 +188,10 @@ class RecordingReader:
         self.decoder.close()
 
 
-def extractor_of(facts: Any) -> dict[str, Any] | None:
-    """The extractor that made the features of a modality, as data.json tells it; None where it does not."""
-    identity = getattr(facts, "extractor", None)
-    return dict(identity) if isinstance(identity, Mapping) and "name" in identity else None
+def _identity(trained: TrainedInput | None) -> dict[str, Any] | None:
+    """The extractor of the features that a run was trained on; None where the data did not tell one by name."""
+    identity = None if trained is None else trained.extractor
+    return dict(identity) if identity and "name" in identity else None
 
 
 def stream_of_file(path: Path, own: str, width: int) -> Stream | Missing:
