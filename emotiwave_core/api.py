@@ -603,7 +603,7 @@ def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
 
 
 def _is_recording(path: Path) -> bool:
-    from emotiwave_core.extract.recording import MEDIA
+    from emotiwave_core.data.formats.text import MEDIA
 
     return path.suffix.lower() in MEDIA and not path.is_dir()
 

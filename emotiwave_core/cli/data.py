@@ -166,6 +166,9 @@ def _print_file(name: str, file: dict[str, Any]) -> None:
     steps = file["steps_of_an_id"]
     form = f"{file['width']} columns of {file['kind']}"
     say(f"  {file['format']}, root '{file['root']}', {file['ids']} ids of {file['videos']} videos, {form}")
+    if maker := file["extractor"]:
+        weights = maker.get("sha256", {}).get("weights", "")[:16] if isinstance(maker.get("sha256"), dict) else ""
+        say(f"  made by {maker.get('name', maker)} {maker.get('model', '')} {weights}".rstrip())
     for note in file["notes"]:
         say(f"  {note}")
     for key, reason in list(file["unfit"].items())[:5]:

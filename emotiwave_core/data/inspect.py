@@ -97,6 +97,7 @@ def inspect_file(
                 "bytes": size,
                 "root": file.root,
                 "description": file.metadata.get("computational sequence description"),
+                "extractor": _table_of(file.metadata.get("extractor")),
                 "ids": len(file.keys),
                 "videos": len({split_key(key)[0] for key in file.keys}),
                 "width": file.width,
@@ -113,6 +114,10 @@ def inspect_file(
             return facts
     except EmotiwaveError as error:
         return {"role": role, "bytes": size, "error": str(error)}
+
+
+def _table_of(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def _content(file: Reader, monitor: Monitor) -> dict[str, Any]:

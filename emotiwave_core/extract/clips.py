@@ -6,10 +6,10 @@ from pathlib import Path
 
 import attrs
 
+from emotiwave_core.data.formats.text import MEDIA
 from emotiwave_core.errors import DataError
 from emotiwave_core.extract.label_table import LabelTable, read_label_table
-from emotiwave_core.extract.recording import MEDIA
-from emotiwave_core.extract.transcripts import SUFFIXES, read_transcript
+from emotiwave_core.extract.transcripts import read_transcript, transcript_beside
 from emotiwave_core.extract.words import Phrase, Transcript
 
 LABELS = "labels.csv"
@@ -54,7 +54,7 @@ def find_clips(paths: Sequence[Path], labels: Path | None = None, words: Path | 
                 f"{clips[own].path} and {path} would both have the id '{own}': move one away, or name the files one by "
                 "one."
             )
-        transcript = _transcript(path, words)
+        transcript = transcript_beside(path, words)
         if transcript is None and row is not None and row.transcript is not None:
             transcript = Transcript((Phrase(row.transcript),), "none")
         clips[own] = Clip(own, path, transcript)
@@ -86,21 +86,10 @@ def _id(path: Path, root: Path) -> str:
 def transcript_of(path: Path, file: Path | None = None) -> Transcript | None:
     """The transcript in a file, or the one that lies beside a recording. DataError where it cannot be used."""
     if file is None:
-        return _transcript(path, None)
+        return transcript_beside(path)
     if not file.is_file():
         raise DataError(f"{file}: there is no such transcript.")
     return read_transcript(file)
-
-
-def _transcript(path: Path, folder: Path | None) -> Transcript | None:
-    """The transcript of a recording's name. DataError where there are two."""
-    there = [path.with_suffix(suffix) for suffix in SUFFIXES]
-    if folder is not None:
-        there = [folder / one.name for one in there]
-    found = [one for one in there if one.is_file()]
-    if len(found) > 1:
-        raise DataError(f"{path} has two transcripts, {found[0].name} and {found[1].name}: move one away.")
-    return read_transcript(found[0]) if found else None
 
 
 def _notes(clips: Mapping[str, Clip], table: LabelTable | None) -> list[str]:

@@ -54,7 +54,8 @@ def write_dataset(
         if not entries:
             raise DataError(f"{labels.path} has no row for any of the recordings: its column 'file' holds their names.")
         write_csd(out / LABELS, "labels", entries, labels.columns)
-        files["labels"] = {"file": LABELS, "targets": list(labels.columns)}
+        kind = {"kind": "classes"} if labels.is_classes else {}
+        files["labels"] = {"file": LABELS, "targets": list(labels.columns), **kind}
     _write_description(out, files)
 
 

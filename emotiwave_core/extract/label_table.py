@@ -7,8 +7,8 @@ from pathlib import Path
 
 import attrs
 
+from emotiwave_core.data.formats.text import MEDIA
 from emotiwave_core.errors import DataError, short
-from emotiwave_core.extract.recording import MEDIA
 from emotiwave_core.io.untrusted import read_text, why
 
 FILE, ID, LABEL = ("file", "clip", "video"), ("id", "name"), ("label", "emotion")

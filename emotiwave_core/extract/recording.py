@@ -10,13 +10,6 @@ from emotiwave_core.errors import DataError
 from emotiwave_core.extract.decoder import Decoder
 from emotiwave_core.interfaces import Frame, Recording, SpokenWord
 
-# Names of recordings; a file of another name that is given by itself is tried all the same.
-MEDIA = frozenset(
-    {".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".mka", ".mp2", ".mp3", ".oga", ".ogg"}
-    | {".opus", ".w64", ".wav", ".wma", ".wv", ".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".m2ts", ".m4v", ".mkv"}
-    | {".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
-)
-
 
 class MediaFile(Recording):
     """A recording in a media file. DataError, at once or later, where it cannot be read."""

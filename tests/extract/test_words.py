@@ -7,7 +7,7 @@ import pytest
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.extract.label_table import read_label_table
-from emotiwave_core.extract.transcripts import read_transcript
+from emotiwave_core.extract.transcripts import read_transcript, transcript_beside
 from emotiwave_core.extract.words import Phrase, Transcript, _between, spread_words, timed_words
 from emotiwave_core.testing.recordings import MadeUpRecording
 
@@ -24,6 +24,22 @@ def test_subtitles_are_sentences_with_times(tmp_path: Path) -> None:
     assert read_transcript(tmp_path / "a.srt") == Transcript(due, "sentences")
     (tmp_path / "a.txt").write_text("I did\nnot know\n")
     assert read_transcript(tmp_path / "a.txt") == Transcript((Phrase("I did not know"),), "none")
+    (tmp_path / "a.ctm").write_text("a 1 0.50 0.25 so 0.9\na 1 0.75 0.50 what 0.9\n")
+    assert read_transcript(tmp_path / "a.ctm").times == "words"
+
+
+def test_a_transcript_is_found_by_the_name_of_its_recording(tmp_path: Path) -> None:
+    """Beside a recording its own transcript is taken, and no other file; two of them are refused."""
+    for name in ("a.mp4", "ab.srt", "a.md", "a.json"):
+        (tmp_path / name).write_text('{"rate": 5}')
+    assert transcript_beside(tmp_path / "a.mp4") is None
+    (tmp_path / "A.SRT").write_text(SRT)
+    found = transcript_beside(tmp_path / "a.mp4")
+    assert found is not None
+    assert found.times == "sentences"
+    (tmp_path / "a.txt").write_text("so what")
+    with pytest.raises(DataError, match="has two transcripts"):
+        transcript_beside(tmp_path / "a.mp4")
 
 
 def test_words_that_have_times_keep_them() -> None:
