@@ -134,10 +134,11 @@ def logistic_regression(data: Path) -> list[dict[str, Any]]:
 
 
 def pooled(corpus: Corpus, kept: tuple[str, ...], rows: Any) -> Any:
-    """The means and deviations over time of every feature side by side, [N, 2F]."""
+    """The means and deviations over time of every feature side by side, [N, 2F]; zeros where a modality is missing."""
     parts = []
     for m in kept:
         sequences = [corpus.store.sequence(m, int(row)).numpy() for row in rows]
+        sequences = [x if len(x) else np.zeros((1, x.shape[1]), x.dtype) for x in sequences]
         parts.append(np.stack([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in sequences]))
     return np.concatenate(parts, axis=1)
 

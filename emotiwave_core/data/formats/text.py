@@ -12,7 +12,7 @@ from emotiwave_core.io.untrusted import is_folder, read_bytes, why
 _SOUND, _PICTURE = "wav mp3 flac m4a ogg opus aac wma aiff", "mp4 m4v avi mov mkv webm flv mpg mpeg wmv 3gp"
 MEDIA = tuple(f".{name}" for name in f"{_SOUND} {_PICTURE}".split())
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_BESIDE = ("readme", "license", "licence", "changelog", "thumbs.db", "desktop.ini")
+_BESIDE = ("readme", "license", "licence", "changelog", "thumbs.db", "desktop.ini", "extraction.json")
 
 
 def read_lenient(path: Path, most: int) -> tuple[str, tuple[str, ...]]:
