@@ -144,9 +144,11 @@ def _print_dataset(run: "Run", folder: Path, as_json: bool) -> None:
     if as_json:
         print_json([prediction.to_dict() for prediction in predictions])
         return
-    table = Table("id", *predictions[0].probabilities, "decided", "present", box=None, pad_edge=False)
+    table = Table(
+        "id", *(predictions[0].probabilities or predictions[0].numbers), "decided", "present", box=None, pad_edge=False
+    )
     for one in predictions:
-        values = [f"{value:.3f}" for value in one.probabilities.values()]
+        values = [f"{value:.3f}" for value in (one.probabilities or one.numbers).values()]
         table.add_row(*map(_text, [one.id or "", *values, "+".join(one.decided) or "none", " ".join(one.present)]))
     tables().print(table)
 
@@ -169,6 +171,12 @@ def print_answer(answer: "RecordingPrediction") -> None:
 
 def _print_whole(answer: "RecordingPrediction") -> None:
     console, segment = tables(), answer.segments[0]
+    if segment.numbers:
+        console.print(
+            _text(f"Predicted: {', '.join(f'{name} {value:.3f}' for name, value in segment.numbers.items())}")
+        )
+        console.print(_text(f"What each modality adds to {segment.explained}: {_parts(segment.shapley)}"))
+        return
     decided = " + ".join(segment.decided) or "none of them"
     console.print(_text(f"Decided: {decided}, confidence {segment.confidence:.2f}"))
     table = Table("class", "probability", "", box=None, pad_edge=False)
@@ -189,10 +197,10 @@ def _table(answer: "RecordingPrediction") -> Table:
         if not segment.has_evidence:
             table.add_row(times, "no evidence", "", "", "", _text(segment.words[:MOST_WORDS]))
             continue
-        shown = "+".join(segment.decided) or "none"
-        value = segment.probabilities[segment.explained or ""]
+        shown = segment.explained if segment.numbers else "+".join(segment.decided) or "none"
+        value = {**segment.probabilities, **segment.numbers}[segment.explained or ""]
         have, parts = "+".join(segment.present), _parts(segment.shapley)
-        table.add_row(*map(_text, [times, shown, f"{value:.3f}", have, parts, segment.words[:MOST_WORDS]]))
+        table.add_row(*map(_text, [times, shown or "", f"{value:.3f}", have, parts, segment.words[:MOST_WORDS]]))
     return table
 
 

@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 
 from emotiwave_core.data.corpus import all_samples
+from emotiwave_core.data.facts import FoldFacts
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.errors import DataError
@@ -14,6 +15,7 @@ from emotiwave_core.explain.attribution import prior_of, values_of
 from emotiwave_core.explain.coalitions import Array, sample_values
 from emotiwave_core.explain.shapley import shapley
 from emotiwave_core.interfaces import SpokenWord
+from emotiwave_core.model.objective import Regression
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.predict.predictor import Prediction, Predictor
 from emotiwave_core.predict.recordings import ExtractedRecording, Segmentation
@@ -28,13 +30,14 @@ class SegmentPrediction:
 
     start: float  # seconds
     end: float
-    probabilities: dict[str, float]  # of each class, in the run's order; empty without evidence
+    probabilities: dict[str, float]  # of each class, in the run's order; empty without evidence, and of a regression
     decided: tuple[str, ...]  # one class; of a multi-label run each above its threshold, which may be none
     confidence: float | None  # the probability that is given to what is decided; of several labels their mean
     present: tuple[str, ...]  # the modalities that are there
     shapley: dict[str, float]  # {modality: its part in the probability of `explained`, beyond the class frequencies}
-    explained: str | None = None  # the decided class; of several labels the one furthest above its threshold
+    explained: str | None = None  # the decided class; of several labels or targets the one furthest from nothing
     words: str = ""  # that are said
+    numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
 
     @property
     def has_evidence(self) -> bool:
@@ -92,11 +95,12 @@ def predict_recording(
                 end=end,
                 probabilities=prediction.probabilities,
                 decided=prediction.decided,
-                confidence=confidence_of(prediction, predictor.objective.multi),
+                confidence=None if prediction.numbers else confidence_of(prediction, predictor.objective.multi),
                 present=prediction.present,
                 shapley={modality: value for modality, value in parts.items() if modality in prediction.present},
                 explained=name,
                 words=said,
+                numbers=prediction.numbers,
             )
         )
     return RecordingPrediction(
@@ -120,7 +124,10 @@ def confidence_of(prediction: Prediction, multi: bool) -> float:
 def _explain(
     predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None
 ) -> list[tuple[str, dict[str, float]]]:
-    """Of each sample the class that is explained, and each modality's exact Shapley value of its probability."""
+    """Of each sample the class or target that is explained, and each modality's exact Shapley value of its answer.
+
+    They begin at the class frequencies of the training fold, or at its mean.
+    """
     model, objective, recipe = predictor.model, predictor.objective, predictor.recipe
     store = store_of_arrays(samples, model.features, recipe.data)
     predictions = predict(
@@ -131,28 +138,36 @@ def _explain(
         batch_size=recipe.training.batch_size,
         precision=recipe.training.precision,
     )
-    empty = values_of(objective, "probability", _prior(predictor, data))
     present = np.stack([store.has(modality) for modality in model.modalities], axis=1)
-    phi = shapley(sample_values(predictions.probabilities, empty, present))  # [M, N, C]
-    complete = predictions.probabilities[-1]
-    margins = complete if predictor.thresholds is None else complete - predictor.thresholds
+    prior, complete = _prior(predictor, data), predictions.answers[-1]
+    phi = shapley(sample_values(predictions.answers, prior, present))  # [M, N, C]
+    if isinstance(objective, Regression):
+        distances = np.abs(complete - prior) / objective.deviation.cpu().double().numpy()
+    else:
+        distances = complete if predictor.thresholds is None else complete - predictor.thresholds
     return [
         (objective.classes[c], dict(zip(model.modalities, phi[:, n, c].tolist(), strict=True)))
-        for n, c in enumerate(margins.argmax(axis=1))
+        for n, c in enumerate(distances.argmax(axis=1))
     ]
 
 
 def _prior(predictor: Predictor, data: DataFile | None) -> Array:
-    """Logits [C] of the class frequencies in the run's training fold. DataError where it does not tell them."""
-    classes = predictor.objective.classes
+    """Probabilities [C] of the classes in the run's training fold, as its loss weighs them; of a regression the means.
+
+    DataError where the run does not tell them.
+    """
+    objective = predictor.objective
+    if isinstance(objective, Regression):
+        return values_of(objective, "number", np.zeros(len(objective.classes)))
     try:
-        train = (data.folds or {})["train"] if data is not None else None
-        if train is None:
+        train = (data.folds or {}).get("train") if data is not None else None
+        if not isinstance(train, FoldFacts):
             raise LookupError("the training has not ended")
-        counts = np.array([train.classes[name] for name in classes])
+        counts = np.array([train.classes[name] for name in objective.classes])
     except LookupError as error:
         raise DataError(
             f"The run does not tell the class frequencies of its training ({DATA}: {error}): resume it to its end, or "
             "`emotiwave evaluate` it."
         ) from error
-    return prior_of(predictor.recipe.objective, predictor.objective.multi, counts, train.used)
+    logits = prior_of(predictor.recipe.objective, objective.multi, counts, train.used)
+    return values_of(objective, "probability", logits)

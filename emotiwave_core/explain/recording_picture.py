@@ -41,8 +41,10 @@ def drawn(answer: RecordingPrediction) -> Figure:
             above.axvspan(segment.start, segment.end, color="#e4e7e9", linewidth=0, zorder=0)
     if len(with_evidence) < len(answer.segments):
         above.plot([], [], color="#e4e7e9", linewidth=6, label="no evidence")
-    above.set_ylim(0, 1.02)
-    above.set_ylabel("Probability")
+    is_number = any(segment.numbers for segment in with_evidence)
+    above.set_ylabel("Predicted" if is_number else "Probability")
+    if not is_number:
+        above.set_ylim(0, 1.02)
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7)
     _words(below, answer.words, answer.seconds)
     below.set_xlim(0, max(answer.seconds, 0.1))
@@ -52,17 +54,23 @@ def drawn(answer: RecordingPrediction) -> Figure:
     return figure
 
 
+def answers_of(segment: SegmentPrediction) -> dict[str, float]:
+    """The probabilities of the classes, or the numbers of a regression."""
+    return segment.numbers or segment.probabilities
+
+
 def _likeliest(segments: list[SegmentPrediction]) -> list[str]:
     if not segments:
         return []
-    highest = {name: max(segment.probabilities[name] for segment in segments) for name in segments[0].probabilities}
+    names = answers_of(segments[0])
+    highest = {name: max(answers_of(segment)[name] for segment in segments) for name in names}
     kept = sorted(highest, key=lambda name: -highest[name])[:MOST_LINES]
     return [name for name in highest if name in kept]
 
 
 def _line(axes: Axes, segments: tuple[SegmentPrediction, ...], name: str) -> None:
     """A class: a line through the middles of the windows, broken where there is no evidence."""
-    values = [segment.probabilities.get(name, np.nan) for segment in segments]
+    values = [answers_of(segment).get(name, np.nan) for segment in segments]
     if len(segments) == 1:
         axes.plot([segments[0].start, segments[0].end], values * 2, label=name, linewidth=1.4)
         return

@@ -16,7 +16,7 @@ LABELS = "labels.csv"
 
 
 @attrs.frozen
-class Clip:
+class MediaClip:
     """A recording that is to be extracted from."""
 
     id: str  # of the data set
@@ -28,7 +28,7 @@ class Clip:
 class Found:
     """The clips, and the table of their labels."""
 
-    clips: tuple[Clip, ...]
+    clips: tuple[MediaClip, ...]
     labels: LabelTable | None
     notes: tuple[str, ...]
 
@@ -45,7 +45,7 @@ def find_clips(paths: Sequence[Path], labels: Path | None = None, words: Path | 
         raise DataError(f"{listed}: no recording is there; known are {', '.join(sorted(MEDIA))}.")
     beside = next((root / LABELS for root in paths if (root / LABELS).is_file()), None)
     table = read_label_table(labels or beside) if labels or beside else None  # type: ignore[arg-type]
-    clips: dict[str, Clip] = {}
+    clips: dict[str, MediaClip] = {}
     for path, root in files.items():
         row = None if table is None else table.of_file(path.name)
         own = _id(path, root) if row is None else row.id
@@ -57,7 +57,7 @@ def find_clips(paths: Sequence[Path], labels: Path | None = None, words: Path | 
         transcript = transcript_beside(path, words)
         if transcript is None and row is not None and row.transcript is not None:
             transcript = Transcript((Phrase(row.transcript),), "none")
-        clips[own] = Clip(own, path, transcript)
+        clips[own] = MediaClip(own, path, transcript)
     return Found(tuple(clips.values()), table, tuple(_notes(clips, table)))
 
 
@@ -92,7 +92,7 @@ def transcript_of(path: Path, file: Path | None = None) -> Transcript | None:
     return read_transcript(file)
 
 
-def _notes(clips: Mapping[str, Clip], table: LabelTable | None) -> list[str]:
+def _notes(clips: Mapping[str, MediaClip], table: LabelTable | None) -> list[str]:
     if table is None:
         return []
     without = [clip.path.name for clip in clips.values() if table.of_file(clip.path.name) is None]

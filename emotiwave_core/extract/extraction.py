@@ -18,7 +18,7 @@ import attrs
 from emotiwave_core import errors
 from emotiwave_core.config.recipe import part_table
 from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.extract.clips import Clip
+from emotiwave_core.extract.clips import MediaClip
 from emotiwave_core.extract.kept import FOLDER
 from emotiwave_core.io.atomic import out_of_space, write_json
 from emotiwave_core.monitor import SILENT, Monitor
@@ -44,7 +44,7 @@ class Request:
 class Extracted:
     """One clip after the extraction."""
 
-    clip: Clip
+    clip: MediaClip
     result: dict[str, Any]  # as the worker answered it
 
     @property
@@ -59,7 +59,7 @@ class Extracted:
 
 
 def extract_clips(
-    clips: Sequence[Clip], request: Request, monitor: Monitor = SILENT
+    clips: Sequence[MediaClip], request: Request, monitor: Monitor = SILENT
 ) -> tuple[list[Extracted], dict[str, dict[str, Any]]]:
     """All clips through all extractors; what each gave, in their order, and the extractors' identities.
 
@@ -136,7 +136,7 @@ class _Process:
         line = self.process.stdout.readline()
         return json.loads(line) if line.endswith("\n") else None
 
-    def clip(self, clip: Clip) -> dict[str, Any] | None:
+    def clip(self, clip: MediaClip) -> dict[str, Any] | None:
         """Extract from a clip; None where the process dies of it."""
         if not self.is_ready:
             self.begin()
@@ -166,7 +166,7 @@ class _Pool:
         for process in self.processes:
             process.end()
 
-    def results(self, clips: Sequence[Clip], monitor: Monitor, advance: Any) -> Iterator[dict[str, Any]]:
+    def results(self, clips: Sequence[MediaClip], monitor: Monitor, advance: Any) -> Iterator[dict[str, Any]]:
         """The result of each clip, in their order."""
         threads = ThreadPoolExecutor(len(self.processes))
         try:
@@ -182,7 +182,7 @@ class _Pool:
         finally:
             threads.shutdown(cancel_futures=True)
 
-    def _one(self, clip: Clip) -> dict[str, Any]:
+    def _one(self, clip: MediaClip) -> dict[str, Any]:
         process = self.free.get()
         try:
             result = process.clip(clip)

@@ -46,7 +46,7 @@ def test_an_extractor_keeps_the_laws(name: str, tmp_path: Path, monkeypatch: pyt
     options = {} if name == TEMPLATE else options_of(name, tmp_path)
     part = registry.part("extractor", name)
     not_tried = set()
-    for law in contract_of("extractor", lambda: part(**options)).laws():
+    for law in contract_of("extractor", lambda: part(**options), part).laws():
         try:
             law.check()
         except unittest.SkipTest:
@@ -75,7 +75,7 @@ def test_the_contract_finds_what_breaks_it() -> None:
             return Stream(np.array(levels, np.float32), np.stack([edges[:-1], edges[1:]], axis=1))
 
     broken = set()
-    for law in contract_of("extractor", Careless).laws():
+    for law in contract_of("extractor", Careless, Careless).laws():
         try:
             law.check()
         except BrokenLaw:
