@@ -14,7 +14,7 @@ from emotiwave_core.testing.recordings import MadeUpRecording
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 LATE = 1.0  # seconds
-SHORT, LONG = 20.0, 60.0  # seconds of the recordings whose memory is compared
+SHORT, LONG = 40.0, 80.0  # seconds of the recordings whose memory is compared, longer than a window
 NEEDS = {"sound", "picture", "words"}
 
 
@@ -123,7 +123,7 @@ class ExtractorContract(PluginContract):
 
     @law("Read sound and pictures a piece at a time, and keep features alone (extract.steps.StreamBuilder).")
     def test_takes_recordings_longer_than_memory(self) -> None:
-        """A recording of three times the length takes no more memory, but for its features."""
+        """A recording of twice the length takes no more memory, but for its features."""
         extractor = self.opened()
         if extractor.needs == {"words"}:
             raise not_tried("words take next to no memory")

@@ -54,7 +54,6 @@ def test_an_extractor_keeps_the_laws(name: str, tmp_path: Path, monkeypatch: pyt
     assert not_tried == ({"takes_recordings_longer_than_memory"} if name == "bert" else set())
 
 
-@pytest.mark.usefixtures("warm_children")
 def test_the_contract_finds_what_breaks_it() -> None:
     """An extractor that gives zeros for silence, keeps what came before, or hides an option is found out."""
     from emotiwave_core.interfaces import Extractor
@@ -74,14 +73,12 @@ def test_the_contract_finds_what_breaks_it() -> None:
             edges = np.arange(len(blocks) + 1.0)
             return Stream(np.array(levels, np.float32), np.stack([edges[:-1], edges[1:]], axis=1))
 
-    broken = set()
-    for law in contract_of("extractor", Careless, Careless).laws():
-        try:
-            law.check()
-        except BrokenLaw:
-            broken.add(law.name)
-    assert {"repeats_itself", "nothing_is_missing", "identity_tells_numbers_apart"} <= broken
-    assert not broken & {"is_an_extractor", "gives_a_stream", "later_sound_has_later_times", "has_an_identity"}
+    laws = {law.name: law for law in contract_of("extractor", Careless, Careless).laws()}
+    for name in ("repeats_itself", "nothing_is_missing", "identity_tells_numbers_apart"):
+        with pytest.raises(BrokenLaw):
+            laws[name].check()
+    for name in ("is_an_extractor", "gives_a_stream", "later_sound_has_later_times", "has_an_identity"):
+        laws[name].check()
 
 
 @pytest.mark.parametrize(("seconds", "margin"), [(1.0, 0.0), (2.0, 0.5), (30.0, 2.0)])
