@@ -1,9 +1,19 @@
-"""Configurations: the non-empty subsets of the modalities, written `text+audio`."""
+"""Modalities, the streams that they are made of, and configurations: the non-empty subsets, written `text+audio`.
 
-from collections.abc import Sequence
+A stream is one source of features with an encoder of its own. A modality is one stream of its name (`audio`), or
+several (`audio/frames`, `audio/clip`), which are lost together. Data, statistics and encoders are by stream; whatever
+can be absent, dropped, scored or explained is a modality.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import TypeVar
 
 Configuration = tuple[str, ...]
+Value = TypeVar("Value")
+
+JOINT = "/"  # between the name of a modality and that of one of its streams
+MOST_STREAMS = 40
 
 
 def configurations(modalities: Sequence[str]) -> list[Configuration]:
@@ -14,3 +24,41 @@ def configurations(modalities: Sequence[str]) -> list[Configuration]:
 def name_of(configuration: Configuration) -> str:
     """`("text", "audio")` as `text+audio`."""
     return "+".join(configuration)
+
+
+def modality_of(stream: str) -> str:
+    """The modality that a stream is of: `audio` of `audio/clip`, and of `audio`."""
+    return stream.partition(JOINT)[0]
+
+
+def by_modality(streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The streams of each modality, in their order; a modality stands where its first stream does."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for stream in streams:
+        groups[modality_of(stream)] = (*groups.get(modality_of(stream), ()), stream)
+    return groups
+
+
+def streams_of(name: str, streams: Collection[str]) -> tuple[str, ...]:
+    """The stream of this name, or all of the modality of this name; () where there is none."""
+    return (name,) if name in streams else by_modality(streams).get(name, ())
+
+
+def setting_of(stream: str, settings: Mapping[str, Value]) -> Value | None:
+    """The setting of a stream, else that of its modality, else None."""
+    return settings[stream] if stream in settings else settings.get(modality_of(stream))
+
+
+def misnamed(streams: Collection[str]) -> str | None:
+    """A sentence's end on the first name that cannot be a stream's, None where all are right."""
+    for stream in streams:
+        names = stream.split(JOINT)
+        if not all(names) or "+" in stream:
+            return f"{stream[:60]!r} is no name: it needs a letter, and no '+'"
+        if len(names) > 2:
+            return f"{stream[:60]!r} has more than one '{JOINT}'"
+        if len(names) == 2 and names[0] in streams:
+            return f"{names[0][:60]!r} is a stream and also a modality of several ({stream[:60]!r})"
+    if len(streams) > MOST_STREAMS:
+        return f"there are {len(streams)} streams, and at most {MOST_STREAMS} can be read"
+    return None

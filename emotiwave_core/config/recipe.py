@@ -12,6 +12,7 @@ from attrs import validators
 from emotiwave_core.config.options import CONVERTER, is_policy, structure
 from emotiwave_core.errors import SettingsError, short
 from emotiwave_core.io.untrusted import read_toml, why
+from emotiwave_core.modalities import setting_of
 
 MOST = 10**9  # of anything that is counted: a product of two still fits 64 bits
 ALL = "*"  # the key of the encoder that every modality takes which is not named
@@ -219,13 +220,11 @@ class Recipe:
             table[settings] = {key: value for key, value in table[settings].items() if value is not None}
         return table
 
-    def encoder_of(self, modality: str) -> Part:
-        """The encoder of a modality; SettingsError where the recipe has none."""
-        part = self.encoder.get(modality) or self.encoder.get(ALL)
+    def encoder_of(self, stream: str) -> Part:
+        """The encoder of a stream: its own, that of its modality, that of all; SettingsError where there is none."""
+        part = setting_of(stream, self.encoder) or self.encoder.get(ALL)
         if part is None:
-            raise SettingsError(
-                f"The recipe '{self.name}' has no encoder for '{modality}': add --encoder {modality}=NAME."
-            )
+            raise SettingsError(f"The recipe '{self.name}' has no encoder for '{stream}': add --encoder {stream}=NAME.")
         return part
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from emotiwave_core.data.dataset import Dataset, load_dataset
+from emotiwave_core.data.dataset import Dataset, check_names, load_dataset
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.formats.reader import Entry, counted_intervals, split_key
 from emotiwave_core.data.written import CsdContent, WrittenDataset
@@ -27,12 +27,12 @@ Array = NDArray[Any]
 class ArrayDataset:
     """Samples of arrays, N of them, as they are handed over in Python. DataError for what does not fit."""
 
-    features: Mapping[str, Sequence[Any]]  # {modality: N arrays [T, F] or [F], None where a sample lacks it}
+    features: Mapping[str, Sequence[Any]]  # {stream: N arrays [T, F] or [F], None where a sample lacks it}
     labels: Any = None  # N names or numbers, an array [N, C], or a table of columns
     targets: Sequence[str] | None = None  # of the columns of labels, or of the numbers of classes
     ids: Sequence[str] | None = None
     groups: Sequence[str] | None = None
-    times: Mapping[str, Sequence[Any]] | None = None  # {modality: N arrays [T, 2] seconds}
+    times: Mapping[str, Sequence[Any]] | None = None  # {stream: N arrays [T, 2] seconds}
     folds: Any = None  # N names of folds, or {fold: ids}
     name: str = "arrays"
 
@@ -55,6 +55,7 @@ class ArrayDataset:
     def _written(self) -> WrittenDataset:
         if not self.samples:
             raise DataError("A data set of arrays needs features={modality: [an array for each sample]}.")
+        check_names(self.features, "features")
         for name, given in {**self.features, "ids": self.ids, "groups": self.groups}.items():
             if given is not None and len(given) != self.samples:
                 first = next(iter(self.features))

@@ -21,6 +21,7 @@ from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.io.untrusted import is_file
+from emotiwave_core.modalities import setting_of, streams_of
 from emotiwave_core.model.objective import ClassObjective, Objective, Regression
 from emotiwave_core.monitor import SILENT, Monitor
 
@@ -181,8 +182,8 @@ def open_corpus(
 ) -> Corpus:
     """The data set of a folder, cut, packed and split as a recipe says.
 
-    features: {modality: width} of a model that is to be scored on it: further modalities are left out, and one that
-    the data set lacks is absent in every sample. Without `split` folds that cannot be made are none.
+    features: {stream: width} of a model that is to be scored on it: further streams are left out, and one that the
+    data set lacks is absent in every sample. Without `split` folds that cannot be made are none.
     """
     dataset = load_dataset(folder)
     if features is not None:
@@ -197,7 +198,7 @@ def open_corpus(
     )
     store = open_store(dataset, options, monitor=monitor)
     if features is not None:
-        store = store.with_modalities(features)
+        store = store.with_streams(features)
     try:
         folds = find_folds(dataset, settings, store)
     except (DataError, SettingsError):
@@ -210,7 +211,7 @@ def open_corpus(
 def open_unlabelled(
     folder: Path, settings: DataSettings, features: Mapping[str, int], monitor: Monitor = SILENT
 ) -> Store:
-    """Every sample of a folder, to be predicted by a model that reads `features`, {modality: width}.
+    """Every sample of a folder, to be predicted by a model that reads `features`, {stream: width}.
 
     Where there is a label file, its rows are the samples, whatever their labels; else each entry of the feature files
     is one, whole. Folds are not looked up, and samples that lack a modality are kept: one that the folder lacks is
@@ -224,7 +225,7 @@ def open_unlabelled(
         align=settings.align,
         filler=settings.filler,
     )
-    return open_store(known, options, monitor=monitor).with_modalities(features)
+    return open_store(known, options, monitor=monitor).with_streams(features)
 
 
 def spread_of(numbers: NDArray[np.float64]) -> Spread:
@@ -264,7 +265,12 @@ def find_folds(dataset: Dataset, settings: DataSettings, store: Store) -> Folds:
 
 
 def per_modality(value: PerModality, dataset: Dataset, features: Mapping[str, int] | None = None) -> dict[str, int]:
-    """One number for every modality, or those that are named; of a model's `features` those that the data set has."""
+    """One number for every stream, or for those that are named, or whose modality is: the nearer name counts.
+
+    Of a model's `features` those that the data set has; else a name that it has not stays, to be refused.
+    """
     if not isinstance(value, dict):
         return dict.fromkeys(dataset.modalities, value)
-    return {name: number for name, number in value.items() if features is None or name in dataset.modalities}
+    known = {name: streams_of(name, dataset.modalities) for name in value}
+    names = [stream for name, streams in known.items() for stream in streams or ((name,) if features is None else ())]
+    return {name: number for name in names if (number := setting_of(name, value)) is not None}

@@ -10,6 +10,7 @@ from emotiwave_core.data.formats.reader import LabelKind, Source, contents_of, r
 from emotiwave_core.data.recognise import DESCRIPTION, Recognition, recognise
 from emotiwave_core.errors import DataError, choices, short
 from emotiwave_core.io.untrusted import is_file, is_folder, read_toml, why
+from emotiwave_core.modalities import JOINT, by_modality, misnamed
 
 # The files of CMU-MOSEI as its SDK names them; the first one that is there is taken.
 STANDARD = {
@@ -52,7 +53,7 @@ class Dataset:
 
     name: str
     folder: Path  # where it was loaded from: a folder, or the one file that holds all of it
-    modalities: dict[str, Source] = attrs.field(converter=_sources)
+    modalities: dict[str, Source] = attrs.field(converter=_sources)  # by stream: `audio`, or `audio/clip`
     labels: Source | None = attrs.field(converter=_labels)  # None: it can only be predicted
     targets: tuple[str, ...] | None = None  # the emotions, by name; None: all label columns but sentiment; (): none
     columns: tuple[str, ...] | None = None  # names of the label columns, for a file that does not tell them
@@ -70,7 +71,7 @@ class Dataset:
         return self.folder if self.folder.is_dir() else self.folder.parent
 
     def with_modalities(self, known: Collection[str]) -> "Dataset":
-        """The same samples with those of the modalities that a model knows. DataError where it has none of them.
+        """The same samples with those of the streams that a model knows. DataError where it has none of them.
 
         What is left out, and what is lacking, is said in the notes.
         """
@@ -212,17 +213,10 @@ def _described(folder: Path, labelled: bool) -> Dataset:
     labels = _table(path, table, "labels") if "labels" in table else {}
     folds = _table(path, table, "folds") if "folds" in table else {}
     _known(path, "folds.", folds, set(_SOURCE))
-    modalities = _table(path, table, "modalities")
-    if not modalities or any("+" in name or not name for name in modalities):
-        raise DataError(f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+'.")
-    if len(modalities) > MOST_MODALITIES:
-        raise DataError(
-            f"{path}: [modalities] has {len(modalities)}; at most {MOST_MODALITIES} can be scored in every combination."
-        )
     synthetic = table.get("synthetic", False)
     if not isinstance(synthetic, bool):
         raise DataError(f"{path}: 'synthetic' is {short(synthetic)}, not true or false.")
-    sources = {name: _source(path, f"modalities.{name}", value) for name, value in modalities.items()}
+    sources = _streams(path, _table(path, table, "modalities"))
     label_source = _source(path, "labels", labels, _MEANING) if "labels" in table else None
     _check_leak(path, sources, label_source)
     return Dataset(
@@ -248,6 +242,34 @@ def _standard_words(folder: Path) -> Source | None:
 
 _SOURCE = ("file", "part", "rate", "reader", "columns")
 _MEANING = ("targets", "kind", "classes")  # of [labels]
+
+
+def _streams(path: Path, modalities: dict[str, Any]) -> dict[str, Source]:
+    """The sources of the modalities by stream: a table without the keys of a source names several, by what each is."""
+    if not modalities or any("+" in name or JOINT in name or not name for name in modalities):
+        raise DataError(
+            f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+' and '{JOINT}'; several "
+            'files of one modality are `name = {one = "file.csd", other = "file.csd"}`.'
+        )
+    streams: dict[str, Source] = {}
+    for name, value in modalities.items():
+        if isinstance(value, dict) and value and not set(value) & set(_SOURCE):
+            streams |= {
+                f"{name}{JOINT}{stream}": _source(path, f"modalities.{name}.{stream}", source)
+                for stream, source in value.items()
+            }
+        else:
+            streams[name] = _source(path, f"modalities.{name}", value)
+    check_names(streams, f"{path}: [modalities]")
+    return streams
+
+
+def check_names(streams: Collection[str], where: str) -> None:
+    """DataError where these cannot be the streams of a data set."""
+    if problem := misnamed(streams):
+        raise DataError(f"{where}: {problem}.")
+    if (count := len(by_modality(streams))) > MOST_MODALITIES:
+        raise DataError(f"{where} has {count}; at most {MOST_MODALITIES} can be scored in every combination.")
 
 
 def _source(path: Path, key: str, value: object, further: Collection[str] = ()) -> Source:
@@ -276,8 +298,8 @@ def _check_leak(path: Path, modalities: Mapping[str, Source], labels: Source | N
     for name, source in modalities.items():
         if labels is not None and source.path == labels.path and labels.columns and not source.columns:
             raise DataError(
-                f"{path}: 'modalities.{name}' reads the table of [labels], and its labels must not be among the "
-                f'features: name these as `{name} = {{file = "{source.path.name}", columns = [...]}}`.'
+                f"{path}: 'modalities.{name.replace(JOINT, '.')}' reads the table of [labels], and its labels must not "
+                f'be among the features: name these as `{name.rpartition(JOINT)[2]} = {{file = "{source.path.name}", columns = [...]}}`.'
             )
 
 

@@ -15,6 +15,7 @@ from emotiwave_core.data.formats.reader import Entry, Reader, Source, open_reade
 from emotiwave_core.data.prepare.labels import LabelColumns, label_columns
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.io.atomic import out_of_space, write_json, write_text
+from emotiwave_core.modalities import JOINT
 from emotiwave_core.monitor import SILENT, Monitor
 
 COUNTED = {"times": "counted"}  # metadata: the intervals are numbers of steps, and no seconds
@@ -43,7 +44,7 @@ class WrittenDataset:
     """All that a data set's folder holds: its files by role, and what dataset.toml says of them."""
 
     name: str
-    modalities: Mapping[str, CsdContent]
+    modalities: Mapping[str, CsdContent]  # by stream
     labels: CsdContent | None = None
     words: CsdContent | None = None
     about_labels: Mapping[str, Any] = attrs.Factory(dict)  # targets, kind, classes
@@ -68,7 +69,13 @@ class WrittenDataset:
             table["synthetic"] = True
         if words:
             table["words"] = names["words"]
-        table["modalities"] = {name: names[name] for name in self.modalities}
+        table["modalities"] = {}
+        for stream in self.modalities:
+            modality, joint, part = stream.partition(JOINT)
+            if joint:
+                table["modalities"].setdefault(modality, {})[part] = names[stream]
+            else:
+                table["modalities"][stream] = names[stream]
         if labels:
             table["labels"] = {"file": names["labels"], **self.about_labels}
         if self.folds is not None:

@@ -40,12 +40,12 @@ class Manifest:
     levels: list[float]
     dataset: str
     fold: str
-    modalities: list[str]
+    modalities: list[str]  # by stream, as all tables: `audio/clip` where `audio` has several
     samples: list[str]  # [N] ids
-    steps: dict[str, list[int]]  # {modality: [N]}
-    since: dict[str, list[str]] = attrs.Factory(dict)  # {modality: [N]}
-    partners: dict[str, list[str | None]] = attrs.Factory(dict)  # {modality: [N]}, id of the sample that lends
-    deviation: dict[str, list[float]] = attrs.Factory(dict)  # {modality: [F]}
+    steps: dict[str, list[int]]  # {stream: [N]}
+    since: dict[str, list[str]] = attrs.Factory(dict)  # {stream: [N]}
+    partners: dict[str, list[str | None]] = attrs.Factory(dict)  # {stream: [N]}, id of the sample that lends
+    deviation: dict[str, list[float]] = attrs.Factory(dict)  # {stream: [F]}
     recipe: str = ""  # how another program draws the rest
 
     def to_bytes(self) -> bytes:
@@ -55,7 +55,7 @@ class Manifest:
 
 
 class Sequences(NamedTuple):
-    """One modality of B samples."""
+    """One stream of B samples: a modality, or a part of one that has several."""
 
     x: Tensor  # [B, T, F]
     mask: Tensor  # [B, T] bool
@@ -129,10 +129,10 @@ class Corruption(ABC):
         clean: Sequences,
         load: Callable[[Sequence[str]], Sequences],
     ) -> None:
-        """Prepare one modality of a batch of B samples.
+        """Prepare one stream of a batch of B samples, by the name that it has in the manifest.
 
-        indices [B] are those of the samples in the manifest, `clean` is what they have, and `load` gives the modality
-        of other samples by their ids.
+        indices [B] are those of the samples in the manifest, `clean` is what they have, and `load` gives the stream of
+        other samples by their ids.
         """
         self.manifest, self.modality, self.indices, self.clean, self.load = manifest, modality, indices, clean, load
 

@@ -7,6 +7,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from emotiwave_core.modalities import by_modality
+
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"  # the number of a level
@@ -21,13 +23,18 @@ class SampleFacts:
     fold: str
     ids: list[str]  # [N]
     videos: list[str]  # [N]
-    steps: dict[str, list[int]]  # {modality: [N]}, 0 where a sample lacks the modality
-    times: Callable[[str, int], Array]  # (modality, index of the sample) -> [T, 2] seconds
-    deviation: Callable[[str], list[float]]  # (modality) -> [F]; 0 for a constant feature
+    steps: dict[str, list[int]]  # {stream: [N]}, 0 where a sample lacks the stream
+    times: Callable[[str, int], Array]  # (stream, index of the sample) -> [T, 2] seconds
+    deviation: Callable[[str], list[float]]  # (stream) -> [F]; 0 for a constant feature
+
+    @property
+    def modalities(self) -> dict[str, tuple[str, ...]]:
+        """The streams of each modality: what is lost whole is lost of all of them."""
+        return by_modality(self.steps)
 
     def has(self, modality: str) -> Bools:
         """Samples that have a modality, [N]."""
-        return np.array(self.steps[modality]) > 0
+        return np.asarray(np.sum([self.steps[stream] for stream in self.modalities[modality]], axis=0) > 0)
 
 
 def philox(*key: object) -> np.random.Philox:
@@ -52,10 +59,8 @@ def first_levels(corrupted: Bools) -> str:
 
 
 def first_levels_of_steps(samples: SampleFacts, corrupted: Callable[[str, int, int], Bools]) -> dict[str, list[str]]:
-    """`first_levels` of every sample, {modality: [N]}, from a function (modality, index of the sample, T) -> [K, T]."""
+    """`first_levels` of every sample, {stream: [N]}, from a function (stream, index of the sample, T) -> [K, T]."""
     return {
-        modality: [
-            first_levels(corrupted(modality, index, steps)) if steps else "" for index, steps in enumerate(counts)
-        ]
-        for modality, counts in samples.steps.items()
+        stream: [first_levels(corrupted(stream, index, steps)) if steps else "" for index, steps in enumerate(counts)]
+        for stream, counts in samples.steps.items()
     }

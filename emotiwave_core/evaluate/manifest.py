@@ -18,8 +18,7 @@ MOST_SEED = 2**64 - 1
 
 def draw_manifest(corruption: type[Corruption], samples: SampleFacts, seed: int) -> Manifest:
     """Draw a corruption for some samples. The same seed gives the same manifest, to the byte."""
-    modalities = list(samples.steps)
-    levels = np.array(corruption.levels_for(modalities))
+    levels = np.array(corruption.levels_for(list(samples.modalities)))
     return Manifest(
         format=FORMAT,
         protocol=corruption.name,
@@ -27,7 +26,7 @@ def draw_manifest(corruption: type[Corruption], samples: SampleFacts, seed: int)
         levels=levels.tolist(),
         dataset=samples.dataset,
         fold=samples.fold,
-        modalities=modalities,
+        modalities=list(samples.steps),
         samples=samples.ids,
         steps=samples.steps,
         recipe=corruption.recipe,

@@ -18,7 +18,7 @@ from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences
 from emotiwave_core.evaluate.corruptions import find_corruption
 from emotiwave_core.interfaces import Encoded
-from emotiwave_core.layers.masking import present_in
+from emotiwave_core.modalities import by_modality, modality_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.predict.trained import TrainedRun
@@ -47,7 +47,8 @@ def predict_corrupted(trained: TrainedRun, manifest: Manifest, runtime: Runtime)
 def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: int) -> CorruptedPredictions:
     device = runtime.device
     model, fold, precision = trained.model.to(device).eval(), trained.fold, trained.recipe.training.precision
-    levels, curves = range(len(manifest.levels)), find_corruption(manifest.protocol).curves_for(model.modalities)
+    levels, kind = range(len(manifest.levels)), find_corruption(manifest.protocol)
+    curves = kind.curves_for(model.modalities)
     corrupt = _corrupter(trained, manifest, device)
     counts = {modality: np.zeros((len(levels), 2), dtype=np.int64) for modality in model.modalities}
     logits: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
@@ -56,14 +57,15 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
         for batch in open_loader(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
             corruptions = corrupt(batch)
             with autocast(device, precision):
-                clean = model.encode(batch.inputs, batch.masks)
+                clean = model.encode_streams(batch.inputs, batch.masks)
+            counted = corruptions if kind.by_step else _whole(corruptions)
             for level in levels:
-                corrupted = {m: c.apply(level) for m, c in corruptions.items() if level and c.touches(level)}
+                corrupted = {s: c.apply(level) for s, c in corruptions.items() if level and c.touches(level)}
                 with autocast(device, precision):
                     for curve, batch_logits in _fused(model, curves, batch, clean, corrupted).items():
                         logits[curve][level].append(batch_logits.float())
-                for modality, corruption in corruptions.items():
-                    counts[modality][level] += corruption.count(level)
+                for name, corruption in counted.items():
+                    counts[modality_of(name)][level] += corruption.count(level)
                 step()
     together = {curve: torch.stack([torch.cat(parts) for parts in by_level]) for curve, by_level in logits.items()}
     return CorruptedPredictions(
@@ -76,34 +78,44 @@ def _fused(
     model: FusionModel, curves: Curves, batch: Batch, clean: dict[str, Encoded], corrupted: dict[str, Sequences]
 ) -> dict[str, Tensor]:
     """Logits [B, C] of each curve, where its modalities are corrupted and the others clean."""
-    encoded = model.encode(
-        {m: pair.x for m, pair in corrupted.items()}, {m: pair.mask for m, pair in corrupted.items()}
+    encoded = model.encode_streams(
+        {s: pair.x for s, pair in corrupted.items()}, {s: pair.mask for s, pair in corrupted.items()}
     )
     logits = {}
     for curve, modalities in curves.items():
-        taken = [modality for modality in modalities if modality in corrupted]
-        masks = {m: corrupted[m].mask if m in taken else batch.masks[m] for m in model.modalities}
-        parts = {m: encoded[m] if m in taken else clean[m] for m in model.modalities}
-        logits[curve] = model.fuse(parts, present_in(masks)).logits
+        taken = [stream for stream in corrupted if modality_of(stream) in modalities]
+        masks = {s: corrupted[s].mask if s in taken else batch.masks[s] for s in model.streams}
+        parts = model.join({s: encoded[s] if s in taken else clean[s] for s in model.streams})
+        logits[curve] = model.fuse(parts, model.present(masks)).logits
     return logits
+
+
+def _whole(corruptions: dict[str, Corruption]) -> dict[str, Corruption]:
+    """A corruption for each modality, to count what is lost or lent whole: a sample has it in any of its streams."""
+    whole = {}
+    for modality, streams in by_modality(corruptions).items():
+        parts = [corruptions[stream] for stream in streams]
+        clean = parts[0].clean._replace(mask=torch.cat([part.clean.mask for part in parts], dim=1))
+        whole[modality] = type(parts[0])(parts[0].manifest, streams[0], parts[0].indices, clean, parts[0].load)
+    return whole
 
 
 def _corrupter(
     trained: TrainedRun, manifest: Manifest, device: torch.device
 ) -> Callable[[Batch], dict[str, Corruption]]:
-    """A function from a batch to its corruption, by modality."""
+    """A function from a batch to its corruption, by stream."""
     store, kind = trained.corpus.store, find_corruption(manifest.protocol)
     index_of, row_of = numbered(manifest.samples), numbered(store.ids)
 
-    def load(modality: str, ids: Sequence[str]) -> Sequences:
-        x, mask = gather(store, modality, np.array([row_of[sample] for sample in ids]))
+    def load(stream: str, ids: Sequence[str]) -> Sequences:
+        x, mask = gather(store, stream, np.array([row_of[sample] for sample in ids]))
         return Sequences(x.to(device), mask.to(device))
 
     def corrupt(batch: Batch) -> dict[str, Corruption]:
         indices = [index_of[store.ids[row]] for row in batch.rows]
         return {
-            m: kind(manifest, m, indices, Sequences(batch.inputs[m], batch.masks[m]), partial(load, m))
-            for m in trained.model.modalities
+            s: kind(manifest, s, indices, Sequences(batch.inputs[s], batch.masks[s]), partial(load, s))
+            for s in trained.model.streams
         }
 
     return corrupt

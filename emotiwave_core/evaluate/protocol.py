@@ -117,13 +117,13 @@ def _keep(run: Path, scores: ProtocolScores, manifest: bytes) -> None:
 
 def samples_of(trained: TrainedRun) -> SampleFacts:
     """The samples of the fold, to draw a corruption for."""
-    store, rows, modalities = trained.corpus.store, trained.fold.rows, trained.model.modalities
+    store, rows = trained.corpus.store, trained.fold.rows
 
-    def deviation(modality: str) -> list[float]:
+    def deviation(stream: str) -> list[float]:
         training = trained.corpus.rows("train")
         if not len(training):
             raise DataError(f"{trained.corpus.dataset.name} has no training fold to take the size of the noise from.")
-        scale = feature_statistics(store, modality, training)[1].double().numpy()  # 1 / deviation, or 0
+        scale = feature_statistics(store, stream, training)[1].double().numpy()  # 1 / deviation, or 0
         return [1.0 / value if value > 0.0 else 0.0 for value in scale.tolist()]
 
     return SampleFacts(
@@ -131,24 +131,22 @@ def samples_of(trained: TrainedRun) -> SampleFacts:
         fold=trained.fold.name,
         ids=_ids(trained),
         videos=[store.videos[row] for row in rows],
-        steps={modality: _steps(store, modality)[rows].tolist() for modality in modalities},
-        times=lambda modality, index: np.asarray(store.times(modality, int(rows[index]))),
+        steps={stream: _steps(store, stream)[rows].tolist() for stream in trained.model.streams},
+        times=lambda stream, index: np.asarray(store.times(stream, int(rows[index]))),
         deviation=deviation,
     )
 
 
 def check_fits(manifest: Manifest, trained: TrainedRun) -> None:
     """DataError where the manifest is not of a run's modalities, samples and steps."""
-    store, modalities = trained.corpus.store, trained.model.modalities
-    if set(manifest.modalities) != set(modalities):
-        known = ", ".join(modalities)
+    store, streams = trained.corpus.store, trained.model.streams
+    if set(manifest.modalities) != set(streams):
+        known = ", ".join(streams)
         raise DataError(f"The manifest is of the modalities {short(manifest.modalities)}, {trained.run} of: {known}.")
-    for modality, deviation in manifest.deviation.items():
-        features = store.features[modality]
+    for stream, deviation in manifest.deviation.items():
+        features = store.features[stream]
         if len(deviation) != features:
-            raise DataError(
-                f"The manifest knows {len(deviation)} features of {modality}, and the data have {features}."
-            )
+            raise DataError(f"The manifest knows {len(deviation)} features of {stream}, and the data have {features}.")
     index_of, row_of, needed = numbered(manifest.samples), numbered(store.ids), _ids(trained)
     for sample in needed:
         if sample not in index_of:
@@ -156,24 +154,24 @@ def check_fits(manifest: Manifest, trained: TrainedRun) -> None:
                 f"The manifest lacks the sample {short(sample)} of {trained.run}: it was drawn for {len(index_of)} "
                 f"samples of {short(manifest.dataset)}, fold {short(manifest.fold)}."
             )
-    for modality in modalities:
-        partners = [manifest.partners[modality][index_of[sample]] for sample in needed] if manifest.partners else []
-        steps = _steps(store, modality)
+    for stream in streams:
+        partners = [manifest.partners[stream][index_of[sample]] for sample in needed] if manifest.partners else []
+        steps = _steps(store, stream)
         for sample in [*needed, *(partner for partner in partners if partner is not None)]:
             drawn_for, read = (
-                manifest.steps[modality][index_of[sample]],
+                manifest.steps[stream][index_of[sample]],
                 steps[row_of[sample]] if sample in row_of else "none",
             )
             if drawn_for != read:
                 raise DataError(
-                    f"The manifest has {drawn_for} steps of {modality} for {short(sample)}, and {trained.run} reads "
+                    f"The manifest has {drawn_for} steps of {stream} for {short(sample)}, and {trained.run} reads "
                     f"{read}: both must cut the same data alike (the [data] settings of their recipes)."
                 )
 
 
-def _steps(store: Store, modality: str) -> NDArray[np.int64]:
-    """Number of steps of every sample in a modality, [N]: 0 where no step holds anything, as in an aligned store."""
-    return np.where(store.has(modality), store.lengths(modality), 0)
+def _steps(store: Store, stream: str) -> NDArray[np.int64]:
+    """Number of steps of every sample in a stream, [N]: 0 where no step holds anything, as in an aligned store."""
+    return np.where(store.has(stream), store.lengths(stream), 0)
 
 
 def _check_modalities(trained: TrainedRun, corruption: type[Corruption]) -> None:

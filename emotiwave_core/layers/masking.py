@@ -7,13 +7,19 @@ from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Tensors
+from emotiwave_core.modalities import by_modality
 
 MOST_MODALITIES = 10  # of a policy that keeps a number for each configuration: 1023 configurations
 
 
 def present_in(masks: Tensors) -> Tensor:
-    """masks {modality: [B, T] bool} -> [B, M] bool, one column a modality in the order of the dict."""
-    return torch.stack([mask.any(dim=1) for mask in masks.values()], dim=1)
+    """masks {modality: [B, T] bool} -> [B, M] bool, one column a modality in the order of the dict.
+
+    Of masks by stream, a modality of several is present where one of them is.
+    """
+    has = {name: mask.any(dim=1) for name, mask in masks.items()}
+    groups = by_modality(masks).values()
+    return torch.stack([torch.stack([has[name] for name in names]).any(dim=0) for names in groups], dim=1)
 
 
 def whole_modalities(masks: Tensors, left: Tensors) -> bool:

@@ -1,4 +1,4 @@
-"""The model: standardised features -> encoders -> fusion -> head."""
+"""The model: standardised features -> an encoder for each stream -> fusion of the modalities -> head."""
 
 from typing import Literal, cast
 
@@ -9,6 +9,8 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.modalities import by_modality
+from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
 from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, snapshot
@@ -41,6 +43,9 @@ class Standardise(nn.Module):
 class FusionModel(nn.Module):
     """mask -> encoders -> fusion -> head.
 
+    Inputs and masks are by stream, and each stream has an encoder; encodings are by modality, for the policy drops and
+    the fusion sees modalities. Where each modality is one stream the two are the same, and nothing is joined.
+
     Missing and dropped are one thing, a mask with no step set. With `absent = "zeros"` the masks end here instead:
     steps without data become zeros, every sequence has `steps` of them, and the parts take all of it for present.
     With `present_only` all samples of a batch that lack a modality pass its encoder as one (on a CPU).
@@ -57,11 +62,13 @@ class FusionModel(nn.Module):
     ) -> None:
         super().__init__()
         settings = recipe.model
-        self.encoders = nn.ModuleDict(encoders)
+        widths = {s: encoder.out_features for s, encoder in encoders.items()}
+        self.encoders = nn.ModuleDict(encoders)  # by stream
+        self.joins = joins_of(widths)  # of the modalities of several streams
         self.fusion = fusion
         self.policy = policy
         self.scalers = nn.ModuleDict(
-            {m: Standardise(width) for m, width in features.items()} if settings.standardise else {}
+            {s: Standardise(width) for s, width in features.items()} if settings.standardise else {}
         )
         self.head = nn.Sequential(
             nn.Linear(fusion.out_features, settings.head),
@@ -69,80 +76,103 @@ class FusionModel(nn.Module):
             nn.Dropout(settings.head_dropout),
             nn.Linear(settings.head, classes),
         )
-        alone = encoders if needs_heads(recipe.objective) else {}
-        self.unimodal = nn.ModuleDict({m: nn.Linear(encoder.out_features, classes) for m, encoder in alone.items()})
+        alone = joined_widths(widths) if needs_heads(recipe.objective) else {}
+        self.unimodal = nn.ModuleDict({m: nn.Linear(width, classes) for m, width in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
-        self.features = dict(features)
-        self.steps: dict[str, int] = {}  # of every sequence, where absent ones are zeros
+        self.features = dict(features)  # by stream
+        self.steps: dict[str, int] = {}  # of every sequence of a stream, where absent ones are zeros
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
         self.plugins: list[ResolvedPart] = []  # its parts and those inside them
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """The modalities, in the order of the columns of `present`."""
+    def streams(self) -> tuple[str, ...]:
+        """The streams, in the order of the modalities that they are of."""
         return tuple(self.encoders)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in the order of the columns of `present`."""
+        return tuple(by_modality(self.encoders))
+
+    def present(self, masks: Tensors) -> Tensor:
+        """masks {s: [B, T] bool} -> [B, M] bool: a modality is absent where all of its streams are."""
+        return present_in({s: masks[s] for s in self.encoders})
+
     def forward(self, inputs: Tensors, masks: Tensors) -> Output:
-        """inputs {m: [B, T, F]}, masks {m: [B, T] bool} -> Output(logits [B, C], …).
+        """inputs {s: [B, T, F]}, masks {s: [B, T] bool} of the streams -> Output(logits [B, C], …).
 
         In training the policy drops, as it does in the first step; the training loop lets it draw and uses
         `forward_masked`.
         """
-        masks = {m: masks[m] for m in self.encoders}
+        masks = {s: masks[s] for s in self.encoders}
         if self.training:
-            masks = self.policy(masks, torch.zeros(()))
+            masks = split_masks(self.policy(join_masks(masks), torch.zeros(())), masks)
         return self.forward_masked(inputs, masks)
 
     def forward_masked(self, inputs: Tensors, masks: Tensors) -> Output:
         """The output of what the masks leave; the policy drops nothing more."""
-        masks = {m: masks[m] for m in self.encoders}
-        return self.fuse(self.encode(inputs, masks), present_in(masks))
+        return self.fuse(self.encode(inputs, masks), self.present(masks))
 
     def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
-        """The masks {m: [B, T] bool} after the policy, and True where it took whole modalities only."""
-        who, before, written = self._who(self.policy), snapshot(), returned.versions(masks.values())
-        left = returned.check_policy_masks(who, masks, self.policy(masks, progress))
+        """The masks {s: [B, T] bool} after the policy, and True where it took whole modalities only.
+
+        The policy sees one mask a modality, so that its streams are lost together.
+        """
+        joined = join_masks(masks)
+        who, before, written = self._who(self.policy), snapshot(), returned.versions(joined.values())
+        left = returned.check_policy_masks(who, joined, self.policy(joined, progress))
         check_snapshot(before, who)
-        returned.check_unwritten(who, masks.values(), written)
-        whole = whole_modalities(masks, left)
+        returned.check_unwritten(who, joined.values(), written)
+        whole = whole_modalities(joined, left)
         if not whole:  # else each mask has been found to be empty or as it was
-            returned.check_only_clears(who, masks, left)
-        return left, whole
+            returned.check_only_clears(who, joined, left)
+        return split_masks(left, masks), whole
 
     def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
         """The outputs in training: of what the policy left of the masks, and of all that there was.
 
         `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
         """
-        masks, left = ({m: by_modality[m] for m in self.encoders} for by_modality in (masks, left))
         encoded = self.encode(inputs, masks)
-        complete = self.fuse(encoded, present_in(masks))
-        rest = self._without(encoded, left, inputs) if whole else self.encode(inputs, left)
-        return self.fuse(rest, present_in(left)), complete
+        complete = self.fuse(encoded, self.present(masks))
+        present = self.present(left)
+        rest = self._without(encoded, present, inputs) if whole else self.encode(inputs, left)
+        return self.fuse(rest, present), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
-        """Every modality in `masks` through its encoder, none knowing of the others."""
-        return {m: self._encode(m, inputs[m], masks[m]) for m in self.encoders if m in masks}
+        """Every modality whose streams are in `masks` through its encoders, none knowing of the others."""
+        return self.join(self.encode_streams(inputs, masks))
 
-    def _encode(self, modality: str, x: Tensor, mask: Tensor) -> Encoded:
+    def encode_streams(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
+        """Every stream in `masks` through its encoder, none knowing of the others."""
+        return {s: self._encode(s, inputs[s], masks[s]) for s in self.encoders if s in masks}
+
+    def join(self, streams: dict[str, Encoded]) -> dict[str, Encoded]:
+        """The encodings of the modalities, from those of their streams."""
+        return {
+            m: self.joins[m]([streams[s] for s in names]) if m in self.joins else streams[names[0]]
+            for m, names in by_modality(streams).items()
+        }
+
+    def _encode(self, stream: str, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F], mask [B, T] -> Encoded."""
-        encoder, rows = self.encoders[modality], rows_to_encode(mask) if self.present_only else None
+        encoder, rows = self.encoders[stream], rows_to_encode(mask) if self.present_only else None
         if rows is not None:
             x, mask = x[rows.encoded], mask[rows.encoded]
-        x, mask = self.prepare(modality, x, mask)
+        x, mask = self.prepare(stream, x, mask)
         who, before, written = self._who(encoder), snapshot(), returned.versions([mask])
         encoded = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
         check_snapshot(before, who)
         returned.check_unwritten(who, [mask], written)
         return encoded if rows is None else Encoded(*(tensor.index_select(0, rows.back) for tensor in encoded))
 
-    def prepare(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def prepare(self, stream: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
-        if modality in self.scalers:
-            x = self.scalers[modality](x)
+        if stream in self.scalers:
+            x = self.scalers[stream](x)
         x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
-        return self._padded(modality, x) if self.absent == "zeros" else (x, mask)
+        return self._padded(stream, x) if self.absent == "zeros" else (x, mask)
 
     def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
         """encoded {m: Encoded}, present [B, M] bool -> Output."""
@@ -171,29 +201,30 @@ class FusionModel(nn.Module):
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings of one sample in which every modality is absent.
 
-        Its states have a single step, for padding never matters; with `absent = "zeros"` as many as those of `inputs`.
+        Its states have a single step of each stream, for padding never matters; with `absent = "zeros"` as many as
+        those of `inputs`.
         """
         steps = 1 if self.absent == "mask" else None
-        first = {m: torch.zeros_like(inputs[m][:1, :steps]) for m in self.encoders}
-        return self.encode(first, {m: x.new_zeros(x.shape[:2], dtype=torch.bool) for m, x in first.items()})
+        first = {s: torch.zeros_like(inputs[s][:1, :steps]) for s in self.encoders}
+        return self.encode(first, {s: x.new_zeros(x.shape[:2], dtype=torch.bool) for s, x in first.items()})
 
     def _who(self, part: nn.Module) -> str:
         return self.names.get(part) or f"The part {type(part).__name__}"
 
-    def _without(self, encoded: dict[str, Encoded], left: Tensors, inputs: Tensors) -> dict[str, Encoded]:
-        """The encodings with every modality of a sample that has no step left replaced by an absent one."""
+    def _without(self, encoded: dict[str, Encoded], present: Tensor, inputs: Tensors) -> dict[str, Encoded]:
+        """The encodings with every modality that a sample has no more, in present [B, M], replaced by an absent one."""
         absent = {
-            m: _repeat(_pad_like(encoding, encoded[m]), len(left[m]))
+            m: _repeat(_pad_like(encoding, encoded[m]), len(present))
             for m, encoding in self.encode_absent(inputs).items()
         }
-        rows = {m: mask.any(dim=1) for m, mask in left.items()}
+        rows = dict(zip(self.modalities, present.unbind(dim=1), strict=True))
         return {
             m: Encoded(*(_where_rows(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows
         }
 
-    def _padded(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _padded(self, stream: str, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, F] with zeros up to the fixed number of steps, and a mask that says all of it is there."""
-        x = nn.functional.pad(x, (0, 0, 0, max(self.steps.get(modality, 0) - x.shape[1], 0)))
+        x = nn.functional.pad(x, (0, 0, 0, max(self.steps.get(stream, 0) - x.shape[1], 0)))
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
@@ -217,21 +248,20 @@ def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
 def assemble(
     parts: ResolvedParts, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
 ) -> FusionModel:
-    """The model of a recipe's parts for feature widths {modality: F}. Its weights come from torch's global generator.
+    """The model of a recipe's parts for feature widths {stream: F}. Its weights come from torch's global generator.
 
     DataError for a modality's name that torch cannot use for a part of a model.
     """
-    for m in features:
-        if "." in m or hasattr(nn.ModuleDict(), m):
-            raise DataError(f"torch has no part of a model by the name '{m}'; name the modality otherwise.")
-    encoders: dict[str, Encoder] = {m: parts.encoder_of(m).make(width) for m, width in features.items()}
-    widths = {m: _width(encoder) for m, encoder in encoders.items()}
-    fusion: Fusion = parts.fusion.make(widths)
+    for name in {**features, **by_modality(features)}:
+        if "." in name or hasattr(nn.ModuleDict(), name):
+            raise DataError(f"torch has no part of a model by the name '{name}'; name the modality otherwise.")
+    encoders: dict[str, Encoder] = {s: parts.encoder_of(s).make(width) for s, width in features.items()}
+    fusion: Fusion = parts.fusion.make(joined_widths({s: _width(encoder) for s, encoder in encoders.items()}))
     _width(fusion)
     policy: DropoutPolicy = parts.dropout.make()
     model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe)
     model.steps = steps or {}
-    model.names = {encoder: parts.encoder_of(m).who for m, encoder in encoders.items()}
+    model.names = {encoder: parts.encoder_of(s).who for s, encoder in encoders.items()}
     model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
     model.plugins = [part for part, _ in parts.used_by(features)]
     return model

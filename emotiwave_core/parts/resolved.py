@@ -10,6 +10,7 @@ import attrs
 
 from emotiwave_core.config.recipe import ALL, Part, Recipe, part_table
 from emotiwave_core.errors import EmotiwaveError, PluginError, ResourceError, short
+from emotiwave_core.modalities import setting_of
 from emotiwave_core.parts.guard import forbid_exit, preserve_global_state
 
 COMMON = {"builtins", "abc", "typing", "torch", "emotiwave_core"}  # what all parts derive from, of a version of its own
@@ -94,18 +95,18 @@ class ResolvedParts:
     """The parts of a recipe, as a registry has found them (`Registry.resolve`)."""
 
     recipe: Recipe
-    encoders: dict[str, ResolvedPart]  # by modality, `ALL` for those that are not named
+    encoders: dict[str, ResolvedPart]  # by stream or modality, `ALL` for those that are not named
     fusion: ResolvedPart
     dropout: ResolvedPart
 
-    def encoder_of(self, modality: str) -> ResolvedPart:
-        """The encoder of a modality; SettingsError where the recipe has none."""
-        self.recipe.encoder_of(modality)
-        return self.encoders.get(modality) or self.encoders[ALL]
+    def encoder_of(self, stream: str) -> ResolvedPart:
+        """The encoder of a stream, as `Recipe.encoder_of`; SettingsError where the recipe has none."""
+        self.recipe.encoder_of(stream)
+        return setting_of(stream, self.encoders) or self.encoders[ALL]
 
-    def used_by(self, modalities: Iterable[str]) -> list[tuple[ResolvedPart, str | None]]:
-        """The parts of a model of these modalities, each encoder with its own, and the parts inside parts."""
-        encoders = [(part, m) for m in modalities for part in self.encoder_of(m).with_inner()]
+    def used_by(self, streams: Iterable[str]) -> list[tuple[ResolvedPart, str | None]]:
+        """The parts of a model of these streams, each encoder with its own, and the parts inside parts."""
+        encoders = [(part, s) for s in streams for part in self.encoder_of(s).with_inner()]
         return [*encoders, *((part, None) for part in (*self.fusion.with_inner(), *self.dropout.with_inner()))]
 
     def completed(self) -> Recipe:

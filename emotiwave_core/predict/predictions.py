@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.data.loading.loader import Loader
-from emotiwave_core.layers.masking import present_in
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
@@ -53,7 +52,7 @@ def predict(
             with autocast(loader.device, precision):
                 encoded = model.encode(batch.inputs, batch.masks)
                 absent = model.encode_absent(batch.inputs)
-                present = present_in({m: batch.masks[m] for m in model.modalities})
+                present = model.present(batch.masks)
                 logits = [
                     model.fuse(model.restrict(subset, encoded, absent), present & member).logits
                     for subset, member in zip(subsets, members, strict=True)

@@ -15,6 +15,7 @@ from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, is_folder
+from emotiwave_core.modalities import streams_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import KINDS_FOR, Objective
@@ -102,7 +103,7 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
     samples = corpus.fold(fold, objective)
     notes = [*changes, *corpus.dataset.notes, *corpus.warnings(), *_trained_on(run, description, corpus, samples)]
-    modalities = tuple(m for m in model.modalities if m in corpus.dataset.modalities)
+    modalities = tuple(m for m in model.modalities if streams_of(m, corpus.dataset.modalities))
     return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes)
 
 

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import write_json
+from emotiwave_core.modalities import modality_of
 from emotiwave_core.runs.schema import Fraction, anew, converter, file_bytes, name_by_headline, parse
 from emotiwave_core.runs.scores import Scores
 
@@ -26,7 +27,7 @@ SMALLEST_SHARE = 0.05  # of the deviation of a target: likewise
 
 @frozen
 class OcclusionWindow:
-    """A stretch of one modality, and what masking it out does."""
+    """A stretch of one stream of a modality, and what masking it out does."""
 
     start: float  # seconds of the video
     end: float
@@ -74,7 +75,7 @@ class SampleAttribution:
     complete: float
     shapley: dict[str, float]
     interaction: dict[str, float] = field(factory=dict)
-    moments: dict[str, list[OcclusionWindow]] = field(factory=dict)
+    moments: dict[str, list[OcclusionWindow]] = field(factory=dict)  # {stream: …}
     smallest_scale: float = SMALLEST_SCALE  # a bar of full length stands for no less; in the file of numbers alone
     headline: str = "macro_f1"
 
@@ -206,7 +207,7 @@ def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
         and pairs <= set(fold.interaction)
         and all(set(attribution.shapley) == modalities for attribution in read.by_class.values())
         and all(set(sample.shapley) == modalities for sample in read.chosen)
-        and all(set(sample.moments) <= modalities for sample in read.chosen)
+        and all(set(map(modality_of, sample.moments)) <= modalities for sample in read.chosen)
         and all(sample.why in ("right", "wrong", "changed") for sample in read.chosen)
         and all(set(sample.present or ()) <= modalities for sample in read.chosen)
         and all(set(absent) < modalities for absent in read.absent.values())

@@ -10,6 +10,7 @@ from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.metrics.numbers import TargetScale
+from emotiwave_core.modalities import by_modality, misnamed
 from emotiwave_core.runs.schema import converter, damaged, file_bytes, name_by_headline, parse
 
 MODEL = "model.json"
@@ -24,7 +25,7 @@ class UsedPart:
 
     kind: str
     name: str
-    modality: str | None  # of an encoder
+    modality: str | None  # of an encoder; its stream, where the modality has several
     distribution: str
     version: str
     source_sha256: str | None = None  # of the file of its class, and of those that it derives from
@@ -50,7 +51,7 @@ name_by_headline(
 
 @frozen
 class TrainedInput:
-    """The features of one modality that the model was trained on, by name."""
+    """The features of one stream that the model was trained on, by name."""
 
     columns: list[str] | None  # where the file tells them
     extractor: dict[str, Any] | None  # who made them, where the file tells it
@@ -62,7 +63,7 @@ class TrainingData:
 
     fingerprint: str
     sources: dict[str, str]  # {file: SHA-256}
-    inputs: dict[str, TrainedInput] = field(factory=dict)  # {modality: …}
+    inputs: dict[str, TrainedInput] = field(factory=dict)  # {stream: …}
 
 
 @frozen(kw_only=True)
@@ -73,8 +74,8 @@ class ModelDescription:
     emotiwave: str
     recipe: dict[str, Any]
     plugins: list[UsedPart]
-    features: dict[str, int]  # {modality: width}
-    steps: dict[str, int]  # {modality: longest sequence}
+    features: dict[str, int]  # {stream: width}
+    steps: dict[str, int]  # {stream: longest sequence}
     classes: list[str]
     parameters: int
     targets: list[str]  # the emotions of the data
@@ -119,13 +120,14 @@ def check_model_file(model: ModelFile, path: Path | str) -> None:
         if not holds:
             raise damaged(path, otherwise, WAY_OUT)
 
-    must(0 < len(model.features) <= MOST_MODALITIES, f"'features' has {len(model.features)} modalities")
-    for modality, width in model.features.items():
-        must(modality != "" and "+" not in modality, f"a modality is named {short(modality)}")
-        must(1 <= width <= MOST_FEATURES, f"'features' of {short(modality)} is {short(width)}")
-    for modality, steps in model.steps.items():
-        known = modality in model.features and 1 <= steps <= MOST_STEPS
-        must(known, f"'steps' of {short(modality)} is {short(steps)}")
+    modalities = len(by_modality(model.features))
+    must(0 < modalities <= MOST_MODALITIES, f"'features' has {modalities} modalities")
+    must((problem := misnamed(model.features)) is None, f"of 'features', {problem}")
+    for stream, width in model.features.items():
+        must(1 <= width <= MOST_FEATURES, f"'features' of {short(stream)} is {short(width)}")
+    for stream, steps in model.steps.items():
+        known = stream in model.features and 1 <= steps <= MOST_STEPS
+        must(known, f"'steps' of {short(stream)} is {short(steps)}")
     for target, scale in (model.scale or {}).items():
         must(scale.deviation > 0, f"'scale' of {short(target)} has the deviation {short(scale.deviation)}")
     distinct = all(model.targets) and 0 < len(model.targets) == len(set(model.targets))

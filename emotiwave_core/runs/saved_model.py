@@ -65,10 +65,10 @@ def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, cor
         emotiwave=__version__,
         recipe=parts.recipe.to_table(),
         plugins=[
-            UsedPart(part.kind, part.name, modality, part.origin, part.version, part.source_sha256)
-            for part, modality in parts.used_by(model.modalities)
+            UsedPart(part.kind, part.name, stream, part.origin, part.version, part.source_sha256)
+            for part, stream in parts.used_by(model.streams)
         ],
-        features={m: model.features[m] for m in model.modalities},
+        features={s: model.features[s] for s in model.streams},
         steps=model.steps,
         classes=list(objective.classes),
         parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -140,6 +140,6 @@ def train_epoch(
 
 def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:
     """Give the model the feature statistics of the training fold."""
-    for modality, scaler in model.scalers.items():
+    for stream, scaler in model.scalers.items():
         assert isinstance(scaler, Standardise)
-        scaler.fit(*feature_statistics(corpus.store, modality, training.rows))
+        scaler.fit(*feature_statistics(corpus.store, stream, training.rows))

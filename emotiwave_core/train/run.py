@@ -10,7 +10,7 @@ import torch
 from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
 from emotiwave_core.compute.distributed import ProcessGroup
 from emotiwave_core.compute.runtime import Runtime
-from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.config.recipe import ALL, Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.errors import (
@@ -22,6 +22,7 @@ from emotiwave_core.errors import (
     is_out_of_memory,
 )
 from emotiwave_core.evaluate.evaluation import score_run, write_report
+from emotiwave_core.modalities import streams_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import Objective, make_objective, settle
@@ -166,7 +167,7 @@ def _check_same_data(corpus: Corpus, group: ProcessGroup) -> None:
 
 def third_party_parts(parts: ResolvedParts, corpus: Corpus) -> list[str]:
     """Sentences about the parts that are not Emotiwave's own: a local file may take the name of a shipped part."""
-    origins = {(part.kind, part.name): part.origin for part, _ in parts.used_by(corpus.store.modalities)}
+    origins = {(part.kind, part.name): part.origin for part, _ in parts.used_by(corpus.store.streams)}
     return [
         f"the {kind} '{name}' is of {origin}."
         for (kind, name), origin in sorted(origins.items())
@@ -176,9 +177,10 @@ def third_party_parts(parts: ResolvedParts, corpus: Corpus) -> list[str]:
 
 def build(parts: ResolvedParts, corpus: Corpus, objective: Objective) -> FusionModel:
     """The recipe's model for this corpus, with fresh weights. SettingsError for an encoder of an unknown modality."""
-    for modality in parts.encoders:
-        if modality not in ("*", *corpus.store.modalities):
-            known = ", ".join(corpus.store.modalities)
-            raise SettingsError(f"The recipe has an encoder for '{modality}', but the data set has: {known}.")
-    steps = {m: int(limit) for m, limit in corpus.store.facts.options.max_steps.items()}
-    return assemble(parts, corpus.store.features, len(objective.classes), steps)
+    store = corpus.store
+    for name in parts.encoders:
+        if name != ALL and not streams_of(name, store.streams):
+            known = ", ".join(dict.fromkeys([*store.modalities, *store.streams]))
+            raise SettingsError(f"The recipe has an encoder for '{name}', but the data set has: {known}.")
+    steps = {s: int(limit) for s, limit in store.facts.options.max_steps.items()}
+    return assemble(parts, store.features, len(objective.classes), steps)

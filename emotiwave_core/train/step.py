@@ -36,7 +36,7 @@ class ForwardPass(nn.Module):
         self.with_complete = with_complete
 
     def forward(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output | None]:
-        """inputs {m: [B, T, F]}, masks and what is left of them {m: [B, T] bool} -> the two outputs.
+        """inputs {s: [B, T, F]}, masks and what is left of them {s: [B, T] bool}, by stream -> the two outputs.
 
         `whole` as for `FusionModel.forward_both`. The outputs are without `weights`: no loss reads these, and where
         several processes train, each waits for a gradient of all that it has been given.
@@ -81,7 +81,7 @@ class StepResult(NamedTuple):
 
 
 def compute_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult:
-    """Put the gradient of a batch into the parameters; left {m: [B, T] bool}, on the CPU, is what the policy left.
+    """Put the gradient of a batch into the parameters; left {s: [B, T] bool}, on the CPU, is what the policy left.
 
     With `computing.auto_batch` it is computed in twice as many microbatches whenever memory runs out. The error of the
     memory itself where batches stay whole, or a single sample is too much.
@@ -151,7 +151,7 @@ def gather_outputs(
 ) -> tuple[Output, Output | None]:
     """The outputs of the whole batch, of which each process has computed its share.
 
-    masks and what is left of them {m: [B, T] bool} are of the whole batch. A fusion's own loss becomes the mean over
+    masks and what is left of them {s: [B, T] bool} are of the whole batch. A fusion's own loss becomes the mean over
     the samples of the losses of each process's fusion on its share.
     """
     if group.size == 1:
@@ -162,7 +162,7 @@ def gather_outputs(
     whole = []
     for own, own_masks in zip(outputs, (left, masks), strict=False):
         rows = {name: next(gathered) for name in _columns(own)}
-        present = present_in({m: own_masks[m] for m in masks}).to(output.logits.device, non_blocking=True)
+        present = present_in({s: own_masks[s] for s in masks}).to(output.logits.device, non_blocking=True)
         whole.append(_from_columns(rows, present))
     return whole[0], whole[1] if complete is not None else None
 

@@ -17,9 +17,9 @@ BLOCK = 1 << 17  # numbers: 1 MiB in float64, which the processor's cache holds
 class Batch(NamedTuple):
     """B samples, or, of a batch that several processes share, the b of them that are this one's."""
 
-    inputs: Tensors  # {modality: [b, T, F] float32}
-    masks: Tensors  # {modality: [b, T] bool}
-    host_masks: Tensors  # {modality: [B, T] bool} on the CPU, for what is decided without waiting for the device
+    inputs: Tensors  # {stream: [b, T, F] float32}
+    masks: Tensors  # {stream: [b, T] bool}
+    host_masks: Tensors  # {stream: [B, T] bool} on the CPU, for what is decided without waiting for the device
     targets: Tensor  # [B] or [B, C], as the objective has them
     rows: NDArray[np.int64]  # [B], which samples of the store
 
@@ -59,10 +59,10 @@ def host_batches(
     for chosen in torch.split(order, size):
         taken = rows[chosen.numpy()]
         own = share(len(taken))
-        masks = {modality: step_mask(store, modality, taken) for modality in store.modalities}
+        masks = {stream: step_mask(store, stream, taken) for stream in store.streams}
         yield Batch(
             inputs={m: padded(store, m, taken[own], mask.shape[1], pinned) for m, mask in masks.items()},
-            masks={modality: mask[own] for modality, mask in masks.items()},
+            masks={stream: mask[own] for stream, mask in masks.items()},
             host_masks=masks,
             targets=targets[chosen],
             rows=taken,
@@ -72,30 +72,30 @@ def host_batches(
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device, but for what is kept on the CPU."""
     return batch._replace(
-        inputs={modality: x.to(device, non_blocking=True) for modality, x in batch.inputs.items()},
-        masks={modality: mask.to(device, non_blocking=True) for modality, mask in batch.masks.items()},
+        inputs={stream: x.to(device, non_blocking=True) for stream, x in batch.inputs.items()},
+        masks={stream: mask.to(device, non_blocking=True) for stream, mask in batch.masks.items()},
         targets=batch.targets.to(device, non_blocking=True),
     )
 
 
-def gather(store: Store, modality: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def gather(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """The padded sequences of samples: [B, T, F] float32 and mask [B, T] bool, T >= 1 the longest of them."""
-    mask = step_mask(store, modality, rows)
-    return padded(store, modality, rows, mask.shape[1]), mask
+    mask = step_mask(store, stream, rows)
+    return padded(store, stream, rows, mask.shape[1]), mask
 
 
-def padded(store: Store, modality: str, rows: NDArray[np.int64], steps: int, pinned: bool = False) -> Tensor:
+def padded(store: Store, stream: str, rows: NDArray[np.int64], steps: int, pinned: bool = False) -> Tensor:
     """The sequences of samples, zero behind their ends: [B, T, F] float32."""
-    return _stacked(store.values[modality], store.offsets[modality], rows, steps, pinned)
+    return _stacked(store.values[stream], store.offsets[stream], rows, steps, pinned)
 
 
-def step_mask(store: Store, modality: str, rows: NDArray[np.int64]) -> Tensor:
+def step_mask(store: Store, stream: str, rows: NDArray[np.int64]) -> Tensor:
     """Mask of the steps that samples have: [B, T] bool, T >= 1 the longest of them."""
-    offsets = store.offsets[modality]
+    offsets = store.offsets[stream]
     lengths = offsets[rows + 1] - offsets[rows]
     steps = int(lengths.max(initial=1))
     if store.step_present is not None:
-        return _stacked(store.step_present[modality], offsets, rows, steps)
+        return _stacked(store.step_present[stream], offsets, rows, steps)
     return torch.arange(steps) < torch.from_numpy(lengths)[:, None]
 
 
@@ -128,7 +128,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 def numbers_in(store: Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of feature values of each sample, [N]."""
-    each = [store.lengths(modality)[rows] * width for modality, width in store.features.items()]
+    each = [store.lengths(stream)[rows] * width for stream, width in store.features.items()]
     return np.asarray(np.sum(each, axis=0))
 
 
@@ -149,15 +149,15 @@ def _generator(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def feature_statistics(store: Store, modality: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean [F] and 1 / deviation [F] of a modality over all steps that some samples have of it, in float64.
+def feature_statistics(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean [F] and 1 / deviation [F] of a stream over all steps that some samples have of it, in float64.
 
     One pass over blocks of steps, whose moments are merged pairwise (Chan, Golub and LeVeque 1983). A constant feature
     gets 0, so that it says nothing (its deviation is rounding error).
     """
-    count, mean = 0, torch.zeros(store.features[modality], dtype=torch.float64)
+    count, mean = 0, torch.zeros(store.features[stream], dtype=torch.float64)
     squares = torch.zeros_like(mean)  # of the differences from the mean, summed
-    for x in _blocks(store, modality, rows):
+    for x in _blocks(store, stream, rows):
         whole, own = count + len(x), x.mean(dim=0)
         difference = own - mean
         squares += x.sub_(own).square_().sum(dim=0) + difference.square() * (count * len(x) / whole)
@@ -168,16 +168,16 @@ def feature_statistics(store: Store, modality: str, rows: NDArray[np.int64]) -> 
     return mean.float(), torch.where(constant, 0.0, 1.0 / deviation.clamp(min=1e-30)).float()
 
 
-def _blocks(store: Store, modality: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:
-    """The steps in which some samples have a modality, [T, F] float64: copies, at least a step and at most BLOCK."""
-    most = max(BLOCK // store.features[modality], 1)
+def _blocks(store: Store, stream: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:
+    """The steps in which some samples have a stream, [T, F] float64: copies, at least a step and at most BLOCK."""
+    most = max(BLOCK // store.features[stream], 1)
     for first, end in runs(rows):
-        begin, stop = store.offsets[modality][[first, end]].tolist()
+        begin, stop = store.offsets[stream][[first, end]].tolist()
         for start in range(begin, stop, most):
             steps = slice(start, min(start + most, stop))
-            x = store.values[modality][steps]
+            x = store.values[stream][steps]
             if store.step_present is not None:
-                x = x[store.step_present[modality][steps]]
+                x = x[store.step_present[stream][steps]]
             if len(x):
                 yield x.double()
 

@@ -27,20 +27,20 @@ class Resident:
     """Samples of a store in the memory of a device: nothing but the rows of a batch is sent there."""
 
     store: Store
-    values: dict[str, Tensor]  # {modality: [steps + 1, F] float32}, the last step of zeros: all padding is read there
-    present: dict[str, Tensor] | None  # {modality: [steps + 1] bool}, of an aligned store
-    starts: dict[str, Tensor]  # {modality: [N] int64}, where a sample begins in `values`
-    lengths: dict[str, Tensor]  # {modality: [N] int64}
+    values: dict[str, Tensor]  # {stream: [steps + 1, F] float32}, the last step of zeros: all padding is read there
+    present: dict[str, Tensor] | None  # {stream: [steps + 1] bool}, of an aligned store
+    starts: dict[str, Tensor]  # {stream: [N] int64}, where a sample begins in `values`
+    lengths: dict[str, Tensor]  # {stream: [N] int64}
     held: NDArray[np.bool_]  # [N], which samples are here
 
-    def gather(self, modality: str, rows: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def gather(self, stream: str, rows: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """The padded sequences of some samples [B]: [B, T, F] and mask [B, T]."""
-        values, present = self.values[modality], self.present
+        values, present = self.values[stream], self.present
         step = torch.arange(steps, device=values.device)
-        is_step = step < self.lengths[modality][rows][:, None]
-        places = torch.where(is_step, self.starts[modality][rows][:, None] + step, len(values) - 1)
+        is_step = step < self.lengths[stream][rows][:, None]
+        places = torch.where(is_step, self.starts[stream][rows][:, None] + step, len(values) - 1)
         x = values.index_select(0, places.flatten()).view(*places.shape, values.shape[1])
-        return x, is_step if present is None else present[modality][places]
+        return x, is_step if present is None else present[stream][places]
 
     def batches(
         self,
@@ -56,7 +56,7 @@ class Resident:
         sent, targets = torch.from_numpy(taken).to(device), (targets if order is None else targets[order]).to(device)
         for start in range(0, len(taken), size):
             span = slice(start, start + size)
-            masks = {m: step_mask(self.store, m, taken[span]) for m in self.store.modalities}
+            masks = {m: step_mask(self.store, m, taken[span]) for m in self.store.streams}
             own = sent[span][share(len(taken[span]))]
             gathered = {m: self.gather(m, own, mask.shape[1]) for m, mask in masks.items()}
             yield Batch(
@@ -73,11 +73,11 @@ def resident(store: Store, rows: NDArray[np.int64], device: torch.device) -> Res
     held = np.zeros(len(store), dtype=bool)
     held[rows] = True
     samples = np.flatnonzero(held)
-    lengths = {m: np.where(held, store.lengths(m), 0) for m in store.modalities}
+    lengths = {m: np.where(held, store.lengths(m), 0) for m in store.streams}
     starts = {m: np.cumsum(counts) - counts for m, counts in lengths.items()}
 
     def copied(flat: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {m: _copied(flat[m], store.offsets[m], samples, device) for m in store.modalities}
+        return {m: _copied(flat[m], store.offsets[m], samples, device) for m in store.streams}
 
     return Resident(
         store=store,

@@ -39,6 +39,7 @@ from emotiwave_core.errors import DataError, SettingsError, choices, short
 from emotiwave_core.io.atomic import files_in, sample_of, sha256_of
 from emotiwave_core.io.incremental_hash import IncrementalHash
 from emotiwave_core.io.prefetch import prefetch
+from emotiwave_core.modalities import by_modality
 from emotiwave_core.monitor import Monitor
 
 # {modality: {sample: (steps that are kept, steps that are dropped)}}, of the samples that hold filler
@@ -189,7 +190,10 @@ class Packer:
             yield f"{self.wordless} samples have no word, and are one step each, from their start to their end."
 
     def _kept(self, has: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """The samples that are used: has [N, M] -> their numbers. What is left out is counted."""
+        """The samples that are used: has [N, S] -> their numbers. What is left out is counted."""
+        names = list(self.dataset.modalities)
+        columns = [[names.index(stream) for stream in streams] for streams in by_modality(names).values()]
+        has = np.stack([has[:, own].any(axis=1) for own in columns], axis=1)  # [N, M]
         wanted = has.all(axis=1) if self.options.complete_only else has.any(axis=1)
         self.left_out = {
             "no data in any modality": int((~has.any(axis=1)).sum()),

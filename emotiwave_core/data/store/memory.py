@@ -15,6 +15,7 @@ from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import in_time_order
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, choices
+from emotiwave_core.modalities import setting_of
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -23,18 +24,19 @@ Number = TypeVar("Number", bound=np.generic)
 class ArraySample:
     """One sample, as arrays. A modality that is not among the features, or is None or has no step, is absent.
 
-    `times` are needed where a run aligns its data (data.align), and there `words` or, with "words", the times of the
-    modality `text`; elsewhere they only say the order of the steps.
+    They are by stream: `audio`, or `audio/clip` where the modality has several. `times` are needed where a run aligns
+    its data (data.align), and there `words` or, with "words", the times of the modality `text`; elsewhere they only say
+    the order of the steps.
     """
 
-    features: Mapping[str, ArrayLike | None]  # {modality: [T, F]}, which may hold NaN and infinities
-    times: Mapping[str, ArrayLike] = attrs.field(factory=dict)  # {modality: [T, 2] seconds}
+    features: Mapping[str, ArrayLike | None]  # {stream: [T, F]}, which may hold NaN and infinities
+    times: Mapping[str, ArrayLike] = attrs.field(factory=dict)  # {stream: [T, 2] seconds}
     words: ArrayLike | None = None  # [W, 2] seconds
     interval: tuple[float, float] | None = None  # seconds; None: from the first moment to the last in any modality
 
 
 class _Sequence(NamedTuple):
-    """One modality of a sample as it was handed over."""
+    """One stream of a sample as it was handed over."""
 
     features: NDArray[np.float32]  # [S, F]
     intervals: NDArray[np.float64]  # [S, 2]
@@ -43,7 +45,7 @@ class _Sequence(NamedTuple):
 def store_of_arrays(samples: Sequence[ArraySample], features: Mapping[str, int], settings: DataSettings) -> Store:
     """A store of these samples, cut, averaged and cleaned as the data settings of a run say.
 
-    features: {modality: width} of the model. Raises SettingsError for a modality that the model has not or for times
+    features: {stream: width} of the model. Raises SettingsError for a modality that the model has not or for times
     that are missing, DataError for an array of another form or a sample that has nothing in any modality.
     """
     sequences = [_sequences(number, sample, features, settings) for number, sample in enumerate(samples)]
@@ -162,8 +164,8 @@ def _steps(
     return {name: overlapping(rounded(own.intervals), times) for name, own in sequences.items()}
 
 
-def _number_for(modality: str, setting: PerModality) -> int | None:
-    return setting.get(modality) if isinstance(setting, dict) else setting
+def _number_for(stream: str, setting: PerModality) -> int | None:
+    return setting_of(stream, setting) if isinstance(setting, dict) else setting
 
 
 def _float32(times: NDArray[np.float64]) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Stores: a data set cut into samples and packed once, as flat arrays with offsets, read by memory map.
 
-A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each modality `NAME.values` [steps, F] and
+A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each stream `NAME.values` [steps, F] and
 `NAME.offsets` [N + 1], `NAME.times` [steps, 2] seconds of the video, in an aligned store also `NAME.present` [steps];
 `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of the arrays and of
 itself). It is built beside and renamed, under a lock, so that two runs that start together build it once.
@@ -51,6 +51,7 @@ from emotiwave_core.io.atomic import (
 )
 from emotiwave_core.io.locks import BusyError, locked, waiting_for
 from emotiwave_core.io.untrusted import read_json, why
+from emotiwave_core.modalities import by_modality, streams_of
 from emotiwave_core.monitor import SILENT, Monitor
 
 FORMAT = 4
@@ -68,10 +69,10 @@ class Store:
     facts: StoreFacts
     labels: Tensor  # [N, C] float32 intensities
     intervals: Tensor  # [N, 2] float64 seconds
-    values: dict[str, Tensor]  # {modality: [steps, F] float32}
-    offsets: dict[str, NDArray[np.int64]]  # {modality: [N + 1]}
-    step_times: dict[str, Tensor]  # {modality: [steps, 2] float32}
-    step_present: dict[str, Tensor] | None  # {modality: [steps] bool}, of an aligned store
+    values: dict[str, Tensor]  # {stream: [steps, F] float32}
+    offsets: dict[str, NDArray[np.int64]]  # {stream: [N + 1]}
+    step_times: dict[str, Tensor]  # {stream: [steps, 2] float32}
+    step_present: dict[str, Tensor] | None  # {stream: [steps] bool}, of an aligned store
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,13 +93,18 @@ class Store:
         return self.facts.groups or self.facts.videos
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """The names of the modalities, in their fixed order."""
+    def streams(self) -> tuple[str, ...]:
+        """The names of the streams, in their fixed order: one or several for each modality."""
         return tuple(self.values)
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of the modalities, each of one or several streams."""
+        return tuple(by_modality(self.values))
+
+    @property
     def features(self) -> dict[str, int]:
-        """The feature width of each modality."""
+        """The feature width of each stream."""
         return {name: values.shape[1] for name, values in self.values.items()}
 
     @property
@@ -106,8 +112,8 @@ class Store:
         """The names of the label columns."""
         return self.facts.targets
 
-    def with_modalities(self, features: Mapping[str, int]) -> "Store":
-        """The store with these modalities alone, {name: width}: one that it lacks is absent in every sample.
+    def with_streams(self, features: Mapping[str, int]) -> "Store":
+        """The store with these streams alone, {name: width}: one that it lacks is absent in every sample.
 
         DataError where a width is another, or where the store has none of them.
         """
@@ -130,37 +136,40 @@ class Store:
             step_present=self.step_present and {name: (self.step_present | present)[name] for name in features},
         )
 
-    def lengths(self, modality: str) -> NDArray[np.int64]:
-        """The steps of every sample in a modality, [N]; 0 where it is missing.
+    def lengths(self, stream: str) -> NDArray[np.int64]:
+        """The steps of every sample in a stream, [N]; 0 where it is missing.
 
-        In an aligned store they are as many in every modality, and `present` says in which of them there is something.
+        In an aligned store they are as many in every stream, and `present` says in which of them there is something.
         """
-        return np.diff(self.offsets[modality])
+        return np.diff(self.offsets[stream])
 
-    def has(self, modality: str) -> NDArray[np.bool_]:
-        """True for each sample that has something of a modality, [N]."""
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """True for each sample that has something of a stream, or of any stream of a modality, [N]."""
+        return np.asarray(np.any([self._has(stream) for stream in streams_of(name, self.streams)], axis=0))
+
+    def _has(self, stream: str) -> NDArray[np.bool_]:
         if self.step_present is None:
-            return self.lengths(modality) > 0
-        before = np.concatenate([[0], np.cumsum(self.step_present[modality].numpy())])
-        return np.diff(before[self.offsets[modality]]) > 0
+            return self.lengths(stream) > 0
+        before = np.concatenate([[0], np.cumsum(self.step_present[stream].numpy())])
+        return np.diff(before[self.offsets[stream]]) > 0
 
-    def sequence(self, modality: str, sample: int) -> Tensor:
-        """One sample's steps in a modality, [T, F]; zeros where it is not present."""
-        return self.values[modality][self._steps(modality, sample)]
+    def sequence(self, stream: str, sample: int) -> Tensor:
+        """One sample's steps in a stream, [T, F]; zeros where it is not present."""
+        return self.values[stream][self._steps(stream, sample)]
 
-    def times(self, modality: str, sample: int) -> Tensor:
-        """The start and the end of one sample's steps in a modality, [T, 2] float32, in seconds of the video."""
-        return self.step_times[modality][self._steps(modality, sample)]
+    def times(self, stream: str, sample: int) -> Tensor:
+        """The start and the end of one sample's steps in a stream, [T, 2] float32, in seconds of the video."""
+        return self.step_times[stream][self._steps(stream, sample)]
 
-    def present(self, modality: str, sample: int) -> Tensor:
-        """True for each step of a sample in which a modality has something, [T]: in all, but in an aligned store."""
-        steps = self._steps(modality, sample)
+    def present(self, stream: str, sample: int) -> Tensor:
+        """True for each step of a sample in which a stream has something, [T]: in all, but in an aligned store."""
+        steps = self._steps(stream, sample)
         if self.step_present is None:
             return torch.ones(steps.stop - steps.start, dtype=torch.bool)
-        return self.step_present[modality][steps]
+        return self.step_present[stream][steps]
 
-    def _steps(self, modality: str, sample: int) -> slice:
-        start, end = self.offsets[modality][sample : sample + 2].tolist()
+    def _steps(self, stream: str, sample: int) -> slice:
+        start, end = self.offsets[stream][sample : sample + 2].tolist()
         return slice(start, end)
 
 
@@ -220,17 +229,17 @@ def _open(path: Path, key: str) -> Store:
         with contextlib.suppress(OSError):
             os.utime(path / ARRAYS, ns=(time.time_ns(), table["modified_ns"]))
     facts = StoreFacts.from_dict(table)
-    modalities, aligned = facts.modalities, facts.options.align != "none"
+    streams, aligned = facts.modalities, facts.options.align != "none"
     return Store(
         path=path,
         fingerprint=key,
         facts=facts,
         labels=tensors["labels"],
         intervals=tensors["intervals"],
-        values={name: tensors[f"{name}.values"] for name in modalities},
-        offsets={name: tensors[f"{name}.offsets"].numpy() for name in modalities},
-        step_times={name: tensors[f"{name}.times"] for name in modalities},
-        step_present={name: tensors[f"{name}.present"] for name in modalities} if aligned else None,
+        values={name: tensors[f"{name}.values"] for name in streams},
+        offsets={name: tensors[f"{name}.offsets"].numpy() for name in streams},
+        step_times={name: tensors[f"{name}.times"] for name in streams},
+        step_present={name: tensors[f"{name}.present"] for name in streams} if aligned else None,
     )
 
 

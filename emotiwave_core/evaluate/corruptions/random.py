@@ -40,7 +40,7 @@ class Random(Corruption):
     @classmethod
     def draw(cls, samples: SampleFacts, levels: Array, seed: int) -> Tables:
         """Draw what each sample keeps, and the order in which the others go."""
-        has = np.stack([samples.has(modality) for modality in samples.steps], axis=1)  # [N, M]
+        has = np.stack([samples.has(modality) for modality in samples.modalities], axis=1)  # [N, M]
         generator = np.random.Generator(philox("random", seed))
         spared = np.where(has, generator.random(has.shape), -1.0).argmax(axis=1)
         may_go = has.copy()
@@ -49,8 +49,8 @@ class Random(Corruption):
         lost = np.clip(np.rint(levels * has.size) - (~has).sum(), 0, len(order))  # [K]
         since = np.full(has.size, NEVER)
         since[order] = list(first_levels(np.arange(len(order)) < lost[:, None]))
-        columns = since.reshape(has.shape).T
-        return {"since": {modality: column.tolist() for modality, column in zip(samples.steps, columns, strict=True)}}
+        groups = zip(samples.modalities.values(), since.reshape(has.shape).T, strict=True)
+        return {"since": {stream: column.tolist() for streams, column in groups for stream in streams}}
 
     @classmethod
     def check(cls, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 from emotiwave_core.errors import short
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences, Tables, must
 from emotiwave_core.evaluate.drawing import NEVER, Array, SampleFacts, first_levels, philox
+from emotiwave_core.modalities import by_modality, modality_of
 
 
 class Swap(Corruption):
@@ -21,33 +22,37 @@ class Swap(Corruption):
         """Draw the partner of every sample, and the order in which the samples are swapped."""
         since: dict[str, list[str]] = {}
         partners: dict[str, list[str | None]] = {}
-        for modality in samples.steps:
+        for modality, streams in samples.modalities.items():
             has = samples.has(modality)
             generator = np.random.Generator(philox("swap", seed, modality))
             owners = np.flatnonzero(has)
-            since[modality], partners[modality] = [NEVER] * len(has), [None] * len(has)
+            first: list[str] = [NEVER] * len(has)
+            lenders: list[str | None] = [None] * len(has)
+            since |= dict.fromkeys(streams, first)
+            partners |= dict.fromkeys(streams, lenders)
             if len(owners) < 2:
                 continue
             for borrower, lender in partners_of([samples.videos[index] for index in owners], generator).items():
-                partners[modality][owners[borrower]] = samples.ids[owners[lender]]
+                lenders[owners[borrower]] = samples.ids[owners[lender]]
             swapped = np.rint(levels * len(owners))  # [K]
             characters = first_levels(np.arange(len(owners)) < swapped[:, None])
             for index, character in zip(generator.permutation(owners), characters, strict=True):
-                since[modality][index] = character
+                first[index] = character
         return {"since": since, "partners": partners}
 
     @classmethod
     def check(cls, manifest: Manifest) -> None:
         """ValueError where a swapped sample has no partner, or one that cannot lend."""
         index_of = {sample: index for index, sample in enumerate(manifest.samples)}
-        for modality, partners in manifest.partners.items():
-            steps = manifest.steps[modality]
-            for sample, partner, since in zip(manifest.samples, partners, manifest.since[modality], strict=True):
+        groups = by_modality(manifest.steps)
+        for stream, partners in manifest.partners.items():
+            steps = np.sum([manifest.steps[name] for name in groups[modality_of(stream)]], axis=0)
+            for sample, partner, since in zip(manifest.samples, partners, manifest.since[stream], strict=True):
                 if partner is None:
-                    must(since == NEVER, f"{short(sample)} has no partner in {short(modality)}")
+                    must(since == NEVER, f"{short(sample)} has no partner in {short(stream)}")
                 else:
                     can_lend = partner != sample and partner in index_of and steps[index_of[partner]] > 0
-                    must(can_lend, f"{short(partner)} cannot lend {short(modality)} to {short(sample)}")
+                    must(can_lend, f"{short(partner)} cannot lend {short(stream)} to {short(sample)}")
 
     def apply(self, level: int) -> Sequences:
         """The modality as it is at a level."""
