@@ -299,7 +299,8 @@ def _check_leak(path: Path, modalities: Mapping[str, Source], labels: Source | N
         if labels is not None and source.path == labels.path and labels.columns and not source.columns:
             raise DataError(
                 f"{path}: 'modalities.{name.replace(JOINT, '.')}' reads the table of [labels], and its labels must not "
-                f'be among the features: name these as `{name.rpartition(JOINT)[2]} = {{file = "{source.path.name}", columns = [...]}}`.'
+                f"be among the features: name these as `{name.rpartition(JOINT)[2]} = "
+                f'{{file = "{source.path.name}", columns = [...]}}`.'
             )
 
 

@@ -69,6 +69,28 @@ def write_dataset(folder: Path, videos: int = 24, seed: int = 0, missing: bool =
     return folder
 
 
+def write_two_streams(folder: Path) -> Path:
+    """The data set of `write_dataset`, whose audio is two files: `frames`, and `clip` with one step a segment.
+
+    In the test fold v20 lacks the clip, v21 the frames, v22 both.
+    """
+    write_dataset(folder)
+    random, clips = np.random.default_rng(7), {}
+    with h5py.File(folder / "labels.csd") as file:
+        for video, entry in file["anything/data"].items():
+            cue = entry["features"][:, 1:].argmax(axis=1)[:, None] == np.arange(6)
+            clips[video] = (cue + 0.5 * random.normal(size=(2, 6)).astype(np.float32), entry["intervals"][:])
+    write_csd(folder / "clip.csd", {video: clip for video, clip in clips.items() if video not in ("v20", "v22")})
+    with h5py.File(folder / "audio.csd", "r+") as file:
+        for video in ("v21", "v22"):
+            del file[f"anything/data/{video}"]
+    text = (folder / "dataset.toml").read_text()
+    (folder / "dataset.toml").write_text(
+        text.replace('audio = "audio.csd"', 'audio = {frames = "audio.csd", clip = "clip.csd"}')
+    )
+    return folder
+
+
 def write_spoken(folder: Path) -> Dataset:
     """Two modalities with dirt and gaps, and words with pauses; some videos lack one of them, some segments a word.
 
