@@ -320,6 +320,7 @@ class Run:
         reads; NaN and infinities are replaced as in training. times: {modality: [T, 2] seconds}, needed where the run
         aligns its data (data.align), and there words=[W, 2]; interval: (start, end) in seconds, else all of it.
         Many: a list of such samples as tables, `predict([{"text": array}, …])`.
+        A modality of several streams takes each by name: `predict(**{"audio/clip": array})`.
         A data set: from `load_dataset`, or its folder; a modality that it lacks is absent in every sample.
         A recording: `predict("clip.mp4", words="clip.srt")`, with the keywords of `predict_recordings`.
 

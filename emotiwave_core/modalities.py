@@ -12,7 +12,7 @@ from typing import TypeVar
 Configuration = tuple[str, ...]
 Value = TypeVar("Value")
 
-JOINT = "/"  # between the name of a modality and that of one of its streams
+SEPARATOR = "/"  # between the name of a modality and that of one of its streams
 MOST_STREAMS = 40
 
 
@@ -28,7 +28,7 @@ def name_of(configuration: Configuration) -> str:
 
 def modality_of(stream: str) -> str:
     """The modality that a stream is of: `audio` of `audio/clip`, and of `audio`."""
-    return stream.partition(JOINT)[0]
+    return stream.partition(SEPARATOR)[0]
 
 
 def by_modality(streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -52,11 +52,11 @@ def setting_of(stream: str, settings: Mapping[str, Value]) -> Value | None:
 def misnamed(streams: Collection[str]) -> str | None:
     """A sentence's end on the first name that cannot be a stream's, None where all are right."""
     for stream in streams:
-        names = stream.split(JOINT)
+        names = stream.split(SEPARATOR)
         if not all(names) or "+" in stream:
             return f"{stream[:60]!r} is no name: it needs a letter, and no '+'"
         if len(names) > 2:
-            return f"{stream[:60]!r} has more than one '{JOINT}'"
+            return f"{stream[:60]!r} has more than one '{SEPARATOR}'"
         if len(names) == 2 and names[0] in streams:
             return f"{names[0][:60]!r} is a stream and also a modality of several ({stream[:60]!r})"
     if len(streams) > MOST_STREAMS:

@@ -256,14 +256,14 @@ def _shown(details: SampleDetails) -> dict[str, str]:
 
 
 def _print_windows(console: RichConsole, sample: SampleAttribution) -> None:
-    """A line for every window of every modality: its time, its bar (to the right: for the class), its word."""
+    """A line for every window of every stream: its time, its bar (to the right: for the class), its word."""
     largest = max((abs(window.occlusion) for windows in sample.moments.values() for window in windows), default=0.0)
     console.print()
     of = "of the predicted number" if sample.headline == "ccc" else "of the log-odds"
     title = f"Drop {of} of {sample.explained} when a stretch is missing"
     console.print(_text(title), style="italic", soft_wrap=True)
     for m, windows in sample.moments.items():
-        if m in sample.absent:
+        if not windows:  # it is absent
             continue
         attended = any(window.attention is not None for window in windows)
         console.print(_text(f"{m}{' (with the attention on it)' if attended else ''}"), style="bold")

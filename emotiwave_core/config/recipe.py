@@ -15,7 +15,7 @@ from emotiwave_core.io.untrusted import read_toml, why
 from emotiwave_core.modalities import setting_of
 
 MOST = 10**9  # of anything that is counted: a product of two still fits 64 bits
-ALL = "*"  # the key of the encoder that every modality takes which is not named
+ALL = "*"  # the key of the encoder that every stream takes which is not named, nor its modality
 PerModality = int | dict[str, int]
 Align = Literal["none", "words"] | float
 Filler = Literal["absent", "keep"]

@@ -10,7 +10,7 @@ from emotiwave_core.data.formats.reader import LabelKind, Source, contents_of, r
 from emotiwave_core.data.recognise import DESCRIPTION, Recognition, recognise
 from emotiwave_core.errors import DataError, choices, short
 from emotiwave_core.io.untrusted import is_file, is_folder, read_toml, why
-from emotiwave_core.modalities import JOINT, by_modality, misnamed
+from emotiwave_core.modalities import SEPARATOR, by_modality, misnamed
 
 # The files of CMU-MOSEI as its SDK names them; the first one that is there is taken.
 STANDARD = {
@@ -246,16 +246,16 @@ _MEANING = ("targets", "kind", "classes")  # of [labels]
 
 def _streams(path: Path, modalities: dict[str, Any]) -> dict[str, Source]:
     """The sources of the modalities by stream: a table without the keys of a source names several, by what each is."""
-    if not modalities or any("+" in name or JOINT in name or not name for name in modalities):
+    if not modalities or any("+" in name or SEPARATOR in name or not name for name in modalities):
         raise DataError(
-            f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+' and '{JOINT}'; several "
+            f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+' and '{SEPARATOR}'; several "
             'files of one modality are `name = {one = "file.csd", other = "file.csd"}`.'
         )
     streams: dict[str, Source] = {}
     for name, value in modalities.items():
         if isinstance(value, dict) and value and not set(value) & set(_SOURCE):
             streams |= {
-                f"{name}{JOINT}{stream}": _source(path, f"modalities.{name}.{stream}", source)
+                f"{name}{SEPARATOR}{stream}": _source(path, f"modalities.{name}.{stream}", source)
                 for stream, source in value.items()
             }
         else:
@@ -298,8 +298,8 @@ def _check_leak(path: Path, modalities: Mapping[str, Source], labels: Source | N
     for name, source in modalities.items():
         if labels is not None and source.path == labels.path and labels.columns and not source.columns:
             raise DataError(
-                f"{path}: 'modalities.{name.replace(JOINT, '.')}' reads the table of [labels], and its labels must not "
-                f"be among the features: name these as `{name.rpartition(JOINT)[2]} = "
+                f"{path}: 'modalities.{name.replace(SEPARATOR, '.')}' reads the table of [labels], and its labels must not "
+                f"be among the features: name these as `{name.rpartition(SEPARATOR)[2]} = "
                 f'{{file = "{source.path.name}", columns = [...]}}`.'
             )
 

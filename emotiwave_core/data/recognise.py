@@ -121,7 +121,10 @@ def _is_folds(path: Path) -> bool:
 
 
 def _doubt(role: str, paths: Sequence[Path]) -> str:
-    return f"'{role}' could be {' or '.join(short(path.name) for path in paths[:4])}"
+    choice = f"'{role}' could be {' or '.join(short(path.name) for path in paths[:4])}"
+    if role in (LABELS, WORDS, FOLDS):
+        return choice
+    return f'{choice} (both: `{role} = {{one = "FILE", other = "FILE"}}`)'
 
 
 def _notes(told: dict[str, Source], unused: Sequence[Path]) -> tuple[str, ...]:

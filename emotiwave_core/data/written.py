@@ -15,7 +15,7 @@ from emotiwave_core.data.formats.reader import Entry, Reader, Source, open_reade
 from emotiwave_core.data.prepare.labels import LabelColumns, label_columns
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.io.atomic import out_of_space, write_json, write_text
-from emotiwave_core.modalities import JOINT
+from emotiwave_core.modalities import SEPARATOR
 from emotiwave_core.monitor import SILENT, Monitor
 
 COUNTED = {"times": "counted"}  # metadata: the intervals are numbers of steps, and no seconds
@@ -71,8 +71,8 @@ class WrittenDataset:
             table["words"] = names["words"]
         table["modalities"] = {}
         for stream in self.modalities:
-            modality, joint, part = stream.partition(JOINT)
-            if joint:
+            modality, slash, part = stream.partition(SEPARATOR)
+            if slash:
                 table["modalities"].setdefault(modality, {})[part] = names[stream]
             else:
                 table["modalities"][stream] = names[stream]
