@@ -23,7 +23,8 @@ def override(
     """Lay flags over the table of a recipe, which is changed and returned.
 
     settings: `KEY=VALUE`, such as training.epochs=5. encoder: `NAME:OPTIONS` for all modalities or
-    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. fusion, dropout: `NAME:OPTIONS`. SettingsError where a flag cannot be read.
+    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. fusion, dropout: `NAME:OPTIONS`. SettingsError where a
+    flag cannot be read.
     """
     if encoder:
         table["encoder"] = parse_encoders(encoder)

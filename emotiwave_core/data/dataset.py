@@ -248,8 +248,8 @@ def _streams(path: Path, modalities: dict[str, Any]) -> dict[str, Source]:
     """The sources of the modalities by stream: a table without the keys of a source names several, by what each is."""
     if not modalities or any("+" in name or SEPARATOR in name or not name for name in modalities):
         raise DataError(
-            f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+' and '{SEPARATOR}'; several "
-            'files of one modality are `name = {one = "file.csd", other = "file.csd"}`.'
+            f"{path}: [modalities] needs at least one `name = \"file.csd\"`, names without '+' and '{SEPARATOR}'; "
+            'several files of one modality are `name = {one = "file.csd", other = "file.csd"}`.'
         )
     streams: dict[str, Source] = {}
     for name, value in modalities.items():
@@ -298,8 +298,8 @@ def _check_leak(path: Path, modalities: Mapping[str, Source], labels: Source | N
     for name, source in modalities.items():
         if labels is not None and source.path == labels.path and labels.columns and not source.columns:
             raise DataError(
-                f"{path}: 'modalities.{name.replace(SEPARATOR, '.')}' reads the table of [labels], and its labels must not "
-                f"be among the features: name these as `{name.rpartition(SEPARATOR)[2]} = "
+                f"{path}: 'modalities.{name.replace(SEPARATOR, '.')}' reads the table of [labels], and its labels must "
+                f"not be among the features: name these as `{name.rpartition(SEPARATOR)[2]} = "
                 f'{{file = "{source.path.name}", columns = [...]}}`.'
             )
 
