@@ -131,20 +131,20 @@ def test_what_is_lost_or_lent_whole_is_so_of_all_streams(run: ew.Run, protocol: 
                     inputs[stream], masks[stream] = x[None], torch.full((1, len(x)), not bool(x.isnan().all()))
                 with torch.inference_mode():
                     output = trained.model(inputs, masks)
-                due = trained.objective.probabilities(output.logits)[0]
-                np.testing.assert_allclose(answers.probabilities[curve][level][n], due, atol=5e-6)
+                due = trained.objective.answers(output.logits)[0]
+                np.testing.assert_allclose(answers.answers[curve][level][n], due, atol=5e-6)
                 here[n] = output.present[0]
             if protocol == "random":
                 assert answers.reached[curve][level] == pytest.approx(1.0 - here.mean())
 
 
-@pytest.mark.parametrize("protocol", ["frames", "blocks", "noise", "shift", "frozen"])
+@pytest.mark.parametrize("protocol", ["frames", "noise", "shift"])
 def test_steps_are_damaged_stream_by_stream(run: ew.Run, protocol: str) -> None:
     """A curve for each modality; level 0 is the complete score; the manifest has a table for each stream."""
     scores = run.robustness(protocol)
     assert set(scores.curves) - {"text+audio+visual"} == {"text", "audio", "visual"}
     for curve in scores.curves.values():
-        assert curve.macro_f1[0] == pytest.approx(run.scores().complete.macro_f1)
+        assert curve.score[0] == pytest.approx(run.scores().complete.score)
     manifest = json.loads((run.folder / "protocols" / f"{protocol}.manifest.json").read_text())
     assert manifest["modalities"] == list(STREAMS)
 
