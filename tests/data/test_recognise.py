@@ -83,7 +83,7 @@ def test_what_is_not_clear_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert load_dataset(folder, labelled=False).labels is None
     (folder / "kept").rename(folder / "labels.csv")
     (folder / "audio.csv").write_bytes((folder / "egemaps.csv").read_bytes())
-    with pytest.raises(DataError, match=r"'audio' could be 'audio\.csv' or 'egemaps\.csv' .there: "):
+    with pytest.raises(DataError, match=r"'audio' could be 'audio\.csv' or 'egemaps\.csv' .both: .*there: "):
         load_dataset(folder)
     (tmp_path / "none").mkdir()
     (tmp_path / "none/table.csv").write_text("id,f1\na,1\n")
