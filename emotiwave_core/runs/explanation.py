@@ -207,7 +207,7 @@ def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
         and pairs <= set(fold.interaction)
         and all(set(attribution.shapley) == modalities for attribution in read.by_class.values())
         and all(set(sample.shapley) == modalities for sample in read.chosen)
-        and all(set(map(modality_of, sample.moments)) <= modalities for sample in read.chosen)
+        and all({modality_of(key), key} & modalities for sample in read.chosen for key in sample.moments)
         and all(sample.why in ("right", "wrong", "changed") for sample in read.chosen)
         and all(set(sample.present or ()) <= modalities for sample in read.chosen)
         and all(set(absent) < modalities for absent in read.absent.values())

@@ -47,7 +47,7 @@ def test_every_shipped_part_and_recipe_is_named() -> None:
         assert all(f"`{name}`" in RECIPES + text_of("docs/data.md") for name in names), names
     for recipe in re.findall(r"emotiwave run ([a-z]+)(?=\s)", README + RECIPES):
         assert recipe in registry.recipes
-    for encoder in re.findall(r"--encoder (?:\w+=)?(\w+)", README + RECIPES):
+    for encoder in re.findall(r"--encoder (?:[\w/]+=)?(\w+)", README + RECIPES):
         assert encoder in [*parts["encoder"], "meanmlp"]
 
 

@@ -202,7 +202,7 @@ HUGE = 10**9
         (lambda about: about["features"].update(text=HUGE), "'features' of 'text' is 1000000000"),
         (lambda about: about["features"].update(text=1 << 24), "was a plugin changed"),
         (lambda about: about["features"].update(text=-5), "'features' of 'text' is -5"),
-        (lambda about: about["features"].update({"": 5}), "a modality is named ''"),
+        (lambda about: about["features"].update({"": 5}), "'' is no name"),
         (lambda about: about["features"].update({f"m{n}": 3 for n in range(40)}), "has 43 modalities"),
         (lambda about: about["steps"].update(text=0), "'steps' of 'text' is 0"),
         (lambda about: about["recipe"]["model"].update(head=1 << 20), "was a plugin changed"),
