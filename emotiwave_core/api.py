@@ -603,6 +603,13 @@ def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
     return None if dataset is None else _dataset_folder(dataset)
 
 
+def is_dataset(path: Path) -> bool:
+    """True for a folder, and for a file that holds all of a data set, such as a pickle of MMSA."""
+    from emotiwave_core.data.formats.reader import contents_of
+
+    return path.is_dir() or (not _is_recording(path) and contents_of(path) is not None)
+
+
 def _is_recording(path: Path) -> bool:
     from emotiwave_core.data.formats.text import MEDIA
 

@@ -96,11 +96,11 @@ def predict(
     console = TerminalMonitor()
     with quiet():
         opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
-        folders = [path for path in files if path.is_dir()]
-        if folders and len(files) > 1:
+        datasets = [path for path in files if api.is_dataset(path)]
+        if datasets and len(files) > 1:
             raise click.UsageError("Give one data set, or recordings.")
-        if folders:
-            return _print_dataset(opened, folders[0], as_json)
+        if datasets:
+            return _print_dataset(opened, datasets[0], as_json)
         answers = []
         for path in files:
             try:
@@ -144,12 +144,13 @@ def _print_dataset(run: "Run", folder: Path, as_json: bool) -> None:
     if as_json:
         print_json([prediction.to_dict() for prediction in predictions])
         return
-    table = Table(
-        "id", *(predictions[0].probabilities or predictions[0].numbers), "decided", "present", box=None, pad_edge=False
-    )
-    for one in predictions:
-        values = [f"{value:.3f}" for value in (one.probabilities or one.numbers).values()]
-        table.add_row(*map(_text, [one.id or "", *values, "+".join(one.decided) or "none", " ".join(one.present)]))
+    decides = ["decided"] if predictions[0].probabilities else []  # numbers are their own decision
+    columns = [*(predictions[0].probabilities or predictions[0].numbers), *decides]
+    table = Table("id", *columns, "present", box=None, pad_edge=False)
+    for prediction in predictions:
+        values = [f"{value:.3f}" for value in (prediction.probabilities or prediction.numbers).values()]
+        decided = ["+".join(prediction.decided) or "none"] * len(decides)
+        table.add_row(*map(_text, [prediction.id or "", *values, *decided, " ".join(prediction.present)]))
     tables().print(table)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from pickled_data import CLASSES, WIDTHS, mmsa, multibench, renamed, write_pickle
 
+from emotiwave_core import api
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.dataset import load_dataset
@@ -160,6 +161,15 @@ class _Call:
 
     def __reduce__(self) -> Any:
         return self.told
+
+
+def test_a_command_takes_a_pickle_for_a_data_set_and_a_clip_for_a_recording(tmp_path: Path) -> None:
+    """A file that holds all of a data set is told from a recording by its content."""
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(b"RIFF")
+    assert api.is_dataset(write_pickle(tmp_path / "a.pkl", mmsa()))
+    assert api.is_dataset(tmp_path)
+    assert not api.is_dataset(clip)
 
 
 def _op(code: bytes, fuse: bytes) -> bytes:
