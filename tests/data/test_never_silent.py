@@ -204,6 +204,22 @@ def test_clips_numbered_from_one_are_refused_and_from_zero_are_taken(folder: Pat
         packed(folder)
 
 
+def test_steps_without_a_time_are_counted(folder: Path) -> None:
+    """Rows whose interval is NaN are in no sample, which is said with their number; where all are, it is the cause."""
+    entries = entries_of(folder / "audio.csd")
+    for key in list(entries)[:2]:
+        entries[key] = (entries[key][0], np.full_like(entries[key][1], np.nan))
+    write_csd(folder / "audio.csd", entries)
+    facts = packed(folder).facts
+    assert facts.modalities["audio"].missing == 4
+    assert any("40 of 480 rows of 'audio' (audio.csd) have an interval that is not finite" in n for n in facts.notes)
+    write_csd(folder / "audio.csd", {key: (x, np.full_like(t, np.nan)) for key, (x, t) in entries.items()})
+    with pytest.raises(
+        DataError, match=r"nothing for any of the 48 samples: no interval of a step is a pair of finite"
+    ):
+        packed(folder)
+
+
 def zeroed(folder: Path, name: str) -> None:
     """Every other video has zeros alone in a modality, and one NaN alone."""
     entries = entries_of(folder / f"{name}.csd")

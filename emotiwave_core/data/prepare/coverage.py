@@ -29,7 +29,7 @@ class Coverage:
 
     def __init__(self, modality: str, file: str) -> None:
         self.modality, self.file = modality, file
-        self.rows = self.read_rows = self.cut_rows = 0
+        self.rows = self.read_rows = self.cut_rows = self.timeless_rows = 0
         self.first, self.last = np.inf, -np.inf
         self._spans: list[tuple[float, float, float, float]] = []  # labels' and features' first and last moment
         self._numbered = 0
@@ -42,6 +42,7 @@ class Coverage:
         self.read_rows += len(np.unique(np.concatenate([np.empty(0, np.intp), *(s.steps.rows for s in samples)])))
         self.cut_rows += sum(sample.cut for sample in samples)
         usable = times[are_times(times)]
+        self.timeless_rows += len(times) - len(usable)
         if not len(usable):
             return
         start, end = float(usable.min()), float(usable.max())
@@ -89,6 +90,13 @@ class Coverage:
             return [f"'{self.modality}' is missing in {share} ({lost:.0%}){f': {cause}' if cause else ''}."]
         return [f"The times of '{self.modality}' do not fit those of the labels: {cause}."] if cause else []
 
+    def notes(self) -> list[str]:
+        """A sentence on the rows that have no time, and so are in no sample."""
+        if not self.timeless_rows:
+            return []
+        share = f"{self.timeless_rows} of {self.rows} rows of '{self.modality}' ({self.file})"
+        return [f"{share} have an interval that is not finite, and belong to no sample."]
+
     def _refuse_other_numbers(self) -> None:
         for shift, lower in ((-1, "one higher"), (1, "one lower")):
             if self._numbered and self._agree[shift] > 0.5 * self._numbered > 5 * self._agree[0]:
@@ -101,6 +109,8 @@ class Coverage:
     def _cause(self, labelled: Sequence[str], entries: Sequence[str]) -> str | None:
         """The likely cause of what is missing: the form of the ids, or the unit or the start of the times."""
         videos = {split_key(entry)[0] for entry in entries}
+        if self.rows and self.timeless_rows == self.rows:
+            return "no interval of a step is a pair of finite seconds"
         if not videos & set(labelled):
             hint = _id_hint(labelled, videos)
             return f"its ids are like {_some(videos)}, and those of the labels like {_some(labelled)}{hint}"

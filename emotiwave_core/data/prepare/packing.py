@@ -235,6 +235,7 @@ class Packer:
                     step()
             filled = [sample in self.known_filler.get(name, {}) for sample in samples.ids]
             self.warnings += coverage.warnings((counts[1] > 0) | filled, samples.videos, file.keys)
+            self.notes += coverage.notes()
             self.notes += file.notes  # which some files know once they have been read
             if reference:
                 self.counts[name]["unread_rows"] = reference.unread
