@@ -53,8 +53,8 @@ def misnamed(streams: Collection[str]) -> str | None:
     """A sentence's end on the first name that cannot be a stream's, None where all are right."""
     for stream in streams:
         names = stream.split(SEPARATOR)
-        if not all(names) or "+" in stream:
-            return f"{stream[:60]!r} is no name: it needs a letter, and no '+'"
+        if not all(names) or "+" in stream or any(name != name.strip() for name in names):
+            return f"{stream[:60]!r} is no name: it needs a letter, no '+', and no space at its ends"
         if len(names) > 2:
             return f"{stream[:60]!r} has more than one '{SEPARATOR}'"
         if len(names) == 2 and names[0] in streams:

@@ -335,6 +335,11 @@ def settle(settings: ObjectiveSettings, targets: tuple[str, ...], label_kind: st
             '[labels] in dataset.toml, or set objective.kind to "multi" (it is there or not) or objective.no_emotion '
             'to "class".'
         )
+    if kind == "single" and settings.no_emotion == "class" and NO_EMOTION in targets:
+        raise SettingsError(
+            f"A target is called '{NO_EMOTION}', and so is the class that objective.no_emotion adds: leave that setting "
+            "out, or name the targets without it under [labels] in dataset.toml."
+        )
     return attrs.evolve(settings, kind=kind)
 
 

@@ -69,6 +69,7 @@ def test_the_standard_words_are_known_beside_a_description(folder: Path) -> None
         ('[modalities]\nvoice = "a.csd"\nface = "sub/b.csd"', "[modalities]", "needs at least one"),
         ('voice = "a.csd"', '"voice+face" = "a.csd"', "names without '\\+'"),
         ('voice = "a.csd"', '"" = "a.csd"', "names without '\\+'"),
+        ('voice = "a.csd"', '" labels" = "a.csd"', "' labels' is no name: .* no space at its ends"),
         ('voice = "a.csd"', 'voice = ["a.csd"]', r"'modalities.voice' is \['a.csd'\], not a text"),
         ('voice = "a.csd"', 'voice = "A.csd"', "'modalities.voice' names .*A.csd, which is not there"),
         ('voice = "a.csd"', 'voice = {file = "a.csd", rate = 0}', "'modalities.voice.rate' is 0, not a number"),
