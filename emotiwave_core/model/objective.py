@@ -337,8 +337,8 @@ def settle(settings: ObjectiveSettings, targets: tuple[str, ...], label_kind: st
         )
     if kind == "single" and settings.no_emotion == "class" and NO_EMOTION in targets:
         raise SettingsError(
-            f"A target is called '{NO_EMOTION}', and so is the class that objective.no_emotion adds: leave that setting "
-            "out, or name the targets without it under [labels] in dataset.toml."
+            f"A target is called '{NO_EMOTION}', and so is the class that objective.no_emotion adds: leave that "
+            "setting out, or name the targets without it under [labels] in dataset.toml."
         )
     return attrs.evolve(settings, kind=kind)
 

@@ -17,7 +17,7 @@ from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.store_key import meaning
 from emotiwave_core.data.store.store import Store, open_store
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.model.objective import make_objective
 
 SECONDS = np.array([[0.0, 2.0], [2.0, 4.0]])  # the segments of every video
@@ -201,6 +201,27 @@ def test_clips_numbered_from_one_are_refused_and_from_zero_are_taken(folder: Pat
         assert len(packed(folder)) == 48
         return
     with pytest.raises(DataError, match=r"numbers its entries one higher than the labels do: the times of 48 of 48"):
+        packed(folder)
+
+
+def test_entries_without_times_are_not_put_in_order(folder: Path) -> None:
+    """Clips without times cannot be a whole video, nor can one entry without times be cut into segments."""
+    (folder / "audio").mkdir()
+    for key, (x, _) in entries_of(folder / "audio.csd").items():
+        for n in range(2):
+            np.save(folder / "audio" / f"{key}[{n}].npy", x[10 * n : 10 * n + 10])
+    toml = folder / "dataset.toml"
+    toml.write_text(toml.read_text().replace("audio.csd", "audio"))
+    assert packed(folder).facts.modalities["audio"].missing == 0
+    with pytest.raises(
+        SettingsError, match=r"data.unit is video, and .*audio has no times to put the 2 entries of 'v00'"
+    ):
+        packed(folder, unit="video")
+    for path in (folder / "audio").glob("*[[]1].npy"):
+        path.unlink()
+    for path in list((folder / "audio").glob("*.npy")):
+        path.rename(path.with_name(path.name.replace("[0]", "")))
+    with pytest.raises(DataError, match=r"has no times, so its entry 'v00' cannot be cut into 2 segments"):
         packed(folder)
 
 

@@ -357,6 +357,11 @@ class Packer:
     ) -> Iterator[SampleSteps]:
         every, unit = end_to_end(entries), self.options.unit
         limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
+        if not file.has_times and unit == "video" and len(entries) > 1:
+            raise SettingsError(
+                f"data.unit is video, and {file.path} has no times to put the {len(entries)} entries of "
+                f"{short(samples.videos[rows[0]])} in order: give its `rate` in dataset.toml, or set it to segment."
+            )
         if not file.has_times and len(rows) > 1 and not all(samples.ids[row] in entries for row in rows):
             raise DataError(
                 f"{file.path} has no times, so its entry {short(samples.videos[rows[0]])} cannot be cut into "
