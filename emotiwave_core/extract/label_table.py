@@ -26,7 +26,6 @@ class LabelRow:
     start: float | None = None
     end: float | None = None
     transcript: str | None = None
-    group: str | None = None
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +56,7 @@ def read_label_table(path: Path) -> LabelTable:
 
     Columns: `file` (the recording, with or without its suffix) and, where the data set's ids are others, `id`;
     `label`, the class, or a column of numbers for each emotion; `start` and `end` of a segment in seconds;
-    `transcript`; `group`, what must not be split between folds. `speaker` and `actor` are groups, too.
+    `transcript`. Columns `group`, `speaker` and `actor` are no emotion.
     """
     try:
         text = read_text(path)
@@ -91,7 +90,6 @@ def read_label_table(path: Path) -> LabelTable:
                 start=_number(path, line, row, names.get(START)),
                 end=_number(path, line, row, names.get(END)),
                 transcript=_text(path, line, row, known["transcript"], required=False),
-                group=_text(path, line, row, known["group"], required=False),
             )
             for line, row in enumerate(table, start=2)
         ),
