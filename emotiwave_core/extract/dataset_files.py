@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.formats.csd_writer import write_csd
 from emotiwave_core.data.formats.reader import Entry
 from emotiwave_core.errors import DataError
 from emotiwave_core.extract.extraction import Extracted
 from emotiwave_core.extract.kept import FOLDER, KeptStreams
 from emotiwave_core.extract.label_table import LabelTable
-from emotiwave_core.io.atomic import write_text
+from emotiwave_core.io.atomic import write_json, write_text
 from emotiwave_core.io.untrusted import read_toml, why
 
-DATASET, WORDS, LABELS = "dataset.toml", "words.csd", "labels.csd"
+DATASET, WORDS, LABELS, SPLIT = "dataset.toml", "words.csd", "labels.csd", "folds.json"
 
 
 def write_dataset(
@@ -53,7 +54,12 @@ def write_dataset(
         entries = [(own, entry) for own, entry in rows.items() if len(entry.features)]
         if not entries:
             raise DataError(f"{labels.path} has no row for any of the recordings: its column 'file' holds their names.")
-        write_csd(out / LABELS, "labels", entries, labels.columns)
+        groups = {row.id: row.group for row in labels.rows if row.group}
+        write_csd(out / LABELS, "labels", entries, labels.columns, {"groups": groups} if groups else None)
+        folds = {fold: sorted({row.id for row in labels.rows if row.fold == fold}) for fold in FOLDS}
+        if any(folds.values()):
+            write_json(out / SPLIT, folds)
+            files["folds"] = {"file": SPLIT}
         kind = {"kind": "classes"} if labels.is_classes else {}
         files["labels"] = {"file": LABELS, "targets": list(labels.columns), **kind}
     _write_description(out, files)

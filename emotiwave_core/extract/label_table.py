@@ -7,12 +7,14 @@ from pathlib import Path
 
 import attrs
 
+from emotiwave_core.data.formats.columns import GROUPS, SPLITS
+from emotiwave_core.data.formats.table import FOLD_OF
 from emotiwave_core.data.formats.text import MEDIA
 from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.untrusted import read_text, why
 
 FILE, ID, LABEL = ("file", "clip", "video"), ("id", "name"), ("label", "emotion")
-TRANSCRIPT, GROUP = ("transcript", "text", "words"), ("group", "speaker", "actor")
+TRANSCRIPT = ("transcript", "text", "words")
 START, END = "start", "end"
 
 
@@ -26,6 +28,8 @@ class LabelRow:
     start: float | None = None
     end: float | None = None
     transcript: str | None = None
+    group: str | None = None  # who must not be split between folds
+    fold: str | None = None  # train, valid or test
 
 
 @attrs.frozen(eq=False)
@@ -56,7 +60,7 @@ def read_label_table(path: Path) -> LabelTable:
 
     Columns: `file` (the recording, with or without its suffix) and, where the data set's ids are others, `id`;
     `label`, the class, or a column of numbers for each emotion; `start` and `end` of a segment in seconds;
-    `transcript`. Columns `group`, `speaker` and `actor` are no emotion.
+    `transcript`; `group` or `speaker`; `split`, of train, valid and test.
     """
     try:
         text = read_text(path)
@@ -69,7 +73,8 @@ def read_label_table(path: Path) -> LabelTable:
     file = _first(names, FILE) or _first(names, ID)
     if file is None:
         raise DataError(f"{path} has no column 'file' (there: {', '.join(map(str, table[0]))}).")
-    known = {name: _first(names, of) for name, of in (("id", ID), ("transcript", TRANSCRIPT), ("group", GROUP))}
+    roles = {"id": ID, "transcript": TRANSCRIPT, "group": GROUPS, "split": SPLITS}
+    known = {role: _first(names, of) for role, of in roles.items()}
     label = _first(names, LABEL)
     taken = {file, label, *known.values(), names.get(START), names.get(END)}
     if label is not None:
@@ -90,6 +95,8 @@ def read_label_table(path: Path) -> LabelTable:
                 start=_number(path, line, row, names.get(START)),
                 end=_number(path, line, row, names.get(END)),
                 transcript=_text(path, line, row, known["transcript"], required=False),
+                group=_text(path, line, row, known["group"], required=False),
+                fold=_fold(path, line, _text(path, line, row, known["split"], required=False)),
             )
             for line, row in enumerate(table, start=2)
         ),
@@ -119,6 +126,12 @@ def _text(path: Path, line: int, row: dict[str, str | None], name: str | None, r
     if required and "/" in str(value):
         value = Path(str(value)).name  # tables often tell folders
     return value or None
+
+
+def _fold(path: Path, line: int, name: str | None) -> str | None:
+    if name is None or (fold := FOLD_OF.get(name.lower())) is not None:
+        return None if name is None else fold
+    raise DataError(f"{path}, line {line}: {short(name)} is no fold; write train, valid or test.")
 
 
 def _number(path: Path, line: int, row: dict[str, str | None], name: str | None) -> float | None:

@@ -89,7 +89,10 @@ def test_the_table_beside_recordings(tmp_path: Path) -> None:
     path.write_text("file,anger,joy\nc.wav,0.5,2\n")
     table = read_label_table(path)
     assert (table.columns, table.rows[0].id, table.rows[0].values) == (("anger", "joy"), "c", (0.5, 2.0))
+    path.write_text("file,label,speaker,split\nc.wav,sad,ann,dev\n")
+    assert [(row.group, row.fold) for row in read_label_table(path).rows] == [("ann", "valid")]
     for text, sentence in (
+        ("file,label,split\na.mp4,sad,later\n", "line 2: 'later' is no fold"),
         ("", "has no row"),
         ("name2,label\na,b\n", "has no column 'file'"),
         ("file,words\na,b\n", "no column 'label'"),

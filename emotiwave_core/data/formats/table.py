@@ -25,7 +25,7 @@ from emotiwave_core.errors import DataError, short
 
 MOST_CLASSES = 200  # names in a column of classes: more are no classes
 LABELS, FEATURES = "labels", "features"
-_FOLDS = {"train": "train", "training": "train", "trn": "train", "valid": "valid", "val": "valid", "dev": "valid",
+FOLD_OF = {"train": "train", "training": "train", "trn": "train", "valid": "valid", "val": "valid", "dev": "valid",
           "validation": "valid", "devel": "valid", "development": "valid", "test": "test", "testing": "test",
           "tst": "test"}  # fmt: skip
 _DELTA = re.compile(r"(?:(-?\d+) days? ?\+?)?(?:(\d+):(\d{1,2}):(\d{1,2}(?:\.\d+)?))?")
@@ -184,14 +184,14 @@ class TableFile(Reader):
         for key, value in zip(self._ids, self._column_as_text(self.roles.split), strict=True):
             if value.lower() not in EMPTY:
                 lists[value.strip().lower()][split_key(key)[0]] = None
-        if all(value in _FOLDS for value in lists):
+        if all(value in FOLD_OF for value in lists):
             named: dict[str, dict[str, None]] = {"train": {}, "valid": {}, "test": {}}
             for value, videos in lists.items():
-                named[_FOLDS[value]] |= videos
+                named[FOLD_OF[value]] |= videos
             return {fold: tuple(videos) for fold, videos in named.items()}
         if all(value.isdecimal() for value in lists):
             return {f"fold{number}": tuple(lists[value]) for number, value in enumerate(sorted(lists, key=int))}
-        strange = next(value for value in lists if value not in _FOLDS)
+        strange = next(value for value in lists if value not in FOLD_OF)
         raise DataError(
             f"{self.path}, column '{self.roles.split}': {short(strange)} is no fold; write train, valid and test, or "
             "the number of the fold."
