@@ -126,8 +126,8 @@ def random_folds(
         valid, test = train_test_split(rest, test_size=round(ratios[2] / (ratios[1] + ratios[2]), 9), random_state=seed)
     except ValueError as error:
         raise DataError(
-            f"{len(names)} {unit}s cannot be split {source}, for a fold would be empty: name the folds under [folds] in "
-            "dataset.toml, or set data.ratios to others."
+            f"{len(names)} {unit}s cannot be split {source}, for a fold would be empty: name the folds under [folds] "
+            "in dataset.toml, or set data.ratios to others."
         ) from error
     members: dict[str, list[str]] = {name: [] for name in names}
     for video in sorted(set(videos)):
