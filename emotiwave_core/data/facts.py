@@ -42,6 +42,8 @@ class ModalityFacts:
             parts.append(f"{self.read_rows / self.rows:.0%} of the labelled rows of {self.file} read")
         if self.cut_rows:
             parts.append(f"{self.cut_rows} rows of {self.truncated} samples cut by max_steps")
+        if self.padding:
+            parts.append(f"{self.padding} steps of zeros at the ends are none")
         if self.first is not None and self.last is not None:
             parts.append(f"from {self.first:g} to {self.last:g} s")
         return "; ".join(parts) + "."

@@ -292,7 +292,9 @@ def test_zeros_behind_the_end_are_no_steps(folder: Path) -> None:
     )
     store = packed(folder)
     assert set(store.lengths("audio").tolist()) == {10}
-    assert store.facts.modalities["audio"].padding == 5 * 48
+    facts = store.facts.modalities["audio"]
+    assert facts.padding == 5 * 48
+    assert "240 steps of zeros at the ends are none" in facts.sentence("audio", len(store))
 
 
 def test_one_entry_of_another_form_costs_itself_alone(folder: Path) -> None:
