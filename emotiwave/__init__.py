@@ -1,5 +1,7 @@
 """Emotiwave in Python: `import emotiwave as ew`. docs/python.md shows all of it."""
 
+from typing import TYPE_CHECKING, Any
+
 from emotiwave_core.api import (
     Extraction,
     PartInfo,
@@ -26,6 +28,9 @@ from emotiwave_core.errors import (
 )
 from emotiwave_core.version import __version__
 
+if TYPE_CHECKING:
+    from emotiwave_core.serve.stream import LiveStream as Stream
+
 __all__ = [
     "DataError",
     "DivergedError",
@@ -36,6 +41,7 @@ __all__ = [
     "ResourceError",
     "Run",
     "SettingsError",
+    "Stream",
     "__version__",
     "check",
     "dataset",
@@ -49,3 +55,12 @@ __all__ = [
     "train",
     "write_csd",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Stream`, whose import takes seconds, when it is first asked for."""
+    if name == "Stream":
+        from emotiwave_core.serve.stream import LiveStream
+
+        return LiveStream
+    raise AttributeError(f"module 'emotiwave' has no attribute '{name}'")

@@ -339,14 +339,14 @@ class Run:
             )
         with _errors_of_ours():
             if isinstance(samples, Dataset | str | os.PathLike):
-                return self._predictor.predict_dataset(_dataset_folder(samples), self._monitor)
+                return self.predictor.predict_dataset(_dataset_folder(samples), self._monitor)
             if samples is None:
-                return self._predictor.predict_arrays([_array_sample(sample)])[0]
+                return self.predictor.predict_arrays([_array_sample(sample)])[0]
             if isinstance(samples, Mapping) or not all(isinstance(arrays, Mapping) for arrays in samples):
                 raise SettingsError("Give one sample by keywords, predict(text=array), or many as a list of tables.")
             if not samples:
                 return []
-            return self._predictor.predict_arrays([_array_sample(dict(arrays)) for arrays in samples])
+            return self.predictor.predict_arrays([_array_sample(dict(arrays)) for arrays in samples])
 
     def predict_recordings(
         self,
@@ -376,8 +376,7 @@ class Run:
         from emotiwave_core.explain.recording import predict_recording
         from emotiwave_core.extract.clips import transcript_of
         from emotiwave_core.extract.extraction import ASR
-        from emotiwave_core.extract.extractors import choose
-        from emotiwave_core.predict.recordings import RecordingReader, Segmentation
+        from emotiwave_core.predict.recordings import Segmentation
         from emotiwave_core.runs.data_file import read_data
 
         one = isinstance(recordings, str | os.PathLike)
@@ -386,18 +385,13 @@ class Run:
             raise SettingsError("words= is the transcript of one recording; of several, let each lie beside its own.")
         segmentation, answers = Segmentation(window, hop), []
         with _errors_of_ours():
-            chosen = choose(extractors, self.registry, None) if extractors else {}
-            reader = self._readers.get(repr(extractors))
-            if reader is None:
-                predictor = self._predictor
-                reader = RecordingReader(self.folder, predictor.model.features, self.registry, chosen, download)
-                self._readers[repr(extractors)] = reader
+            reader = recording_reader(self, extractors, download)
             for path in paths:
                 transcript = transcript_of(path, None if words is None else Path(words))
                 given = {name: Path(file) for name, file in (features or {}).items()}
                 model = ASR if asr is True else asr or None
                 read = reader.read(path, transcript, model, given, self._monitor)
-                answers.append(predict_recording(self._predictor, read, segmentation, read_data(self.folder)))
+                answers.append(predict_recording(self.predictor, read, segmentation, read_data(self.folder)))
         return answers
 
     @functools.cached_property
@@ -405,7 +399,8 @@ class Run:
         return {}
 
     @functools.cached_property
-    def _predictor(self) -> "Predictor":
+    def predictor(self) -> "Predictor":
+        """The model in memory, read when it is first asked."""
         from emotiwave_core.predict.predictor import open_predictor
 
         return open_predictor(self.folder, self.registry, _device(self.device))
@@ -462,6 +457,20 @@ class Run:
     @property
     def _monitor(self) -> Monitor:
         return self.monitor or monitor_for_here()
+
+
+def recording_reader(
+    run: Run, extractors: "Sequence[str | Mapping[str, Any]]" = (), download: bool = False
+) -> "RecordingReader":
+    """The extractors of a run, which are opened once. Errors as `Run.predict_recordings`."""
+    from emotiwave_core.extract.extractors import choose
+    from emotiwave_core.predict.recordings import RecordingReader
+
+    if (key := repr(extractors)) not in run._readers:
+        chosen = choose(extractors, run.registry, None) if extractors else {}
+        features = run.predictor.model.features
+        run._readers[key] = RecordingReader(run.folder, features, run.registry, chosen, download)
+    return run._readers[key]
 
 
 def recipes(registry: "Registry | FilePath | None" = None) -> dict[str, dict[str, Any]]:

@@ -145,9 +145,10 @@ def signature_options(part: type, positional: int) -> dict[str, Option]:
     PluginError where they are not explicit, typed and with a default.
     """
     where = f"The constructor of {part.__module__}.{part.__qualname__}"
-    parameters = list(inspect.signature(part).parameters.values())
+    constructor = part.__init__  # type: ignore[misc]  # and no `__new__`, which a base class may have
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]
     try:
-        hints = get_type_hints(part.__init__)  # type: ignore[misc]  # only its annotations are read
+        hints = get_type_hints(constructor)
     except Exception as error:
         raise PluginError(f"{where} has annotations that do not resolve: {error}.") from error
     for parameter in parameters:

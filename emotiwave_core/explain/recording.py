@@ -1,7 +1,7 @@
 """Answers about recordings: what a run says of each segment, how sure it is, and which modality it owes it to."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -38,6 +38,7 @@ class SegmentPrediction:
     explained: str | None = None  # the decided class; of several labels or targets the one furthest from nothing
     words: str = ""  # that are said
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
+    missing: dict[str, str] = attrs.field(factory=dict)  # {modality that is not there: why}
 
     @property
     def has_evidence(self) -> bool:
@@ -68,6 +69,16 @@ class RecordingPrediction:
         return {**table, "words": words, "evidence": self.has_evidence}
 
 
+class Segment(NamedTuple):
+    """A stretch of a recording that is asked about."""
+
+    start: float  # seconds
+    end: float
+    sample: ArraySample | None  # None: nothing can be used
+    words: str  # that are said
+    missing: dict[str, str]  # {modality: why it is missing}, of those that are known to be
+
+
 def predict_recording(
     predictor: Predictor, recording: ExtractedRecording, segmentation: Segmentation, data: DataFile | None
 ) -> RecordingPrediction:
@@ -76,20 +87,39 @@ def predict_recording(
     PluginError where a probability is not finite.
     """
     whole = segmentation.window is None
-    spans = segmentation.of(recording.seconds)
-    samples = [recording.sample(start, end, whole) for start, end in spans]
-    usable = [sample for sample in samples if sample is not None]
-    predicted = iter(predictor.predict_arrays(usable) if usable else [])
-    explained = iter(_explain(predictor, usable, data) if usable else [])
     segments = []
-    for (start, end), sample in zip(spans, samples, strict=True):
+    for start, end in segmentation.of(recording.seconds):
         said = " ".join(word.text for word in recording.words or () if whole or (word.end > start and word.start < end))
+        segments.append(Segment(start, end, recording.sample(start, end, whole), said, recording.missing))
+    return RecordingPrediction(
+        file=str(recording.file),
+        seconds=recording.seconds,
+        segments=tuple(predict_segments(predictor, segments, data)),
+        missing=recording.missing,
+        problems=recording.problems,
+        words=recording.words,
+    )
+
+
+def predict_segments(
+    predictor: Predictor, segments: Sequence[Segment], data: DataFile | None, shares: bool = True
+) -> list[SegmentPrediction]:
+    """The answer of a run about each segment. shares: with the Shapley value of each modality.
+
+    PluginError where a probability is not finite.
+    """
+    usable = [segment.sample for segment in segments if segment.sample is not None]
+    predicted = iter(predictor.predict_arrays(usable) if usable else [])
+    explained = iter(_explain(predictor, usable, data) if usable and shares else [])
+    answers = []
+    for start, end, sample, said, missing in segments:
         if sample is None:
-            segments.append(SegmentPrediction(start, end, {}, (), None, (), {}, words=said))
+            answers.append(SegmentPrediction(start, end, {}, (), None, (), {}, words=said, missing=missing))
             continue
         prediction = next(predicted)
-        name, parts = next(explained)
-        segments.append(
+        name, parts = next(explained, (None, {}))
+        empty = [modality for modality in predictor.model.modalities if modality not in prediction.present]
+        answers.append(
             SegmentPrediction(
                 start=start,
                 end=end,
@@ -101,16 +131,10 @@ def predict_recording(
                 explained=name,
                 words=said,
                 numbers=prediction.numbers,
+                missing={m: missing.get(m, f"it has nothing from {start:.2f} s to {end:.2f} s") for m in empty},
             )
         )
-    return RecordingPrediction(
-        file=str(recording.file),
-        seconds=recording.seconds,
-        segments=tuple(segments),
-        missing=recording.missing,
-        problems=recording.problems,
-        words=recording.words,
-    )
+    return answers
 
 
 def confidence_of(prediction: Prediction, multi: bool) -> float:

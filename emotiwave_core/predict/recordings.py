@@ -1,5 +1,7 @@
 """A recording as a run reads it: extracted by the extractors that made the run's features, and cut into segments."""
 
+import functools
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,17 @@ from emotiwave_core.data.prepare.segments import cut
 from emotiwave_core.data.store.memory import ArraySample
 from emotiwave_core.errors import DataError, PackageNotHere, SettingsError, choices
 from emotiwave_core.extract.decoder import Decoder
-from emotiwave_core.extract.extractors import OpenExtractor, difference, open_extractor, part_of_identity
+from emotiwave_core.extract.extractors import LACKS, OpenExtractor, difference, open_extractor, part_of_identity
 from emotiwave_core.extract.recording import MediaFile
 from emotiwave_core.extract.words import Transcript, timed_words
-from emotiwave_core.interfaces import Missing, SpokenWord, Stream
+from emotiwave_core.interfaces import Missing, Recording, SpokenWord, Stream
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedPart
 from emotiwave_core.runs.model_file import TrainedInput, read_model_file
 
 MOST_SEGMENTS = 100_000
+NO_TRANSCRIPT = LACKS["words"]
 
 
 @attrs.frozen
@@ -103,7 +106,7 @@ class RecordingReader:
         self.run, self.modalities, self.registry, self.download = run, dict(modalities), registry, download
         self.chosen = dict(chosen)
         self._open: dict[str, OpenExtractor | str] = {}
-        self.decoder = Decoder()
+        self._one_at_a_time = threading.Lock()
         inputs = read_model_file(run).data.inputs
         self.identities = {name: _identity(inputs.get(name)) for name in modalities}
 
@@ -153,39 +156,55 @@ class RecordingReader:
         recording = MediaFile(file, self.decoder)
         timed = timed_words(recording, transcript, asr, self.download)
         recording.words = timed.words
-        streams: dict[str, Stream] = {}
-        missing: dict[str, str] = {}
-        problems = list(timed.problems)
-        with monitor.progress(f"Reading {file.name}", len(self.modalities)) as advance:
-            for modality, width in self.modalities.items():
-                if modality in (features or {}):
-                    answer: Stream | Missing = stream_of_file((features or {})[modality], file.stem, width)
-                else:
-                    answer = self._extracted(modality, recording)
-                if isinstance(answer, Missing):
-                    lacks_words = answer.reason == "there is no transcript"
-                    missing[modality] = timed.source if lacks_words else answer.reason
-                else:
-                    streams[modality] = answer
-                    problems += [f"{modality}: {problem}" for problem in answer.problems]
-                advance()
+        given = {m: stream_of_file(path, file.stem, self.modalities[m]) for m, path in (features or {}).items()}
+        streams, missing, problems = self.streams(recording, given, file.name, monitor)
+        missing = {m: timed.source if why == NO_TRANSCRIPT else why for m, why in missing.items()}
+        problems = [*timed.problems, *problems]
         problems += [problem for problem in dict.fromkeys(recording.problems) if problem not in problems]
         ends = [float(stream.intervals[:, 1].max()) for stream in streams.values()]
         seconds = max([recording.seconds or 0.0, *ends])
         return ExtractedRecording(file, seconds, streams, missing, timed.words, tuple(problems))
 
-    def _extracted(self, modality: str, recording: MediaFile) -> Stream | Missing:
+    def streams(
+        self, recording: Recording, given: Mapping[str, Stream | Missing], name: str, monitor: Monitor = SILENT
+    ) -> tuple[dict[str, Stream], dict[str, str], list[str]]:
+        """The streams of a recording by modality, why others are missing, and problems.
+
+        given: those of modalities that are not extracted. name: of the recording, for progress.
+        """
+        streams: dict[str, Stream] = {}
+        missing: dict[str, str] = {}
+        problems = []
+        with monitor.progress(f"Reading {name}", len(self.modalities)) as advance:
+            for modality in self.modalities:
+                answer = given[modality] if modality in given else self._extracted(modality, recording)
+                if isinstance(answer, Missing):
+                    missing[modality] = answer.reason
+                else:
+                    streams[modality] = answer
+                    problems += [f"{modality}: {problem}" for problem in answer.problems]
+                advance()
+        return streams, missing, problems
+
+    def _extracted(self, modality: str, recording: Recording) -> Stream | Missing:
         extractor = self.extractor(modality)
         if isinstance(extractor, str):
             return Missing(extractor)
         try:
-            return extractor.extract(recording)
+            with self._one_at_a_time:
+                return extractor.extract(recording)
         except DataError as error:
             return Missing(str(error).rstrip("."))
 
+    @functools.cached_property
+    def decoder(self) -> Decoder:
+        """The processes that decode files. PackageNotHere where PyAV is not installed."""
+        return Decoder()
+
     def close(self) -> None:
         """End the processes that decode."""
-        self.decoder.close()
+        if "decoder" in vars(self):
+            self.decoder.close()
 
 
 def _identity(trained: TrainedInput | None) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ CORE = ROOT / "emotiwave_core"
 # From the top floor down; rooms of one floor may not import each other.
 FLOORS = (
     ("cli",),
+    ("serve",),
     ("api",),
     ("train",),
     ("evaluate",),
