@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
+    from emotiwave_core.explain.answering import Answering, Question
     from emotiwave_core.explain.coalitions import Empty, Value
     from emotiwave_core.explain.recording import RecordingPrediction
     from emotiwave_core.parts.check.in_process import CheckedPart
@@ -339,7 +340,7 @@ class Run:
             )
         with _errors_of_ours():
             if isinstance(samples, Dataset | str | os.PathLike):
-                return self.predictor.predict_dataset(_dataset_folder(samples), self._monitor)
+                return list(self.predict_samples(samples))
             if samples is None:
                 return self.predictor.predict_arrays([_array_sample(sample)])[0]
             if isinstance(samples, Mapping) or not all(isinstance(arrays, Mapping) for arrays in samples):
@@ -357,6 +358,7 @@ class Run:
         asr: str | bool = False,
         window: float | None = None,
         hop: float | None = None,
+        segments: FilePath | None = None,
         features: "Mapping[str, FilePath] | None" = None,
         extractors: "Sequence[str | Mapping[str, Any]]" = (),
         download: bool = False,
@@ -365,34 +367,85 @@ class Run:
 
         words: the transcript of the one recording; else the one of its name that lies beside it. asr: True, or a
         model of Whisper, to hear what is said where there is none. window, hop: seconds of windows and from one to the
-        next; else the whole is one segment. features: {modality: file} to take a modality from, whose entry has the
-        recording's name. extractors: the run's extractors named anew, where a model lies in another folder now.
+        next; segments: a table of start and end, or subtitles, whose stretches are asked about; else the whole is one
+        segment. features: {modality: file} to take a modality from, whose entry has the recording's name. extractors:
+        the run's extractors named anew, where a model lies in another folder now.
 
         A modality that is missing, silent or bad is left out, and `missing` says why; a segment that has none has no
         evidence, and nothing is decided of it. Models are loaded on the first call and kept.
         DataError for a recording that cannot be read, SettingsError for a model that is not here or another extractor
         than the run's.
         """
-        from emotiwave_core.explain.recording import predict_recording
-        from emotiwave_core.extract.clips import transcript_of
-        from emotiwave_core.extract.extraction import ASR
-        from emotiwave_core.predict.recordings import Segmentation
+        is_one = isinstance(recordings, str | os.PathLike)
+        paths = [Path(recordings)] if isinstance(recordings, str | os.PathLike) else [Path(path) for path in recordings]
+        if words is not None and not is_one:
+            raise SettingsError("words= is the transcript of one recording; of several, let each lie beside its own.")
+        with _errors_of_ours():
+            question = _question(words, asr, window, hop, segments, features)
+            answering = self._answering(question, extractors, download)
+            return [answering.recording(path) for path in paths]
+
+    def predict_to(
+        self,
+        out: FilePath,
+        inputs: "FilePath | Sequence[FilePath]",
+        /,
+        *,
+        explain: bool = False,
+        words: FilePath | None = None,
+        asr: str | bool = False,
+        window: float | None = None,
+        hop: float | None = None,
+        segments: FilePath | None = None,
+        features: "Mapping[str, FilePath] | None" = None,
+        extractors: "Sequence[str | Mapping[str, Any]]" = (),
+        download: bool = False,
+    ) -> "Written":
+        """Predict recordings and data sets into a file, .jsonl, .csv or .parquet: a row for each segment or sample.
+
+        inputs: recordings, folders of them, data sets, files of features. explain: Shapley values of the samples of
+        data sets too; of recordings they are always there. The rest is as `predict_recordings`.
+
+        Rows keep the order of the inputs. An input that cannot be used costs itself: a row with its `error`. Stopped,
+        it goes on where it was when it is called again; until then the rows are in `out` + ".part". SettingsError for
+        a file that is there already.
+        """
+        from emotiwave_core.predict.given import inputs_of
+
+        paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
+        with _errors_of_ours():
+            given = inputs_of(paths)
+            if words is not None and [one.is_recording for one in given] != [True]:
+                raise SettingsError(
+                    "words= is the transcript of one recording; let each of several lie beside its own."
+                )
+            question = _question(words, asr, window, hop, segments, features, explain)
+            file = self._answering(question, extractors, download).write(Path(out), self.folder, given)
+        return Written(file.path, file.rows, file.done, file.failed)
+
+    def predict_samples(self, dataset: "Dataset | FilePath", /, *, explain: bool = False) -> "Iterator[Prediction]":
+        """Predict the samples of a data set, one after the other: memory stays flat, however many they are.
+
+        dataset: as `predict` takes it, or a file of features of one modality. explain: with the Shapley value of each
+        modality. Errors as `predict`.
+        """
+        from emotiwave_core.explain.answering import Question
+
+        with _errors_of_ours():
+            known = _opened(dataset, self.predictor.model.features)
+            yield from self._answering(Question(explain=explain)).samples(known)
+
+    def _answering(
+        self,
+        question: "Question | None" = None,
+        extractors: "Sequence[str | Mapping[str, Any]]" = (),
+        download: bool = False,
+    ) -> "Answering":
+        from emotiwave_core.explain.answering import Answering, Question
         from emotiwave_core.runs.data_file import read_data
 
-        one = isinstance(recordings, str | os.PathLike)
-        paths = [Path(recordings)] if isinstance(recordings, str | os.PathLike) else [Path(path) for path in recordings]
-        if words is not None and not one:
-            raise SettingsError("words= is the transcript of one recording; of several, let each lie beside its own.")
-        segmentation, answers = Segmentation(window, hop), []
-        with _errors_of_ours():
-            reader = recording_reader(self, extractors, download)
-            for path in paths:
-                transcript = transcript_of(path, None if words is None else Path(words))
-                given = {name: Path(file) for name, file in (features or {}).items()}
-                model = ASR if asr is True else asr or None
-                read = reader.read(path, transcript, model, given, self._monitor)
-                answers.append(predict_recording(self.predictor, read, segmentation, read_data(self.folder)))
-        return answers
+        reader = recording_reader(self, extractors, download)
+        return Answering(self.predictor, reader, read_data(self.folder), question or Question(), self._monitor)
 
     @functools.cached_property
     def _readers(self) -> "dict[str, RecordingReader]":
@@ -457,6 +510,16 @@ class Run:
     @property
     def _monitor(self) -> Monitor:
         return self.monitor or monitor_for_here()
+
+
+@attrs.frozen
+class Written:
+    """A file of answers."""
+
+    path: Path
+    rows: int
+    inputs: int
+    failed: int  # inputs that could not be used; their rows say why
 
 
 def recording_reader(
@@ -689,6 +752,39 @@ def _encoder_table(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(encoder, str) or "name" in encoder:
         return _part_table(encoder)
     return {modality: _part_table(part) for modality, part in encoder.items()}
+
+
+def _question(
+    words: FilePath | None,
+    asr: str | bool,
+    window: float | None,
+    hop: float | None,
+    segments: FilePath | None,
+    features: "Mapping[str, FilePath] | None",
+    explain: bool = False,
+) -> "Question":
+    from emotiwave_core.explain.answering import Question
+    from emotiwave_core.extract.extraction import ASR
+    from emotiwave_core.predict.segments import Segmentation, read_segments
+
+    return Question(
+        segmentation=Segmentation(window, hop, None if segments is None else read_segments(Path(segments))),
+        words=None if words is None else Path(words),
+        asr=ASR if asr is True else asr or None,
+        features={name: Path(file) for name, file in (features or {}).items()},
+        explain=explain,
+    )
+
+
+def _opened(dataset: "Dataset | FilePath", widths: Mapping[str, int]) -> "Dataset":
+    from emotiwave_core.data.dataset import Dataset
+    from emotiwave_core.predict.given import Given, inputs_of
+
+    if isinstance(dataset, Dataset):
+        return dataset
+    path = Path(dataset)
+    (given,) = [Given(path, False)] if path.is_dir() else inputs_of([path])
+    return given.dataset(widths)
 
 
 @contextlib.contextmanager

@@ -79,6 +79,7 @@ class TerminalMonitor(Monitor):
         self.console = Console(file=stream, highlight=False, soft_wrap=True, force_jupyter=False)
         self._log: Path | None = None
         self._unsaid: list[str] = []
+        self._shown: Any = None  # the bars that are on the terminal
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -116,10 +117,21 @@ class TerminalMonitor(Monitor):
     def _bar(self, title: str, total: int) -> Iterator[Callable[[], None]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        if (outer := self._shown) is not None:  # a bar of work inside other work stands beneath that one's
+            task = outer.add_task(title, total=total)
+            try:
+                yield lambda: outer.advance(task)
+            finally:
+                outer.remove_task(task)
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            self._shown = bar
             task = bar.add_task(title, total=total)
-            yield lambda: bar.advance(task)
+            try:
+                yield lambda: bar.advance(task)
+            finally:
+                self._shown = None
 
 
 class NotebookMonitor(Monitor):

@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   emotiwave predict runs/mine clip.mp4
-  emotiwave predict runs/mine clip.mp4 --words clip.srt --window 4 --hop 1 --picture clip.png
-  emotiwave predict runs/mine *.mp4 --asr --json
-  emotiwave predict runs/mine DIR                a data set, labelled or not
+  emotiwave predict runs/mine clip.mp4 --words clip.srt --window 4 --hop 1 --picture clip.html
+  emotiwave predict runs/mine CLIPS/ --asr --out answers.csv       stopped, the same command goes on
+  emotiwave predict runs/mine DIR --explain --json                 a data set, labelled or not
+  emotiwave predict runs/mine voice.csd face.npy                   files of features, as one data set
 """
 MOST_WORDS = 60  # characters of a segment's words in the table
 
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @click.argument("run", type=EXISTING)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @option("--words", type=FILE, section="Recordings", help="The transcript of the one recording.  [default: beside it]")
 @option("--asr", is_flag=True, section="Recordings", help="Hear what is said where there is no transcript.")
 @option("--asr-model", metavar="MODEL", section="Recordings", help="A Whisper model of CTranslate2 for --asr.")
@@ -56,77 +57,120 @@ MOST_WORDS = 60  # characters of a segment's words in the table
 @option(
     "--hop", type=float, metavar="SECONDS", section="Answer", help="From one window to the next.  [default: as long]"
 )
-@option("--picture", type=click.Path(path_type=Path, dir_okay=False), section="Answer", help="A PNG over time.")
+@option("--segments", type=FILE, section="Answer", help="A table of start and end, or subtitles: what is asked about.")
+@option("--explain", is_flag=True, section="Answer", help="Of a data set too: what each modality adds.")
+@option("--picture", type=click.Path(path_type=Path, dir_okay=False), section="Answer", help="A PNG or HTML over time.")
+@option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    section="Answer",
+    help="A file of all answers: .jsonl, .csv or .parquet.",
+)
 @device_option
 @json_option
 @registry_option
 def predict(
     run: Path,
-    files: tuple[Path, ...],
-    words: Path | None,
-    asr: bool,
-    asr_model: str | None,
-    features: tuple[str, ...],
-    extractors: tuple[str, ...],
-    download: bool,
-    window: float | None,
-    hop: float | None,
+    inputs: tuple[Path, ...],
     picture: Path | None,
+    out: Path | None,
+    explain: bool,
     device: str,
     as_json: bool,
     registry_file: Path | None,
+    **options: Any,
 ) -> None:
-    """Say what a run makes of recordings, or of a data set without labels.
+    """Say what a run makes of recordings, data sets without labels, or files of features.
 
     Each modality is extracted as the run's own features were. One that is missing, silent or bad is left out, and the
     answer says why; where nothing can be used it is "no evidence". Shapley values say what each modality adds to the
     probability of the decided class, beyond the class frequencies. Nothing in RUN is changed.
+
+    With --out, rows keep the order of the inputs; an input that cannot be used is a row with its error, and the exit
+    code is 3 at the end.
     """
-    if picture is not None and (len(files) > 1 or files[0].is_dir()):
-        raise click.UsageError("--picture shows one recording: give one file.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise SettingsError(f"--picture writes a PNG: name it {picture.with_suffix('.png')}.")
+    if picture is not None and picture.suffix.lower() not in (".png", ".html"):
+        raise SettingsError(f"--picture writes a PNG or a page: name it {picture.with_suffix('.png')} or .html.")
     from emotiwave_core import api
     from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.stdout import quiet
+    from emotiwave_core.predict.given import inputs_of
 
-    settings: dict[str, Any] = {"window": window, "hop": hop, "asr": asr_model or asr, "download": download}
-    settings |= {"extractors": extractors, "features": _features(features)}
-    failed: list[EmotiwaveError] = []
-    console = TerminalMonitor()
+    settings = _settings(options)
     with quiet():
-        opened = api.open_run(run, device=device, registry=registry_file, monitor=console)
-        datasets = [path for path in files if api.is_dataset(path)]
-        if datasets and len(files) > 1:
-            raise click.UsageError("Give one data set, or recordings.")
-        if datasets:
-            return _print_dataset(opened, datasets[0], as_json)
-        answers = []
-        for path in files:
-            try:
-                given = words if words is None or len(files) == 1 else _one_only()
-                answers += opened.predict_recordings(path if given else [path], words=given, **settings)
-            except DataError as error:
-                failed.append(error)
-                if len(files) > 1:
-                    console.say(str(error))
-    if picture is not None and answers:
-        from emotiwave_core.explain.recording_picture import write_picture
+        opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
+        if out is not None:
+            if picture is not None or as_json:
+                raise click.UsageError("--out writes a file of rows: leave out --picture and --json.")
+            written = opened.predict_to(out, inputs, explain=explain, **settings)
+        else:
+            given = inputs_of(inputs)
+            recordings = [one.path for one in given if one.is_recording]
+            _check_together(recordings, len(given), settings, picture)
+            if recordings:
+                answers, failed = _about(opened, recordings, settings)
+            else:
+                dataset = given[0].dataset(opened.predictor.model.features)
+                samples = list(opened.predict_samples(dataset, explain=explain))
+    if out is not None:
+        click.echo(f"{written.rows} rows about {written.inputs} inputs: {printable(str(written.path))}")
+        if written.failed:
+            raise DataError(f"{written.failed} of {written.inputs} inputs cannot be used; their rows say why.")
+    elif recordings:
+        _print_recordings(answers, picture, as_json)
+        if failed:
+            several = f"{len(failed)} of {len(recordings)} recordings cannot be read."
+            raise failed[0] if len(recordings) == 1 else DataError(several)
+    else:
+        _print_dataset(samples, as_json)
 
-        write_picture(picture, answers[0])
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as the face takes them."""
+    model, hears = options.pop("asr_model"), options.pop("asr")
+    return {**options, "asr": model or hears, "features": _features(options["features"])}
+
+
+def _check_together(recordings: list[Path], inputs: int, settings: dict[str, Any], picture: Path | None) -> None:
+    """UsageError for inputs that have no common table, and for an option that they leave no use for."""
+    if recordings and len(recordings) < inputs:
+        raise click.UsageError("Recordings and data sets together have one table: give --out answers.csv.")
+    if not recordings and inputs > 1:
+        raise click.UsageError("Give one data set, or --out answers.csv for several.")
+    if picture is not None and len(recordings) != 1:
+        raise click.UsageError("--picture shows one recording: give one file.")
+    if settings["words"] is not None and len(recordings) != 1:
+        raise click.UsageError("--words is the transcript of one recording; of several, let each lie beside its own.")
+
+
+def _about(
+    run: "Run", paths: list[Path], settings: dict[str, Any]
+) -> "tuple[list[RecordingPrediction], list[EmotiwaveError]]":
+    """The answers about recordings, and the errors of those that cannot be used."""
+    answers: list[RecordingPrediction] = []
+    failed: list[EmotiwaveError] = []
+    for path in paths:
+        try:
+            answers += run.predict_recordings([path] if settings["words"] is None else path, **settings)
+        except DataError as error:
+            failed.append(error)
+            if len(paths) > 1 and run.monitor is not None:
+                run.monitor.say(str(error))
+    return answers, failed
+
+
+def _print_recordings(answers: "list[RecordingPrediction]", picture: Path | None, as_json: bool) -> None:
+    if picture is not None and answers:
+        from emotiwave_core.explain.timeline import write_timeline
+
+        write_timeline(picture, answers[0])
     if as_json:
         print_json([answer.to_dict() for answer in answers])
-    else:
-        for answer in answers:
-            print_answer(answer)
-        if picture is not None and answers:
-            click.echo(f"Picture: {picture}")
-    if failed:
-        raise failed[0] if len(files) == 1 else DataError(f"{len(failed)} of {len(files)} recordings cannot be read.")
-
-
-def _one_only() -> Path:
-    raise click.UsageError("--words is the transcript of one recording; of several, let each lie beside its own.")
+        return
+    for answer in answers:
+        print_answer(answer)
+    if picture is not None and answers:
+        click.echo(f"Picture: {picture}")
 
 
 def _features(flags: tuple[str, ...]) -> dict[str, Path]:
@@ -139,18 +183,19 @@ def _features(flags: tuple[str, ...]) -> dict[str, Path]:
     return files
 
 
-def _print_dataset(run: "Run", folder: Path, as_json: bool) -> None:
-    predictions: list[Prediction] = run.predict(folder)
+def _print_dataset(predictions: "list[Prediction]", as_json: bool) -> None:
     if as_json:
         print_json([prediction.to_dict() for prediction in predictions])
         return
     decides = ["decided"] if predictions[0].probabilities else []  # numbers are their own decision
+    adds = ["added by each"] if predictions[0].shapley else []
     columns = [*(predictions[0].probabilities or predictions[0].numbers), *decides]
-    table = Table("id", *columns, "present", box=None, pad_edge=False)
+    table = Table("id", *columns, "present", *adds, box=None, pad_edge=False)
     for prediction in predictions:
         values = [f"{value:.3f}" for value in (prediction.probabilities or prediction.numbers).values()]
         decided = ["+".join(prediction.decided) or "none"] * len(decides)
-        table.add_row(*map(_text, [prediction.id or "", *values, *decided, " ".join(prediction.present)]))
+        parts = [_parts(prediction.shapley)] * len(adds)
+        table.add_row(*map(_text, [prediction.id or "", *values, *decided, " ".join(prediction.present), *parts]))
     tables().print(table)
 
 

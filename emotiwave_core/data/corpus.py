@@ -209,15 +209,15 @@ def open_corpus(
 
 
 def open_unlabelled(
-    folder: Path, settings: DataSettings, features: Mapping[str, int], monitor: Monitor = SILENT
+    dataset: Dataset, settings: DataSettings, features: Mapping[str, int], monitor: Monitor = SILENT
 ) -> Store:
-    """Every sample of a folder, to be predicted by a model that reads `features`, {stream: width}.
+    """Every sample of a data set, to be predicted by a model that reads `features`, {stream: width}.
 
     Where there is a label file, its rows are the samples, whatever their labels; else each entry of the feature files
-    is one, whole. Folds are not looked up, and samples that lack a modality are kept: one that the folder lacks is
+    is one, whole. Folds are not looked up, and samples that lack a modality are kept: one that the data set lacks is
     absent in all. DataError where nothing can be predicted, or where a width is not the model's.
     """
-    known = load_dataset(folder, labelled=False).with_modalities(features).without_labels()
+    known = dataset.with_modalities(features).without_labels()
     options = Options(
         unit=settings.unit,
         max_steps=per_modality(settings.max_steps, known, features),

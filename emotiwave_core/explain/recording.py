@@ -4,22 +4,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import attrs
-import numpy as np
 
 from emotiwave_core.data.corpus import all_samples
-from emotiwave_core.data.facts import FoldFacts
-from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
-from emotiwave_core.errors import DataError
-from emotiwave_core.explain.attribution import prior_of, values_of
-from emotiwave_core.explain.coalitions import Array, sample_values
-from emotiwave_core.explain.shapley import shapley
+from emotiwave_core.explain.shares import shares_of
 from emotiwave_core.interfaces import SpokenWord
-from emotiwave_core.model.objective import Regression
-from emotiwave_core.predict.predictions import predict
-from emotiwave_core.predict.predictor import Prediction, Predictor
-from emotiwave_core.predict.recordings import ExtractedRecording, Segmentation
-from emotiwave_core.runs.data_file import DATA, DataFile
+from emotiwave_core.predict.predictor import Predictor
+from emotiwave_core.predict.recordings import ExtractedRecording
+from emotiwave_core.predict.segments import Segmentation
+from emotiwave_core.runs.data_file import DataFile
 
 NO_EVIDENCE = "no evidence"
 
@@ -86,9 +79,9 @@ def predict_recording(
 
     PluginError where a probability is not finite.
     """
-    whole = segmentation.window is None
+    whole = segmentation.is_whole
     segments = []
-    for start, end in segmentation.of(recording.seconds):
+    for start, end in segmentation.of(recording.file, recording.seconds):
         said = " ".join(word.text for word in recording.words or () if whole or (word.end > start and word.start < end))
         segments.append(Segment(start, end, recording.sample(start, end, whole), said, recording.missing))
     return RecordingPrediction(
@@ -110,7 +103,7 @@ def predict_segments(
     """
     usable = [segment.sample for segment in segments if segment.sample is not None]
     predicted = iter(predictor.predict_arrays(usable) if usable else [])
-    explained = iter(_explain(predictor, usable, data) if usable and shares else [])
+    explained = iter(_shares(predictor, usable, data) if usable and shares else [])
     answers = []
     for start, end, sample, said, missing in segments:
         if sample is None:
@@ -125,7 +118,7 @@ def predict_segments(
                 end=end,
                 probabilities=prediction.probabilities,
                 decided=prediction.decided,
-                confidence=None if prediction.numbers else confidence_of(prediction, predictor.objective.multi),
+                confidence=prediction.confidence,
                 present=prediction.present,
                 shapley={modality: value for modality, value in parts.items() if modality in prediction.present},
                 explained=name,
@@ -137,61 +130,8 @@ def predict_segments(
     return answers
 
 
-def confidence_of(prediction: Prediction, multi: bool) -> float:
-    """The probability of the decided class; of several labels the mean of what is given to each one's decision."""
-    values = prediction.probabilities
-    if not multi:
-        return values[prediction.decided[0]]
-    return float(np.mean([value if name in prediction.decided else 1.0 - value for name, value in values.items()]))
-
-
-def _explain(
+def _shares(
     predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None
 ) -> list[tuple[str, dict[str, float]]]:
-    """Of each sample the class or target that is explained, and each modality's exact Shapley value of its answer.
-
-    They begin at the class frequencies of the training fold, or at its mean.
-    """
-    model, objective, recipe = predictor.model, predictor.objective, predictor.recipe
-    store = store_of_arrays(samples, model.features, recipe.data)
-    predictions = predict(
-        model,
-        objective,
-        open_loader(store, predictor.device),
-        all_samples(store),
-        batch_size=recipe.training.batch_size,
-        precision=recipe.training.precision,
-    )
-    present = np.stack([store.has(modality) for modality in model.modalities], axis=1)
-    prior, complete = _prior(predictor, data), predictions.answers[-1]
-    phi = shapley(sample_values(predictions.answers, prior, present))  # [M, N, C]
-    if isinstance(objective, Regression):
-        distances = np.abs(complete - prior) / objective.deviation.cpu().double().numpy()
-    else:
-        distances = complete if predictor.thresholds is None else complete - predictor.thresholds
-    return [
-        (objective.classes[c], dict(zip(model.modalities, phi[:, n, c].tolist(), strict=True)))
-        for n, c in enumerate(distances.argmax(axis=1))
-    ]
-
-
-def _prior(predictor: Predictor, data: DataFile | None) -> Array:
-    """Probabilities [C] of the classes in the run's training fold, as its loss weighs them; of a regression the means.
-
-    DataError where the run does not tell them.
-    """
-    objective = predictor.objective
-    if isinstance(objective, Regression):
-        return values_of(objective, "number", np.zeros(len(objective.classes)))
-    try:
-        train = (data.folds or {}).get("train") if data is not None else None
-        if not isinstance(train, FoldFacts):
-            raise LookupError("the training has not ended")
-        counts = np.array([train.classes[name] for name in objective.classes])
-    except LookupError as error:
-        raise DataError(
-            f"The run does not tell the class frequencies of its training ({DATA}: {error}): resume it to its end, or "
-            "`emotiwave evaluate` it."
-        ) from error
-    logits = prior_of(predictor.recipe.objective, objective.multi, counts, train.used)
-    return values_of(objective, "probability", logits)
+    store = store_of_arrays(samples, predictor.model.features, predictor.recipe.data)
+    return shares_of(predictor, store, all_samples(store), data)

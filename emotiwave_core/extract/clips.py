@@ -39,7 +39,7 @@ def find_clips(paths: Sequence[Path], labels: Path | None = None, words: Path | 
     labels: a table; else `labels.csv` in the first folder. words: a folder of transcripts, else beside each recording.
     DataError where there is none, where two have one id, or where table or transcript cannot be read.
     """
-    files = {path: root for root in paths for path in _recordings(root)}
+    files = {path: root for root in paths for path in recordings_in(root)}
     if not files:
         listed = ", ".join(map(str, paths))
         raise DataError(f"{listed}: no recording is there; known are {', '.join(sorted(MEDIA))}.")
@@ -61,7 +61,8 @@ def find_clips(paths: Sequence[Path], labels: Path | None = None, words: Path | 
     return Found(tuple(clips.values()), table, tuple(_notes(clips, table)))
 
 
-def _recordings(root: Path) -> list[Path]:
+def recordings_in(root: Path) -> list[Path]:
+    """The recordings in a folder and in those inside it, in order; a file is one. DataError where it is neither."""
     if root.is_file():
         return [root]
     if not root.is_dir():

@@ -1,7 +1,7 @@
 """A trained run as a predictor: arrays or data sets with any modality missing, and no labels, to classes or numbers."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.data.corpus import all_samples, open_unlabelled
+from emotiwave_core.data.corpus import Fold, open_unlabelled
+from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.store import Store
@@ -28,6 +29,7 @@ from emotiwave_core.runs.model_file import TrainedInput
 from emotiwave_core.runs.saved_model import load_model
 
 Array = NDArray[np.float64]
+CHUNK = 4096  # samples whose predictions are in memory at a time
 
 
 @attrs.frozen
@@ -39,11 +41,16 @@ class Prediction:
     present: tuple[str, ...]  # the modalities that the sample has
     id: str | None = None  # of a sample of a data set
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression, in the unit of its labels
+    confidence: float | None = None  # the probability that is given to what is decided; of several labels their mean
+    interval: tuple[float, float] | None = None  # seconds, of a sample of a data set
+    explained: str | None = None  # where it was asked for: the class or target whose value `shapley` splits
+    shapley: dict[str, float] = attrs.field(factory=dict)  # {modality: its part, beyond the class frequencies}
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it: probabilities and decided of classes, numbers of a regression."""
-        unused = ("probabilities", "decided") if self.numbers else ("numbers",)
-        return {key: value for key, value in attrs.asdict(self).items() if key not in unused}
+        unused = ("probabilities", "decided", "confidence") if self.numbers else ("numbers",)
+        unasked = () if self.shapley else ("explained", "shapley")
+        return {key: value for key, value in attrs.asdict(self).items() if key not in {*unused, *unasked}}
 
 
 @attrs.frozen(eq=False)
@@ -59,25 +66,39 @@ class Predictor:
 
     def predict_arrays(self, samples: Sequence[ArraySample]) -> list[Prediction]:
         """Predict samples of arrays. Errors as `store_of_arrays`; PluginError where an answer is not finite."""
-        return self._predict(store_of_arrays(samples, self.model.features, self.recipe.data), SILENT, has_ids=False)
+        store = store_of_arrays(samples, self.model.features, self.recipe.data)
+        return [prediction for _, own in self.predict_store(store, has_ids=False) for prediction in own]
 
-    def predict_dataset(self, folder: Path, monitor: Monitor = SILENT) -> list[Prediction]:
-        """Predict every sample of a data set. Errors as `open_unlabelled`; PluginError as above."""
-        store = open_unlabelled(folder, self.recipe.data, self.model.features, monitor)
+    def open_dataset(self, dataset: Dataset, monitor: Monitor = SILENT) -> Store:
+        """The store of a data set that is to be predicted. Errors as `open_unlabelled`."""
+        store = open_unlabelled(dataset, self.recipe.data, self.model.features, monitor)
         check_inputs(self.inputs, store.facts)
         for note in store.facts.warnings:
             monitor.say(f"Warning: {note}")
-        return self._predict(store, monitor)
+        return store
 
-    def _predict(self, store: Store, monitor: Monitor, has_ids: bool = True) -> list[Prediction]:
-        with attribute_errors(self.model):
-            answers = retry_smaller_batches(
-                lambda size: self._answers(store, size, monitor),
-                self.recipe.training.batch_size,
-                self.recipe,
-                "predicting",
-                monitor,
-            )
+    def predict_store(
+        self, store: Store, monitor: Monitor = SILENT, has_ids: bool = True
+    ) -> Iterator[tuple[Fold, list[Prediction]]]:
+        """Predict every sample of a store, some thousand at a time. PluginError where an answer is not finite."""
+        batch_size = self.recipe.training.batch_size
+        chunk = batch_size * max(1, CHUNK // batch_size)
+        with monitor.progress("Predicting", -(-len(store) // batch_size)) as advance:
+            for first in range(0, len(store), chunk):
+                rows = np.arange(first, min(first + chunk, len(store)))
+                samples = Fold("all", rows, torch.empty(len(rows), 0))
+                with attribute_errors(self.model):
+                    answers = retry_smaller_batches(
+                        lambda size, samples=samples: self._answers(store, samples, size, advance),  # type: ignore[misc]
+                        batch_size,
+                        self.recipe,
+                        "predicting",
+                        monitor,
+                    )
+                yield samples, self._named(store, samples, answers, has_ids)
+
+    def _named(self, store: Store, samples: Fold, answers: Array, has_ids: bool) -> list[Prediction]:
+        """Answers [N, C] about some samples of a store as predictions. PluginError where one is not finite."""
         bad = int((~np.isfinite(answers)).any(axis=1).sum())
         if bad:
             raise PluginError(
@@ -87,28 +108,33 @@ class Predictor:
         is_number = self.objective.kind == "regression"
         decided = self.objective.decide(answers, self.thresholds)
         named = [dict(zip(self.objective.classes, row, strict=True)) for row in answers.tolist()]
-        present = {modality: store.has(modality) for modality in self.model.modalities}
-        return [
-            Prediction(
-                probabilities={} if is_number else named[row],
-                decided=() if is_number else self._names(decided[row]),
-                present=tuple(modality for modality, has in present.items() if has[row]),
-                id=store.ids[row] if has_ids else None,
-                numbers=named[row] if is_number else {},
+        present = {modality: store.has(modality)[samples.rows] for modality in self.model.modalities}
+        intervals = store.intervals[samples.rows].tolist()
+        predictions = []
+        for n, row in enumerate(samples.rows):
+            names = () if is_number else self._names(decided[n])
+            predictions.append(
+                Prediction(
+                    probabilities={} if is_number else named[n],
+                    decided=names,
+                    present=tuple(modality for modality, has in present.items() if has[n]),
+                    id=store.ids[row] if has_ids else None,
+                    numbers=named[n] if is_number else {},
+                    confidence=None if is_number else confidence_of(named[n], names, self.objective.multi),
+                    interval=(intervals[n][0], intervals[n][1]) if has_ids else None,
+                )
             )
-            for row in range(len(store))
-        ]
+        return predictions
 
     @torch.inference_mode()
-    def _answers(self, store: Store, batch_size: int, monitor: Monitor) -> Array:
-        """Answers [N, C] about every sample, of all the modalities that it has."""
-        samples, loader = all_samples(store), open_loader(store, self.device)
+    def _answers(self, store: Store, samples: Fold, batch_size: int, advance: Callable[[], None]) -> Array:
+        """Answers [N, C] about some samples, of all the modalities that they have."""
+        loader = open_loader(store, self.device)
         logits = []
-        with monitor.progress("Predicting", -(-len(store) // batch_size)) as step:
-            for batch in loader.batches(samples.rows, samples.targets, batch_size):
-                with autocast(self.device, self.recipe.training.precision):
-                    logits.append(self.model.forward_masked(batch.inputs, batch.masks).logits.float())
-                step()
+        for batch in loader.batches(samples.rows, samples.targets, batch_size):
+            with autocast(self.device, self.recipe.training.precision):
+                logits.append(self.model.forward_masked(batch.inputs, batch.masks).logits.float())
+            advance()
         return np.asarray(self.objective.answers(torch.cat(logits)).cpu().double().numpy())
 
     def _names(self, decision: Any) -> tuple[str, ...]:
@@ -117,6 +143,14 @@ class Predictor:
         if np.ndim(decision) == 0:
             return (classes[int(decision)],)
         return tuple(name for name, is_decided in zip(classes, decision, strict=True) if is_decided)
+
+
+def confidence_of(probabilities: Mapping[str, float], decided: Sequence[str], multi: bool) -> float:
+    """The probability of the decided class; of several labels the mean of what is given to each one's decision."""
+    if not multi:
+        return probabilities[decided[0]]
+    given = [value if name in decided else 1.0 - value for name, value in probabilities.items()]
+    return float(np.mean(given))
 
 
 def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predictor:

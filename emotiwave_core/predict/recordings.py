@@ -24,33 +24,7 @@ from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedPart
 from emotiwave_core.runs.model_file import TrainedInput, read_model_file
 
-MOST_SEGMENTS = 100_000
 NO_TRANSCRIPT = LACKS["words"]
-
-
-@attrs.frozen
-class Segmentation:
-    """The pieces of a recording that are asked about: windows of so many seconds, or all of it (None)."""
-
-    window: float | None = None
-    hop: float | None = None  # seconds from one window's start to the next; None: a window's length
-
-    def __attrs_post_init__(self) -> None:
-        for name, value in (("window", self.window), ("hop", self.hop)):
-            if value is not None and not 0.05 <= value < 1e6:
-                raise SettingsError(f"{name} is {value} seconds; give at least 0.05.")
-        if self.hop is not None and self.window is None:
-            raise SettingsError("A hop needs a window: --window 4 --hop 1.")
-
-    def of(self, seconds: float) -> list[tuple[float, float]]:
-        """Start and end of each segment; the last window may be shorter."""
-        if self.window is None:
-            return [(0.0, seconds)]
-        hop = self.hop or self.window
-        count = max(1, int(np.ceil((seconds - self.window) / hop - 1e-9)) + 1)
-        if count > MOST_SEGMENTS:
-            raise SettingsError(f"{seconds:.0f} s have {count} windows, more than {MOST_SEGMENTS}: give a longer hop.")
-        return [(number * hop, min(number * hop + self.window, seconds)) for number in range(count)]
 
 
 @attrs.frozen(eq=False)

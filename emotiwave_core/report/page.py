@@ -48,7 +48,7 @@ def write_report(run: Path) -> Path:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """The templates, which are compiled once in a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("emotiwave_core.report", "templates"),
@@ -71,7 +71,7 @@ def render(run: RunContents, pictures: list[str]) -> str:
     complete = scores.configurations[scores.complete.configuration]
     script = (files("emotiwave_core.report") / "templates" / "panel.js").read_text("utf-8") if run.predicted else ""
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             run=run,

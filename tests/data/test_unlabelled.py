@@ -77,7 +77,7 @@ def test_entries_are_the_samples_where_there_are_no_labels(tmp_path: Path) -> No
         },
     )
     features = {"text": WIDTHS["text"], "audio": WIDTHS["audio"]}
-    store = open_unlabelled(folder, DataSettings(), features)
+    store = open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), features)
     assert store.ids == ("a", "b", "c", "s[9]", "s[10]")
     assert store.videos == ("a", "b", "c", "s", "s")
     assert store.lengths("text").tolist() == [2, 3, 0, 3, 1]
@@ -86,7 +86,7 @@ def test_entries_are_the_samples_where_there_are_no_labels(tmp_path: Path) -> No
     assert store.targets == ()
     assert store.labels.shape == (5, 0)
     assert any("1 entries have no step" in note for note in store.facts.notes)
-    videos = open_unlabelled(folder, DataSettings(unit="video"), features)
+    videos = open_unlabelled(load_dataset(folder, labelled=False), DataSettings(unit="video"), features)
     assert (videos.ids, videos.lengths("text").tolist()) == (("a", "b", "c", "s"), [2, 3, 0, 4])
 
 
@@ -94,7 +94,9 @@ def test_segments_of_one_file_cut_another_that_has_the_video_whole(tmp_path: Pat
     """Segments of a video in one file are the samples, where another file has all of it."""
     steps = [[k, k + 1] for k in range(6)]
     folder = described(tmp_path, {"text": {"v[0]": steps[:2], "v[1]": steps[4:]}, "audio": {"v": steps}})
-    store = open_unlabelled(folder, DataSettings(), {"text": WIDTHS["text"], "audio": WIDTHS["audio"]})
+    store = open_unlabelled(
+        load_dataset(folder, labelled=False), DataSettings(), {"text": WIDTHS["text"], "audio": WIDTHS["audio"]}
+    )
     assert store.ids == ("v[0]", "v[1]")
     assert store.times("audio", 1)[:, 0].tolist() == [4.0, 5.0]
 
@@ -102,7 +104,7 @@ def test_segments_of_one_file_cut_another_that_has_the_video_whole(tmp_path: Pat
 def test_batches_of_a_store_without_labels_hold_every_sample(tmp_path: Path) -> None:
     """All samples come in their order, with features, masks and targets that say nothing."""
     folder = unlabel(write_dataset(tmp_path))
-    store = open_unlabelled(folder, DataSettings(), WIDTHS)
+    store = open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), WIDTHS)
     fold = all_samples(store)
     assert fold.name == "all"
     found = list(batches(store, fold.rows, fold.targets, 5, torch.device("cpu")))
@@ -119,42 +121,51 @@ def test_a_labelled_data_set_is_predicted_whatever_its_labels(tmp_path: Path) ->
     """
     folder = write_dataset(tmp_path)
     labelled = open_corpus(folder, DataSettings()).store
-    same(labelled, open_unlabelled(folder, DataSettings(), WIDTHS))
+    same(labelled, open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), WIDTHS))
     with h5py.File(folder / "labels.csd", "r+") as file:
         file["anything/data/v00/features"][0] = np.nan
         file["anything/data/v01/features"][:] = 0
         del file["anything/metadata/dimension names"]
-    unread = open_unlabelled(folder, DataSettings(complete_only=True, folds="none.json"), WIDTHS)
+    unread = open_unlabelled(
+        load_dataset(folder, labelled=False), DataSettings(complete_only=True, folds="none.json"), WIDTHS
+    )
     assert unread.ids == labelled.ids
     same(labelled, unread)
     spans = {key: entry(folder, "labels", key) for key in ("v00", "v01")}
     write_csd(folder / "labels.csd", {key: (np.array([[b"x"], [b"y"]]), one[1]) for key, one in spans.items() if one})
-    assert open_unlabelled(folder, DataSettings(), WIDTHS).ids == ("v00[0]", "v00[1]", "v01[0]", "v01[1]")
+    assert open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), WIDTHS).ids == (
+        "v00[0]",
+        "v00[1]",
+        "v01[0]",
+        "v01[1]",
+    )
 
 
 def test_the_model_s_modalities_decide(tmp_path: Path) -> None:
     """A modality that the model lacks is not packed, one that the folder lacks is absent, another width is refused."""
     folder = unlabel(write_dataset(tmp_path))
-    store = open_unlabelled(folder, DataSettings(), {"lips": 7, "audio": WIDTHS["audio"]})
+    store = open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), {"lips": 7, "audio": WIDTHS["audio"]})
     assert (store.modalities, store.features) == (("lips", "audio"), {"lips": 7, "audio": 4})
     assert not store.has("lips").any()
     assert store.has("audio").all(), "what has only other modalities is no sample of this model"
     (batch,) = batches(store, *all_samples(store)[1:], 99, torch.device("cpu"))
     assert batch.inputs["lips"].shape == (len(store), 1, 7)
     assert not batch.masks["lips"].any()
-    aligned = open_unlabelled(folder, DataSettings(align=2.0), {"lips": 7, "audio": WIDTHS["audio"]})
+    aligned = open_unlabelled(
+        load_dataset(folder, labelled=False), DataSettings(align=2.0), {"lips": 7, "audio": WIDTHS["audio"]}
+    )
     assert not aligned.has("lips").any()
     with pytest.raises(DataError, match=r"The model reads features .*'audio': 5.*same widths"):
-        open_unlabelled(folder, DataSettings(), {"audio": 5})
+        open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), {"audio": 5})
     with pytest.raises(DataError, match="the model reads lips: name at least one"):
-        open_unlabelled(folder, DataSettings(), {"lips": 7})
+        open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), {"lips": 7})
 
 
 def test_settings_of_a_modality_that_a_folder_lacks_do_not_matter(tmp_path: Path) -> None:
     """`max_steps` by modality may name one of the model's that this data set has not."""
     folder = described(tmp_path, {"audio": {"v": [[k, k + 1] for k in range(6)]}})
     settings = DataSettings(max_steps={"text": 1, "audio": 4}, downsample={"text": 2, "audio": 2})
-    assert open_unlabelled(folder, settings, WIDTHS).lengths("audio").tolist() == [3]
+    assert open_unlabelled(load_dataset(folder, labelled=False), settings, WIDTHS).lengths("audio").tolist() == [3]
 
 
 @pytest.mark.parametrize("standard", [False, True])
@@ -166,7 +177,7 @@ def test_training_and_scoring_need_labels(tmp_path: Path, standard: bool) -> Non
         unlabel(write_dataset(folder))
     else:
         write_csd(folder / "CMU_MOSEI_COVAREP.csd", {"v": (np.ones((2, 74)), [[0, 1], [1, 2]])})
-        assert len(open_unlabelled(folder, DataSettings(), {"audio": 74})) == 1
+        assert len(open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), {"audio": 74})) == 1
     with pytest.raises(DataError, match=r"\[labels\]"):
         open_corpus(folder, DataSettings())
     result = CliRunner().invoke(emotiwave, ["run", "--data", str(folder), "--out", str(tmp_path / "run")])
@@ -212,7 +223,7 @@ def test_arrays_become_what_packing_makes_of_a_file(tmp_path: Path, settings: Da
             del file[f"anything/data/{key}"]
             group = file.create_group(f"anything/data/{key}")
             group["features"], group["intervals"] = features, intervals
-    store = open_unlabelled(folder, settings, WIDTHS)
+    store = open_unlabelled(load_dataset(folder, labelled=False), settings, WIDTHS)
     samples = []
     for key in store.ids:
         entries = {name: content for name in WIDTHS if (content := entry(folder, name, key)) is not None}
@@ -283,4 +294,4 @@ def test_emotions_of_another_data_set_do_not_matter(tmp_path: Path) -> None:
     (folder / "dataset.toml").write_text(text)
     with pytest.raises(DataError, match="bored"):
         open_corpus(folder, DataSettings())
-    assert len(open_unlabelled(folder, DataSettings(), WIDTHS)) == 48
+    assert len(open_unlabelled(load_dataset(folder, labelled=False), DataSettings(), WIDTHS)) == 48

@@ -84,8 +84,8 @@ def find_roles(path: Path, names: Sequence[str]) -> Roles:
     by_name = {normal(name): name for name in reversed(names)}
     identity, passed = _id_column(path, names, by_name)
     groups = [by_name[name] for name in GROUPS if name in by_name and by_name[name] != identity]
-    start, end, duration = (_timed(names, kind) for kind in (STARTS, ENDS, DURATIONS))
-    time, frame = _timed(names, TIMES), next((by_name[name] for name in FRAMES if name in by_name), None)
+    start, end, duration = (timed_column(names, kind) for kind in (STARTS, ENDS, DURATIONS))
+    time, frame = timed_column(names, TIMES), next((by_name[name] for name in FRAMES if name in by_name), None)
     if end is not None and start is None:
         raise DataError(f"{path} has the column {short(end[0])} but none for the start; call it `start`.")
     scales = {scale for _, scale in filter(None, (start, end, duration, time))}
@@ -130,7 +130,7 @@ def _id_column(path: Path, names: Sequence[str], by_name: dict[str, str]) -> tup
     return candidates[0], ()
 
 
-def _timed(names: Iterable[str], kind: Sequence[str]) -> tuple[str, float] | None:
+def timed_column(names: Iterable[str], kind: Sequence[str]) -> tuple[str, float] | None:
     """The first column of one kind of times, and its unit in seconds."""
     for name in names:
         if normal(name) in kind:

@@ -221,7 +221,7 @@ def is_always_text(name: str) -> bool:
 
     every = (*columns.IDS, *columns.GROUPS, *columns.SPLITS, *columns.TEXTS, "id", "")
     times = (*columns.STARTS, *columns.ENDS, *columns.DURATIONS, *columns.TIMES)
-    return columns.normal(name) in every or columns._timed([name], times) is not None
+    return columns.normal(name) in every or columns.timed_column([name], times) is not None
 
 
 def _without_role(columns: TableColumns, roles: Roles) -> tuple[list[str], list[str]]:

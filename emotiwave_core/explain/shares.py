@@ -1,0 +1,68 @@
+"""The part that each modality has in predictions: exact Shapley values, for which no label is needed."""
+
+import numpy as np
+
+from emotiwave_core.data.corpus import Fold
+from emotiwave_core.data.facts import FoldFacts
+from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.store.store import Store
+from emotiwave_core.errors import DataError
+from emotiwave_core.explain.attribution import prior_of, values_of
+from emotiwave_core.explain.coalitions import Array, sample_values
+from emotiwave_core.explain.shapley import shapley
+from emotiwave_core.model.objective import Regression
+from emotiwave_core.predict.predictions import predict
+from emotiwave_core.predict.predictor import Predictor
+from emotiwave_core.runs.data_file import DATA, DataFile
+
+
+def shares_of(
+    predictor: Predictor, store: Store, samples: Fold, data: DataFile | None
+) -> list[tuple[str, dict[str, float]]]:
+    """Of each sample the class or target that is explained, and each modality's Shapley value of its answer.
+
+    It is the decided class; of several labels or targets the one furthest from nothing. Values begin at the class
+    frequencies of the training fold, as its data.json has them, or at its mean.
+    """
+    model, objective, recipe = predictor.model, predictor.objective, predictor.recipe
+    predictions = predict(
+        model,
+        objective,
+        open_loader(store, predictor.device),
+        samples,
+        batch_size=recipe.training.batch_size,
+        precision=recipe.training.precision,
+    )
+    present = np.stack([store.has(modality)[samples.rows] for modality in model.modalities], axis=1)
+    prior, complete = _prior(predictor, data), predictions.answers[-1]
+    phi = shapley(sample_values(predictions.answers, prior, present))  # [M, N, C]
+    if isinstance(objective, Regression):
+        distances = np.abs(complete - prior) / objective.deviation.cpu().double().numpy()
+    else:
+        distances = complete if predictor.thresholds is None else complete - predictor.thresholds
+    return [
+        (objective.classes[c], dict(zip(model.modalities, phi[:, n, c].tolist(), strict=True)))
+        for n, c in enumerate(distances.argmax(axis=1))
+    ]
+
+
+def _prior(predictor: Predictor, data: DataFile | None) -> Array:
+    """Probabilities [C] of the classes in the run's training fold, as its loss weighs them; of a regression the means.
+
+    DataError where the run does not tell them.
+    """
+    objective = predictor.objective
+    if isinstance(objective, Regression):
+        return values_of(objective, "number", np.zeros(len(objective.classes)))
+    try:
+        train = (data.folds or {}).get("train") if data is not None else None
+        if not isinstance(train, FoldFacts):
+            raise LookupError("the training has not ended")
+        counts = np.array([train.classes[name] for name in objective.classes])
+    except LookupError as error:
+        raise DataError(
+            f"The run does not tell the class frequencies of its training ({DATA}: {error}): resume it to its end, or "
+            "`emotiwave evaluate` it."
+        ) from error
+    logits = prior_of(predictor.recipe.objective, objective.multi, counts, train.used)
+    return values_of(objective, "probability", logits)
