@@ -8,16 +8,23 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Compiled modules are kept, whatever the shell says: else each process of the tests compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test slow stress bench docs audit format clean
+.PHONY: run test full slow stress bench docs audit format clean
 
 run: $(READY)
 	$(BIN)/emotiwave run --encoder bilstm --fusion concat
 
+# Three tiers of tests, and a battery. `make test`, the one to run after each change, takes two minutes on two cores: every
+# room and every command, with its main laws and its main refusals.
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# What takes seconds each and is a further example of what `make test` tries: all levels, kinds and forms of a law, processes
+# that are killed at more places, commands of the guides. It runs before every change is taken, as `make test` does.
+full: $(READY)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "full and not slow and not stress"
 
 # What takes minutes: the built wheel and packages in a fresh environment, every part with every other and with all its
 # examples, killed processes; and every law with generated examples, with all of them.

@@ -1,6 +1,7 @@
 """Fixtures that tests share."""
 
 import contextlib
+import gc
 import multiprocessing
 import signal
 import sys
@@ -9,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from datasets import write_dataset
-from hypothesis import is_hypothesis_test, settings
 from warm_python import warm_python
+
+# The libraries are imported late: the process that hands out the tests reads this file too, and needs none.
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -27,12 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Cut the number of generated examples."""
+    from hypothesis import is_hypothesis_test, settings
+
     test = getattr(item, "obj", None)
     long = any(item.iter_markers("slow")) or any(item.iter_markers("stress"))
     if is_hypothesis_test(test) and not long and not item.config.getoption("--all-examples"):
         chosen = test._hypothesis_internal_use_settings
         few = settings(chosen, max_examples=min(chosen.max_examples, MOST_EXAMPLES))
         test._hypothesis_internal_use_settings = few
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays to the end: no collection of garbage need look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
@@ -58,6 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> None:
+    import torch
+
     torch.set_num_threads(1)  # on few cores, several workers with several threads each are slower
 
 
@@ -117,6 +127,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of three modalities that is read and trained on in a second."""
+    from datasets import write_dataset
+
     return write_dataset(tmp_path_factory.mktemp("tiny"))
 
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def chunks(shape: tuple[int, int], chunk: tuple[int, int], packed: bytes | Calla
     return make
 
 
+@cache
 def zeros(megabytes: int) -> bytes:
     """So many zeros, packed as tight as it goes."""
     packer = zlib.compressobj(9)

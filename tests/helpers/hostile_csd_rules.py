@@ -25,6 +25,7 @@ TYPE, BOMB = "only numbers and byte strings", "are stored; it is not read"
 
 
 GZIP = zlib.compress(FEATURES.tobytes())
+LONG = partial(zeros, 64)
 
 
 class Rule(NamedTuple):
@@ -101,8 +102,8 @@ RULES = [
     Rule("a huge declared byte string", BOMB, dataset(shape=(5, 3), dtype="S2000000000", chunks=(1, 1))),
     Rule("512 MB of zeros in half a megabyte", BOMB, chunks((1 << 16, 2048), (1 << 12, 2048), partial(zeros, 32))),
     Rule("a chunk far larger than its data", BOMB, chunks((5, 3), (1 << 20, 96), partial(zeros, 1))),
-    Rule("gzip of a gigabyte in a small chunk", "of no possible length", chunks((5, 3), (5, 3), zeros(64))),
-    Rule("gzip that is longer than its chunk", "too early or too late", chunks((1 << 16, 1), (1 << 16, 1), zeros(64))),
+    Rule("gzip of a gigabyte in a small chunk", "of no possible length", chunks((5, 3), (5, 3), LONG)),
+    Rule("gzip that is longer than its chunk", "too early or too late", chunks((1 << 16, 1), (1 << 16, 1), LONG)),
     Rule("gzip that is cut off", "too early or too late", chunks((5, 3), (5, 3), GZIP[:-4])),
     Rule("gzip that is shorter than its chunk", "has 48 bytes", chunks((5, 3), (5, 3), zlib.compress(bytes(48)))),
     Rule("no gzip at all", "while decompressing", chunks((5, 3), (5, 3), FEATURES.tobytes())),

@@ -10,6 +10,7 @@ that it has started. The workers of pytest-xdist begin in this way too, so that 
 import atexit
 import contextlib
 import fcntl
+import gc
 import importlib
 import os
 import runpy
@@ -39,6 +40,7 @@ LIBRARIES += [
 LIBRARIES += [
     "torch._dynamo",
     "sklearn.metrics",
+    "scipy.signal",
     "scipy.stats",
     "matplotlib.pyplot",
     "safetensors.torch",
@@ -109,6 +111,8 @@ def serve(address: str, executable: str) -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # no process that is forked need look for garbage in what it begins with
     sys.executable = executable  # what a process starts in its turn begins warm too
     listening, waiting = socket.socket(socket.AF_UNIX), selectors.DefaultSelector()
     listening.bind(address)

@@ -54,6 +54,7 @@ def test_modes_that_cannot_be_set_refuse_nothing(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "x").read_bytes() == b"whole"
 
 
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_store_is_built_where_no_space_can_be_reserved(
     number: int, tiny: Path, monkeypatch: pytest.MonkeyPatch
