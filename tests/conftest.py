@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from warm_python import warm_python
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+LONG = ("full", "slow", "stress")  # marks of the tests that are not in the short suite
 MOST_EXAMPLES = 5  # of a test with generated examples, unless all are asked for
 
 
@@ -35,6 +37,20 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         chosen = test._hypothesis_internal_use_settings
         few = settings(chosen, max_examples=min(chosen.max_examples, MOST_EXAMPLES))
         test._hypothesis_internal_use_settings = few
+
+
+@pytest.hookimpl(tryfirst=True)  # before any is deselected by its marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all rows of a test `full`, but for as many as `short_rows` says, which are spread evenly over them."""
+    rows = defaultdict(list)
+    for item in items:
+        if (mark := item.get_closest_marker("short_rows")) and not any(map(item.get_closest_marker, LONG)):
+            rows[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+    for (_, count), test in rows.items():
+        short = {number * len(test) // count for number in range(count)}
+        for number, item in enumerate(test):
+            if number not in short:
+                item.add_marker("full")
 
 
 def pytest_collection_finish() -> None:

@@ -46,6 +46,7 @@ def check(prediction: Any, row: dict[str, str]) -> None:
     assert "+".join(prediction.decided) == row["predicted"]
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("name", ["trained", "multi"])
 @pytest.mark.parametrize("configuration", ["text+audio+visual", "text", "audio+visual", "visual"])
 def test_arrays_give_the_numbers_of_predictions_csv(

@@ -73,6 +73,7 @@ def arrays_of(data: Path, row: dict[str, str]) -> dict[str, Any]:
     return arrays
 
 
+@pytest.mark.full
 def test_what_can_be_absent_is_a_modality(run: ew.Run) -> None:
     """Scores and configurations are of three modalities, features, steps, encoders and facts of four streams."""
     assert run.scores().modalities == ["text", "audio", "visual"]
@@ -109,6 +110,7 @@ def test_a_sample_that_lacks_a_stream_is_predicted(run: ew.Run, data: Path) -> N
         run.predict(audio=np.zeros((3, 4)))
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("protocol", ["random", "swap"])
 def test_what_is_lost_or_lent_whole_is_so_of_all_streams(run: ew.Run, protocol: str) -> None:
     """At every level the model says what it says of each sample rebuilt from the manifest, and counts so."""
@@ -138,6 +140,7 @@ def test_what_is_lost_or_lent_whole_is_so_of_all_streams(run: ew.Run, protocol: 
                 assert answers.reached[curve][level] == pytest.approx(1.0 - here.mean())
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("protocol", ["frames", "noise", "shift"])
 def test_steps_are_damaged_stream_by_stream(run: ew.Run, protocol: str) -> None:
     """A curve for each modality; level 0 is the complete score; the manifest has a table for each stream."""

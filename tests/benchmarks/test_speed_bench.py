@@ -82,6 +82,7 @@ def test_data_are_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["some"]
 
 
+@pytest.mark.full
 def test_the_plain_loop_and_ours_learn_the_same(few: Path) -> None:
     """From the same weights, seeds and order both have the same loss in every step: the baseline is the same work."""
     found = epoch.against_plain(few, CPU, {}, epochs=1)
@@ -91,6 +92,7 @@ def test_the_plain_loop_and_ours_learn_the_same(few: Path) -> None:
     assert 0 < found.their_data < found.theirs
 
 
+@pytest.mark.full
 def test_another_loss_is_seen(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the plain loop does something else, the losses are apart by more than the goal."""
     monkeypatch.setattr(plain, "P", 1.0)
@@ -107,6 +109,7 @@ def test_no_encoder_runs_for_an_explanation(few: Path) -> None:
     assert seconds.value > 0
 
 
+@pytest.mark.full
 def test_the_stages_of_a_prediction_are_all_of_it(few: Path) -> None:
     """Half of the predictions take no longer than p50, nearly all no longer than p99, and the shares sum to 1."""
     rows = {row.what: row for row in latency.measure(few, CPU, clips=5)}

@@ -181,6 +181,7 @@ def test_plugins_and_recipes_are_listed(cli: Cli) -> None:
     assert cli("recipes", "show", "mine.toml").out == shown
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("command", ["", "run", "evaluate", "report", "data", "data inspect", "plugins", "recipes"])
 def test_help_answers_without_torch(command: str) -> None:
     """Each --help leaves with 0 and imports neither torch nor scikit-learn nor h5py."""
@@ -231,6 +232,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(cli: Cli, tmp_path: Path) -> N
     assert not Path("there").exists()
 
 
+@pytest.mark.full
 def test_folds_that_change_under_a_run_are_noticed(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     """Scoring refuses a run whose folds file was edited since: its test videos may have been trained on."""
     data = tmp_path / "data"
@@ -243,6 +245,7 @@ def test_folds_that_change_under_a_run_are_noticed(cli: Cli, tiny: Path, tmp_pat
         assert (answer.code, "The folds of" in answer.err) == (3, True), answer.err
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
 def test_a_stopped_run_says_how_to_go_on(
     cli: Cli, tiny: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], code: int

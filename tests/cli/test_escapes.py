@@ -67,6 +67,7 @@ def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     return code, out + err
 
 
+@pytest.mark.full
 def test_no_command_says_an_escape(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Plain or as JSON, in answers, notes and errors: what a terminal would obey is written out."""
     title = "]0;owned"

@@ -50,6 +50,7 @@ def call(work: "partial[int]", folder: Path) -> Ended:
     return forked(work, folder=folder, environment={"EMOTIWAVE_CACHE": str(folder / "cache")})
 
 
+@pytest.mark.full
 def test_a_terminal_that_knows_ascii_alone_gets_all_of_it(command: list[object], tmp_path: Path) -> None:
     """A dash that it cannot show does not cost the run its end; JSON is JSON all the same."""
     ended = call(partial(in_ascii, *command), tmp_path)
@@ -58,6 +59,7 @@ def test_a_terminal_that_knows_ascii_alone_gets_all_of_it(command: list[object],
     assert json.loads(again.out) == json.loads((tmp_path / "run" / "scores.json").read_text())
 
 
+@pytest.mark.full
 def test_closed_streams_cost_nothing(command: list[object], tmp_path: Path) -> None:
     """No file of the run is opened in the place of stdout, and the exit code is that of the run."""
     ended = call(partial(without_streams, *command), tmp_path)
@@ -79,6 +81,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(command: list[object], tm
     assert "set EMOTIWAVE_CACHE to another folder" in ended.said
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("name", ["ü – '; x/a\nb", "-x"])
 def test_a_folder_may_have_any_name(command: list[object], tmp_path: Path, name: str) -> None:
     """Spaces, quotes, dashes and line ends in --out are taken as they are, and shown so that a shell can read them."""

@@ -31,6 +31,7 @@ def ended(command: str, unbuffered: bool, stdout: int) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize("command", in_short(COMMANDS, "recipes", "table"))
 def test_a_reader_that_has_left_is_not_an_error(command: str, unbuffered: bool) -> None:
@@ -43,6 +44,7 @@ def test_a_reader_that_has_left_is_not_an_error(command: str, unbuffered: bool) 
         os.close(write)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize("command", in_short(COMMANDS, "recipes", "table"))

@@ -115,6 +115,7 @@ def test_a_damaged_file_is_read_or_refused_at_length(room: Path, kind: str, data
     hold(room, kind, data)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_file_is_refused(room: Path, kind: str) -> None:
     """A folder, a pipe, a loop of links, a device, a gigabyte of zeros, no text: each is refused at once."""
@@ -135,6 +136,7 @@ def test_a_file_from_windows_is_read(room: Path, kind: str) -> None:
 CROWD = "[modalities]\n" + "".join(f'm{n} = "a.csd"\n' for n in range(11)) + '[labels]\nfile = "l.csd"'
 
 
+@pytest.mark.short_rows(8)
 @pytest.mark.parametrize(
     ("kind", "text", "says"),
     [
@@ -199,6 +201,7 @@ def hold_flag(part: str, setting: str) -> None:
     one_sentence(lambda: parse_value(setting))
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize(
     ("part", "setting"),
     [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from datasets import EMOTIONS, Entry, write_csd, write_spoken
+from datasets import EMOTIONS, Entry, write_csd, write_dataset, write_spoken
 from documents import load_benchmark
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,6 +162,7 @@ def plain_unread(dataset: Dataset, name: str, times: dict[str, Intervals], unit:
     return found
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("unit", ["segment", "video"])
 @pytest.mark.parametrize(("how", "limit"), [("words", None), ("words", 2), (2.0, None), (4.0, 5)])
 def test_an_aligned_store_is_what_plain_loops_average(
@@ -244,6 +245,7 @@ def test_complete_only_needs_a_step_of_each_modality(spoken: Dataset, tmp_path: 
     assert complete.facts.left_out["a modality missing (complete_only)"] == has.count(False) > 0
 
 
+@pytest.mark.full
 def test_words_may_be_those_of_the_modality_text(spoken: Dataset, tmp_path: Path) -> None:
     """Without a file of words the steps of `text` are the words, of the same times; without both it is refused."""
     assert spoken.words
@@ -263,9 +265,9 @@ def test_words_may_be_those_of_the_modality_text(spoken: Dataset, tmp_path: Path
         open_store(attrs.evolve(spoken, words=text), Options(align="words"), tmp_path)
 
 
-def test_files_aligned_to_segments_are_averaged_alone(tiny: Path, tmp_path: Path) -> None:
+def test_files_aligned_to_segments_are_averaged_alone(tmp_path: Path) -> None:
     """With entries `id[k]` a word is averaged over its own segment's entry, never over a neighbour's."""
-    dataset = load_dataset(tiny)
+    dataset = load_dataset(write_dataset(tmp_path, videos=8))
     plain = open_store(dataset, Options(align="words"), tmp_path)
     for name, source in dataset.modalities.items():
         entries: dict[str, Entry] = {}
@@ -277,7 +279,7 @@ def test_files_aligned_to_segments_are_averaged_alone(tiny: Path, tmp_path: Path
                 entries[f"{video}[{number}]"] = ([features[n] for n in own], [rows[n] for n in own])
                 entries[f"{video}[{number + 2}]"] = (other[: len(last)] or other, last or [[9.0, 9.5]])
         some = {key: (np.array(x, dtype=np.float32), rows) for key, (x, rows) in entries.items()}
-        dataset.modalities[name] = Source(write_csd(tmp_path / f"{name}.csd", some))
+        dataset.modalities[name] = Source(write_csd(tmp_path / f"by_segment_{name}.csd", some))
     aligned = open_store(dataset, Options(align="words"), tmp_path)
     assert aligned.ids == plain.ids
     for name in plain.modalities:
@@ -329,6 +331,7 @@ def test_what_stands_in_absent_steps_is_never_read(tiny: Path, tmp_path: Path) -
     np.testing.assert_array_equal(trained.predict(CPU).answers, before.answers)
 
 
+@pytest.mark.full
 def test_aligning_needs_memory_for_one_video(tmp_path: Path) -> None:
     """Eight times as many videos do not raise the peak of memory by as much as two videos."""
     clock = np.arange(3000.0).reshape(1500, 2)
@@ -374,6 +377,7 @@ def test_a_notable_share_is_said(
     assert [note.split()[0] for note in facts.notes] == ([share] if share else [])
 
 
+@pytest.mark.full
 def test_what_the_notes_advise_reads_every_row(spoken: Dataset, tmp_path: Path) -> None:
     """With the setting that a note names, no row is left unread and the note is gone."""
     start, end = read(spoken.labels.path)["v0"][1][0]

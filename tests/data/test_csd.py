@@ -62,6 +62,7 @@ def test_float64_beyond_float32_is_infinite(tmp_path: Path) -> None:
         assert (file.read("v").features == -np.inf).all()
 
 
+@pytest.mark.short_rows(32)
 @pytest.mark.parametrize("rows", [slice(None), slice(0, 3), slice(16, 17), slice(15, 33), slice(40, 41), slice(9, 9)])
 @pytest.mark.parametrize("kind", ["f4", ">f8", "i2", "S5"])
 @pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"shuffle": True}, {"fletcher32": True}])
@@ -354,6 +355,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
             read_all(path)
 
 
+@pytest.mark.full
 def test_flipped_bits_are_an_error_or_another_number(tmp_path: Path) -> None:
     """A file with flipped bits is read or refused with a DataError: no other exception."""
     path = write_csd(tmp_path / "a.csd", {f"v{n}": (FEATURES, INTERVALS) for n in range(4)}, ["a", "b", "c"])

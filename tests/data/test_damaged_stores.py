@@ -52,6 +52,7 @@ def open_damaged(tiny: Path, stored: Stored, name: str, data: bytes | None, *, s
     assert found == due or (same and name != "store.json" and len(data or b"") == before.st_size)
 
 
+@pytest.mark.short_rows(1)
 @QUICK
 @given(st.data())
 @pytest.mark.parametrize("name", ["store.json", "arrays.safetensors"])
@@ -63,6 +64,7 @@ def test_a_damaged_store_is_built_anew(tiny: Path, stored: Stored, name: str, sa
     open_damaged(tiny, stored, name, data.draw(damaged), same=same)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("key", ["labels", "intervals", "text.offsets", "audio.offsets"])
 def test_labels_and_offsets_are_never_taken_damaged(tiny: Path, stored: Stored, key: str) -> None:
     """One turned bit of what says where a sample is and what it shows is noticed, at any size and time."""

@@ -86,6 +86,7 @@ def test_pages_hold_no_markup_of_an_id(hostile: Path) -> None:
         assert not re.search(r"<img[^>]*onerror", text)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("video", SHOWN)
 def test_each_sample_is_explained_by_its_id(hostile: Path, video: str) -> None:
     """`explain --sample` finds an id as it stands in predictions.csv, and says it without control characters."""

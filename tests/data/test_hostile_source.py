@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import h5py
+import pytest
 from datasets import write_dataset
 from forked import Ended, emotiwave, forked
 
@@ -15,6 +16,7 @@ def said_by(folder: Path, verify: str, *arguments: object) -> Ended:
     return forked(partial(emotiwave, *arguments), folder=folder, environment=environment)
 
 
+@pytest.mark.full
 def test_a_run_is_refused_whose_source_has_changed(tmp_path: Path) -> None:
     """With EMOTIWAVE_VERIFY=1 a changed file is named, its store built anew, and a run trained on it not scored."""
     (tmp_path / "data").mkdir()

@@ -77,6 +77,7 @@ def test_classes_have_the_names_they_are_given(folder: Path) -> None:
         packed(folder)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     ("values", "kind", "source"),
     [
@@ -96,6 +97,7 @@ def test_numbers_are_taken_for_what_they_can_be(
     assert (facts.label_kind, facts.label_kind_source) == (kind, source)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     ("values", "kind", "reason"),
     [
@@ -116,6 +118,7 @@ def test_numbers_that_are_not_what_is_declared_are_refused(
         packed(relabel(folder, labels, columns, f'kind = "{kind}"'))
 
 
+@pytest.mark.full
 def test_ties_and_absent_classes_are_told_with_their_numbers(folder: Path) -> None:
     """Rows with two strongest emotions, and classes that a fold lacks, are notes; the test fold is not looked at."""
     labels = entries_of(folder / "labels.csd")
@@ -134,6 +137,7 @@ def test_ties_and_absent_classes_are_told_with_their_numbers(folder: Path) -> No
     ]
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     ("factor", "offset", "reason"),
     [
@@ -186,6 +190,7 @@ def test_ids_of_another_form_are_refused_with_both_forms(folder: Path) -> None:
         packed(folder)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("first", [0, 1])
 def test_clips_numbered_from_one_are_refused_and_from_zero_are_taken(folder: Path, first: int) -> None:
     """The times of entries `id[k]` decide: those of the label row before are a contradiction."""
@@ -204,6 +209,7 @@ def test_clips_numbered_from_one_are_refused_and_from_zero_are_taken(folder: Pat
         packed(folder)
 
 
+@pytest.mark.full
 def test_entries_without_times_are_not_put_in_order(folder: Path) -> None:
     """Clips without times cannot be a whole video, nor can one entry without times be cut into segments."""
     (folder / "audio").mkdir()
@@ -268,6 +274,7 @@ def test_filler_is_absence(folder: Path, tmp_path_factory: pytest.TempPathFactor
     assert kept.facts.modalities["visual"].missing == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("align", ["none", 2.0])
 def test_filler_is_absence_in_aligned_steps_too(folder: Path, align: str | float) -> None:
     """In an aligned store a sample of zeros alone has no present step in that modality."""

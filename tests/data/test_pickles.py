@@ -274,6 +274,7 @@ def test_lists_that_hold_each_other_are_walked_once(tmp_path: Path) -> None:
         assert time.process_time() - began < 5
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_damage_is_refused_or_read(tmp_path: Path, protocol: int) -> None:
     """Cut at random places or with bytes changed: DataError or data of a right form, never another exception."""

@@ -14,6 +14,7 @@ from emotiwave_core.data.store import store
 from emotiwave_core.errors import DataError
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("name", ["audio.csd", "labels.csd"])
 @pytest.mark.parametrize("moment", ["before the arrays", "after the arrays"])
 def test_a_source_that_is_replaced_while_it_is_packed_is_refused(

@@ -75,6 +75,7 @@ def _classifier(strength: float) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", WIDTHS)
 def test_files_are_laid_out_like_real_ones(folder: Path, name: str) -> None:
     """A file is one root of `data` and `metadata`: JSON byte strings of shape (1,), and two 2-d arrays a video."""
@@ -242,6 +243,7 @@ def test_best_reachable_is_the_bayes_rule(folder: Path, truth: dict[str, Any], f
         assert stated[name_of(kept)] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.full
 def test_population_is_the_limit_of_many_segments(truth: dict[str, Any]) -> None:
     """The population score is what the Bayes rule gets on freshly drawn segments, to within their sampling error."""
     rng = np.random.default_rng(0)
@@ -303,6 +305,7 @@ def test_a_simple_model_comes_close_to_the_best(
     assert best - 0.15 < score < best + 0.1
 
 
+@pytest.mark.full
 def test_an_interrupted_write_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stops the writing, also over an older sample, leaves no dataset.toml and nothing half written."""
     folder = tmp_path / "sample"

@@ -131,6 +131,7 @@ def plain_samples(
     return found
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(("limit", "k"), [(None, 1), (4, 1), (None, 3), (2, 3), (1, 100)])
 def test_the_store_holds_what_a_plain_loop_cuts(dirty: Dataset, tmp_path: Path, limit: int | None, k: int) -> None:
     """Every sample of every modality is as a loop over h5py cuts, shortens and averages it; labels and times too."""
@@ -341,6 +342,7 @@ def test_another_source_or_option_is_another_store(tiny: Path, tmp_path: Path) -
     assert len({key, *others}) == 1 + len(others)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("name", ["arrays.safetensors", "store.json"])
 def test_a_flipped_byte_is_noticed(dirty: Dataset, tmp_path: Path, name: str) -> None:
     """A byte that is changed anywhere in a store is noticed, said, and the store is built anew as it was."""
@@ -358,6 +360,7 @@ def test_a_flipped_byte_is_noticed(dirty: Dataset, tmp_path: Path, name: str) ->
         assert path.read_bytes() == whole
 
 
+@pytest.mark.full
 def test_a_source_that_changed_behind_its_size_and_time_is_found_on_demand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,6 +391,7 @@ def _foreign(path: Path) -> None:
     (path / "store.json").write_text(json.dumps(facts | {"fingerprint": "0" * 32}))
 
 
+@pytest.mark.short_rows(4)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -507,6 +511,7 @@ def start(folder: Path, cache: Path, gate: Path, how: str) -> "subprocess.Popen[
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("warm_children")
 def test_two_runs_and_a_killed_one_leave_one_whole_store(tiny: Path, tmp_path: Path) -> None:
     """After a build that was killed, two runs that start together build the store once and clear the remains away."""
@@ -525,6 +530,7 @@ def test_two_runs_and_a_killed_one_leave_one_whole_store(tiny: Path, tmp_path: P
     assert sorted(path.name for path in cache.iterdir()) == [key, f"{key}.lock"]
 
 
+@pytest.mark.full
 def test_building_needs_memory_for_one_video(tmp_path: Path) -> None:
     """Eight times as many videos do not raise the peak of memory by as much as two videos."""
     video = (np.ones((1500, 60), np.float32), np.arange(3000.0).reshape(1500, 2))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import write_csd
+from datasets import write_csd, write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from short_suite import in_short
@@ -183,13 +183,13 @@ def test_opening_reads_no_values(tmp_path: Path) -> None:
     assert (used() - before < again.values["audio"].nbytes / 10).all()
 
 
-def test_reading_ahead_builds_the_same_store(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ahead_builds_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes of a store and its facts are the same whether videos are read ahead or in turn."""
-    made = []
+    made, folder = [], write_dataset(tmp_path, videos=8)
     for name, large in (("ahead", 0), ("turn", 1 << 60)):
         monkeypatch.setattr(packing, "LARGE", large)
         for options in (Options(max_steps={"audio": 3}), Options(align="words"), Options(unit="video")):
-            path = open_store(load_dataset(tiny), options, tmp_path / name).path
+            path = open_store(load_dataset(folder), options, tmp_path / name).path
             made.append([file.read_bytes() for file in sorted(path.iterdir())])
     assert made[:3] == made[3:]
 
@@ -228,6 +228,7 @@ def test_a_follower_hashes_the_file(tmp_path_factory: pytest.TempPathFactory, pl
             one.finish(size + 1)
 
 
+@pytest.mark.full
 def test_the_hashes_of_a_build_are_those_of_the_files(tiny: Path, tmp_path: Path) -> None:
     """The digests of sources and arrays in `store.json` are those that hashing the files gives."""
     made = open_store(load_dataset(tiny), Options(align="words"), tmp_path)

@@ -114,6 +114,7 @@ def test_batches_of_a_store_without_labels_hold_every_sample(tmp_path: Path) -> 
     assert has.tolist() == store.has("audio").tolist()
 
 
+@pytest.mark.full
 def test_a_labelled_data_set_is_predicted_whatever_its_labels(tmp_path: Path) -> None:
     """The samples are those of the label rows, of no emotion and of NaN as well, and labels of any kind are passed by.
 
@@ -194,6 +195,7 @@ def test_a_folder_without_features_cannot_be_predicted(tmp_path: Path) -> None:
         load_dataset(tmp_path, labelled=False)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -63,6 +63,7 @@ def test_times_are_kept() -> None:
         assert np.array_equal(file.intervals(file.keys[1]), times[1])
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize(
     ("labels", "targets", "kind", "told"),
     [
@@ -133,6 +134,7 @@ def same(one: Corpus, other: Corpus) -> None:
     assert one.folds.sha256 == other.folds.sha256
 
 
+@pytest.mark.full
 def test_a_data_set_of_csd_is_the_same_when_it_is_converted(tmp_path: Path) -> None:
     """Written anew, its samples, values, labels and folds are what they were."""
     (tmp_path / "tiny").mkdir()

@@ -15,6 +15,7 @@ GUIDE = text_of("docs/python.md")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("warm_children")
 @pytest.mark.parametrize("pictures", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_guide_runs_as_a_script(tiny: Path, tmp_path: Path, pictures: bool) -> None:

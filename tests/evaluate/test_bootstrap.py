@@ -30,6 +30,7 @@ def answers(seed: int, kind: str, models: int = 2) -> tuple[Numbers, Numbers, li
     )
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("kind", ["single", "multi"])
 @given(seed=seeds)
 @settings(max_examples=4, deadline=None)
@@ -124,6 +125,7 @@ def test_by_video_is_wider_where_segments_agree(seed: int) -> None:
     assert np.diff(by_video)[0] / np.diff(by_segment)[0] == pytest.approx(3.0, rel=0.25)
 
 
+@pytest.mark.full
 def test_the_interval_covers_the_truth() -> None:
     """Of 150 draws of 60 videos, some 95 % of the intervals by video hold the macro-F1 of all; by segment far fewer."""
     random = np.random.default_rng(0)

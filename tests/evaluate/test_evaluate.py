@@ -252,6 +252,7 @@ def test_drops_mean_and_worst(finished: Path) -> None:
         assert entry["relative_drop"] == pytest.approx(1 - each[name] / complete)
 
 
+@pytest.mark.short_rows(1)
 def test_scoring_twice_gives_the_same(run: Path) -> None:
     """Scores and predictions do not change, and nothing in the run does unless it is asked for."""
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
@@ -264,6 +265,7 @@ def test_scoring_twice_gives_the_same(run: Path) -> None:
         assert (run / name).read_bytes() == before[name]
 
 
+@pytest.mark.short_rows(1)
 def test_other_folds_can_be_scored(run: Path) -> None:
     """A fold by name, or all samples of the data set."""
     assert {fold: evaluate(run, fold=fold).samples for fold in ("train", "valid", "test", "all")} == {
@@ -324,6 +326,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
     return folder
 
 
+@pytest.mark.short_rows(1)
 def test_other_data_of_the_same_form_can_be_scored(run: Path, tmp_path: Path) -> None:
     """Another data set gives its own name and scores; the run stays as it is."""
     before = (run / SCORES).read_bytes()
@@ -332,6 +335,7 @@ def test_other_data_of_the_same_form_can_be_scored(run: Path, tmp_path: Path) ->
     assert (run / SCORES).read_bytes() == before
 
 
+@pytest.mark.short_rows(1)
 def test_data_of_other_widths_is_refused(run: Path, tmp_path: Path) -> None:
     """Features of another width are named in one sentence."""
     folder = edited(tmp_path, "Tiny", "Wide")
@@ -340,6 +344,7 @@ def test_data_of_other_widths_is_refused(run: Path, tmp_path: Path) -> None:
         evaluate(run, data=folder)
 
 
+@pytest.mark.short_rows(1)
 def test_data_without_a_modality_are_scored_on_what_is_there(run: Path, tmp_path: Path) -> None:
     """The configurations of the modalities that are there have the scores of the whole data set, and no other is."""
     (tmp_path / "whole").mkdir()
@@ -369,6 +374,7 @@ def test_every_sample_is_scored_without_folds(run: Path, tmp_path: Path) -> None
         evaluate(run, data=folder, fold="test")
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(("old", "new"), [('"disgust", "fear"', '"fear", "disgust"'), (', "fear"', "")])
 def test_data_of_other_emotions_is_refused(run: Path, tmp_path: Path, old: str, new: str) -> None:
     """Other emotions, or the same in another order, are named in one sentence."""

@@ -229,6 +229,7 @@ def brute_multi(truth: Numbers) -> dict[str, float]:
     }
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("kind", ["single", "multi"])
 @given(seed=seeds)
 @settings(max_examples=10, deadline=None)

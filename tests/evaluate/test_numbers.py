@@ -68,6 +68,7 @@ def _cases() -> list[Any]:
     return [pytest.param(*one, marks=[] if one in QUICK else pytest.mark.stress) for one in found]
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("case", "way", "objective"), _cases())
 def test_a_run_ends_with_finite_numbers_or_a_sentence(tmp_path: Path, case: str, way: str, objective: str) -> None:
@@ -90,6 +91,7 @@ def test_a_run_ends_with_finite_numbers_or_a_sentence(tmp_path: Path, case: str,
     check_run(out, OBJECTIVES[objective]["kind"] == "multi")
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("fold", [VALID, TEST])
 def test_a_fold_that_overflows_the_model_is_refused(tmp_path: Path, fold: str) -> None:
     """Features whose sums are infinite: no validation score (6) and no test score (4) is made of what is not finite."""

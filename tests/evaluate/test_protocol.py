@@ -98,6 +98,7 @@ def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, lo
     return load(modality, manifest["partners"][modality][place]) if hit[0] else (x, mask)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", ONE_OF_THEM)
 @pytest.mark.parametrize("protocol", corruption_names())
 def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, name: str) -> None:
@@ -133,6 +134,7 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
             np.testing.assert_allclose(answers.answers[curve][level], due, atol=5e-6)
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("name", ONE_OF_THEM)
 @pytest.mark.parametrize("protocol", corruption_names())
 def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str) -> None:
@@ -147,6 +149,7 @@ def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str
         }
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("protocol", in_short(corruption_names(), "random", "swap"))
 def test_two_models_meet_identical_gaps(runs: Path, protocol: str) -> None:
     """Another model draws the same manifest, and scores alike on its own, on a file and where it is held against."""
@@ -166,6 +169,7 @@ def test_two_models_meet_identical_gaps(runs: Path, protocol: str) -> None:
         assert curve["effective_robustness"] == pytest.approx(due, abs=1e-12)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("protocol", in_short(corruption_names(), "random", "swap"))
 def test_a_manifest_read_again_gives_the_same_bytes(runs: Path, protocol: str, tmp_path: Path) -> None:
     """The files of a run that reads a manifest are byte for byte those of the run that drew it."""
@@ -255,6 +259,7 @@ def test_noise_is_of_the_training_folds_deviations(runs: Path, tiny: Path) -> No
     assert [value > 0.0 for value in samples_of(trained).deviation("audio")] == [True, True, False, True]
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("protocol", corruption_names())
 def test_an_absent_modality_is_never_read(finished: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers are the same where padding and what is missing hold NaN."""
@@ -343,6 +348,7 @@ def fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
+@pytest.mark.full
 def test_random_needs_two_modalities(fewer: Any) -> None:
     """Of one nothing can be taken away; of two no level is scored beyond the one that takes away all that can go."""
     with pytest.raises(SettingsError, match=r"needs two; .*run has only text: --protocol frames\."):
@@ -366,6 +372,7 @@ def test_runs_of_other_samples_or_classes_are_not_compared(runs: Path) -> None:
         score(runs / "single", "noise", against=runs / "multi")
 
 
+@pytest.mark.full
 def test_a_run_that_cuts_otherwise_is_not_compared(runs: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Effective robustness needs runs that read the same steps."""
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda *_: None)
@@ -476,6 +483,7 @@ def test_a_damaged_manifest_is_one_sentence(
     assert not (run / "protocols").exists()
 
 
+@pytest.mark.full
 def test_a_manifest_in_which_all_is_lost_is_not_random(runs: Path) -> None:
     """`random` leaves every sample a modality."""
 
@@ -497,6 +505,7 @@ def test_a_swap_without_a_partner_is_refused(runs: Path) -> None:
         score(runs / "single", "swap", manifest=changed(runs / "single", "swap", change))
 
 
+@pytest.mark.full
 def test_a_manifest_of_other_samples_or_steps_is_refused(runs: Path) -> None:
     """Samples that it lacks, and steps that the data do not have, are named; more samples than needed are no harm."""
     more = score(runs / "single", "frames", fold="all")

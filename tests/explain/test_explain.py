@@ -94,6 +94,7 @@ def worth(rows: dict[str, dict[str, dict[str, str]]], sample: str, name: str, ke
     return float(rows[name_of(tuple(there))][sample][f"p({name})"]) if there else prior
 
 
+@pytest.mark.short_rows(1)
 def test_every_value_follows_from_the_predictions(run: Path) -> None:
     """Each row of explanations.csv is the mean over all orders of what the modalities add in predictions.csv."""
     _, table = read(run)
@@ -303,6 +304,7 @@ def test_chosen_samples_are_told_in_full(run: Path) -> None:
         assert one["why"] != "wrong" or one["class"] not in one["truth"].split("+")
 
 
+@pytest.mark.short_rows(1)
 def test_evaluate_explains_anew_and_the_same(run: Path, tmp_path: Path) -> None:
     """`evaluate` on the run's own test fold writes the same explanation again; otherwise it leaves the run as it is."""
     copy = Path(shutil.copytree(run, tmp_path / "run"))
@@ -315,6 +317,7 @@ def test_evaluate_explains_anew_and_the_same(run: Path, tmp_path: Path) -> None:
     assert {name: (copy / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.short_rows(1)
 def test_other_data_meet_the_prior_of_the_runs_own_training_fold(run: Path, tmp_path: Path) -> None:
     """The empty coalition of other data is worth the same; a run without the counts says what to do."""
     due = explain(*opened(run)).coalitions[0, 0]
@@ -348,6 +351,7 @@ def test_what_cannot_be_explained_is_said(run: Path) -> None:
         explain(one, predictions, value="logit")
 
 
+@pytest.mark.short_rows(1)
 def test_a_sample_is_found_by_its_id(run: Path, tmp_path: Path) -> None:
     """It is explained alone as among the others; a wrong id gets a sentence with what may have been meant."""
     trained, predictions = opened(run)
@@ -383,6 +387,7 @@ def test_a_sample_without_an_emotion_is_said_to_be_left_out(tiny: Path, tmp_path
         restrict_to_sample(left, trained.corpus.store.ids[fold.rows[0]])
 
 
+@pytest.mark.short_rows(1)
 def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """`emotiwave explain RUN` prints who decided and what to look at, --json what RUN holds, and changes nothing."""
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
@@ -401,6 +406,7 @@ def test_the_command_tells_of_the_fold(run: Path, capfd: pytest.CaptureFixture[s
     assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
+@pytest.mark.short_rows(1)
 def test_the_command_that_is_advised_works(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever was asked and wherever the run is: the last line can be typed as it stands."""
     folder = shutil.copytree(run, tmp_path / "my run's")
@@ -414,6 +420,7 @@ def test_the_command_that_is_advised_works(run: Path, tmp_path: Path, capfd: pyt
     assert capfd.readouterr().out.startswith("Who decided: all folds, ")
 
 
+@pytest.mark.short_rows(1)
 def test_the_command_tells_of_a_sample(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With --sample: every configuration, the classes that matter, what it lacks, moments and a picture."""
     picture = tmp_path / "made" / "for it" / "moments.png"

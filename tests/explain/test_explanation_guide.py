@@ -12,6 +12,7 @@ from emotiwave_core.cli import exit_code_of
 GUIDE = text_of("docs/explanation.md")
 
 
+@pytest.mark.full
 def test_the_commands_of_the_guide_run(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of docs/explanation.md works as it stands, with a folder for DIR and an id for ID."""
     monkeypatch.chdir(tmp_path)

@@ -68,6 +68,7 @@ def found(trained: TrainedRun, name: str, c: int = 2, words: Any = ()) -> dict[s
     return occlude(trained, place_of(trained, name), of, CPU, list(words))
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", ["v18[0]", "v19[1]"])
 @torch.no_grad()
 def test_occlusion_is_what_the_model_says_without_the_stretch(trained: TrainedRun, name: str) -> None:
@@ -183,6 +184,7 @@ def test_words_beside_a_stretch() -> None:
     assert word_at([Word(1.0, 1.0, "instant")], 0.0, 2.0) == "instant"
 
 
+@pytest.mark.short_rows(1)
 def test_words_of_the_data_set_stand_beside_the_moments(
     trained: TrainedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -230,6 +232,7 @@ def test_the_picture_draws_the_numbers() -> None:
     assert first.get_xlim() == (0.0, 2.0)
 
 
+@pytest.mark.short_rows(1)
 def test_what_the_run_holds_is_what_is_found(trained: TrainedRun) -> None:
     """explanation.json has the moments of the chosen samples, in log-odds of the class that it names."""
     about = json.loads((trained.run / EXPLANATION).read_text())

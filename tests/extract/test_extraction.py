@@ -92,6 +92,7 @@ def test_a_data_set_is_made_of_recordings(recordings: Path, tmp_path: Path, in_p
     assert ew.load_dataset(tmp_path).targets == ("angry", "calm")
 
 
+@pytest.mark.full
 def test_streams_that_are_finished_are_not_made_again(
     recordings: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_bad_clip_costs_itself(recordings: Path, tmp_path: Path, in_process: N
         ew.extract(clips, "loud", out=tmp_path / "out", registry=recordings / "registry.toml", workers=1)
 
 
+@pytest.mark.full
 def test_what_stands_in_dataset_toml_stays(recordings: Path, tmp_path: Path, in_process: None) -> None:
     """A modality and folds that the user has added are still there after another extraction."""
     extracted(recordings, tmp_path)

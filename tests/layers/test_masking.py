@@ -47,6 +47,7 @@ def test_a_draw_keeps_something_of_what_is_there(rows: list[list[bool]], p: floa
     assert torch.equal(kept.any(dim=1), present.any(dim=1))
 
 
+@pytest.mark.short_rows(50)
 @pytest.mark.parametrize("hundredth", range(100))
 def test_the_largest_random_number_empties_nothing(hundredth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the largest number below 1 that torch can draw keeps the last modality that is left, whatever p."""
@@ -54,6 +55,7 @@ def test_the_largest_random_number_empties_nothing(hundredth: int, monkeypatch: 
     assert draw_nonempty(torch.ones(1, 3, dtype=torch.bool), hundredth / 100.0).any()
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(("p", "empty"), [(0.4, False), (0.9, False), (0.9, True)])
 def test_columns_that_lack_take_no_part(p: float, empty: bool) -> None:
     """The draw of many columns, some of which are not there, has the conditional probabilities of those that are."""

@@ -76,6 +76,7 @@ def test_encoding_once_allows_encoders_that_cut(fusion: Any) -> None:
         torch.testing.assert_close(once, plain, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.short_rows(6)
 @pytest.mark.parametrize("content", [torch.nan, torch.inf, -torch.inf, 1e30])
 @pytest.mark.parametrize("fusion", ["concat", CROSSMODAL], ids=["concat", "crossmodal"])
 @pytest.mark.parametrize("absent", ["mask", "zeros"])
@@ -259,6 +260,7 @@ def test_standardised_absence_is_still_zero(absent: str) -> None:
         assert given[m].shape[1] == (12 if absent == "zeros" else steps)
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("absent", ["mask", "zeros"])
 @pytest.mark.parametrize("lacking", [[], [1], [0, 2, 4], [0, 1, 2, 3, 4]], ids=str)
 def test_absent_samples_as_one_change_nothing(absent: str, lacking: list[int]) -> None:

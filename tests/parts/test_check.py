@@ -142,6 +142,7 @@ def test_a_file_that_kills_the_check_when_it_is_loaded_is_named(cli: Cli, code: 
     assert f"While mine.py was loaded, the process ended with exit code {code}" in done.err
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -273,6 +274,7 @@ def test_long_run_rates_are_counted() -> None:
     assert found["text+audio+visual"] == pytest.approx(1 / 7, abs=0.05)
 
 
+@pytest.mark.full
 def test_without_a_compiler_it_is_said_that_nothing_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no C++ compiler is found, the graph is tried and the compiler is not."""
     monkeypatch.setattr(measure.shutil, "which", lambda name: None)

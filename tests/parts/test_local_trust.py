@@ -140,6 +140,7 @@ def test_a_file_that_is_written_for_the_user_is_trusted(tmp_path: Path, monkeypa
     assert trusted_sha256(Path("mine.py")) is not None
 
 
+@pytest.mark.full
 def test_a_part_that_changed_since_training_is_told_and_strictly_refused(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_no_stranger_is_imported_for_a_shipped_format(work: Path) -> None:
     assert "emotiwave_core.parts.registry" not in loaded
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("warm_children")
 def test_the_written_reader_and_the_shipped_ones_keep_the_laws(work: Path) -> None:
     """As `plugins check` and `ew.check` hold them to it, on the files that they write as an example."""

@@ -227,6 +227,7 @@ def test_later_layers_win(site: Path, tmp_path: Path) -> None:
     assert {"here", "both", "notebook", "default", "paper"} <= set(registry.recipes)
 
 
+@pytest.mark.full
 def test_a_disabled_name_is_refused_and_listed(site: Path) -> None:
     """A name in `disabled` is not loaded, says which file disables it, and stops no other."""
     registry = overlay('disabled = ["fusion.crossmodal"]')

@@ -64,6 +64,7 @@ def test_a_new_plugin_keeps_every_law_by_its_own_test(
     assert kept > 10
 
 
+@pytest.mark.short_rows(6)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name", ["convnet", "my-convnet", "my_convnet", "x2", "encoder", "fused", "tensor", "callable"]

@@ -93,6 +93,7 @@ def _same_size(site: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))  # Python itself knows a file by seconds
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,6 +118,7 @@ def test_a_part_that_was_broken_since_is_found_broken(
     assert state() == "broken"
 
 
+@pytest.mark.full
 def test_that_a_part_is_broken_is_not_remembered(
     helped: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_that_a_part_is_broken_is_not_remembered(
     assert len(asked) == 3
 
 
+@pytest.mark.full
 def test_what_a_missing_package_answers_is_remembered_until_something_changes(
     helped: Path, asked: list[list[str]]
 ) -> None:
@@ -147,6 +150,7 @@ def test_what_a_missing_package_answers_is_remembered_until_something_changes(
     assert (state(), len(asked)) == ("installed", 4)
 
 
+@pytest.mark.full
 def test_another_registry_is_another_memory(helped: Path, asked: list[list[str]]) -> None:
     """A registry.toml that comes, changes or goes is asked about anew: it says what the names mean."""
     assert state() == "installed"
@@ -157,6 +161,7 @@ def test_another_registry_is_another_memory(helped: Path, asked: list[list[str]]
     assert [len(some) for some in asked] == [2, 2, 2]
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"stamps": {}}', '{"stamps": 3, "answers": {}}'])
 def test_a_damaged_memory_is_none(helped: Path, asked: list[list[str]], text: str) -> None:
     """A file that is torn is written anew, and no one hears of it."""
@@ -169,6 +174,7 @@ def test_a_damaged_memory_is_none(helped: Path, asked: list[list[str]], text: st
     assert len(asked) == 2
 
 
+@pytest.mark.full
 def test_a_cache_that_cannot_be_written_costs_time_only(helped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the cache folder cannot be made the answers are the same."""
     first = probe.ask(TASKS, None)

@@ -28,6 +28,7 @@ from emotiwave_dropout.adversarial import Adversarial
 UNTRAINED = ((False, True, False), (True, True, True))
 
 
+@pytest.mark.short_rows(5)
 @pytest.mark.parametrize("present", PRESENT)
 @pytest.mark.parametrize(("temperature", "floor"), [(0.1, 0.2), (0.3, 0.0)])
 def test_draws_follow_the_losses(temperature: float, floor: float, present: Kept) -> None:

@@ -43,6 +43,7 @@ def test_every_file_is_a_part_and_every_part_a_file() -> None:
 PAIRS = list(product(SHIPPED["encoder"], SHIPPED["fusion"]))
 
 
+@pytest.mark.short_rows(4)
 @pytest.mark.parametrize("number", range(max(map(len, SHIPPED.values()))))
 def test_any_parts_go_together(number: int) -> None:
     """An encoder, a fusion and a policy, each at least once, assemble, train a step and score every configuration."""

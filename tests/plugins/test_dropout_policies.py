@@ -28,6 +28,7 @@ def count(rows: Tensor) -> Counter[Kept]:
     return Counter(tuple(row) for row in rows.tolist())
 
 
+@pytest.mark.short_rows(14)
 @pytest.mark.parametrize("present", PRESENT)
 @pytest.mark.parametrize(
     ("policy", "p", "empty"),
@@ -53,6 +54,7 @@ def test_uniform_is_uniform() -> None:
     assert all(value == pytest.approx(1 / 7) for value in probabilities(ALL, 0.5, empty=False).values())
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_draw_for_the_batch_is_the_same_for_all_its_samples(empty: bool) -> None:
     """With per="batch" all samples lose the same, by the probabilities, and none is emptied unless allowed."""

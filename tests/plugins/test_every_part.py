@@ -1,7 +1,7 @@
 """Every registered part keeps the laws of its kind, with the small options that stand here for it.
 
-A new part needs one line: an example of options with which it is checked in a second. The first example of each part
-is checked by `make test`, the others by `make slow`.
+A new part needs one line: an example of options with which it is checked in a second. The first example of two parts of
+each kind is checked by `make test`, that of the other parts by `make full`, all other examples by `make slow`.
 """
 
 import unittest
@@ -159,8 +159,16 @@ def contract_of(part: str, example: Example) -> type[Contract]:
     return type(f"Of{name.title()}", (CONTRACTS[kind],), ways)
 
 
+SHORT = ("encoder.mean", "encoder.bilstm", "fusion.concat", "fusion.gated", "dropout.uniform", "dropout.bernoulli")
+
+
+def tier(part: str, number: int) -> list[pytest.MarkDecorator]:
+    """The mark of an example: none where it is in the short suite."""
+    return [pytest.mark.slow] if number else [pytest.mark.full] if part not in SHORT else []
+
+
 CASES = [
-    pytest.param(part, example, id=f"{part}-{number}", marks=[pytest.mark.slow] if number else [])
+    pytest.param(part, example, id=f"{part}-{number}", marks=tier(part, number))
     for part, examples in EXAMPLES.items()
     for number, example in enumerate(examples)
 ]

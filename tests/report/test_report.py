@@ -3,12 +3,14 @@
 import json
 import re
 import shlex
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from report_fixture import write_run
 from report_page import SHAPES, Page, page_of
@@ -16,9 +18,11 @@ from report_page import SHAPES, Page, page_of
 from emotiwave_core.report.charts import learning_charts
 from emotiwave_core.report.numbers import duration
 from emotiwave_core.report.page import render, write_report
-from emotiwave_core.runs.contents import read_run
+from emotiwave_core.report.pictures import configurations, reliability
+from emotiwave_core.runs.contents import RunContents, read_run
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_page_is_well_formed_and_names_everything(tmp_path: Path, shape: dict[str, Any]) -> None:
     """For every number of modalities and classes the page parses and holds each configuration and each class."""
@@ -69,6 +73,7 @@ def test_confusion_of_each_emotion_is_shown(tmp_path: Path) -> None:
         assert [int(cell.split("%")[1]) for cell in cells] == counts
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_data_is_said_to_be_synthetic(tmp_path: Path, synthetic: bool) -> None:
     """Title, heading, first sentence, verdict, notices and facts say so when the data is synthetic, and only then."""
@@ -127,6 +132,7 @@ def test_hostile_names_make_no_markup(tmp_path: Path) -> None:
     assert "60481729" not in page.html
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("shape", ["single-label", "multi-label"])
 def test_page_needs_nothing_from_outside(tmp_path: Path, shape: str) -> None:
     """No address of another place, no source, no @import; links lead to sections of the page or samples in it."""
@@ -160,6 +166,7 @@ def luminance(colour: tuple[float, ...]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_contrast_meets_aa(tmp_path: Path, theme: int) -> None:
     """Text has a contrast of at least 4.5 on what it stands on, the deepest cell of a heat map included."""
@@ -179,11 +186,19 @@ def test_contrast_meets_aa(tmp_path: Path, theme: int) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
 
 
+@pytest.mark.parametrize("draw", [configurations, reliability])
+def test_a_figure_is_drawn(tmp_path: Path, draw: Callable[[RunContents], Figure]) -> None:
+    """The bars of the configurations and the calibration are pictures that are not blank."""
+    picture = tmp_path / "figure.png"
+    draw(read_run(write_run(tmp_path))).savefig(picture, dpi=60)
+    assert imread(picture).std() > 0
+
+
 @pytest.mark.pictures
 @pytest.mark.parametrize(
     "shape",
     [
-        pytest.param(shape, marks=[pytest.mark.slow] if place else [], id=name)
+        pytest.param(shape, marks=pytest.mark.slow if place else pytest.mark.full, id=name)
         for place, (name, shape) in enumerate(SHAPES.items())
     ],
 )

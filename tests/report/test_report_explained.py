@@ -288,6 +288,7 @@ def test_without_explanation_the_page_says_so(tmp_path: Path) -> None:
     assert "Switch modalities off" in page.text
 
 
+@pytest.mark.short_rows(8)
 @pytest.mark.parametrize(
     "change",
     [

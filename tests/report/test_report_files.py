@@ -15,6 +15,7 @@ from emotiwave_core.report.page import write_report
 from emotiwave_core.runs.contents import read_run
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", ["scores.json", "data.json", "history.jsonl", "recipe.toml"])
 def test_missing_file_is_one_sentence(tmp_path: Path, name: str) -> None:
     """A file that is not there is named; for the scores the way out is `emotiwave evaluate`."""
@@ -87,6 +88,7 @@ def test_damage_is_named_by_its_key(tmp_path: Path, name: str, change: Callable[
     assert "$" not in str(caught.value)
 
 
+@pytest.mark.short_rows(10)
 @pytest.mark.parametrize("name", ["scores.json", "model.json", "data.json", "explanation.json", "protocols/noise.json"])
 @pytest.mark.parametrize(
     "change",
@@ -101,6 +103,7 @@ def test_damaged_file_is_one_sentence(tmp_path: Path, name: str, change: Callabl
         write_report(run)
 
 
+@pytest.mark.short_rows(5)
 @pytest.mark.parametrize(
     "change",
     [

@@ -118,6 +118,7 @@ def test_view_is_quoted() -> None:
     assert view("幸") == "#sample=%E5%B9%B8"
 
 
+@pytest.mark.short_rows(6)
 @pytest.mark.parametrize(
     "change",
     [

@@ -32,6 +32,7 @@ def read_back(chart: Chart, path: str, x: tuple[float, float]) -> list[tuple[flo
     return [(x[0] + (x[1] - x[0]) * float(a) / 1000, low + (high - low) * (1 - float(b) / 1000)) for a, b in pairs]
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("objective", ["single", "multi"])
 def test_every_metric_stands_beside_chance(tmp_path: Path, objective: str) -> None:
     """The table of all metrics has the score, the better guess without the input and what lies between."""
@@ -101,6 +102,7 @@ def test_figures_mark_chance(tmp_path: Path) -> None:
     assert f"chance {floor:.3f}" in {text.get_text() for text in legend.get_texts()}
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("videos", [24, 12])
 def test_videos_of_one_segment_are_said(tmp_path: Path, videos: int) -> None:
     """Where every segment is a video of its own, the page says when the intervals are too narrow; elsewhere not."""
@@ -270,6 +272,7 @@ def test_protocols_are_shown_as_they_are(tmp_path: Path) -> None:
     assert f"No protocol was run. emotiwave evaluate {run} --protocol noise" in page_of(run).text
 
 
+@pytest.mark.short_rows(4)
 @pytest.mark.parametrize(
     "change",
     [

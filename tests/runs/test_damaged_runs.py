@@ -124,6 +124,7 @@ def hold(files: Whole, name: str, read: Callable[[Path], Any], data: st.DataObje
         assert found is None
 
 
+@pytest.mark.short_rows(2)
 @QUICK
 @given(st.data())
 @pytest.mark.parametrize("name", READ)
@@ -141,6 +142,7 @@ def test_a_damaged_run_is_read_or_refused_at_length(run: Whole, name: str, data:
     hold(run, name, READ[name], data)
 
 
+@pytest.mark.short_rows(2)
 @QUICK
 @given(st.data())
 @pytest.mark.parametrize("name", SHOWN)
@@ -158,6 +160,7 @@ def test_a_report_is_made_or_refused_at_length(shown: Whole, name: str, data: st
     hold(shown, name, show, data)
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", READ)
 def test_what_is_no_file_of_a_run_is_refused(run: Whole, name: str) -> None:
     """A folder, a pipe, a loop of links, a device, a gigabyte of zeros in the place of a file: refused at once."""
@@ -192,6 +195,7 @@ def part(**options: Any) -> Callable[[dict[str, Any]], Any]:
 HUGE = 10**9
 
 
+@pytest.mark.short_rows(7)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -242,6 +246,7 @@ def test_weights_that_are_no_numbers_are_refused(run: Whole) -> None:
         load_model(copy, REGISTRY)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(("folder", "says"), [(3, "'folder'"), (None, "'folder'"), ({}, "'folder'"), ("", "not there")])
 def test_data_must_name_a_folder(run: Whole, folder: object, says: str) -> None:
     """A data.json whose folder is no path is refused by its name, and the run stays as it was."""

@@ -57,6 +57,7 @@ def write_again(run: Path) -> None:
     save_model(run, model, description, description.best, description.thresholds)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("step", ["write_tensors", "write_model_file", "sync_folder"])
 def test_a_kill_while_weights_are_written_leaves_one_version(place: Path, step: str) -> None:
     """Before and after each of the three changes of files the run has a model: the old one or the new one."""
@@ -121,6 +122,7 @@ def test_an_edited_recipe_is_refused_and_nothing_is_removed(place: Path) -> None
     resume(run)
 
 
+@pytest.mark.full
 def test_data_that_have_moved_are_named_anew(place: Path) -> None:
     """`--resume RUN --data NEW` goes on where the data are the same, and then knows the new folder."""
     run, new = place / "run", place / "elsewhere"
@@ -153,6 +155,7 @@ EDITS = {
 }
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("edit", EDITS)
 def test_what_dataset_toml_says_is_bound_to_a_run(tmp_path: Path, edit: str) -> None:
     """All that gives features and labels their meaning: an edit after the start is refused."""
@@ -192,6 +195,7 @@ def test_a_history_of_ten_modalities_stays_small(tmp_path: Path) -> None:
     assert len(epoch.valid.configurations) == 10 + 10 + 1 <= MOST_CONFIGURATIONS
 
 
+@pytest.mark.full
 def test_scores_of_many_classes_stay_small(place: Path) -> None:
     """Of confusion matrices those are dropped that a file could not hold; what is too much is said before training."""
     resume(place / "run")

@@ -55,6 +55,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
     return found | {"loss": loss.detach(), "present": output.present}
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("fusion", ["concat", CROSSMODAL, {"name": "gated", "width": 8}], ids=lambda one: str(one)[:20])
 @pytest.mark.parametrize("absent", ["mask", pytest.param("zeros", marks=pytest.mark.stress)])
@@ -145,6 +146,7 @@ def test_a_run_whose_memory_is_short_learns_the_same(
     assert sum("pieces" in line for line in said) == 2
 
 
+@pytest.mark.full
 def test_without_it_the_way_out_is_said_and_the_folder_is_free(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +176,7 @@ def test_without_it_the_way_out_is_said_and_the_folder_is_free(
     assert read_recipe(tmp_path / "run" / RECIPE)["computing"]["auto_batch"] is True
 
 
+@pytest.mark.full
 def test_a_run_that_ran_out_is_resumed_with_it(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--resume RUN --auto-batch` goes on where memory ran out, and the recipe says so from then on."""
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)

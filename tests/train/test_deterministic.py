@@ -60,6 +60,7 @@ def test_an_operation_without_a_deterministic_version_is_one_sentence() -> None:
         torch.ones(2, 3) @ torch.ones(2, 3)
 
 
+@pytest.mark.full
 def test_on_a_cpu_it_changes_nothing(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in the mode has the bits of one without, trains and scores in it, and says what it costs."""
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda _: None)

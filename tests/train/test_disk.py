@@ -90,6 +90,7 @@ def run_on_a_small_disk(whole: Whole, disk: Path, tmp_path: Path, size: int, wha
         assert not any("building" in name for name in left)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", FEW)
 def test_a_full_disk_loses_nothing(whole: Whole, disk: Path, tmp_path: Path, size: int) -> None:
     """Exit code 5 and what to do; what was written is whole; with room the run ends as if it had never been full."""
@@ -116,6 +117,7 @@ def limited(size: int, *arguments: object) -> int:
     return emotiwave(*arguments)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", [6 * KB, 20 * KB])
 def test_a_file_that_may_not_grow(whole: Whole, tmp_path: Path, size: int) -> None:
     """A limit of file sizes is told as a full disk is, and leaves no half file."""

@@ -90,6 +90,7 @@ def models_and_batch() -> tuple[FusionModel, Plain, dict[str, Tensor], dict[str,
     return model, twin_of(model), inputs, masks, zeros
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("dropped", [None, set(), {1}, {0, 2}, {0, 1, 2}], ids=str)
 def test_logits_and_gradients_are_those_of_a_plain_torch_model(dropped: set[int] | None) -> None:
     """In eval and in training, whatever the coins drop: the same logits, loss and gradients to 1e-5."""
@@ -135,6 +136,7 @@ def plain_data(folder: Path, fold: str) -> tuple[list[Tensor], Tensor]:
     return inputs, torch.tensor(labels)
 
 
+@pytest.mark.full
 def test_an_epoch_of_training_is_that_of_a_plain_loop(tmp_path: Path) -> None:
     """From the files to the weights after an epoch: AdamW, clipping at 1.0, coins, head dropout, batches of 16."""
     folder = write_dataset(tmp_path, videos=48)

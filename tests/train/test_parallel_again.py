@@ -35,6 +35,7 @@ def start_again(tiny: Path, out: Path, **tables: Any) -> Scores:
     return run.start(small(**tables), tiny, out, REGISTRY, Runtime(CPU), job="one")
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(
     "point",
     [

@@ -73,6 +73,7 @@ def stopped_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LossWatch, "step", step)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("number", [1, 5, 9])
 def test_a_stopped_run_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole: dict[str, Any], number: int) -> None:
     """Ctrl-C in any step finishes that step and keeps it; the resumed run has the same bits, drawn numbers included."""
@@ -106,6 +107,7 @@ def test_a_run_stopped_in_every_step_ends_as_one_that_was_not(
     assert outcome(run) == whole
 
 
+@pytest.mark.full
 def test_a_kill_costs_no_more_than_the_steps_of_ten_minutes(
     tiny: Path, tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,7 @@ def send(number: int, run: Path, pid: int) -> None:
     os.kill(pid, number)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_command_says_how_to_go_on(tiny: Path, tmp_path: Path, number: int, code: int) -> None:
     """It leaves with 130, 143 or 129 and the command that continues; a script reads none as success."""

@@ -42,6 +42,7 @@ def traces(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return run, ended.err.splitlines()
 
 
+@pytest.mark.full
 def test_a_file_is_synced_before_its_name_and_the_name_after(traces: tuple[Path, list[str]]) -> None:
     """Each rename of a run follows a sync of that file, or of all files in it, and is followed by one of its folder."""
     lines = [line.split(" ") for line in traces[1] if line.startswith(("synced ", "renamed "))]

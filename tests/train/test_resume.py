@@ -64,6 +64,7 @@ POINTS = {
 QUICK = {"in validation", "between model and history", "after an epoch", "before the predictions", "at write 13"}
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     "point", [point if point in QUICK else pytest.param(point, marks=pytest.mark.slow) for point in POINTS]
 )
@@ -78,6 +79,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole
     assert json.loads((run / SCORES).read_text()) == scores.to_dict()
 
 
+@pytest.mark.full
 def test_a_run_killed_many_times_ends_as_one_that_was_not(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     """Also when the resumed run is killed, and resumed, and killed."""
     run = tmp_path / "run"
@@ -103,6 +105,7 @@ def test_a_run_that_has_ended_can_be_resumed(tiny: Path, tmp_path: Path, whole: 
     assert outcome(tmp_path / "run") == whole
 
 
+@pytest.mark.full
 def test_early_stopping_survives_a_kill(tiny: Path, tmp_path: Path) -> None:
     """A run that was killed as it was about to stop early stops early when it is resumed."""
     recipe = small(training={"epochs": 40, "patience": 1, "learning_rate": 1e-6})
@@ -115,6 +118,7 @@ def test_early_stopping_survives_a_kill(tiny: Path, tmp_path: Path) -> None:
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.full
 def test_a_part_may_draw_from_any_generator(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy that draws from Python, numpy and torch draws the same after a kill."""
 
@@ -140,6 +144,7 @@ def test_a_torn_line_of_history_is_trained_again(tiny: Path, tmp_path: Path, who
     assert outcome(run) == whole
 
 
+@pytest.mark.full
 def test_a_full_disk_loses_no_epoch(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any]
 ) -> None:

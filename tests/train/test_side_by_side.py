@@ -37,6 +37,7 @@ def wait_for(path: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.full
 def test_eight_processes_build_and_read_one_store(whole: Whole, tmp_path: Path) -> None:
     """All of them get it, it is built once, and nothing of the building is left."""
     with ThreadPoolExecutor(EIGHT) as threads:
@@ -79,6 +80,7 @@ def test_a_second_run_into_a_folder_is_refused(whole: Whole, tmp_path: Path) -> 
     assert ended.code == 0, ended
 
 
+@pytest.mark.full
 def test_a_lock_file_alone_holds_nobody_up(whole: Whole, tmp_path: Path) -> None:
     """What a killed run leaves of its lock, in the folder or in the cache, is no lock."""
     (tmp_path / "run").mkdir()

@@ -46,6 +46,7 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda run: None)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("select", ["mean", "complete", "audio", "text+visual"])
 def test_the_best_epoch_is_that_of_the_history(tiny: Path, tmp_path: Path, select: str) -> None:
     """Every epoch has its line; the epoch kept is the first with the best macro-F1 of the kind chosen."""
@@ -87,6 +88,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     return weights
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     ("select", "patience", "epochs", "best"),
     [("mean", 2, 4, 2), ("complete", 2, 3, 1), ("mean", 3, 7, 5), ("mean", 9, 7, 5), ("complete", 1, 2, 1)],
@@ -135,6 +137,7 @@ def test_the_optimiser_is_the_recipe_s(tiny: Path, tmp_path: Path, monkeypatch: 
     assert {id(parameter) for parameter in group["params"]} == {id(parameter) for parameter in model.parameters()}
 
 
+@pytest.mark.full
 def test_a_run_s_recipe_can_be_run_again(tiny: Path, tmp_path: Path) -> None:
     """`recipe.toml` is complete: a run of it has the same recipe, weights, scores and predictions."""
     recipe = small(seed=3, objective={"kind": "multi"}, dropout={"name": "bernoulli", "p": 0.4}, training={"epochs": 2})
@@ -310,6 +313,7 @@ def test_training_learns(tiny: Path, tmp_path: Path, precision: str) -> None:
     assert start(recipe, tiny, tmp_path / precision).complete.score > 0.5
 
 
+@pytest.mark.full
 def test_precision_and_device_are_taken_as_told(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In bf16 the layers compute in bf16 and the loss in fp32; in fp32 all is fp32."""
     for precision, due in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
