@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike
 
+    from emotiwave_core.compare.comparison import Comparison
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
@@ -648,6 +649,48 @@ def extract(
         labelled=found.labels is not None,
         identities=identities,
     )
+
+
+def compare(
+    dataset: "Dataset | FilePath",
+    recipes: "Mapping[str, str | Mapping[str, Any]]",
+    /,
+    *,
+    out: FilePath,
+    seeds: "int | Sequence[int]" = 5,
+    folds: str | None = None,
+    specialists: Sequence[str] = (),
+    jobs: int | None = None,
+    device: str = "auto",
+    registry: FilePath | None = None,
+    monitor: Monitor | None = None,
+) -> "Comparison":
+    """Train every recipe with every seed on every fold, and test the differences from the first recipe in pairs.
+
+    recipes: {row: recipe}, each a name, a `.toml` file, `"RECIPE,fusion=mean,training.epochs=5"`, or a table. seeds:
+    how many, from 0 up, or which ones. folds: a file of folds in the data set's folder, each of which is tested on
+    once. specialists: rows beside which a row of specialists stands, one run for each configuration. jobs: processes
+    side by side, each with one thread; else one for each processor.
+
+    Runs lie in `out`/runs and are of the usual kind. Those that are done are not done again, those that were cut go on.
+    A run that fails costs itself: its row says why. `out` gets comparison.json, .html, .tex and figures.
+    Errors in a recipe come before any run; DataError where no run of a row has ended.
+    """
+    from emotiwave_core.compare.compare import Competition
+    from emotiwave_core.compare.compare import compare as carried_out
+    from emotiwave_core.compare.execute import Executor, default_jobs
+
+    place = Executor(
+        data=_dataset_folder(dataset).resolve(),
+        out=Path(out),
+        device=device,
+        registry_file=None if registry is None else Path(registry).resolve(),
+        jobs=default_jobs() if jobs is None else max(1, jobs),
+    )
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    request = Competition(dict(recipes), chosen, folds, tuple(specialists))
+    with _errors_of_ours():
+        return carried_out(request, place, _registry(registry), monitor or monitor_for_here())
 
 
 def _registry(registry: "Registry | FilePath | None") -> "Registry":

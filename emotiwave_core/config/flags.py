@@ -72,7 +72,7 @@ def parse_part(text: str) -> dict[str, Any]:
     """`bilstm:hidden_size=256,layers=2` as a table; commas in brackets belong to a value: `a:x=[1, 2],y={b=1}`."""
     name, _, rest = text.partition(":")
     table: dict[str, Any] = {"name": name.strip()}
-    for pair in filter(None, _pairs(rest)):
+    for pair in filter(None, split_pairs(rest)):
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise SettingsError(f"{short(text)}: options are written NAME:option=value,option=value.")
@@ -80,7 +80,7 @@ def parse_part(text: str) -> dict[str, Any]:
     return table
 
 
-def _pairs(text: str) -> Iterator[str]:
+def split_pairs(text: str) -> Iterator[str]:
     """The pieces between commas that stand in no bracket."""
     start, has_open_quote, depth = 0, False, {"[]": 0, "{}": 0}
     for match in TOKEN.finditer(text):  # brackets and commas in quotes are part of a text

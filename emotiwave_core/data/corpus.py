@@ -14,7 +14,7 @@ from torch import Tensor
 from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.facts import CorpusFacts, FoldFacts, NumberFoldFacts, Spread
-from emotiwave_core.data.folds import FOLDS, NO_FOLDS, Folds, random_folds, read_folds
+from emotiwave_core.data.folds import FOLDS, NO_FOLDS, Folds, random_folds, read_folds, read_lists
 from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.prepare.labels import tied
 from emotiwave_core.data.prepare.options import Options
@@ -246,15 +246,7 @@ def all_samples(store: Store) -> Fold:
 
 def find_folds(dataset: Dataset, settings: DataSettings, store: Store) -> Folds:
     """The folds that the settings ask for: a file, the data set's own, or random by group, else by video."""
-    source: Source | None = None
-    if settings.folds == "auto":
-        source = dataset.folds
-    elif settings.folds != "random":
-        source = Source(dataset.base / settings.folds)
-        if not is_file(source.path):
-            raise SettingsError(
-                f"data.folds is {short(settings.folds)}, but {source.path} is not there; or use auto or random."
-            )
+    source = _folds_file(dataset, settings)
     if source is not None:
         return read_folds(source, settings.rotation)
     if settings.rotation is not None:
@@ -262,6 +254,32 @@ def find_folds(dataset: Dataset, settings: DataSettings, store: Store) -> Folds:
     first, second, third = settings.ratios
     of = None if store.facts.groups is None else dict(zip(store.videos, store.facts.groups, strict=True))
     return random_folds(store.videos, (first, second, third), settings.split_seed, of)
+
+
+def rotations_of(dataset: Dataset, settings: DataSettings) -> list[int | None]:
+    """The numbers of the folds that can be tested on in turn; [None] where folds are fixed, or drawn at random.
+
+    The one that the settings name stands alone.
+    """
+    source = _folds_file(dataset, settings)
+    if source is None or settings.rotation is not None:
+        return [settings.rotation]
+    lists = read_lists(source)
+    return list(range(len(lists))) if not set(FOLDS) <= set(lists) else [None]
+
+
+def _folds_file(dataset: Dataset, settings: DataSettings) -> Source | None:
+    """The file of folds that the settings ask for, or the data set's own; None for random ones."""
+    if settings.folds == "auto":
+        return dataset.folds
+    if settings.folds == "random":
+        return None
+    source = Source(dataset.base / settings.folds)
+    if not is_file(source.path):
+        raise SettingsError(
+            f"data.folds is {short(settings.folds)}, but {source.path} is not there; or use auto or random."
+        )
+    return source
 
 
 def per_modality(value: PerModality, dataset: Dataset, features: Mapping[str, int] | None = None) -> dict[str, int]:

@@ -154,7 +154,7 @@ def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) 
                 _take_numbers(number_samples, n, row, is_taken)
                 continue
             if is_taken:
-                samples[n] = PredictedSample(name(row[0]), _indices(row[4], scores), [], [])
+                samples[n] = PredictedSample(name(row[0]), class_indices(row[4], scores), [], [])
             if n in samples:
                 _add(samples[n], row, scores)
     if next(rows, None) is not None:
@@ -186,10 +186,10 @@ def _add(sample: PredictedSample, row: list[str], scores: Scores) -> None:
     if not all(0 <= value <= 1 for value in probabilities):  # False for NaN as well
         raise ValueError("a probability is not from 0 to 1")
     sample.permille.append([round(value * 1000) for value in probabilities])
-    sample.decided.append(_indices(row[5], scores))
+    sample.decided.append(class_indices(row[5], scores))
 
 
-def _indices(words: str, scores: Scores) -> tuple[int, ...]:
+def class_indices(words: str, scores: Scores) -> tuple[int, ...]:
     """Indices of the classes that `happy+fear` names; a name may hold a plus itself."""
     words = name(words)
     if scores.objective == "single":

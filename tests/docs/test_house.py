@@ -14,6 +14,7 @@ FLOORS = (
     ("cli",),
     ("serve",),
     ("api",),
+    ("compare",),
     ("train",),
     ("evaluate",),
     ("explain",),

@@ -1,0 +1,125 @@
+"""`emotiwave compare` (Train and score): Train several recipes with several seeds and folds, and test what differs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from emotiwave_core.cli.common import (
+    DATA,
+    SectionedCommand,
+    device_option,
+    json_option,
+    option,
+    print_json,
+    registry_option,
+)
+from emotiwave_core.cli.console import tables
+from emotiwave_core.errors import DataError, SettingsError, printable
+
+if TYPE_CHECKING:
+    from emotiwave_core.compare.comparison import Comparison
+
+EXAMPLES = """\b
+Examples:
+  emotiwave compare DIR --recipe concat=default --recipe gated=default,fusion=gated --seeds 5 --out runs/fusions
+  emotiwave compare DIR --recipe a=default --recipe b=robust --folds cv.json --specialists b --out runs/cv
+  emotiwave compare DIR --recipe a=default --recipe b=mine.toml --out runs/ab        stopped, the same command goes on
+"""
+
+
+@click.command(cls=SectionedCommand, epilog=EXAMPLES)
+@click.argument("data", type=DATA)
+@option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    required=True,
+    metavar="NAME=RECIPE[,KEY=VALUE…]",
+    section="Rows",
+    help="A row; others are compared with the first. KEY: encoder, fusion, dropout, or a value of the recipe.",
+)
+@option(
+    "--specialists", multiple=True, metavar="ROW", section="Rows", help="Beside a row: a run for each configuration."
+)
+@option("--seeds", type=click.IntRange(min=1, max=1000), default=5, show_default=True, section="Runs", help="How many.")
+@option(
+    "--folds", metavar="FILE", section="Runs", help="Folds in the data set's folder, each tested on once (cv.json)."
+)
+@option(
+    "--jobs", type=click.IntRange(min=1), section="Runs", help="Runs side by side.  [default: one for each processor]"
+)
+@option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, section="Result", help="The folder.")
+@device_option
+@json_option
+@registry_option
+def compare(
+    data: Path,
+    recipes: tuple[str, ...],
+    specialists: tuple[str, ...],
+    seeds: int,
+    folds: str | None,
+    jobs: int | None,
+    out: Path,
+    device: str,
+    as_json: bool,
+    registry_file: Path | None,
+) -> None:
+    """Train several recipes with several seeds and folds, and test what differs.
+
+    Every recipe with every seed and fold is a run of the usual kind in OUT/runs; one that is done is not done again,
+    and one that was cut goes on. OUT gets comparison.html, .json, .tex (booktabs) and figures (PNG, PDF, SVG).
+    """
+    from emotiwave_core import api
+    from emotiwave_core.compare.plan import read_row
+    from emotiwave_core.monitor import TerminalMonitor
+
+    rows = [read_row(flag) for flag in recipes]
+    names = [name for name, _ in rows]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"Two rows are named {printable(next(n for n in names if names.count(n) > 1))}.")
+    result = api.compare(
+        data,
+        dict(rows),
+        out=out,
+        seeds=seeds,
+        folds=folds,
+        specialists=specialists,
+        jobs=jobs,
+        device=device,
+        registry=registry_file,
+        monitor=TerminalMonitor(),
+    )
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _print(result, out)
+    if failed := sum(len(row.failed) for row in result.rows):
+        raise DataError(f"{failed} runs failed and are left out; the page says why.")
+
+
+def _print(result: "Comparison", out: Path) -> None:
+    from emotiwave_core.compare.pages import columns, probability, verdict
+
+    names = columns(result)
+    last_column = ["p"] if len(result.rows) > 1 else []
+    table = Table(*["recipe", *map(printable, names), "runs", *last_column], box=None, pad_edge=False)
+    for row in result.rows:
+        cells = []
+        for name in names:
+            star = "*" if name in row.differences and row.differences[name].is_significant else ""
+            cells.append(f"{row.scores[name].mean:.3f}{star}")
+        last = row.differences.get(names[-1])
+        p = [] if len(result.rows) < 2 else ["" if last is None else probability(last.p_holm)]
+        table.add_row(*map(_text, [row.name, *cells, str(row.runs), *p]))
+    tables().print(table)
+    click.echo(printable(verdict(result)))
+    for note in result.notes:
+        click.echo(f"Note: {printable(note)}")
+    click.echo(f"Page: {printable(str(out / 'comparison.html'))}")
+
+
+def _text(text: str) -> Text:
+    return Text(printable(text))

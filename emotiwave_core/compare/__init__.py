@@ -1,0 +1,1 @@
+"""Recipes side by side: every recipe, seed and fold is a run, and their differences are tested in pairs."""

@@ -1,0 +1,93 @@
+"""A comparison from start to end: plan, runs, tests, page. What is done already is not done again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows, merged_specialists
+from emotiwave_core.compare.execute import Executor, carry_out
+from emotiwave_core.compare.outcomes import groups_of, read_outcome
+from emotiwave_core.compare.pages import write_comparison
+from emotiwave_core.compare.plan import PlannedRun, Row, planned_runs, row_of, run_folder, specialists_of
+from emotiwave_core.data.corpus import Corpus, open_corpus, rotations_of
+from emotiwave_core.data.dataset import load_dataset
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.io.atomic import out_of_space
+from emotiwave_core.io.locks import BusyError, locked
+from emotiwave_core.metrics.headline import headline_of
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.parts.registry import Registry
+from emotiwave_core.runs.scores import SCORES
+
+LOCK = ".compare.lock"
+
+
+@attrs.frozen
+class Competition:
+    """The rows of a comparison, and the seeds and folds that they run on."""
+
+    recipes: dict[str, "str | Mapping[str, Any]"]  # {row: recipe}, the first is what others are compared with
+    seeds: tuple[int, ...]
+    folds: str | None = None  # a file of folds to rotate; None: those of the recipes
+    specialists: tuple[str, ...] = ()  # rows that a specialist for each configuration stands beside
+
+
+def compare(request: Competition, place: Executor, registry: Registry, monitor: Monitor) -> Comparison:
+    """Carry out all runs, and compare their rows. Errors in a recipe come before any run.
+
+    A run that fails costs itself; DataError where all runs of a row do, SettingsError for what cannot be compared.
+    """
+    if len(request.recipes) < 1 or not request.seeds:
+        raise SettingsError("Name at least one recipe and one seed.")
+    rows = [row_of(name, recipe, registry, request.folds) for name, recipe in request.recipes.items()]
+    rotations = rotations_of(load_dataset(place.data), rows[0].recipe.data)
+    corpus = _corpus(place.data, rows[0], rotations[0], monitor)
+    for name in request.specialists:
+        row = next((row for row in rows if row.name == name), None)
+        if row is None:
+            raise SettingsError(f"--specialists {name}: there is no such row; there are {', '.join(request.recipes)}.")
+        rows += specialists_of(row, corpus.store.modalities, registry)
+    runs = planned_runs(rows, request.seeds, rotations)
+    with out_of_space(place.out):
+        place.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(place.out / LOCK):
+            failed = carry_out(runs, place, monitor)
+            result = _compared(rows, runs, failed, place, corpus)
+            write_comparison(place.out, result)
+    except BusyError as error:
+        raise SettingsError(f"Another process works on the comparison in {place.out}.") from error
+    return result
+
+
+def _corpus(data: Path, row: Row, rotation: int | None, monitor: Monitor) -> Corpus:
+    return open_corpus(data, attrs.evolve(row.recipe.data, rotation=rotation), monitor)
+
+
+def _compared(
+    rows: Sequence[Row], runs: Sequence[PlannedRun], failed: Mapping[str, str], place: Executor, corpus: Corpus
+) -> Comparison:
+    group_of, unit = groups_of(corpus)
+    found = {row.name: RowRuns(row.name, row.recipe.name, {}) for row in rows}
+    objectives = set()
+    for run in runs:
+        own = found[run.row.name]
+        if run.folder in failed:
+            own.failed[run.folder] = failed[run.folder]
+        elif (run_folder(place.out, run) / SCORES).exists():
+            outcome = read_outcome(run, place.out, group_of)
+            objectives.add(outcome.scores.objective)
+            own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores.configurations, outcome)
+    if len(objectives) > 1:
+        raise SettingsError(f"The rows have no common score: their objectives are {', '.join(sorted(objectives))}.")
+    for own in found.values():
+        if not own.runs:
+            why = next(iter(own.failed.values()), "none has ended")
+            raise DataError(f"No run of {own.name} has ended: {why}")
+    shown = [found[row.name] for row in rows if row.specialist_of is None]
+    for name in dict.fromkeys(row.specialist_of for row in rows if row.specialist_of is not None):
+        parts = {row.configuration or "": found[row.name] for row in rows if row.specialist_of == name}
+        shown.append(merged_specialists(f"{name}.specialists", found[name].recipe, parts))
+    return compare_rows(shown, corpus.dataset.name, unit, headline_of(objectives.pop()))

@@ -1,0 +1,235 @@
+"""The result of a comparison: the score of every row in every configuration, and the differences to the first row."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from emotiwave_core.compare.outcomes import Outcome
+from emotiwave_core.compare.significance import (
+    LEAST_PAIRS,
+    holm,
+    nadeau_bengio,
+    permutation_over_groups,
+    resampled_scores_of_runs,
+    signed_rank,
+)
+from emotiwave_core.evaluate.bootstrap import percentiles
+from emotiwave_core.metrics.headline import Headline
+
+Array = NDArray[np.float64]
+MEAN = "mean"  # over all configurations
+LEVEL = 0.05
+FEW_GROUPS = 10
+Key = tuple[int, int | None]  # seed and fold
+
+
+@attrs.frozen
+class Cell:
+    """The score of a row in one configuration."""
+
+    mean: float  # over seeds and folds
+    deviation: float | None  # over seeds, of the mean over folds; None for one seed
+    interval: list[float] | None  # 95 %, other groups of the same kind; None where a fold has one group
+
+
+@attrs.frozen
+class Difference:
+    """A row less the first row in one configuration, over the pairs of runs that both have."""
+
+    difference: float
+    interval: list[float] | None
+    pairs: int
+    p_groups: float  # permutation over groups
+    p_folds: float | None  # Nadeau and Bengio's test; None for fewer than three folds
+    p_runs: float | None  # Wilcoxon's signed-rank test over seeds and folds; None for fewer than six pairs
+    p: float | None  # the one that counts, see Comparison.test
+    p_holm: float | None  # corrected for the number of rows and configurations
+
+    @property
+    def is_significant(self) -> bool:
+        """True where the corrected p is below .05."""
+        return self.p_holm is not None and self.p_holm < LEVEL
+
+
+@attrs.frozen
+class ComparedRow:
+    """One recipe."""
+
+    name: str
+    recipe: str
+    runs: int
+    failed: dict[str, str]  # {run: why}
+    scores: dict[str, Cell]  # by configuration, and "mean"
+    differences: dict[str, Difference]  # against the first row; empty of the first row
+
+
+@attrs.frozen
+class Comparison:
+    """All rows, and how they were tested."""
+
+    data: str
+    headline: str  # macro_f1 or ccc
+    configurations: list[str]
+    seeds: list[int]
+    folds: list[int] | None
+    samples: int  # tested, over all folds
+    groups: int
+    unit: str  # of a group
+    rows: list[ComparedRow]
+    test: str
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        table = attrs.asdict(self)
+        for row, own in zip(table["rows"], self.rows, strict=True):
+            for name, difference in own.differences.items():
+                row["differences"][name]["significant"] = difference.is_significant
+        return table
+
+
+@attrs.frozen
+class RowRuns:
+    """The runs of a row by seed and fold; of specialists each configuration is of another run."""
+
+    name: str
+    recipe: str
+    runs: dict[Key, dict[str, Outcome]]  # {seed and fold: {configuration: the run that answers it}}
+    failed: dict[str, str] = attrs.field(factory=dict)
+
+    def sums(self, key: Key, configurations: Sequence[str]) -> Array:
+        """The sums of the groups of one seed and fold in these configurations, [K, G, S, C]."""
+        return np.stack([self.runs[key][name].sums[name] for name in configurations])
+
+    def score(self, key: Key, configurations: Sequence[str]) -> float:
+        """The mean score of one seed and fold over these configurations."""
+        return float(np.mean([self.runs[key][name].scores[name].score for name in configurations]))
+
+
+def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headline) -> Comparison:
+    """Compare all rows with the first one."""
+    first = next(iter(rows[0].runs.values()))
+    outcome = next(iter(first.values()))
+    names = list(outcome.scores.configurations)
+    asked = {name: [name] for name in names} | {MEAN: names}
+    keys = sorted({key for row in rows for key in row.runs}, key=lambda key: (key[0], key[1] or 0))
+    seeds, folds = sorted({seed for seed, _ in keys}), sorted({fold for _, fold in keys if fold is not None})
+    test, key_of_test = _test(len(folds))
+    raw = [[_difference(row, rows[0], own, headline) for own in asked.values()] for row in rows[1:]]
+    corrected = holm([getattr(one, key_of_test) for table in raw for one in table])
+    differences = iter(corrected)
+    tested = [
+        {
+            name: attrs.evolve(one, p=getattr(one, key_of_test), p_holm=next(differences))
+            for name, one in zip(asked, table, strict=True)
+        }
+        for table in raw
+    ]
+    compared = [
+        ComparedRow(
+            name=row.name,
+            recipe=row.recipe,
+            runs=len(row.runs),
+            failed=row.failed,
+            scores={name: _cell(row, own, headline) for name, own in asked.items()},
+            differences={} if row is rows[0] else tested[number - 1],
+        )
+        for number, row in enumerate(rows)
+    ]
+    of_folds = {fold: next(iter(own.values())) for (_, fold), own in rows[0].runs.items()}
+    groups = {(fold, group) for fold, own in of_folds.items() for group in own.groups}
+    return Comparison(
+        data=data,
+        headline=headline.key,
+        configurations=names,
+        seeds=seeds,
+        folds=folds or None,
+        samples=sum(own.scores.samples for own in of_folds.values()),
+        groups=len(groups),
+        unit=unit,
+        rows=compared,
+        test=test,
+        notes=_notes(rows, len(seeds), len(folds), len(groups), unit),
+    )
+
+
+def _cell(row: RowRuns, configurations: Sequence[str], headline: Headline) -> Cell:
+    scores = {key: row.score(key, configurations) for key in row.runs}
+    by_seed = [np.mean([scores[key] for key in scores if key[0] == seed]) for seed in {seed for seed, _ in scores}]
+    resampled = resampled_scores_of_runs(
+        [row.sums(key, configurations) for key in row.runs], [fold for _, fold in row.runs], headline
+    )
+    return Cell(
+        mean=float(np.mean(list(scores.values()))),
+        deviation=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+        interval=None if resampled is None else percentiles(resampled).tolist(),
+    )
+
+
+def _difference(row: RowRuns, first: RowRuns, configurations: Sequence[str], headline: Headline) -> Difference:
+    keys = [key for key in row.runs if key in first.runs]
+    one, other = ([own.sums(key, configurations) for key in keys] for own in (row, first))
+    folds: list[Hashable] = [fold for _, fold in keys]
+    values = {key: row.score(key, configurations) - first.score(key, configurations) for key in keys}
+    by_fold = [float(np.mean([values[key] for key in keys if key[1] == fold])) for fold in dict.fromkeys(folds)]
+    resampled = [resampled_scores_of_runs(sums, folds, headline) for sums in (one, other)]
+    interval = None if resampled[0] is None or resampled[1] is None else percentiles(resampled[0] - resampled[1])
+    return Difference(
+        difference=float(np.mean(list(values.values()))),
+        interval=None if interval is None else interval.tolist(),
+        pairs=len(keys),
+        p_groups=permutation_over_groups(one, other, folds, headline),
+        p_folds=nadeau_bengio(by_fold, _test_share(first, keys)),
+        p_runs=signed_rank(list(values.values())),
+        p=None,
+        p_holm=None,
+    )
+
+
+def _test_share(row: RowRuns, keys: Sequence[Key]) -> float:
+    """The samples of a fold that are tested for each one that was trained on."""
+    outcomes = [next(iter(row.runs[key].values())) for key in keys]
+    return float(np.mean([own.scores.samples / max(own.trained_on, 1) for own in outcomes]))
+
+
+def _test(folds: int) -> tuple[str, str]:
+    if folds >= 3:
+        return (
+            f"Nadeau and Bengio's corrected t-test over {folds} folds (seeds are averaged first): the training sets of "
+            "folds overlap, which a plain t-test takes for independent. p is corrected by Holm for all rows and "
+            "configurations.",
+            "p_folds",
+        )
+    return (
+        "Permutation over groups: in each of 9,999 exchanges the answers of some groups change sides, in all seeds at "
+        "once. It says whether new groups would show the difference between these trained models. p is corrected by "
+        "Holm for all rows and configurations.",
+        "p_groups",
+    )
+
+
+def _notes(rows: Sequence[RowRuns], seeds: int, folds: int, groups: int, unit: str) -> list[str]:
+    notes = []
+    if seeds < 3:
+        notes.append(f"{seeds} seed{'s' if seeds > 1 else ''}: how much training itself varies is hardly seen.")
+    if groups < FEW_GROUPS:
+        smallest = 2.0 ** (1 - groups)
+        notes.append(f"{groups} {unit}s are too few to conclude much: no permutation can give p below {smallest:.3f}.")
+    if seeds * max(folds, 1) < LEAST_PAIRS:
+        notes.append(
+            f"{seeds * max(folds, 1)} pairs of runs are too few for a signed-rank test, which needs {LEAST_PAIRS}."
+        )
+    missing = {row.name: len(row.failed) for row in rows if row.failed}
+    notes += [f"{count} runs of {name} failed and are left out." for name, count in missing.items()]
+    return notes
+
+
+def merged_specialists(name: str, recipe: str, parts: Mapping[str, RowRuns]) -> RowRuns:
+    """The specialists of a row as one row: each configuration is answered by its own."""
+    keys = set.intersection(*(set(own.runs) for own in parts.values()))
+    runs = {key: {configuration: own.runs[key][configuration] for configuration, own in parts.items()} for key in keys}
+    failed = {folder: why for own in parts.values() for folder, why in own.failed.items()}
+    return RowRuns(name, recipe, dict(sorted(runs.items(), key=lambda pair: (pair[0][0], pair[0][1] or 0))), failed)

@@ -1,0 +1,198 @@
+"""A comparison from its recipes to its page: runs of the usual kind, done once, and what they come to."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import start
+from typed_commands import typed_commands
+
+import emotiwave as ew
+from emotiwave_core.compare import compare as whole
+from emotiwave_core.compare.comparison import Cell, ComparedRow, Comparison, Difference
+from emotiwave_core.compare.execute import Executor, is_done
+from emotiwave_core.compare.outcomes import groups_of, read_outcome
+from emotiwave_core.compare.pages import escaped, figure, latex, page, probability
+from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder
+from emotiwave_core.config.recipe import DataSettings
+from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.metrics.headline import headline_of
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.parts.registry import load_registry
+
+SMALL = "default,encoder=mean:width=4,training.epochs=1,training.batch_size=8,model.head=8"
+RECIPES = {"concat": SMALL, "mean": f"{SMALL},fusion=mean"}
+
+
+@pytest.fixture
+def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders of the runs that are carried out, in this process; one of the row `bad` fails."""
+    done: list[str] = []
+
+    def in_this_process(runs: list[PlannedRun], place: Executor, monitor: Monitor) -> dict[str, str]:
+        failed = {}
+        for run in runs:
+            if is_done(run, place.out):
+                continue
+            done.append(run.folder)
+            if run.row.name == "bad" and run.seed == 1:
+                failed[run.folder] = "it went wrong"
+                continue
+            run_folder(place.out, run).parent.mkdir(parents=True, exist_ok=True)
+            start(run.recipe(), place.data, run_folder(place.out, run))
+        return failed
+
+    monkeypatch.setattr(whole, "carry_out", in_this_process)
+    return done
+
+
+def with_folds(tiny: Path, folder: Path) -> Path:
+    """A copy of the data set, with a file of three folds in its folder."""
+    shutil.copytree(tiny, folder)
+    videos = sorted({own.split("[")[0] for own in open_corpus(tiny, DataSettings()).store.ids})
+    (folder / "cv.json").write_text(json.dumps({f"fold{n}": videos[n::3] for n in range(3)}))
+    return folder
+
+
+def test_rows_seeds_and_folds_are_runs(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """Every row, seed and fold is a run; what is done is not done again; one that fails costs itself."""
+    data = with_folds(tiny, tmp_path / "data")
+    rows = {**RECIPES, "bad": f"{SMALL},fusion=gated"}
+    result = ew.compare(data, rows, out=tmp_path / "cmp", seeds=2, folds="cv.json")
+    assert len(carried_out) == len(set(carried_out)) == 3 * 2 * 3
+    assert [row.runs for row in result.rows] == [6, 6, 3]
+    assert result.rows[2].failed == {f"runs/bad/seed-1-fold-{n}": "it went wrong" for n in range(3)}
+    assert (result.seeds, result.folds) == ([0, 1], [0, 1, 2])
+    one = result.rows[1].differences["mean"]
+    assert (one.pairs, one.p) == (6, one.p_folds)
+    assert result.rows[2].differences["mean"].pairs == 3
+    assert "3 runs of bad failed and are left out." in result.notes
+    carried_out.clear()
+    again = ew.compare(data, rows, out=tmp_path / "cmp", seeds=2, folds="cv.json")
+    assert carried_out == [f"runs/bad/seed-1-fold-{n}" for n in range(3)]
+    assert again == result
+    run = ew.open_run(tmp_path / "cmp/runs/mean/seed-1-fold-2")
+    assert run.scores().mean == pytest.approx(_score(tmp_path / "cmp/runs/mean/seed-1-fold-2"))
+    with pytest.raises(ew.SettingsError, match="was made from another recipe"):
+        ew.compare(data, {"concat": f"{SMALL},fusion=tensor"}, out=tmp_path / "cmp", seeds=1, folds="cv.json")
+
+
+def _score(run: Path) -> float:
+    return float(json.loads((run / "scores.json").read_text())["mean_macro_f1"])
+
+
+def test_means_are_those_of_the_runs(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """A cell is the mean of its runs' scores; the sums of the groups give each run's own score; the files agree."""
+    result = ew.compare(tiny, RECIPES, out=tmp_path / "cmp", seeds=2)
+    group_of, unit = groups_of(open_corpus(tiny, DataSettings()))
+    assert (result.unit, result.folds, result.groups) == (unit, None, result.groups)
+    for row in result.rows:
+        folders = [tmp_path / "cmp/runs" / row.name / f"seed-{seed}" for seed in (0, 1)]
+        assert row.scores["mean"].mean == pytest.approx(sum(map(_score, folders)) / 2)
+        planned = PlannedRun(row_of(row.name, RECIPES[row.name], load_registry(), None), 0, None)
+        outcome = read_outcome(planned, tmp_path / "cmp", group_of)
+        headline = headline_of(outcome.scores.objective)
+        for name, own in outcome.sums.items():
+            assert headline.of_sums(own.sum(axis=0)).mean() == pytest.approx(outcome.scores[name].score)
+        interval = row.scores["mean"].interval
+        assert interval is not None
+        assert interval[0] < interval[1]
+    for suffix in ("json", "html", "tex", "png", "pdf", "svg"):
+        assert (tmp_path / "cmp" / f"comparison.{suffix}").stat().st_size > 100
+    stored = json.loads((tmp_path / "cmp/comparison.json").read_text())
+    assert stored == result.to_dict()
+    assert stored["rows"][1]["differences"]["mean"]["p"] == result.rows[1].differences["mean"].p_groups
+
+
+def test_specialists_answer_one_configuration_each(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """The row of the specialists has in each configuration the score of the run that was trained on that one alone."""
+    result = ew.compare(tiny, {"a": SMALL}, out=tmp_path / "cmp", seeds=1, specialists=["a"])
+    assert len(carried_out) == 1 + len(result.configurations)
+    both = {row.name: row for row in result.rows}
+    for name in result.configurations:
+        own = ew.open_run(tmp_path / f"cmp/runs/a.only.{name}/seed-0").scores()[name].score
+        assert both["a.specialists"].scores[name].mean == pytest.approx(own)
+    with pytest.raises(ew.SettingsError, match="no such row"):
+        ew.compare(tiny, {"a": SMALL}, out=tmp_path / "cmp", seeds=1, specialists=["b"])
+
+
+def test_wrong_rows_are_told_before_any_run(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A name, recipe, part or file that is not there is one sentence and exit code 2, and nothing is written."""
+    compare = typed_commands(capfd, "compare", tiny.as_posix(), "--out", str(tmp_path / "cmp"))
+    for flags, sentence in (
+        (["--recipe", "default"], "--recipe takes NAME=RECIPE"),
+        (["--recipe", "../x=default"], "cannot name a row"),
+        (["--recipe", "a=defualt"], "default"),
+        (["--recipe", "a=default,fusion=mena"], "mean"),
+        (["--recipe", "a=default,fusion"], "after the recipe stand KEY=VALUE"),
+        (["--recipe", "a=default", "--recipe", "a=robust"], "Two rows are named a"),
+        (["--recipe", "a=default", "--folds", "none.json"], "none.json"),
+    ):
+        answer = compare(*flags)
+        assert (answer.code, sentence in answer.err) == (2, True), answer.err
+    assert not (tmp_path / "cmp").exists()
+
+
+def made_up(name: str = "b") -> Comparison:
+    """A comparison of two rows."""
+    cells = {"text": Cell(0.5, 0.01, [0.4, 0.6])}
+    sure = Difference(0.2, [0.1, 0.3], 6, 0.001, None, 0.03, 0.001, 0.002)
+    rows = [ComparedRow("a", "default", 3, {}, cells, {})]
+    rows.append(ComparedRow(name, "default", 3, {"x": "<b>"}, {"text": Cell(0.7, None, None)}, {"text": sure}))
+    return Comparison("<i>data", "macro_f1", ["text"], [0, 1, 2], None, 99, 12, "group", rows, "A test_.", ["a & b"])
+
+
+def test_names_are_text_in_page_and_latex() -> None:
+    """Markup in names is shown, not run; the best is bold, and only a corrected p below .05 has a star."""
+    hostile = made_up("<script>x_1&%")
+    text = page(hostile, b"<svg/>")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "<i>data" not in text
+    table = latex(hostile)
+    assert r"<script>x\_1\&\% & \textbf{.700}$^{*}$" in table
+    assert r"A test\_." in table
+    assert escaped("a\\b\n{c}") == r"a\textbackslash{}b \{c\}"
+    assert (probability(None), probability(0.0004), probability(0.25), probability(1.0)) == ("–", "< .001", ".250", "1")
+    assert figure(hostile).axes[0].get_xlabel().startswith("macro-F1")
+
+
+@pytest.mark.slow
+def test_a_stopped_comparison_goes_on(tiny: Path, tmp_path: Path) -> None:
+    """As a program in processes: Ctrl-C keeps what is done, and the same command ends as one that was not stopped."""
+    recipes = [flag for name, recipe in RECIPES.items() for flag in ("--recipe", f"{name}={recipe},training.epochs=4")]
+    program = [
+        sys.executable,
+        "-m",
+        "emotiwave_core.cli",
+        "compare",
+        str(tiny),
+        *recipes,
+        "--seeds",
+        "2",
+        "--jobs",
+        "2",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def whole_run(out: Path) -> Any:
+        return subprocess.run(
+            [*program, "--out", str(out)], check=True, capture_output=True, env=environment, timeout=900
+        )
+
+    first = subprocess.Popen([*program, "--out", str(tmp_path / "a")], stderr=subprocess.DEVNULL, env=environment)
+    end = time.monotonic() + 900
+    while time.monotonic() < end and not list((tmp_path / "a").glob("runs/*/*/history.jsonl")):
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(900) == 130
+    whole_run(tmp_path / "a")
+    whole_run(tmp_path / "b")
+    assert (tmp_path / "a/comparison.json").read_bytes() == (tmp_path / "b/comparison.json").read_bytes()
