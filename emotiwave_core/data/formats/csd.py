@@ -25,6 +25,7 @@ from emotiwave_core.io.untrusted import starts_with
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 LOOKED_AT = 9  # ids, of which most say the form of all
+ROOM_FOR_TIMES = 16 << 20  # bytes of intervals that are kept
 _FAILURES = (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)  # what h5py raises on a damaged file
 
 
@@ -53,6 +54,8 @@ class CsdFile(Reader):
         path = self.path = source if isinstance(source, Path) else source.path
         self._file = _open(path)
         self._spans = Spans()
+        self._known_times: dict[str, NDArray[np.float64]] = {}
+        self._room_for_times = ROOM_FOR_TIMES
         self._opened: tuple[str | None, dict[str, Any]] = (None, {})  # the last entry and its data sets, by name
         try:
             self.root = self._first_group()
@@ -126,11 +129,19 @@ class CsdFile(Reader):
 
     def steps(self, key: str) -> int:
         """The number of steps of an entry, from its declared shape."""
+        if (known := self._known_times.get(key)) is not None:
+            return len(known)
         return int(self._dataset(key, "features").shape[0])
 
     def intervals(self, key: str) -> NDArray[np.float64]:
         """The intervals [T, 2] of an entry, in seconds."""
-        return self._intervals(key, self.steps(key))
+        if (known := self._known_times.get(key)) is not None:
+            return known.copy()
+        times = self._intervals(key, self.steps(key))
+        if self._room_for_times >= times.nbytes:  # packing asks thrice, and opening is slow
+            self._room_for_times -= times.nbytes
+            self._known_times[key] = times.copy()
+        return times
 
     def _intervals(self, key: str, steps: int) -> NDArray[np.float64]:
         dataset = self._dataset(key, "intervals")
