@@ -34,7 +34,9 @@ class Pause:
     def __enter__(self) -> "Pause":
         self._take_over()
         if self._before:
-            threading.Thread(target=self._tell, daemon=True, name="pause").start()
+            # It holds neither this object nor the model that `keep` knows: torch aborts the process where a thread lets
+            # go of a tensor while Python ends.
+            threading.Thread(target=_tell, args=(self._heard, self._say), daemon=True, name="pause").start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,9 +91,10 @@ class Pause:
         self._noted = number
         self._heard.put(True)
 
-    def _tell(self) -> None:
-        while self._heard.get():
-            self._say(PATIENCE)
+
+def _tell(heard: "SimpleQueue[bool]", say: Callable[[str], None]) -> None:
+    while heard.get():
+        say(PATIENCE)
 
 
 NEVER = Pause(lambda step, loss: None, active=False)

@@ -1,11 +1,13 @@
 """Ctrl-C and SIGTERM: the step is finished and kept, and the run goes on from there as if it had never been stopped."""
 
+import gc
 import json
 import os
 import random
 import signal
 import threading
 import time
+import weakref
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -202,3 +204,25 @@ def test_the_command_says_how_to_go_on(tiny: Path, tmp_path: Path, number: int, 
     again = forked(partial(emotiwave, "run", "--resume", run), folder=tmp_path, environment=cache)
     assert (again.code, "Resuming after epoch" in again.err) == (0, True), again
     assert len(read_history(run)) == 25
+
+
+def test_the_thread_that_speaks_holds_no_model() -> None:
+    """No thread that may outlive the training keeps its tensors: torch aborts a process that ends meanwhile."""
+
+    class Model:
+        def keep(self, step: int, loss: float) -> None: ...
+
+    model, paused = Model(), None
+    gone = weakref.ref(model)
+    paused = Pause(model.keep)
+    paused.__enter__()  # and not left: the thread waits
+    heard, speaker = paused._heard, next(thread for thread in threading.enumerate() if thread.name == "pause")
+    paused._give_back()
+    del model, paused
+    gc.collect()
+    try:
+        assert speaker.is_alive()
+        assert gone() is None
+    finally:
+        heard.put(False)
+        speaker.join(60)
