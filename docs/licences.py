@@ -44,6 +44,7 @@ ELSEWHERE = {
 EXTRAS = {
     "tensorboard": ["tensorboard"],
     "tables": ["pyarrow"],
+    "tune": ["optuna"],
     "recordings": ["av", "transformers", "opencv-python-headless", "pocketsphinx", "yuface"],
 }
 

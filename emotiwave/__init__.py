@@ -17,6 +17,7 @@ from emotiwave_core.api import (
     recipes,
     resume,
     train,
+    tune,
     write_csd,
 )
 from emotiwave_core.errors import (
@@ -55,6 +56,7 @@ __all__ = [
     "recipes",
     "resume",
     "train",
+    "tune",
     "write_csd",
 ]
 

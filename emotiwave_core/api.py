@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from emotiwave_core.compare.comparison import Comparison
+    from emotiwave_core.compare.tune import Search
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
@@ -130,6 +131,7 @@ def train(
     registry: "Registry | FilePath | None" = None,
     monitor: Monitor | None = None,
     processes: Processes = ALONE,
+    test: bool = True,
     **settings: Mapping[str, Any],
 ) -> "Run":
     """Train a model, score it on every configuration, write a report, and return the run.
@@ -142,7 +144,8 @@ def train(
     settings: tables of the recipe, such as training={"epochs": 5} or data={"folds": "random"}; docs/reference.md
     lists them.
     out: the run's folder, new or empty; else `runs/RECIPE-N`. device: auto, cpu, cuda or cuda:N.
-    registry: a registry.toml laid over the others. processes: those that torchrun has started.
+    registry: a registry.toml laid over the others. processes: those that torchrun has started. test: False ends when
+    the training has, before the test fold is read; `resume(out)` reads it later.
 
     Stopped by Ctrl-C, or by the stop button of a cell, it keeps all steps that are done: `resume(out)` goes on.
 
@@ -160,7 +163,7 @@ def train(
     target = Path(out) if out is not None else next_folder(chosen.name)
     try:
         with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
-            runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
+            runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE, test)
             engine.start(chosen, data, target, registry, runtime, processes.job)
     finally:
         with contextlib.suppress(OSError):
@@ -177,6 +180,7 @@ def resume(
     registry: "Registry | FilePath | None" = None,
     monitor: Monitor | None = None,
     processes: Processes = ALONE,
+    test: bool = True,
 ) -> "Run":
     """Continue a run that was stopped at any point: it ends as if it had not been.
 
@@ -189,7 +193,7 @@ def resume(
 
     target, registry, here = Path(folder), _registry(registry), monitor or monitor_for_here()
     with _errors_of_ours(), _told_how_to_resume(target, here if monitor is None else None):
-        runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE)
+        runtime = Runtime(processes.device or _device(device), here, processes.group or SINGLE, test)
         engine.resume(target, registry, runtime, data=_optional_folder(dataset))
     return Run(target, device, registry, monitor)
 
@@ -691,6 +695,50 @@ def compare(
     request = Competition(dict(recipes), chosen, folds, tuple(specialists))
     with _errors_of_ours():
         return carried_out(request, place, _registry(registry), monitor or monitor_for_here())
+
+
+def tune(
+    dataset: "Dataset | FilePath",
+    recipe: "str | Mapping[str, Any]" = "default",
+    /,
+    *,
+    space: Sequence[str],
+    out: FilePath,
+    trials: int = 30,
+    seed: int = 0,
+    prune: bool = True,
+    jobs: int | None = None,
+    device: str = "auto",
+    registry: FilePath | None = None,
+    monitor: Monitor | None = None,
+) -> "Search":
+    """Search for the best recipe by its validation score; the test fold is never read.
+
+    space: `"training.learning_rate=log(1e-4,1e-2)"`, `"encoder.hidden_size=[32,64]"`, `"dropout.p=uniform(0,0.5)"`,
+    `"encoder.layers=int(1,3)"`, `'fusion=["concat", "gated"]'`. trials: how many in all; a search that was stopped
+    goes on, in the same `out`, until there are so many. seed: of the search. prune: stop trials whose validation is
+    below the median of others at the same epoch. jobs: trials side by side; one makes a search repeatable.
+
+    Trials are drawn by optuna (TPE). `out` gets winner.toml, trials.csv, a figure, and the runs: `train(dataset,
+    "OUT/winner.toml")` then reads the test fold, once. Errors in recipe and space come before any run.
+    """
+    from emotiwave_core.compare.execute import Executor, default_jobs
+    from emotiwave_core.compare.space import read_space
+    from emotiwave_core.compare.tune import Plan
+    from emotiwave_core.compare.tune import tune as searched
+
+    known = _registry(registry)
+    table, source = known.recipe_table(recipe) if isinstance(recipe, str) else (dict(recipe), "The recipe")
+    executor = Executor(
+        data=_dataset_folder(dataset).resolve(),
+        out=Path(out),
+        device=device,
+        registry_file=None if registry is None else Path(registry).resolve(),
+        jobs=default_jobs() if jobs is None else max(1, jobs),
+    )
+    with _errors_of_ours():
+        plan = Plan(table, source, read_space(space), trials, seed, prune)
+        return searched(plan, executor, known, monitor or monitor_for_here())
 
 
 def _registry(registry: "Registry | FilePath | None") -> "Registry":

@@ -26,7 +26,7 @@ from emotiwave_core.version import __version__
 # A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
 # of its help. So `--help` reads first lines and imports no command, and a new command is one new file.
 HEADINGS = ("Train and score", "Recordings", "Look at data", "Parts")  # others follow
-COMMANDS = ("run", "compare", "evaluate", "explain", "report", "extract", "predict", "recipes")
+COMMANDS = ("run", "compare", "tune", "evaluate", "explain", "report", "extract", "predict", "recipes")
 ORDER = {name: place for place, name in enumerate(COMMANDS)}  # others follow
 PATIENCE = 5.0  # seconds that the program waits at its end for threads of plugins
 _leave = os._exit  # which a plugin's own one is not, see `exits_of_plugins`

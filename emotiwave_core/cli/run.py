@@ -53,6 +53,7 @@ Examples:
 @option("--deterministic", is_flag=True, section="Computing", help="Short for --set computing.deterministic=true.")
 @option("--auto-batch", is_flag=True, section="Computing", help="Short for --set computing.auto_batch=true.")
 @option("--out", type=FOLDER, section="Result", help="The run's folder.  [default: runs/RECIPE-N]")
+@option("--no-test", is_flag=True, section="Result", help="End before the test fold is read; --resume reads it.")
 @option("--resume", type=EXISTING, section="Result", help="Continue the run in this folder.")
 @json_option
 @registry_option
@@ -69,6 +70,7 @@ def run(
     deterministic: bool,
     auto_batch: bool,
     out: Path | None,
+    no_test: bool,
     resume: Path | None,
     as_json: bool,
     registry_file: Path | None,
@@ -86,7 +88,7 @@ def run(
 
     with joined(device) as processes:
         registry = load_registry(registry_file)
-        training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes}
+        training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes, "test": not no_test}
         if resume is not None:
             if any((recipe, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)):
                 raise click.UsageError(
@@ -120,6 +122,8 @@ def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], pr
     from emotiwave_core.cli.console import print_scores
     from emotiwave_core.parts.stdout import quiet
     from emotiwave_core.runs.folder import RECIPE
+    from emotiwave_core.runs.model_file import read_model_file
+    from emotiwave_core.runs.scores import SCORES
 
     console = TerminalMonitor() if processes.speaks else SILENT
     if processes.group is not None and (note := advice()):
@@ -133,6 +137,13 @@ def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], pr
             console.say(f"Continue with: {program} run --resume {shlex.quote(str(folder))}")
         raise
     if not processes.speaks:
+        return
+    if not (folder / SCORES).exists():  # --no-test
+        best = read_model_file(folder).best
+        console.say(
+            f"The training has ended: {best.select} validation score {best.score:.3f} in epoch {best.epoch}. The test "
+            f"fold is read by: emotiwave run --resume {shlex.quote(str(folder))}"
+        )
         return
     scores = run.scores()
     print_json(scores.to_dict()) if as_json else print_scores(scores)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import attrs
 import tomli_w
 
 from emotiwave_core.compare.plan import PlannedRun, run_folder
-from emotiwave_core.config.recipe import read_recipe
+from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.io.atomic import write_text
 from emotiwave_core.monitor import Monitor
@@ -52,81 +53,89 @@ def is_done(run: PlannedRun, out: Path) -> bool:
     return (folder / SCORES).exists()
 
 
-def carry_out(runs: Sequence[PlannedRun], place: Executor, monitor: Monitor) -> dict[str, str]:
+class RunProcess:
+    """`emotiwave run` in a process of its own, for a folder: it begins there, or goes on where it was cut."""
+
+    def __init__(self, folder: Path, recipe: Recipe, executor: Executor, *more: str) -> None:
+        """more: further words of the command."""
+        self.folder = folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix="emotiwave-"))
+        command = [sys.executable, "-P", "-m", "emotiwave_core.cli", "run", "--device", executor.device, *more]
+        if (folder / RECIPE).exists():
+            command += ["--resume", str(folder)]
+        else:
+            write_text(self._scratch / RECIPE, tomli_w.dumps(recipe.to_table()))
+            command += [str(self._scratch / RECIPE), "--data", str(executor.data), "--out", str(folder)]
+        if executor.registry_file is not None:
+            command += ["--registry", str(executor.registry_file)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        with (self._scratch / "stderr").open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is this process's to answer
+            )
+
+    def failure(self) -> str | None:
+        """The sentence of a run that failed; None of one that ended well."""
+        if (code := self._process.returncode) == 0:
+            return None
+        said = (self._scratch / "stderr").read_text("utf-8", "replace")
+        lines = [line for line in said.splitlines() if line.strip()]
+        sentence = next((line for line in reversed(lines) if line.startswith("Error: ")), lines[-1] if lines else "")
+        return sentence.removeprefix("Error: ") or f"it ended with exit code {code}"
+
+    def has_ended(self) -> bool:
+        """True once the process is no more."""
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Ask the run to keep its step and to end."""
+        self._process.terminate()
+
+    def end(self) -> None:
+        """Wait for a run that was stopped, kill it where that takes too long, and clear up."""
+        try:
+            self._process.wait(ENOUGH)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def carry_out(runs: Sequence[PlannedRun], executor: Executor, monitor: Monitor) -> dict[str, str]:
     """Carry out all runs that are not done; those that were cut go on. {folder: the sentence of a run that failed}.
 
     KeyboardInterrupt, passed on, lets the processes keep the step that they are in.
     """
-    waiting = [run for run in runs if not is_done(run, place.out)]
+    waiting = [run for run in runs if not is_done(run, executor.out)]
     if len(waiting) < len(runs):
         monitor.say(f"{len(runs) - len(waiting)} of {len(runs)} runs are done already.")
     failed: dict[str, str] = {}
-    running: dict[subprocess.Popen[bytes], PlannedRun] = {}
-    with monitor.progress("Runs", len(waiting)) as advance, tempfile.TemporaryDirectory() as scratch:
+    running: dict[RunProcess, PlannedRun] = {}
+    with monitor.progress("Runs", len(waiting)) as advance:
         try:
             while waiting or running:
-                while waiting and len(running) < place.jobs:
+                while waiting and len(running) < executor.jobs:
                     run = waiting.pop(0)
-                    running[_started(run, place, Path(scratch))] = run
-                for process in [process for process in running if process.poll() is not None]:
+                    running[RunProcess(run_folder(executor.out, run), run.recipe(), executor)] = run
+                for process in [process for process in running if process.has_ended()]:
                     run = running.pop(process)
-                    said = (Path(scratch) / f"{_flat(run)}.err").read_text("utf-8", "replace")
-                    folder = run_folder(place.out, run)
-                    if process.returncode == 0:
-                        monitor.say(f"{run.folder}: {read_scores(folder).mean:.3f}")
+                    if (why := process.failure()) is None:
+                        monitor.say(f"{run.folder}: {read_scores(process.folder).mean:.3f}")
                     else:
-                        failed[run.folder] = _reason(said, process.returncode)
-                        monitor.say(f"{run.folder} failed: {failed[run.folder]}")
+                        failed[run.folder] = why
+                        monitor.say(f"{run.folder} failed: {why}")
+                    process.end()
                     advance()
                 time.sleep(POLL)
-        except BaseException:
-            _stop(list(running))
-            raise
+        finally:
+            for process in running:
+                process.stop()
+            for process in running:
+                process.end()
     return failed
-
-
-def _started(run: PlannedRun, place: Executor, scratch: Path) -> "subprocess.Popen[bytes]":
-    folder = run_folder(place.out, run)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "emotiwave_core.cli", "run", "--device", place.device]
-    if (folder / RECIPE).exists():
-        command += ["--resume", str(folder)]
-    else:
-        recipe = scratch / f"{_flat(run)}.toml"
-        write_text(recipe, tomli_w.dumps(run.recipe().to_table()))
-        command += [str(recipe), "--data", str(place.data), "--out", str(folder)]
-    if place.registry_file is not None:
-        command += ["--registry", str(place.registry_file)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    with (scratch / f"{_flat(run)}.err").open("wb") as errors:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is this process's to answer
-        )
-
-
-def _reason(said: str, code: int) -> str:
-    """The sentence of a run that failed."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    sentence = next((line for line in reversed(lines) if line.startswith("Error: ")), lines[-1] if lines else "")
-    return sentence.removeprefix("Error: ") or f"it ended with exit code {code}"
-
-
-def _stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Ask processes to keep their step and end; kill what does not."""
-    for process in processes:
-        process.terminate()
-    end = time.monotonic() + ENOUGH
-    for process in processes:
-        try:
-            process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _flat(run: PlannedRun) -> str:
-    return run.folder.replace("/", "-")

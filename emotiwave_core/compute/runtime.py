@@ -14,3 +14,4 @@ class Runtime:
     device: torch.device
     monitor: Monitor = SILENT
     group: ProcessGroup = SINGLE
+    tests: bool = True  # read the test fold once the training has ended

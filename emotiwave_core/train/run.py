@@ -44,8 +44,10 @@ from emotiwave_core.train.loop import TrainingJob, train
 
 def start(
     recipe: Recipe, data: Path, out: Path, registry: Registry, runtime: Runtime, job: str | None = None
-) -> Scores:
-    """Make a run folder, train, score and report. Returns the scores. SettingsError where `out` holds a run already.
+) -> Scores | None:
+    """Make a run folder, train, score and report. Returns the scores, None where the test fold is not to be read.
+
+    SettingsError where `out` holds a run already.
 
     A run that the same `job` has begun in it, with the same recipe and data, is resumed: a launcher starts it again.
     Errors in the recipe come before any work.
@@ -68,7 +70,7 @@ def start(
 
 def resume(
     out: Path, registry: Registry, runtime: Runtime, auto_batch: bool = False, data: Path | None = None
-) -> Scores:
+) -> Scores | None:
     """Continue a run that was stopped at any point: it ends as if it had not been.
 
     `data` is the folder of its data, where they have moved; DataError where they are others.
@@ -81,7 +83,7 @@ def resume(
         return _walk(registry.resolve(recipe), folder, out, watchers, runtime)
 
 
-def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> Scores:
+def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> Scores | None:
     recipe, monitor, group = parts.recipe, runtime.monitor, runtime.group
     seed_everything(recipe.seed)
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
@@ -106,6 +108,8 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         monitor.say(cost_of_determinism(runtime.device))
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
         train(TrainingJob(out, recipe, description, watchers), model, objective, corpus, runtime)
+    if not runtime.tests:
+        return None
 
     def finish() -> Scores:
         began = time.perf_counter()

@@ -1,0 +1,190 @@
+"""A search: by validation alone, repeatable, and going on where it was stopped."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from training import resume, start
+
+import emotiwave as ew
+from emotiwave_core.compare import tune as searching
+from emotiwave_core.compare.execute import Executor
+from emotiwave_core.compare.space import laid_over, read_space
+from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.scores import SCORES
+from emotiwave_core.train import run as engine
+
+pytest.importorskip("optuna")
+SMALL: dict[str, Any] = {
+    "encoder": {"name": "mean", "width": 4},
+    "training": {"epochs": 3, "batch_size": 8},
+    "model": {"head": 8},
+}
+SPACE = ["training.learning_rate=log(1e-4,1e-1)", 'fusion=["concat","mean"]']
+
+
+class InThisProcess:
+    """Stands for the process of a run."""
+
+    begun: ClassVar[list[Path]] = []
+    killed: ClassVar[set[int]] = set()  # trials that are interrupted as they begin
+
+    def __init__(self, folder: Path, recipe: Recipe, executor: Executor, *more: str) -> None:
+        assert more == ("--no-test",)
+        self.folder, self.is_stopped = folder, False
+        number = int(folder.name.removeprefix("trial-"))
+        self.begun.append(folder)
+        if number in self.killed:
+            self.killed.discard(number)
+            raise KeyboardInterrupt
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        engine.start(recipe, executor.data, folder, load_registry(), Runtime(_cpu(), tests=False))
+
+    def failure(self) -> str | None:
+        """It ended well."""
+        return None
+
+    def has_ended(self) -> bool:
+        """It has, since it was made."""
+        return True
+
+    def stop(self) -> None:
+        """Note it."""
+        self.is_stopped = True
+
+    def end(self) -> None:
+        """Clear nothing up."""
+
+
+def _cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> type[InThisProcess]:
+    """Trials are carried out in this process."""
+    monkeypatch.setattr(searching, "RunProcess", InThisProcess)
+    InThisProcess.begun = []
+    return InThisProcess
+
+
+def test_the_test_fold_is_not_read(tiny: Path, tmp_path: Path) -> None:
+    """A run without its test leaves no score and no prediction; resumed, it is to the byte as one not stopped."""
+    recipe = Recipe.from_table(SMALL, "The recipe")
+    assert engine.start(recipe, tiny, tmp_path / "a", load_registry(), Runtime(_cpu(), tests=False)) is None
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names & {SCORES, "predictions.csv", "report.html"} == set()
+    resume(tmp_path / "a")
+    start(recipe, tiny, tmp_path / "b")
+    for name in (SCORES, "predictions.csv", "model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_search_is_by_validation_and_repeatable(
+    tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess]
+) -> None:
+    """The winner has the best validation score; nothing of the test is there; the same seed tries the same."""
+    found = ew.tune(tiny, SMALL, space=SPACE, trials=4, out=tmp_path / "a", jobs=1, prune=False)
+    assert [trial.state for trial in found.trials] == ["complete"] * 4
+    assert found.best.value == max(trial.value or 0.0 for trial in found.trials)
+    assert not list(tmp_path.glob(f"a/runs/*/{SCORES}"))
+    winner = tomllib.loads((tmp_path / "a/winner.toml").read_text())
+    assert winner["training"]["learning_rate"] == found.settings["training.learning_rate"]
+    assert winner["fusion"]["name"] == found.settings["fusion"]
+    with (tmp_path / "a/trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["validation (mean)"]) for row in rows] == [trial.value for trial in found.trials]
+    again = ew.tune(tiny, SMALL, space=SPACE, trials=4, out=tmp_path / "b", jobs=1, prune=False)
+    assert [trial.settings for trial in again.trials] == [trial.settings for trial in found.trials]
+    for suffix in ("png", "pdf", "svg"):
+        assert (tmp_path / f"a/trials.{suffix}").stat().st_size > 100
+
+
+def test_a_stopped_search_goes_on(tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess]) -> None:
+    """A trial that was cut is taken up, none is lost or begun twice; more trials add to those that are there."""
+    in_this_process.killed = {1}
+    with pytest.raises(KeyboardInterrupt):
+        ew.tune(tiny, SMALL, space=SPACE, trials=3, out=tmp_path / "a", jobs=1)
+    found = ew.tune(tiny, SMALL, space=SPACE, trials=3, out=tmp_path / "a", jobs=1)
+    assert [trial.number for trial in found.trials] == [0, 1, 2]
+    assert all(trial.state in ("complete", "pruned") for trial in found.trials)
+    assert [path.name for path in in_this_process.begun] == ["trial-0", "trial-1", "trial-1", "trial-2"]
+    more = ew.tune(tiny, SMALL, space=SPACE, trials=4, out=tmp_path / "a", jobs=1)
+    assert more.trials[:3] == found.trials
+    assert len(more.trials) == 4
+    with pytest.raises(ew.SettingsError, match="another search: its space"):
+        ew.tune(tiny, SMALL, space=SPACE[:1], trials=4, out=tmp_path / "a")
+
+
+def test_spaces_are_read_as_they_are_written() -> None:
+    """Lists and ranges become dimensions; values are laid over a recipe; what is no space says how one is written."""
+    log, choice, whole = read_space(["a.b=log(1e-4, 1)", "fusion=['x', \"y:z=1\"]", "c.d=int(1,3)"])
+    assert (log.kind, log.low, log.high) == ("log", 1e-4, 1.0)
+    assert choice.choices == ("x", "y:z=1")
+    assert (whole.kind, whole.high) == ("int", 3.0)
+    table = laid_over({"fusion": {"name": "w"}, "a": {"b": 1}}, {"fusion": "y:z=1", "a.b": 0.5, "e.f": True})
+    assert table == {"fusion": {"name": "y", "z": 1}, "a": {"b": 0.5}, "e": {"f": True}}
+    for flags, sentence in (
+        (["a"], "KEY=VALUES"),
+        (["a=5"], "give a list"),
+        (["a=log(0, 1)"], "above 0"),
+        (["a=uniform(2, 1)"], "first end is below"),
+        (["a=uniform(x, 1)"], "are numbers"),
+        (["a=[1]", "a=[2]"], "names a twice"),
+        ([], "at least one --space"),
+    ):
+        with pytest.raises(ew.SettingsError, match=sentence):
+            read_space(flags)
+
+
+def test_wrong_values_are_told_before_any_trial(tiny: Path, tmp_path: Path) -> None:
+    """Every choice of the space is tried on the recipe first: a wrong one costs no run."""
+    for space in (['fusion=["concat","cocnat"]'], ["training.epochs=[5,0]"], ["training.nothing=[1]"]):
+        with pytest.raises(ew.SettingsError):
+            ew.tune(tiny, SMALL, space=space, trials=2, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_as_a_program(tiny: Path, tmp_path: Path) -> None:
+    """In processes, with pruning: Ctrl-C ends with 130, and the same command comes to its end."""
+    recipe = ["--set", "training.epochs=6", "--set", 'encoder={name="mean"}']
+    words = [
+        "tune",
+        str(tiny),
+        *recipe,
+        "--space",
+        SPACE[0],
+        "--trials",
+        "8",
+        "--jobs",
+        "2",
+        "--out",
+        str(tmp_path / "a"),
+    ]
+    program = [sys.executable, "-m", "emotiwave_core.cli", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(program, stderr=subprocess.DEVNULL, env=environment)
+    end = time.monotonic() + 900
+    while time.monotonic() < end and not list((tmp_path / "a").glob("runs/trial-1/history.jsonl")):
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(900) == 130
+    done = subprocess.run(
+        [*program, "--json"], capture_output=True, text=True, env=environment, timeout=900, check=True
+    )
+    trials = json.loads(done.stdout)["trials"]
+    assert [trial["number"] for trial in trials if trial["state"] in ("complete", "pruned")] == list(range(8))
+    assert not list((tmp_path / "a").glob(f"runs/*/{SCORES}"))
