@@ -28,7 +28,8 @@ INTRODUCTION = """\
 Every package that the tests run with (`constraints.txt`), with the licence that it states itself. `make docs` writes
 this page; the tests hold it against what is installed. A CUDA build of torch brings NVIDIA's libraries, which have
 licences of their own and are not in this list. Where *for* says "running", the package comes with `pip install .`;
-the others are for development, tests or an extra, such as `tables` for Parquet, or those of docs/recordings.md.
+the others are for development, tests or an extra, such as `tables` for Parquet, `onnx` for docs/export.md, or those of
+docs/recordings.md.
 
 | package | version | licence | for |
 | --- | --- | --- | --- |"""
@@ -45,6 +46,7 @@ EXTRAS = {
     "tensorboard": ["tensorboard"],
     "tables": ["pyarrow"],
     "tune": ["optuna"],
+    "onnx": ["onnx", "onnxruntime", "onnxscript"],
     "recordings": ["av", "transformers", "opencv-python-headless", "pocketsphinx", "yuface"],
 }
 

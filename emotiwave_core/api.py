@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from emotiwave_core.explain.answering import Answering, Question
     from emotiwave_core.explain.coalitions import Empty, Value
     from emotiwave_core.explain.recording import RecordingPrediction
+    from emotiwave_core.export.exporting import Exported
     from emotiwave_core.parts.check.in_process import CheckedPart
     from emotiwave_core.parts.registry import Registry
     from emotiwave_core.predict.predictor import Prediction, Predictor
     from emotiwave_core.predict.recordings import RecordingReader
     from emotiwave_core.runs.explanation import ExplanationFile, SampleDetails
+    from emotiwave_core.runs.export_manifest import Quantisation, Target
     from emotiwave_core.runs.protocol_scores import ProtocolScores
     from emotiwave_core.runs.scores import Scores
 
@@ -507,6 +509,30 @@ class Run:
 
         with adding_to(self.folder):
             return write_report(self.folder)
+
+    def export(
+        self,
+        to: "Target" = "onnx",
+        *,
+        quantise: "Quantisation | None" = None,
+        out: FilePath | None = None,
+    ) -> "Exported":
+        """Write the whole model for programs without Emotiwave: one file and its `manifest.json` (docs/export.md).
+
+        to: "onnx", which needs `emotiwave[onnx]`, or "torch-export". quantise: "int8" weights, of ONNX alone. out: the
+        folder; else one beside the run's. The result has its `folder` and its `manifest`, which says how far the
+        answers are from the run's. SettingsError for a folder that holds other files or a training that has not ended,
+        PluginError for a part that cannot be exported.
+        """
+        from emotiwave_core.export.exporting import export
+        from emotiwave_core.runs.export_manifest import Quantisation, Target
+
+        _check_choice("format", to, get_args(Target))
+        if quantise is not None:
+            _check_choice("quantisation", quantise, get_args(Quantisation))
+        folder = None if out is None else Path(out)
+        with _errors_of_ours():
+            return export(self.folder, self.registry, self._monitor, to=to, quantise=quantise, out=folder)
 
     def resume(self) -> "Run":
         """Continue the training where it was stopped: `emotiwave.resume` of this folder."""

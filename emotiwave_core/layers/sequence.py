@@ -12,18 +12,21 @@ def zero_masked(x: Tensor, mask: Tensor) -> Tensor:
 def take_steps(x: Tensor, order: Tensor) -> Tensor:
     """x [B, T, D] with its steps rearranged: step t of the result is step order[b, t] of x."""
     # Whole rows of a flat [B · T, D] are copied several times faster than `gather` picks single numbers.
-    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     return x.flatten(0, 1).index_select(0, (order + first).flatten()).view(*order.shape, x.shape[-1])
 
 
 def front_order(mask: Tensor) -> Tensor:
     """The order [B, T] that moves the steps that are set to the front and leaves them in sequence."""
-    return (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+    # Counted, not sorted: an exported model has no stable sort.
+    place = torch.where(mask, mask.cumsum(1), mask.sum(1, keepdim=True) + (~mask).cumsum(1)) - 1
+    return inverse_order(place)
 
 
 def inverse_order(order: Tensor) -> Tensor:
-    """The order that undoes `order`."""
-    return order.argsort(dim=1)
+    """The order [B, T] that undoes `order`."""
+    step = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.zeros_like(order).scatter(1, order, step)
 
 
 def reverse_order(lengths: Tensor, steps: int) -> Tensor:

@@ -224,7 +224,10 @@ class FusionModel(nn.Module):
 
     def _padded(self, stream: str, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, F] with zeros up to the fixed number of steps, and a mask that says all of it is there."""
-        x = nn.functional.pad(x, (0, 0, 0, max(self.steps.get(stream, 0) - x.shape[1], 0)))
+        steps = self.steps.get(stream, 0)
+        if torch.compiler.is_exporting():  # where the number of steps is open: the data have no more than these
+            x = nn.functional.pad(x, (0, 0, 0, steps))[:, :steps]
+        x = nn.functional.pad(x, (0, 0, 0, max(steps - x.shape[1], 0)))
         return x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.interfaces import Encoded, Tensors
+from emotiwave_core.layers.sequence import front_order
 from emotiwave_core.modalities import by_modality
 
 
@@ -30,15 +31,15 @@ class StreamJoin(nn.Module):
             pooled.append(project(torch.where(has, stream.pooled, 0.0)))  # what is absent is never read
             states.append(project(stream.states))  # zero where masked, and so stay
         mask = torch.cat([stream.mask for stream in streams], dim=1)
-        order = torch.cat([_is_padding(stream.mask) for stream in streams], dim=1).int().argsort(dim=1, stable=True)
+        order = front_order(torch.cat([_until_last(stream.mask) for stream in streams], dim=1))
         side_by_side = torch.cat(states, dim=1)
         ordered = side_by_side.gather(1, order.unsqueeze(-1).expand_as(side_by_side))
         return Encoded(ordered, torch.stack(pooled).sum(dim=0), mask.gather(1, order))
 
 
-def _is_padding(mask: Tensor) -> Tensor:
-    """The steps after the last one that is set, [B, T]."""
-    return ~mask.flip(1).cummax(dim=1).values.flip(1)
+def _until_last(mask: Tensor) -> Tensor:
+    """The steps up to the last one that is set, [B, T]: all but the padding."""
+    return mask.flip(1).cumsum(1).flip(1) > 0
 
 
 def joined_width(widths: Sequence[int]) -> int:

@@ -43,7 +43,7 @@ def read_run(run: Path) -> RunContents:
 
     SettingsError where the training has not ended, DataError for a missing or damaged file.
     """
-    data = _read_trained(run)
+    data = read_trained(run)
     scores = read_scores(run)
     explanation = read_explanation(run, scores)
     return RunContents(
@@ -60,8 +60,8 @@ def read_run(run: Path) -> RunContents:
     )
 
 
-def _read_trained(run: Path) -> DataFile:
-    """`data.json` of a run that has ended."""
+def read_trained(run: Path) -> DataFile:
+    """`data.json` of a run that has ended. SettingsError where it has not, DataError where it is none or is damaged."""
     has_model = (run / "model.json").exists()
     if has_model or (run / DATA).exists():
         file_bytes(run, DATA)  # its sentence for a file that is missing

@@ -101,6 +101,8 @@ class StateSpace(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """u [B, T, W], zero where there is no input -> y [B, T, W]."""
+        if torch.compiler.is_exporting():
+            return self.convolved(u)  # ONNX has no complex numbers, and no FFT that is exact at every length
         steps = u.shape[1]
         with torch.autocast(u.device.type, enabled=False):  # there is no FFT of bfloat16
             u = u.to(self.D.dtype)
@@ -121,6 +123,36 @@ class StateSpace(nn.Module):
         t = torch.arange(r, device=exponent.device)
         coarse, fine = ((exponent[..., None] * power).exp() for power in (r * t, t))  # [directions, W, N / 2, r]
         return 2.0 * torch.einsum("dwn,dwni,dwnj->dwij", weight, coarse, fine).real.flatten(2)[..., :steps]
+
+    def convolved(self, u: Tensor) -> Tensor:
+        """`forward` without FFT: the sum over all steps, in real numbers; of T^2 products where that has T log T."""
+        steps = u.shape[1]
+        ahead, *back = self.real_kernel(steps).unbind()  # [W, T] each
+        before = F.pad(ahead.flip(-1), (0, steps - 1)) if back else ahead.flip(-1)  # from T - 1 steps ago to now …
+        weights = before + F.pad(back[0], (steps - 1, 0)) if back else before  # … and on to T - 1 steps from now
+        padded = F.pad(u.transpose(1, 2), (steps - 1, steps - 1 if back else 0))
+        y = F.conv1d(padded, weights[:, None], groups=u.shape[2])
+        return y.transpose(1, 2) + self.D * u
+
+    def real_kernel(self, steps: int) -> Tensor:
+        """`kernel`, [directions, W, T], from the real and the imaginary part of every number."""
+        decay, frequency = -self.log_decay.exp(), self.frequency  # A
+        step = self.log_step.exp()
+        real, imaginary = step * decay, step * frequency  # ΔA
+        t = (0.5 * real).tanh()
+        grown = 2.0 * t / (1.0 - t)  # exp(real) - 1, without its rounding
+        # exp(ΔA) - 1, whose real part is written so that nothing cancels.
+        a = grown * imaginary.cos() - 2.0 * (0.5 * imaginary).sin().square()
+        b = (grown + 1.0) * imaginary.sin()
+        # C (exp(ΔA) - 1) / A
+        size = decay.square() + frequency.square()
+        p, q = (a * decay + b * frequency) / size, (b * decay - a * frequency) / size
+        C, D = self.C.unbind(-1)
+        p, q = C * p - D * q, C * q + D * p
+        time = torch.arange(steps, device=step.device)
+        angle = imaginary[..., None] * time  # [directions, W, N / 2, T]
+        swing = p[..., None] * angle.cos() - q[..., None] * angle.sin()
+        return 2.0 * ((real[..., None] * time).exp() * swing).sum(dim=2)
 
 
 @hookimpl

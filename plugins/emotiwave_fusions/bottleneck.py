@@ -88,7 +88,7 @@ class Bottleneck(Fusion):
             self.dropout(with_positions(project(states)))
             for project, (states, _) in zip(self.project, sequences, strict=True)
         ]
-        z = self.bottlenecks.expand(len(present), -1, -1)  # [B, N, W]
+        z = self.bottlenecks.expand(present.shape[0], -1, -1)  # [B, N, W]
         for layer in self.layers:
             streams, z = layer(streams, masks, z)
         parts = [masked_mean(norm(x), mask) for norm, x, mask in zip(self.norms, streams, masks, strict=True)]

@@ -84,7 +84,7 @@ class Perceiver(Fusion):
             dim=1,
         )
         mask = torch.cat([mask for _, mask in sequences], dim=1)  # [B, S]
-        latents = self.latents.expand(len(present), -1, -1)  # [B, N, W]
+        latents = self.latents.expand(present.shape[0], -1, -1)  # [B, N, W]
         for layer in self.layers:
             latents = layer(latents, tokens, mask)
         return Fused(self.norm(latents).mean(dim=1))

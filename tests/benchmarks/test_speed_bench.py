@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from speed import __main__ as bench
-from speed import corpus, epoch, growth, latency, plain, recurrence, scoring, table
+from speed import corpus, epoch, exported, growth, latency, plain, recurrence, scoring, table
 from speed.opened import untrained
 from speed.table import Row
 
@@ -120,6 +120,17 @@ def test_the_stages_of_a_prediction_are_all_of_it(few: Path) -> None:
         assert 0 < p50.value <= p99.value
         shares = [int(text.rpartition(" ")[2].rstrip("%")) for text in p50.note.split(", ")]
         assert sum(shares) == pytest.approx(100, abs=2)
+
+
+@pytest.mark.slow
+def test_every_form_of_export_is_measured(few: Path) -> None:
+    """Size and latency of each, beside the weights and eager torch of the same run; int8 is the smallest."""
+    rows = {row.what: row for row in exported.measure(few, clips=2)}
+    assert list(rows) == [
+        f"{what}, {name}" for what in ("size", "one clip") for name in ("torch-export", "ONNX", "ONNX int8")
+    ]
+    assert all(row.value and row.baseline_value for row in rows.values())
+    assert (rows["size, ONNX int8"].ratio or 1) < 0.5
 
 
 def test_the_operations_of_the_recurrence_are_counted_right() -> None:

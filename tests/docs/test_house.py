@@ -15,7 +15,7 @@ FLOORS = (
     ("serve",),
     ("api",),
     ("compare",),
-    ("train",),
+    ("train", "export"),
     ("evaluate",),
     ("explain",),
     ("predict", "report"),

@@ -44,6 +44,7 @@ def test_front_order_moves_set_steps_to_the_front(rows: list[list[bool]]) -> Non
     for row in range(len(mask)):
         steps = x[row, mask[row]]
         assert torch.equal(front[row, : len(steps)], steps)
+    assert torch.equal(order, (~mask).long().argsort(dim=1, stable=True))  # counted, and the same as sorted
     back = sequence.take_steps(front, sequence.inverse_order(order))
     torch.testing.assert_close(back, x, equal_nan=True, atol=0.0, rtol=0.0)
 

@@ -76,6 +76,20 @@ def test_the_convolution_equals_the_recurrence(directions: int, steps: int) -> N
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("steps", [1, 2, 23, 300])
+def test_the_form_that_is_exported_has_the_same_numbers(directions: int, steps: int) -> None:
+    """Summed over time in real numbers it is the convolution by FFT, to rounding."""
+    ssm = varied(StateSpace(3, 8, directions))
+    u = torch.randn(2, steps, 3, dtype=torch.float64)
+    torch.testing.assert_close(ssm.convolved(u), ssm(u), rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(ssm.real_kernel(steps), ssm.kernel(steps), rtol=1e-10, atol=1e-11)
+    fresh = StateSpace(4, 64, directions)  # in float32, from the start of a training
+    u = torch.randn(2, steps, 4)
+    torch.testing.assert_close(fresh.convolved(u), fresh(u), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
 def test_the_discretisation_is_a_zero_order_hold() -> None:
     """The kernel is the response of scipy's zero-order-hold system to an impulse, also where the step is very short."""
     torch.manual_seed(0)
