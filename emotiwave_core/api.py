@@ -503,7 +503,10 @@ class Run:
             return explain_in_full(explanation, trained, 0, device, monitor)
 
     def report(self) -> Path:
-        """Write `report.html` and its pictures anew, and return the page's path. DataError for a damaged run."""
+        """Write `report.html`, its pictures and `model-card.md` anew, and return the page's path.
+
+        DataError for a damaged run.
+        """
         from emotiwave_core.report.page import write_report
         from emotiwave_core.runs.folder import adding_to
 

@@ -1,4 +1,4 @@
-"""`emotiwave report` (Train and score): Write a run's report.html and pictures anew, and print where."""
+"""`emotiwave report` (Train and score): Write a run's report.html, pictures and model-card.md anew, and print where."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from emotiwave_core.cli.common import EXISTING, say
 @click.command(epilog="\b\nExample:\n  emotiwave report runs/default-1")
 @click.argument("run", type=EXISTING)
 def report(run: Path) -> None:
-    """Write a run's report.html and pictures anew, and print where."""
+    """Write a run's report.html, pictures and model-card.md anew, and print where."""
     from emotiwave_core import api
 
     say(api.open_run(run).report())

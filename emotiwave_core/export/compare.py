@@ -33,6 +33,8 @@ def generated_batches(model: FusionModel) -> Iterator[tuple[Tensors, Tensors]]:
     generator = torch.Generator().manual_seed(0)
     for samples, steps in SIZES:
         lengths = {s: steps[place % len(steps)] for place, s in enumerate(model.streams)}
+        if model.absent == "zeros":  # where a sequence of more steps than these does not occur
+            lengths = {s: min(T, model.steps.get(s, T)) for s, T in lengths.items()}
         inputs = {s: torch.randn(samples, T, model.features[s], generator=generator) for s, T in lengths.items()}
         masks = {s: torch.rand(samples, T, generator=generator) < 0.7 for s, T in lengths.items()}
         for configuration in [(), *configurations(model.modalities)]:

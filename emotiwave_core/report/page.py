@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import jinja2
@@ -21,27 +21,28 @@ from markupsafe import Markup
 from emotiwave_core.io.atomic import write_text
 from emotiwave_core.metrics import Metric, registered
 from emotiwave_core.metrics.numbers import NumberMetric, registered_numbers
-from emotiwave_core.parts.kinds import KINDS
+from emotiwave_core.report.card import write_card
 from emotiwave_core.report.charts import FIRM, Chart, learning_charts, protocol_chart, reliability_chart, scatter_chart
-from emotiwave_core.report.numbers import FILTERS, count, series
+from emotiwave_core.report.model_words import model_in_words, seed_of
+from emotiwave_core.report.numbers import FILTERS
 from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
 from emotiwave_core.runs.contents import RunContents, read_run
-from emotiwave_core.runs.model_file import ModelFile
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
 from emotiwave_core.runs.scores import ConfigurationScores, Scores
 
 
 def write_report(run: Path) -> Path:
-    """Write the pictures and then `report.html` into the folder of a run, and return the page's path.
+    """Write the pictures, `model-card.md` and then `report.html` into the folder of a run, and return the page's path.
 
     DataError when a file of the run is missing or damaged, ResourceError when nothing can be written.
     """
     facts = read_run(run)
     pictures = write_pictures(facts)
+    write_card(run, facts)
     page = run / "report.html"
     write_text(page, render(facts, pictures))
     return page
@@ -212,24 +213,6 @@ def class_columns(scores: Scores) -> list[Metric]:
     return [metric for metric in registered() if metric.class_key in keys]
 
 
-def model_in_words(model: ModelFile) -> str:
-    """The parts in the order of the model, modalities that share an encoder named together."""
-    modalities: dict[tuple[str, str], list[str]] = {}
-    for part in model.plugins:
-        modalities.setdefault((part.kind, part.name), []).extend([part.modality] if part.modality else [])
-    parts = [
-        f"{KINDS[kind].title if kind in KINDS else kind} {name}{f' for {series(names)}' if names else ''}"
-        for (kind, name), names in modalities.items()
-    ]
-    return f"A model of {count(model.parameters)} parameters ({'; '.join(parts)})"
-
-
 def row_shares(matrix: Matrix) -> list[list[tuple[int, float | None]]]:
     """Each count with its share of the row, None where the row is empty."""
     return [[(cell, cell / sum(row) if sum(row) else None) for cell in row] for row in matrix]
-
-
-def seed_of(recipe: dict[str, Any]) -> int | None:
-    """The seed, at the top of the recipe or in one of its tables."""
-    tables = [recipe, *(value for value in recipe.values() if isinstance(value, dict))]
-    return next((table["seed"] for table in tables if isinstance(table.get("seed"), int)), None)

@@ -44,6 +44,7 @@ def test_run_evaluate_and_report_walk_from_data_to_scores(cli: Cli, tiny: Path) 
             "scores.json",
             "predictions.csv",
             "report.html",
+            "model-card.md",
         ),
     }
     before = json.loads((run / "scores.json").read_text())

@@ -113,7 +113,7 @@ def on_change(folder: str, due: int, *arguments: object) -> int:
 
 def all_of(run: Path) -> dict[str, Any]:
     """All that a run ends with, but for the time that it took."""
-    more = ("explanation.json", "explanations.csv", "data.json")
+    more = ("explanation.json", "explanations.csv", "data.json", "model-card.md")
     assert (run / "report.html").stat().st_size > 10_000
     return outcome(run) | {name: (run / name).read_bytes() for name in more}
 

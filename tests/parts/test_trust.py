@@ -133,7 +133,15 @@ def test_a_description_cannot_name_code(
 
 
 LINKED = ("report.html", "scores.json", "predictions.csv", "explanation.json", "explanations.csv", "data.json")
-LINKED = (*LINKED, "configurations.png", "last.safetensors", "recipe.toml", "model.json", "model.safetensors")
+LINKED = (
+    *LINKED,
+    "model-card.md",
+    "configurations.png",
+    "last.safetensors",
+    "recipe.toml",
+    "model.json",
+    "model.safetensors",
+)
 
 
 @pytest.mark.parametrize(
