@@ -73,7 +73,7 @@ class Answering:
                 yield from predictions
                 continue
             shares = shares_of(self.predictor, store, samples, self.data)
-            for prediction, (name, parts) in zip(predictions, shares, strict=True):
+            for prediction, (name, parts, _) in zip(predictions, shares, strict=True):
                 own = {modality: value for modality, value in parts.items() if modality in prediction.present}
                 yield attrs.evolve(prediction, explained=name, shapley=own)
 

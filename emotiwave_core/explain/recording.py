@@ -7,7 +7,7 @@ import attrs
 
 from emotiwave_core.data.corpus import all_samples
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
-from emotiwave_core.explain.shares import shares_of
+from emotiwave_core.explain.shares import Shares, shares_of
 from emotiwave_core.interfaces import SpokenWord
 from emotiwave_core.predict.predictor import Predictor
 from emotiwave_core.predict.recordings import ExtractedRecording
@@ -32,6 +32,7 @@ class SegmentPrediction:
     words: str = ""  # that are said
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
     missing: dict[str, str] = attrs.field(factory=dict)  # {modality that is not there: why}
+    configurations: dict[str, dict[str, float]] = attrs.field(factory=dict)  # {`text+audio`: the answer from these}
 
     @property
     def has_evidence(self) -> bool:
@@ -110,7 +111,7 @@ def predict_segments(
             answers.append(SegmentPrediction(start, end, {}, (), None, (), {}, words=said, missing=missing))
             continue
         prediction = next(predicted)
-        name, parts = next(explained, (None, {}))
+        name, parts, subsets = next(explained, (None, {}, {}))
         empty = [modality for modality in predictor.model.modalities if modality not in prediction.present]
         answers.append(
             SegmentPrediction(
@@ -125,13 +126,12 @@ def predict_segments(
                 words=said,
                 numbers=prediction.numbers,
                 missing={m: missing.get(m, f"it has nothing from {start:.2f} s to {end:.2f} s") for m in empty},
+                configurations=subsets,
             )
         )
     return answers
 
 
-def _shares(
-    predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None
-) -> list[tuple[str, dict[str, float]]]:
+def _shares(predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None) -> list[Shares]:
     store = store_of_arrays(samples, predictor.model.features, predictor.recipe.data)
     return shares_of(predictor, store, all_samples(store), data)

@@ -1,5 +1,7 @@
 """The part that each modality has in predictions: exact Shapley values, for which no label is needed."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from emotiwave_core.data.corpus import Fold
@@ -10,15 +12,22 @@ from emotiwave_core.errors import DataError
 from emotiwave_core.explain.attribution import prior_of, values_of
 from emotiwave_core.explain.coalitions import Array, sample_values
 from emotiwave_core.explain.shapley import shapley
+from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.objective import Regression
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.predict.predictor import Predictor
 from emotiwave_core.runs.data_file import DATA, DataFile
 
 
-def shares_of(
-    predictor: Predictor, store: Store, samples: Fold, data: DataFile | None
-) -> list[tuple[str, dict[str, float]]]:
+class Shares(NamedTuple):
+    """The part that each modality has in the answer about a sample, and the answers without some of them."""
+
+    explained: str  # the class or target whose value is split
+    shapley: dict[str, float]  # {modality: its part}
+    configurations: dict[str, dict[str, float]]  # {configuration of what the sample has: {class or target: value}}
+
+
+def shares_of(predictor: Predictor, store: Store, samples: Fold, data: DataFile | None) -> list[Shares]:
     """Of each sample the class or target that is explained, and each modality's Shapley value of its answer.
 
     It is the decided class; of several labels or targets the one furthest from nothing. Values begin at the class
@@ -40,8 +49,19 @@ def shares_of(
         distances = np.abs(complete - prior) / objective.deviation.cpu().double().numpy()
     else:
         distances = complete if predictor.thresholds is None else complete - predictor.thresholds
+    names = configurations(model.modalities)
+    members = np.array([[modality in subset for modality in model.modalities] for subset in names])
+    there = np.logical_not((members[:, None] & ~present).any(axis=2))  # [K, N]
     return [
-        (objective.classes[c], dict(zip(model.modalities, phi[:, n, c].tolist(), strict=True)))
+        Shares(
+            explained=objective.classes[c],
+            shapley=dict(zip(model.modalities, phi[:, n, c].tolist(), strict=True)),
+            configurations={
+                name_of(subset): dict(zip(objective.classes, predictions.answers[k, n].tolist(), strict=True))
+                for k, subset in enumerate(names)
+                if there[k, n]
+            },
+        )
         for n, c in enumerate(distances.argmax(axis=1))
     ]
 
