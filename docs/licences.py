@@ -47,6 +47,7 @@ EXTRAS = {
     "tables": ["pyarrow"],
     "tune": ["optuna"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],
+    "serve": ["fastapi", "prometheus-client", "python-multipart", "starlette", "uvicorn", "websockets"],
     "recordings": ["av", "transformers", "opencv-python-headless", "pocketsphinx", "yuface"],
 }
 

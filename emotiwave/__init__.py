@@ -28,6 +28,7 @@ from emotiwave_core.errors import (
     ResourceError,
     SettingsError,
 )
+from emotiwave_core.serve import serve
 from emotiwave_core.version import __version__
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "parts",
     "recipes",
     "resume",
+    "serve",
     "train",
     "tune",
     "write_csd",

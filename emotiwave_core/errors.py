@@ -56,6 +56,10 @@ class PackageNotHere(PluginError):  # noqa: N818
     """A package of an extra that is not installed."""
 
 
+class NotFinite(PluginError):  # noqa: N818
+    """A model that says NaN: of features that are too large for it, or for a fault of a part."""
+
+
 class ResourceError(EmotiwaveError):
     """A full disk, too little memory, a device that is not there."""
 

@@ -20,8 +20,16 @@ from speed.growth import sizes
 from speed.machine import about
 from speed.table import Row, markdown
 
-STORES = {"epoch": 0.7, "build": 2.0, "batches": 1.5, "scoring": 0.8, "explaining": 0.8, "latency": 1.0, "export": 1.0}
-# bytes of what is made of the data (stores, and for "build" a copy with gzip) for each byte of them, in each group
+STORES = {
+    "epoch": 0.7,
+    "build": 2.0,
+    "batches": 1.5,
+    "scoring": 0.8,
+    "explaining": 0.8,
+    "latency": 1.0,
+    "export": 1.0,
+    "serving": 1.0,
+}  # bytes of what is made of the data (stores, and for "build" a copy with gzip) for each byte of them, in each group
 GROWTH_STORE = 0.2  # of the one for an epoch alone
 WITHOUT_DATA = {"recordings", "recurrence", "startup", "stream"}
 
@@ -54,6 +62,7 @@ GROUPS: dict[str, list[Callable[[Setting], list[Row]]]] = {
     "stream": [_of("stream", "measure", "device")],
     "latency": [_of("latency", "measure", "folder", "device")],
     "export": [_of("exported", "measure", "folder")],
+    "serving": [_of("serve", "measure", "folder", "device")],
     "growth": [_of("growth", "measure", "data", "videos", "device"), _of("build", "growth", "data")],
 }
 

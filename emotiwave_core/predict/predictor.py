@@ -18,7 +18,7 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.store import Store
-from emotiwave_core.errors import Notice, PluginError
+from emotiwave_core.errors import NotFinite, Notice
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
@@ -101,7 +101,7 @@ class Predictor:
         """Answers [N, C] about some samples of a store as predictions. PluginError where one is not finite."""
         bad = int((~np.isfinite(answers)).any(axis=1).sum())
         if bad:
-            raise PluginError(
+            raise NotFinite(
                 f"The model says NaN of {bad} of {len(answers)} samples: their features are too large for it, or "
                 "a part does not hold its interface (`emotiwave plugins check`)."
             )

@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -124,14 +124,14 @@ class Browser:
 
 
 @contextlib.contextmanager
-def chromium(patience: float = 300.0) -> Iterator[Browser]:
+def chromium(patience: float = 300.0, flags: Sequence[str] = ()) -> Iterator[Browser]:
     """A browser with a profile of its own, killed with its children at the end. Without one, the test is skipped."""
     program = next((path for path in map(shutil.which, NAMES) if path), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        arguments = [program, *FLAGS, *root, f"--user-data-dir={profile}", "about:blank"]
+        arguments = [program, *FLAGS, *flags, *root, f"--user-data-dir={profile}", "about:blank"]
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         # 3 and 4 may be taken by these very pipes: moved out of the way before they are put there.
