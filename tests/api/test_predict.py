@@ -46,7 +46,7 @@ def check(prediction: Any, row: dict[str, str]) -> None:
     assert "+".join(prediction.decided) == row["predicted"]
 
 
-@pytest.mark.short_rows(3)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", ["trained", "multi"])
 @pytest.mark.parametrize("configuration", ["text+audio+visual", "text", "audio+visual", "visual"])
 def test_arrays_give_the_numbers_of_predictions_csv(
@@ -66,6 +66,7 @@ def test_arrays_give_the_numbers_of_predictions_csv(
         assert prediction.present == tuple(m for m in WIDTHS if sample[m] is not None)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("name", ["trained", "multi"])
 def test_a_data_set_gives_the_numbers_of_predictions_csv(name: str, tiny: Path, request: pytest.FixtureRequest) -> None:
     """Of the run's own data all samples are predicted, by id, those of the test fold as the file has them."""

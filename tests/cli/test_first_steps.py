@@ -58,7 +58,7 @@ def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     return call
 
 
-@pytest.mark.short_rows(3)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     ("wrong", "right", "sentence"),
     [

@@ -136,7 +136,7 @@ def test_a_file_from_windows_is_read(room: Path, kind: str) -> None:
 CROWD = "[modalities]\n" + "".join(f'm{n} = "a.csd"\n' for n in range(11)) + '[labels]\nfile = "l.csd"'
 
 
-@pytest.mark.short_rows(8)
+@pytest.mark.short_rows(4)
 @pytest.mark.parametrize(
     ("kind", "text", "says"),
     [
@@ -201,7 +201,7 @@ def hold_flag(part: str, setting: str) -> None:
     one_sentence(lambda: parse_value(setting))
 
 
-@pytest.mark.short_rows(3)
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(
     ("part", "setting"),
     [

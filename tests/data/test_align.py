@@ -162,7 +162,7 @@ def plain_unread(dataset: Dataset, name: str, times: dict[str, Intervals], unit:
     return found
 
 
-@pytest.mark.short_rows(3)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("unit", ["segment", "video"])
 @pytest.mark.parametrize(("how", "limit"), [("words", None), ("words", 2), (2.0, None), (4.0, 5)])
 def test_an_aligned_store_is_what_plain_loops_average(

@@ -65,6 +65,7 @@ def test_every_damaged_file_is_refused_or_read_as_it_was(tmp_path: Path, part: i
     run(files[part::PARTS], tmp_path)
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("name", ["audio gzip", "audio latest gzip"])
 def test_a_flipped_bit_of_packed_numbers_is_always_noticed(tmp_path: Path, name: str) -> None:
     """Of gzip with a checksum, each bit of a chunk that is turned is noticed."""

@@ -20,7 +20,7 @@ ODD = {
 SETTINGS = ["data.align=none", "data.align=10", "data.unit=video"]
 
 
-@pytest.mark.short_rows(4)
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("where", ["audio", "labels"])
 @pytest.mark.parametrize("odd", list(ODD))
 def test_odd_times_are_said_or_used_and_never_an_error_of_the_program(

@@ -48,6 +48,7 @@ def same(found: list[Batch], expected: list[Batch]) -> None:
         assert one.rows.tolist() == other.rows.tolist()
 
 
+@pytest.mark.short_rows(2)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), size=st.integers(1, 9), share=st.sampled_from(sorted(SHARES)))
 def test_every_way_gives_the_same_batches(store: Store, data: st.DataObject, size: int, share: str) -> None:

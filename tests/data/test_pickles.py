@@ -57,6 +57,7 @@ def read_all(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("numpy1", [False, True], ids=["numpy 2", "numpy 1"])
 def test_what_is_read_is_what_pickle_reads(tmp_path: Path, protocol: int, numpy1: bool) -> None:

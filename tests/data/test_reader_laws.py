@@ -159,6 +159,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("reader", BROKEN, ids=lambda reader: reader.__name__)
 def test_a_defect_breaks_its_laws_and_no_other(reader: type[Reader]) -> None:
     """A reader with one defect is told of the laws that it breaks."""

@@ -275,6 +275,7 @@ def test_more_modalities_reach_more(folder: Path, truth: dict[str, Any]) -> None
         assert means[0] < means[1] < means[2]
 
 
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_a_simple_model_decodes_each_cue(
     truth: dict[str, Any], pooled: dict[str, dict[str, np.ndarray]], modality: str

@@ -391,7 +391,7 @@ def _foreign(path: Path) -> None:
     (path / "store.json").write_text(json.dumps(facts | {"fingerprint": "0" * 32}))
 
 
-@pytest.mark.short_rows(4)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     "damage",
     [

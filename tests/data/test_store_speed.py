@@ -121,6 +121,7 @@ def span(arrays: Path, name: str) -> tuple[int, int]:
     return 8 + size + start, 8 + size + end
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", in_short(["labels", "intervals", "text.offsets", "audio.offsets"], "labels"))
 def test_labels_and_offsets_are_always_hashed(
     opened: tuple[Path, list[Path]], tiny: Path, tmp_path: Path, name: str

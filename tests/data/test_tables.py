@@ -149,6 +149,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         opened(tmp_path, text, columns=("mood", "f1"))
 
 
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", TABLES)
 def test_a_damaged_table_is_refused_or_read(tmp_path: Path, name: str) -> None:
     """Flipped and cut bytes end in one sentence that names the file, or in rows of the declared width."""

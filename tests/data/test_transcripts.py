@@ -135,6 +135,7 @@ def test_whisper_gives_a_numeral_the_gap(tmp_path: Path) -> None:
         assert file.notes == ("a.json has no times for 2 of 5 words: each gets an even part of its cue.",)
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_a_damaged_transcript_is_refused_or_read(tmp_path: Path, name: str) -> None:
     """Flipped and cut bytes end in one sentence, or in words with times that go forward."""

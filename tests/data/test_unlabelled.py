@@ -195,7 +195,7 @@ def test_a_folder_without_features_cannot_be_predicted(tmp_path: Path) -> None:
         load_dataset(tmp_path, labelled=False)
 
 
-@pytest.mark.short_rows(2)
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(
     "settings",
     [

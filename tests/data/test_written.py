@@ -63,7 +63,7 @@ def test_times_are_kept() -> None:
         assert np.array_equal(file.intervals(file.keys[1]), times[1])
 
 
-@pytest.mark.short_rows(3)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize(
     ("labels", "targets", "kind", "told"),
     [
@@ -145,6 +145,7 @@ def test_a_data_set_of_csd_is_the_same_when_it_is_converted(tmp_path: Path) -> N
     assert exit_code_of(["data", "convert", str(folder), "--to", "csd", "--out", str(out)]) == 2
 
 
+@pytest.mark.full
 def test_a_pickle_is_the_same_when_it_is_converted(tmp_path: Path) -> None:
     """A format without times stays one: the file that is written says that its steps are counted."""
     write_pickle(tmp_path / "a.pkl", mmsa())

@@ -65,6 +65,7 @@ def as_matrix(texts: list[str], classes: list[str]) -> Any:
     return np.array([[name in text.split("+") for name in classes] for text in texts]).astype(int)
 
 
+@pytest.mark.short_rows(1)
 def test_a_run_is_a_folder(finished: Path) -> None:
     """A run leaves its recipe, model, last epoch, history, scores, predictions, explanation and report."""
     files = {path.name for path in finished.iterdir()}
@@ -276,6 +277,7 @@ def test_other_folds_can_be_scored(run: Path) -> None:
     }
 
 
+@pytest.mark.short_rows(1)
 def test_prediction_equals_the_plain_way(run: Path, tiny: Path) -> None:
     """A prediction is that of a forward pass with the masks of the others cleared, whatever the batch size."""
     model, objective, recipe, _, _ = load_model(run, REGISTRY)

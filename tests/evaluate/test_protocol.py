@@ -98,7 +98,7 @@ def rebuilt(manifest: dict[str, Any], modality: str, sample: str, level: int, lo
     return load(modality, manifest["partners"][modality][place]) if hit[0] else (x, mask)
 
 
-@pytest.mark.short_rows(2)
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("name", ONE_OF_THEM)
 @pytest.mark.parametrize("protocol", corruption_names())
 def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, name: str) -> None:
@@ -134,7 +134,7 @@ def test_every_answer_is_that_of_the_plain_way(finished: Path, protocol: str, na
             np.testing.assert_allclose(answers.answers[curve][level], due, atol=5e-6)
 
 
-@pytest.mark.short_rows(3)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("name", ONE_OF_THEM)
 @pytest.mark.parametrize("protocol", corruption_names())
 def test_level_0_is_the_undamaged_score(finished: Path, protocol: str, name: str) -> None:

@@ -124,6 +124,7 @@ def test_every_value_follows_from_the_predictions(run: Path) -> None:
         assert (row["truth"], row["predicted"]) == (complete["truth"], complete["predicted"])
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("value", ["probability", "logit"])
 @pytest.mark.parametrize("empty", ["prior", "zeros"])
 def test_efficiency_and_null_player_on_real_predictions(run: Path, value: Value, empty: Empty) -> None:

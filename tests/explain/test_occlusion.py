@@ -96,6 +96,7 @@ def test_occlusion_is_what_the_model_says_without_the_stretch(trained: TrainedRu
     assert seen > 2
 
 
+@pytest.mark.short_rows(1)
 @torch.no_grad()
 def test_attention_is_the_encoders(trained: TrainedRun) -> None:
     """The attention on a stretch is what the encoder says of the standardised sequence, None where it has none."""

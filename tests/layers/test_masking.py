@@ -94,6 +94,7 @@ def by_scores(present: Kept) -> dict[Kept, float]:
     return shares(weights) if any(weights.values()) else {present: 1.0}
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("present", PRESENT)
 def test_a_subset_is_drawn_by_its_score(present: Kept) -> None:
     """Each sample draws by exp(score) among its own non-empty subsets, and never one with -inf."""

@@ -213,6 +213,7 @@ class Halves(DropoutPolicy):
         return left
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("steps", [False, True], ids=["modalities", "steps"])
 @pytest.mark.parametrize("absent", ["mask", "zeros"])
 @pytest.mark.parametrize("fusion", ["concat", CROSSMODAL], ids=["concat", "crossmodal"])

@@ -61,7 +61,7 @@ def broken_laws(contract: type[Contract], plugin: Any) -> dict[str, BrokenLaw]:
     return broken
 
 
-@pytest.mark.short_rows(47)
+@pytest.mark.short_rows(36)
 @pytest.mark.parametrize(("contract", "plugin"), CASES, ids=lambda value: value.__name__)
 def test_a_plugin_breaks_the_laws_of_its_defect_and_no_other(contract: type[Contract], plugin: Any) -> None:
     """A plugin with one defect is told of exactly the laws that it breaks, in sentences; a sound one of none."""

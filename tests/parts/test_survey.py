@@ -93,7 +93,7 @@ def _same_size(site: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))  # Python itself knows a file by seconds
 
 
-@pytest.mark.short_rows(2)
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(
     "change",
     [

@@ -197,7 +197,7 @@ def kinds(page: Page) -> set[tuple[str, str]]:
     return {(tag, name) for tag, name, _ in page.attributes}
 
 
-@pytest.mark.short_rows(4)
+@pytest.mark.short_rows(2)
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_a_report_escapes_every_text_of_every_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hostile: str

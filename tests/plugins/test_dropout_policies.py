@@ -28,7 +28,7 @@ def count(rows: Tensor) -> Counter[Kept]:
     return Counter(tuple(row) for row in rows.tolist())
 
 
-@pytest.mark.short_rows(14)
+@pytest.mark.short_rows(7)
 @pytest.mark.parametrize("present", PRESENT)
 @pytest.mark.parametrize(
     ("policy", "p", "empty"),

@@ -18,6 +18,7 @@ from emotiwave_dropout.uniform import Uniform
 from emotiwave_dropout.weighted import Weighted
 
 
+@pytest.mark.short_rows(3)
 @pytest.mark.parametrize("present", [ALL, (False, True, True)])
 @pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5], [0.0, 1.0, 1.0], [0.0, 0.0, 7e300]])
 def test_each_sample_draws_by_the_mixture(weights: list[float] | None, present: Kept) -> None:

@@ -63,6 +63,7 @@ def norm_by_hand(norm: nn.LayerNorm, z: Tensor) -> Tensor:
     return centred / (centred.square().mean(dim=-1, keepdim=True) + norm.eps).sqrt() * norm.weight + norm.bias
 
 
+@pytest.mark.short_rows(3)
 @torch.no_grad()
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("steps", [1, 2, 9, 23])

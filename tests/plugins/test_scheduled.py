@@ -28,6 +28,7 @@ class Recorder(DropoutPolicy):
         self.observed = (present, loss)
 
 
+@pytest.mark.short_rows(5)
 @pytest.mark.parametrize("present", [ALL, (True, False, True)])
 @pytest.mark.parametrize(
     ("progress", "handed"), [(0.0, 0.0), (0.2, 0.0), (0.25, 0.1), (0.45, 0.5), (0.6, 0.8), (0.7, 1.0), (1.0, 1.0)]

@@ -55,7 +55,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
     return found | {"loss": loss.detach(), "present": output.present}
 
 
-@pytest.mark.short_rows(2)
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("fusion", ["concat", CROSSMODAL, {"name": "gated", "width": 8}], ids=lambda one: str(one)[:20])
 @pytest.mark.parametrize("absent", ["mask", pytest.param("zeros", marks=pytest.mark.stress)])

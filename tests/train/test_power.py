@@ -60,6 +60,7 @@ def test_a_file_is_synced_before_its_name_and_the_name_after(traces: tuple[Path,
         assert ["synced", str(Path(target).parent)] in lines[place:], target
 
 
+@pytest.mark.full
 def test_an_epoch_is_in_the_history_before_its_weights_are_kept(traces: tuple[Path, list[str]]) -> None:
     """history.jsonl, which is added to, is synced after each epoch and before last.safetensors gets its name."""
     run, lines = traces

@@ -134,6 +134,7 @@ def test_a_part_may_draw_from_any_generator(tiny: Path, tmp_path: Path, monkeypa
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.full
 def test_a_torn_line_of_history_is_trained_again(tiny: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     """A history cut in the middle of a line is as if that line were not there."""
     run = tmp_path / "run"

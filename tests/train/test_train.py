@@ -88,7 +88,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     return weights
 
 
-@pytest.mark.short_rows(2)
+@pytest.mark.short_rows(1)
 @pytest.mark.parametrize(
     ("select", "patience", "epochs", "best"),
     [("mean", 2, 4, 2), ("complete", 2, 3, 1), ("mean", 3, 7, 5), ("mean", 9, 7, 5), ("complete", 1, 2, 1)],

@@ -120,6 +120,7 @@ def unheard(gone: Callable[[], int], *arguments: object) -> int:
     return emotiwave(*arguments)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("gone", [reader_left, *(pytest.param(gone, marks=pytest.mark.stress) for gone in GONE[1:])])
 def test_a_run_that_nobody_hears_ends_as_one_that_was_heard(
     gone: Callable[[], int], whole: Whole, tmp_path: Path
