@@ -1,4 +1,4 @@
-"""`emotiwave predict` (Recordings): Say what a run makes of recordings, or of a data set without labels."""
+"""`emotiwave predict` (Recordings): Say what a run makes of recordings, unlabelled data sets or files of features."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,7 +80,7 @@ def predict(
     registry_file: Path | None,
     **options: Any,
 ) -> None:
-    """Say what a run makes of recordings, data sets without labels, or files of features.
+    """Say what a run makes of recordings, unlabelled data sets or files of features.
 
     Each modality is extracted as the run's own features were. One that is missing, silent or bad is left out, and the
     answer says why; where nothing can be used it is "no evidence". Shapley values say what each modality adds to the
