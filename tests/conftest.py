@@ -5,12 +5,14 @@ import gc
 import multiprocessing
 import signal
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.assertion import rewrite
 from warm_python import warm_python
 
 # The libraries are imported late: the process that hands out the tests reads this file too, and needs none.
@@ -28,15 +30,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Cut the number of generated examples."""
-    from hypothesis import is_hypothesis_test, settings
+    """Cut the number of generated examples, and have none refused for taking long: the machine may be busy."""
+    from hypothesis import HealthCheck, is_hypothesis_test, settings
 
     test = getattr(item, "obj", None)
-    long = any(item.iter_markers("slow")) or any(item.iter_markers("stress"))
-    if is_hypothesis_test(test) and not long and not item.config.getoption("--all-examples"):
+    if is_hypothesis_test(test):
         chosen = test._hypothesis_internal_use_settings
-        few = settings(chosen, max_examples=min(chosen.max_examples, MOST_EXAMPLES))
-        test._hypothesis_internal_use_settings = few
+        long = any(item.iter_markers("slow")) or any(item.iter_markers("stress"))
+        is_cut = not long and not item.config.getoption("--all-examples")
+        test._hypothesis_internal_use_settings = settings(
+            chosen,
+            max_examples=min(chosen.max_examples, MOST_EXAMPLES) if is_cut else chosen.max_examples,
+            deadline=None,
+            suppress_health_check={*chosen.suppress_health_check, HealthCheck.too_slow},
+        )
 
 
 @pytest.hookimpl(tryfirst=True)  # before any is deselected by its marks
@@ -60,12 +67,27 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """The workers are forked from one process that has imported the libraries."""
+    """The workers are forked from one process that has imported the libraries, and find the tests compiled."""
     warm = contextlib.ExitStack()
     config.add_cleanup(warm.close)
+    compiling = threading.Thread(target=_compile_tests, args=(config,))
+    compiling.start()
     launcher = warm.enter_context(warm_python())
+    compiling.join()
     for spec in specs:
         spec.python = launcher
+
+
+def _compile_tests(config: pytest.Config) -> None:
+    """Compile the tests that have changed since, as pytest does it: else each worker would, for itself."""
+    if sys.dont_write_bytecode:
+        return
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        compiled = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+        if not compiled.is_file() or compiled.stat().st_mtime < path.stat().st_mtime:
+            compiled.parent.mkdir(exist_ok=True)
+            source, code = rewrite._rewrite_test(path, config)
+            rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source, compiled)
 
 
 def pytest_configure_node(node: Any) -> None:

@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
 def tried(one: Try, files: Sequence[Damaged], folder: Path, seconds: int, memory: int) -> list[Outcome]:
     """Try each file in turn, all in one process. AssertionError that names the file at which it died or hung.
 
-    `memory` bytes are all that the process may take beside what it begins with.
+    It hangs where it computes for more than `seconds` on one file. `memory` bytes are all that the process may take
+    beside what it begins with.
     """
     ended = forked(
         partial(_all, one, files, seconds),
@@ -47,7 +48,7 @@ def tried(one: Try, files: Sequence[Damaged], folder: Path, seconds: int, memory
     )
     told = [json.loads(line) for line in (folder / "outcomes").read_text().splitlines()]
     if ended.code != 0:
-        how = f"hung for {seconds} s" if ended.code == -signal.SIGALRM else f"ended with {ended.code}"
+        how = f"hung for {seconds} s" if ended.code == -signal.SIGPROF else f"ended with {ended.code}"
         raise AssertionError(f"The process {how} at the file: {files[len(told)].name}.\n{ended.err[-3000:]}")
     said = [out + err for out, err in zip(*(text.split(MARK)[1:] for text in (ended.out, ended.err)), strict=True)]
     return [Outcome(file, told[place][0], said[place], *told[place][1:]) for place, file in enumerate(files)]
@@ -62,9 +63,9 @@ def _all(one: Try, files: Sequence[Damaged], seconds: int) -> int:
             folder = Path(str(number))
             folder.mkdir()
             began = time.monotonic()
-            signal.alarm(seconds)
+            signal.setitimer(signal.ITIMER_PROF, seconds)  # of computing: how busy the machine is does not matter
             facts = one(file, folder)
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             took, most = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             told.write(json.dumps([facts, took, most]) + "\n")
     return 0
