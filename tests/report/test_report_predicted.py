@@ -52,11 +52,11 @@ def test_joined_names_are_read_back(classes: list[str], data: st.DataObject) -> 
     object.__setattr__(scores, "objective", "multi")
     object.__setattr__(scores, "classes", classes)
     words = "+".join(classes[index] for index in chosen)
-    found = predicted._indices(words, scores)
+    found = predicted.class_indices(words, scores)
     assert list(found) == sorted(set(found))
     assert "+".join(classes[index] for index in found) == words
     with pytest.raises(ValueError, match="not made of"):
-        predicted._indices(f"{words}c", scores)
+        predicted.class_indices(f"{words}c", scores)
 
 
 def test_embedded_predictions_cannot_leave_their_element(tmp_path: Path) -> None:
