@@ -75,6 +75,7 @@ def test_no_choice_sees_a_test_video(mosei_text: ModuleType, data: Path, tmp_pat
     assert {len(part) for part in parts.values()} == {12}
 
 
+@pytest.mark.full
 def test_the_regression_reads_the_words_of_its_segment(mosei_text: ModuleType, data: Path, tmp_path: Path) -> None:
     """Where a word says the emotion it finds every one, in both ways to split; each sample is asked about once."""
     mosei_text.lay_out(data, tmp_path / "own")

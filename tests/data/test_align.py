@@ -318,6 +318,7 @@ def test_statistics_are_of_what_is_present(store: Store) -> None:
         np.testing.assert_allclose(scale, 1 / there.std(axis=0), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_what_stands_in_absent_steps_is_never_read(tiny: Path, tmp_path: Path) -> None:
     """A model that was trained on an aligned store says the same when NaN stands where a modality has nothing."""
     start_run(small(data={"align": 3}, training={"epochs": 1}), tiny, tmp_path / "run")

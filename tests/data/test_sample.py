@@ -209,6 +209,7 @@ def test_every_plan_can_be_learnt_and_scored(videos: int, seed: int) -> None:
             assert shown == [cue]
 
 
+@pytest.mark.full
 def test_a_seed_repeats_the_bytes(tmp_path: Path) -> None:
     """The same seed writes the same files, byte by byte, and another seed writes others."""
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):

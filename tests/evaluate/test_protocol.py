@@ -184,6 +184,7 @@ def test_a_manifest_read_again_gives_the_same_bytes(runs: Path, protocol: str, t
     assert {path.name: path.read_bytes() for path in files.iterdir()} == before
 
 
+@pytest.mark.full
 def test_reached_is_what_is_really_lost(finished: Path) -> None:
     """The measured rate of every curve, counted in the manifest; of `random` what was never there counts as gone."""
     for protocol in corruption_names():

@@ -57,7 +57,7 @@ def write_again(run: Path) -> None:
     save_model(run, model, description, description.best, description.thresholds)
 
 
-@pytest.mark.short_rows(1)
+@pytest.mark.full
 @pytest.mark.parametrize("step", ["write_tensors", "write_model_file", "sync_folder"])
 def test_a_kill_while_weights_are_written_leaves_one_version(place: Path, step: str) -> None:
     """Before and after each of the three changes of files the run has a model: the old one or the new one."""

@@ -32,6 +32,7 @@ def test_a_short_training_has_a_rate(steps: int) -> None:
     assert all(0 < learning_rate(settings, step, steps) <= 0.02 for step in range(steps))
 
 
+@pytest.mark.full
 def test_the_history_tells_the_rate(tiny: Path, tmp_path: Path) -> None:
     """The line of an epoch has the learning rate of its last step; without a schedule it is the recipe's."""
     start(small(training={"epochs": 2, "schedule": "one-cycle"}), tiny, tmp_path / "cycle")

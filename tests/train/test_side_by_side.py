@@ -59,15 +59,15 @@ def test_eight_runs_at_once_end_alike(whole: Whole, tmp_path: Path) -> None:
     assert all(all_of(run) == whole.outcome for run in runs)
 
 
-def test_a_second_run_into_a_folder_is_refused(whole: Whole, tmp_path: Path) -> None:
+def test_a_second_run_into_a_folder_is_refused(tiny: Path, tmp_path: Path) -> None:
     """Whatever would write there is refused while a run is at work, and that one is not disturbed; then it is not."""
     run = tmp_path / "run"
     with ThreadPoolExecutor(1) as thread:
-        long = [*command(whole.data, run), "--set=training.epochs=400", "--set=training.patience=400"]
+        long = [*command(tiny, run), "--set=training.epochs=400", "--set=training.patience=400"]
         pids: list[int] = []
         first = thread.submit(call, tmp_path, *long, meanwhile=pids.append)
         wait_for(run / WEIGHTS)
-        for second in (["run", "--resume", run], ["evaluate", run], ["report", run], command(whole.data, run)):
+        for second in (["run", "--resume", run], ["evaluate", run], ["report", run], command(tiny, run)):
             ended = call(tmp_path, *second)
             assert ended.code == 2, ended
             assert f"Another run is at work in {run}" in ended.said
