@@ -1,4 +1,4 @@
-"""`emotiwave serve` (Recordings): Answer over HTTP what a run makes of samples and recordings, with a page."""
+"""`emotiwave serve` (Recordings): Answer over HTTP what a run makes of samples, recordings and streams, and show a page."""
 
 from pathlib import Path
 
