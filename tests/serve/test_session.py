@@ -133,6 +133,7 @@ def test_more_streams_than_processes_are_told_to_come_again(server: Any) -> None
         assert third.receive_json()["type"] == "started"
 
 
+@pytest.mark.full
 def test_who_sends_more_than_can_be_answered_is_closed(server: Any) -> None:
     """What waits of one stream is bounded."""
     with server.websocket_connect(STREAM) as socket:
@@ -173,6 +174,7 @@ def test_a_stream_ends_when_the_server_is_stopped(server: Any) -> None:
     assert answers == ["prediction", "finished"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
