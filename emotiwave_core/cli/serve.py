@@ -1,4 +1,4 @@
-"""`emotiwave serve` (Recordings): Answer over HTTP what a run makes of samples, recordings and streams, and show a page."""
+"""`emotiwave serve` (Recordings): Answer over HTTP about samples, recordings and streams, and show a page."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def serve(
     registry_file: Path | None,
     strict: bool,
 ) -> None:
-    """Answer over HTTP what a run makes of samples, recordings and streams, and show a page.
+    """Answer over HTTP about samples, recordings and streams, and show a page.
 
     Ctrl-C and SIGTERM end it when all that was accepted is answered. Nothing that is sent is stored or logged, and
     nothing in RUN is changed. docs/serve.md has the routes and the limits.
