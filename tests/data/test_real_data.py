@@ -30,6 +30,7 @@ def samples_of(folder: Path, unit: Unit) -> Samples:
     return read_samples(load_dataset(folder), unit)
 
 
+@pytest.mark.full
 def test_mosei_segments_by_official_fold(real_data: Path) -> None:
     """CMU-MOSEI has 23,259 segments of 3,293 videos: 16,327 / 1,871 / 4,662 by official fold and 399 in none."""
     facts = inspected(real_data / "mosei")
@@ -60,6 +61,7 @@ def test_mosei_intervals(real_data: Path) -> None:
     assert facts["lowest_start"] == pytest.approx(-0.488, abs=5e-4)
 
 
+@pytest.mark.full
 def test_mosei_samples(real_data: Path) -> None:
     """Samples hold the same segments: as many, with the same classes and folds, and as a plain loop reads them."""
     folder = real_data / "mosei"
@@ -113,6 +115,7 @@ def test_failed_downloads_are_refused_by_name(real_data: Path, name: str, size: 
     assert (facts["bytes"], "failed download" in facts["error"]) == (size, True)
 
 
+@pytest.mark.full
 def test_mosei_words_are_not_features(real_data: Path) -> None:
     """The transcripts of CMU-MOSEI as a modality are refused with the file to use instead."""
     dataset = load_dataset(real_data / "mosei_text")
@@ -121,6 +124,7 @@ def test_mosei_words_are_not_features(real_data: Path) -> None:
         open_store(dataset, Options())
 
 
+@pytest.mark.full
 def test_ravdess_clips(real_data: Path) -> None:
     """RAVDESS has 1,440 clips of one row each, 1,152 of them with an emotion, 192 of each."""
     samples = samples_of(real_data / "ravdess", "segment")
@@ -142,6 +146,7 @@ def test_ravdess_folds_are_of_different_actors(real_data: Path) -> None:
     assert sorted(video for folds in rotations for video in folds.test) == sorted(samples_of(folder, "segment").videos)
 
 
+@pytest.mark.full
 def test_ravdess_store(real_data: Path) -> None:
     """Of a clip the store holds every step of the audio, as plain h5py reads it."""
     dataset = load_dataset(real_data / "ravdess")

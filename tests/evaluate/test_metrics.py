@@ -288,6 +288,7 @@ def test_classes_drawn_by_their_frequency_reach_one_in_c(seed: int) -> None:
     assert several["macro_f1"] > macro_f1(labels, random.permutation(labels), 4)
 
 
+@pytest.mark.full
 def test_weighted_f1_of_mosei_is_near_that_of_saying_nothing(real_data: Path) -> None:
     """On CMU-MOSEI's test fold an all-absent guess has a weighted F1 of .86 to .88 on rare emotions, and .68 of all."""
     samples = read_samples(load_dataset(real_data / "mosei"), "segment")

@@ -70,6 +70,7 @@ def test_each_input_has_its_rows_in_order(senses: ew.Run, clips: Path, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv"]
 
 
+@pytest.mark.full
 def test_the_formats_say_the_same(senses: ew.Run, clips: Path, tmp_path: Path) -> None:
     """JSON Lines, CSV and Parquet hold the same rows, numbers to the digit."""
     parquet = pytest.importorskip("pyarrow.parquet")
