@@ -241,7 +241,7 @@ def files_named_in(folder: Path) -> list[Path]:
 
 def untrusted(files: dict[str, Path]) -> str:
     """The sentence about code that has not the user's word."""
-    names, here = ", ".join(file.name for file in files.values()), Path.cwd()
+    names, here = ", ".join(dict.fromkeys(file.name for file in files.values())), Path.cwd()
     return (
         f"{here / OVERLAY} names code that you have not trusted, or that has changed since ({names}); it is not run. "
         f"Look at it, then: emotiwave plugins trust. For one call: --registry {OVERLAY}."

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import warnings
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emotiwave_core import api
-from emotiwave_core.errors import DataError, EmotiwaveError, ModelNotHere, SettingsError, is_out_of_memory, short
+from emotiwave_core.errors import (
+    DataError,
+    EmotiwaveError,
+    ModelNotHere,
+    PassedOver,
+    SettingsError,
+    is_out_of_memory,
+    short,
+)
 from emotiwave_core.explain.recording import SegmentPrediction
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.serve.stream import LiveStream
@@ -39,6 +48,7 @@ class MediaWork:
     """A run, and what it is asked about recordings."""
 
     def __init__(self, task: dict[str, Any]) -> None:
+        warnings.simplefilter("ignore", PassedOver)  # the server itself has said what is passed over
         self.run = api.open_run(task["run"], device=task["device"], registry=task["registry"], monitor=SILENT)
         self.asr = task["asr"]
         self.live: LiveStream | None = None
