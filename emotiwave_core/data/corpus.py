@@ -1,6 +1,6 @@
 """Corpora: a store and its folds, each looked up only when it is asked for, so that the test fold can wait."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -197,6 +197,7 @@ def open_corpus(
         filler=settings.filler,
     )
     store = open_store(dataset, options, monitor=monitor)
+    _check_names_differ(store.targets, dataset)
     if features is not None:
         store = store.with_streams(features)
     try:
@@ -206,6 +207,18 @@ def open_corpus(
             raise
         folds = NO_FOLDS
     return Corpus(dataset, store, folds)
+
+
+def _check_names_differ(targets: Sequence[str], dataset: Dataset) -> None:
+    """DataError for two classes or targets that a page or a terminal would show alike: scores would be of either."""
+    shown: dict[str, str] = {}
+    for target in targets:
+        text = " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in target).split())
+        if text in shown:
+            raise DataError(
+                f"{dataset.name} has the classes {shown[text]!r} and {target!r}, which look alike: rename one of them."
+            )
+        shown[text] = target
 
 
 def open_unlabelled(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from datasets import EMOTIONS, WIDTHS, Entry, write_csd, write_dataset
 
+import emotiwave as ew
 from emotiwave_core.config.recipe import DataSettings, ObjectiveSettings
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
@@ -367,3 +368,13 @@ def test_all_that_gives_data_their_meaning_is_bound(folder: Path) -> None:
     ]
     meanings = [json.dumps(meaning(each, Options()), sort_keys=True) for each in [dataset, *others]]
     assert len(set(meanings)) == len(meanings)
+
+
+@pytest.mark.parametrize("names", [("a b", "a\tb"), ("a b", "a  b")])
+def test_classes_that_look_alike_are_refused(names: tuple[str, str]) -> None:
+    """Two classes whose names a page shows alike are told before the training, each as it stands in the labels."""
+    features = {"audio": [np.full((2, 3), float(number)) for number in range(12)]}
+    labels = np.eye(2)[[0, 1] * 6]
+    made = ew.dataset(features, labels=labels, targets=names, folds=["train"] * 8 + ["valid"] * 2 + ["test"] * 2)
+    with pytest.raises(ew.DataError, match="look alike"):
+        open_corpus(made.folder, DataSettings())
