@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +124,17 @@ def tune(plan: Plan, executor: Executor, registry: Registry, monitor: Monitor) -
     _check_same(plan, executor)
     study = _study(plan, executor.out)
     select = first.training.select
-    waiting = _taken_up(study, plan, executor, registry, select)
+    cut = _cut(study)
     running: list[_Running] = []
     counted = len([trial for trial in study.trials if trial.state.is_finished()])
     with monitor.progress("Trials", max(0, plan.trials - counted)) as advance:
         try:
             while True:
-                while len(running) < executor.jobs and (one := next(waiting, None)) is not None:
-                    running.append(one)
+                while len(running) < executor.jobs:
+                    begun = _next(study, cut, plan, executor, registry, select)
+                    if begun is None:
+                        break
+                    running.append(begun)
                 if not running:
                     break
                 for one in list(running):
@@ -206,22 +209,34 @@ def _study(plan: Plan, out: Path) -> Any:
     return study
 
 
-def _taken_up(study: Any, plan: Plan, executor: Executor, registry: Registry, select: str) -> Iterator[_Running]:
-    """Trials to carry out, one at a time: those that were cut on this machine, then new ones."""
+def _next(
+    study: Any, cut: list[Any], plan: Plan, executor: Executor, registry: Registry, select: str
+) -> _Running | None:
+    """The next trial, begun: one that was cut on this machine, else a new one; None where there are enough.
+
+    A failed one is replaced, until as many have failed as were asked for.
+    """
     import optuna
 
-    own = f"{socket.gethostname()}:{os.getpid()}"
-    for cut in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        if _is_gone(cut.user_attrs.get("worker", "")):
-            trial = optuna.trial.Trial(study, cut._trial_id)
-            trial.set_user_attr("worker", own)
-            yield _begun(trial, plan, executor, registry, select)
-    while len([trial for trial in study.trials if trial.state != optuna.trial.TrialState.FAIL]) < plan.trials:
-        if len(study.trials) >= 2 * plan.trials:  # as many have failed as were asked for
-            return
+    if cut:
+        trial = optuna.trial.Trial(study, cut.pop(0)._trial_id)
+    else:
+        failed = sum(trial.state == optuna.trial.TrialState.FAIL for trial in study.trials)
+        if len(study.trials) - failed >= plan.trials or failed >= plan.trials:
+            return None
         trial = study.ask()
-        trial.set_user_attr("worker", own)
-        yield _begun(trial, plan, executor, registry, select)
+    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+    values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
+    folder = executor.out / "runs" / f"trial-{trial.number}"
+    return _Running(trial, RunProcess(folder, plan.recipe_with(values, registry), executor, "--no-test"), select)
+
+
+def _cut(study: Any) -> list[Any]:
+    """Trials that a process of this machine, which is no more, has left running."""
+    import optuna
+
+    running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+    return [trial for trial in running if _is_gone(trial.user_attrs.get("worker", ""))]
 
 
 def _is_gone(worker: str) -> bool:
@@ -236,13 +251,6 @@ def _is_gone(worker: str) -> bool:
     except PermissionError:
         return False
     return int(number) == os.getpid()
-
-
-def _begun(trial: Any, plan: Plan, executor: Executor, registry: Registry, select: str) -> _Running:
-    values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
-    recipe = plan.recipe_with(values, registry)
-    folder = executor.out / "runs" / f"trial-{trial.number}"
-    return _Running(trial, RunProcess(folder, recipe, executor, "--no-test"), select)
 
 
 def _tell(study: Any, one: _Running, monitor: Monitor) -> None:

@@ -38,6 +38,7 @@ class InThisProcess:
 
     begun: ClassVar[list[Path]] = []
     killed: ClassVar[set[int]] = set()  # trials that are interrupted as they begin
+    broken: ClassVar[set[int]] = set()  # trials that fail
 
     def __init__(self, folder: Path, recipe: Recipe, executor: Executor, *more: str) -> None:
         assert more == ("--no-test",)
@@ -51,8 +52,8 @@ class InThisProcess:
         engine.start(recipe, executor.data, folder, load_registry(), Runtime(_cpu(), tests=False))
 
     def failure(self) -> str | None:
-        """It ended well."""
-        return None
+        """It ended well, unless it is broken."""
+        return "it broke" if int(self.folder.name.removeprefix("trial-")) in self.broken else None
 
     def has_ended(self) -> bool:
         """It has, since it was made."""
@@ -126,6 +127,22 @@ def test_a_stopped_search_goes_on(tiny: Path, tmp_path: Path, in_this_process: t
     assert len(more.trials) == 4
     with pytest.raises(ew.SettingsError, match="another search: its space"):
         ew.tune(tiny, SMALL, space=SPACE[:1], trials=4, out=tmp_path / "a")
+
+
+def test_a_trial_that_fails_costs_itself(
+    tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one is tried in its place, and it says why; where all fail, the search ends with the reason."""
+    monkeypatch.setattr(in_this_process, "broken", {0})
+    found = ew.tune(tiny, SMALL, space=SPACE, trials=2, out=tmp_path / "a", jobs=1, prune=False)
+    assert [(trial.state, trial.reason) for trial in found.trials] == [
+        ("failed", "it broke"),
+        ("complete", ""),
+        ("complete", ""),
+    ]
+    monkeypatch.setattr(in_this_process, "broken", {0, 1, 2})
+    with pytest.raises(ew.DataError, match="has ended: it broke"):
+        ew.tune(tiny, SMALL, space=SPACE, trials=1, out=tmp_path / "b", jobs=1)
 
 
 def test_spaces_are_read_as_they_are_written() -> None:
