@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from emotiwave_core.config.recipe import Recipe
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
-    from emotiwave_core.explain.answering import Answering, Question
     from emotiwave_core.explain.coalitions import Empty, Value
+    from emotiwave_core.explain.input_predictor import InputPredictor, PredictionOptions
     from emotiwave_core.explain.recording import RecordingPrediction
     from emotiwave_core.export.exporting import Exported
     from emotiwave_core.parts.check.in_process import CheckedPart
@@ -337,8 +337,9 @@ class Run:
         modality that the run does not know, PluginError where a part fails.
         """
         from emotiwave_core.data.dataset import Dataset
+        from emotiwave_core.predict.prediction_inputs import is_recording
 
-        if isinstance(samples, str | os.PathLike) and _is_recording(Path(samples)):
+        if isinstance(samples, str | os.PathLike) and is_recording(Path(samples)):
             answers: list[RecordingPrediction] = self.predict_recordings(samples, **sample)
             return answers[0]
         if samples is not None and sample:
@@ -388,9 +389,9 @@ class Run:
         if words is not None and not is_one:
             raise SettingsError("words= is the transcript of one recording; of several, let each lie beside its own.")
         with _errors_of_ours():
-            question = _question(words, asr, window, hop, segments, features)
-            answering = self._answering(question, extractors, download)
-            return [answering.recording(path) for path in paths]
+            options = _options(words, asr, window, hop, segments, features)
+            predictor = self._input_predictor(options, extractors, download)
+            return [predictor.recording(path) for path in paths]
 
     def predict_to(
         self,
@@ -410,24 +411,27 @@ class Run:
     ) -> "Written":
         """Predict recordings and data sets into a file, .jsonl, .csv or .parquet: a row for each segment or sample.
 
-        inputs: recordings, folders of them, data sets, files of features. explain: Shapley values of the samples of
-        data sets too; of recordings they are always there. The rest is as `predict_recordings`.
+        inputs: recordings, folders of them, data sets, files of features; none where `features` names files. explain:
+        Shapley values of the samples of data sets too; of recordings they are always there. The rest is as
+        `predict_recordings`.
 
         Rows keep the order of the inputs. An input that cannot be used costs itself: a row with its `error`. Stopped,
         it goes on where it was when it is called again; until then the rows are in `out` + ".part". SettingsError for
         a file that is there already.
         """
-        from emotiwave_core.predict.given import inputs_of
+        from emotiwave_core.predict.prediction_inputs import inputs_of
 
         paths = [Path(inputs)] if isinstance(inputs, str | os.PathLike) else [Path(path) for path in inputs]
         with _errors_of_ours():
-            given = inputs_of(paths)
+            given = inputs_of(paths, {name: Path(file) for name, file in (features or {}).items()})
+            if not any(one.is_recording for one in given):
+                _refuse_unread(window=window, hop=hop, segments=segments, asr=asr or None)
             if words is not None and [one.is_recording for one in given] != [True]:
                 raise SettingsError(
                     "words= is the transcript of one recording; let each of several lie beside its own."
                 )
-            question = _question(words, asr, window, hop, segments, features, explain)
-            file = self._answering(question, extractors, download).write(Path(out), self.folder, given)
+            options = _options(words, asr, window, hop, segments, features, explain)
+            file = self._input_predictor(options, extractors, download).write(Path(out), self.folder, given)
         return Written(file.path, file.rows, file.done, file.failed)
 
     def predict_samples(self, dataset: "Dataset | FilePath", /, *, explain: bool = False) -> "Iterator[Prediction]":
@@ -436,23 +440,25 @@ class Run:
         dataset: as `predict` takes it, or a file of features of one modality. explain: with the Shapley value of each
         modality. Errors as `predict`.
         """
-        from emotiwave_core.explain.answering import Question
+        from emotiwave_core.explain.input_predictor import PredictionOptions
 
         with _errors_of_ours():
             known = _opened(dataset, self.predictor.model.features)
-            yield from self._answering(Question(explain=explain)).samples(known)
+            yield from self._input_predictor(PredictionOptions(explain=explain)).samples(known)
 
-    def _answering(
+    def _input_predictor(
         self,
-        question: "Question | None" = None,
+        options: "PredictionOptions | None" = None,
         extractors: "Sequence[str | Mapping[str, Any]]" = (),
         download: bool = False,
-    ) -> "Answering":
-        from emotiwave_core.explain.answering import Answering, Question
+    ) -> "InputPredictor":
+        from emotiwave_core.explain.input_predictor import InputPredictor, PredictionOptions
         from emotiwave_core.runs.data_file import read_data
 
         reader = recording_reader(self, extractors, download)
-        return Answering(self.predictor, reader, read_data(self.folder), question or Question(), self._monitor)
+        return InputPredictor(
+            self.predictor, reader, read_data(self.folder), options or PredictionOptions(), self._monitor
+        )
 
     @functools.cached_property
     def _readers(self) -> "dict[str, RecordingReader]":
@@ -795,17 +801,11 @@ def _optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
     return None if dataset is None else _dataset_folder(dataset)
 
 
-def is_dataset(path: Path) -> bool:
-    """True for a folder, and for a file that holds all of a data set, such as a pickle of MMSA."""
-    from emotiwave_core.data.formats.reader import contents_of
-
-    return path.is_dir() or (not _is_recording(path) and contents_of(path) is not None)
-
-
-def _is_recording(path: Path) -> bool:
-    from emotiwave_core.data.formats.text import MEDIA
-
-    return path.suffix.lower() in MEDIA and not path.is_dir()
+def _refuse_unread(**options: Any) -> None:
+    """SettingsError for an option that is about recordings, where there is none."""
+    for name, value in options.items():
+        if value is not None:
+            raise SettingsError(f"{name} is about recordings, and there is none among the inputs: leave it out.")
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -874,7 +874,7 @@ def _encoder_table(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
     return {modality: _part_table(part) for modality, part in encoder.items()}
 
 
-def _question(
+def _options(
     words: FilePath | None,
     asr: str | bool,
     window: float | None,
@@ -882,12 +882,12 @@ def _question(
     segments: FilePath | None,
     features: "Mapping[str, FilePath] | None",
     explain: bool = False,
-) -> "Question":
-    from emotiwave_core.explain.answering import Question
+) -> "PredictionOptions":
+    from emotiwave_core.explain.input_predictor import PredictionOptions
     from emotiwave_core.extract.extraction import ASR
     from emotiwave_core.predict.segments import Segmentation, read_segments
 
-    return Question(
+    return PredictionOptions(
         segmentation=Segmentation(window, hop, None if segments is None else read_segments(Path(segments))),
         words=None if words is None else Path(words),
         asr=ASR if asr is True else asr or None,
@@ -898,12 +898,12 @@ def _question(
 
 def _opened(dataset: "Dataset | FilePath", widths: Mapping[str, int]) -> "Dataset":
     from emotiwave_core.data.dataset import Dataset
-    from emotiwave_core.predict.given import Given, inputs_of
+    from emotiwave_core.predict.prediction_inputs import PredictionInput, inputs_of
 
     if isinstance(dataset, Dataset):
         return dataset
     path = Path(dataset)
-    (given,) = [Given(path, False)] if path.is_dir() else inputs_of([path])
+    (given,) = [PredictionInput(path, False)] if path.is_dir() else inputs_of([path])
     return given.dataset(widths)
 
 

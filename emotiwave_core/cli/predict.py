@@ -32,14 +32,14 @@ Examples:
   emotiwave predict runs/mine clip.mp4 --words clip.srt --window 4 --hop 1 --picture clip.html
   emotiwave predict runs/mine CLIPS/ --asr --out answers.csv       stopped, the same command goes on
   emotiwave predict runs/mine DIR --explain --json                 a data set, labelled or not
-  emotiwave predict runs/mine voice.csd face.npy                   files of features, as one data set
+  emotiwave predict runs/mine voice.csd --features visual=face.npy files of features, as one data set
 """
 MOST_WORDS = 60  # characters of a segment's words in the table
 
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
 @click.argument("run", type=EXISTING)
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @option("--words", type=FILE, section="Recordings", help="The transcript of the one recording.  [default: beside it]")
 @option("--asr", is_flag=True, section="Recordings", help="Hear what is said where there is no transcript.")
 @option("--asr-model", metavar="MODEL", section="Recordings", help="A Whisper model of CTranslate2 for --asr.")
@@ -94,9 +94,11 @@ def predict(
     from emotiwave_core import api
     from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.stdout import quiet
-    from emotiwave_core.predict.given import inputs_of
+    from emotiwave_core.predict.prediction_inputs import inputs_of
 
     settings = _settings(options)
+    if not inputs and not settings["features"]:
+        raise click.UsageError("Name recordings, a data set, or files of features.")
     with quiet():
         opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
         if out is not None:
@@ -104,7 +106,7 @@ def predict(
                 raise click.UsageError("--out writes a file of rows: leave out --picture and --json.")
             written = opened.predict_to(out, inputs, explain=explain, **settings)
         else:
-            given = inputs_of(inputs)
+            given = inputs_of(inputs, settings["features"])
             recordings = [one.path for one in given if one.is_recording]
             _check_together(recordings, len(given), settings, picture)
             if recordings:
@@ -139,6 +141,9 @@ def _check_together(recordings: list[Path], inputs: int, settings: dict[str, Any
         raise click.UsageError("Give one data set, or --out answers.csv for several.")
     if picture is not None and len(recordings) != 1:
         raise click.UsageError("--picture shows one recording: give one file.")
+    unread = [name for name in ("window", "hop", "segments", "asr") if settings[name]]
+    if unread and not recordings:
+        raise SettingsError(f"--{unread[0]} is about recordings, and there is none among the inputs: leave it out.")
     if settings["words"] is not None and len(recordings) != 1:
         raise click.UsageError("--words is the transcript of one recording; of several, let each lie beside its own.")
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from pickled_data import CLASSES, WIDTHS, mmsa, multibench, renamed, write_pickle
 
-from emotiwave_core import api
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.formats.pickle_files import MOST_OPCODES, PickledArray, value_of_pickle
 from emotiwave_core.data.formats.reader import Source, contents_of, open_reader
 from emotiwave_core.errors import DataError
+from emotiwave_core.predict.prediction_inputs import inputs_of
 
 SMALL = {"train": 5, "valid": 3, "test": 3}
 
@@ -168,9 +168,8 @@ def test_a_command_takes_a_pickle_for_a_data_set_and_a_clip_for_a_recording(tmp_
     """A file that holds all of a data set is told from a recording by its content."""
     clip = tmp_path / "clip.wav"
     clip.write_bytes(b"RIFF")
-    assert api.is_dataset(write_pickle(tmp_path / "a.pkl", mmsa()))
-    assert api.is_dataset(tmp_path)
-    assert not api.is_dataset(clip)
+    given = inputs_of([write_pickle(tmp_path / "a.pkl", mmsa()), clip])
+    assert [(one.is_recording, one.features) for one in given] == [(False, ()), (True, ())]
 
 
 def _op(code: bytes, fuse: bytes) -> bytes:

@@ -14,10 +14,10 @@ from senses import train_run
 from typed_commands import typed_commands
 
 import emotiwave as ew
-from emotiwave_core.explain.answering import Answering
+from emotiwave_core.explain.input_predictor import InputPredictor
 from emotiwave_core.explain.timeline import page
 from emotiwave_core.predict import predictor
-from emotiwave_core.predict.given import inputs_of
+from emotiwave_core.predict.prediction_inputs import inputs_of
 
 pytest.importorskip("av")
 SRT = "1\n00:00:00,200 --> 00:00:00,800\nI did\n\n2\n00:00:01,000 --> 00:00:01,600\nnot know\n"
@@ -90,15 +90,15 @@ def test_what_was_stopped_goes_on(senses: ew.Run, clips: Path, tmp_path: Path, m
     """Stopped within its third input, the same call asks about no input twice and gives the same file."""
     senses.predict_to(tmp_path / "whole.csv", clips, window=1.0)
     asked: list[str] = []
-    answers = Answering.answers
+    answers = InputPredictor.answers
 
-    def stopped(self: Answering, given: Any) -> Iterator[Any]:
+    def stopped(self: InputPredictor, given: Any) -> Iterator[Any]:
         asked.append(given.path.name)
         yield from answers(self, given)
         if given.path.name == "c.wav" and asked.count("c.wav") == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Answering, "answers", stopped)
+    monkeypatch.setattr(InputPredictor, "answers", stopped)
     with pytest.raises(KeyboardInterrupt):
         senses.predict_to(tmp_path / "b.csv", clips, window=1.0)
     part = tmp_path / "b.csv.part"
@@ -145,6 +145,22 @@ def test_files_of_features_are_one_data_set(senses: ew.Run, tmp_path: Path) -> N
     senses.predict_to(tmp_path / "u.csv", tmp_path / "unnamed.csd")
     (row,) = rows_of(tmp_path / "u.csv")
     assert "say which one it is by --features audio=" in row["error"]
+    for number, files in enumerate(([], [data / "text.csd"])):
+        senses.predict_to(tmp_path / f"n{number}.csv", files, features={"audio": tmp_path / "unnamed.csd"})
+    assert {row["present"] for row in rows_of(tmp_path / "n0.csv")} == {"audio"}
+    assert {row["present"] for row in rows_of(tmp_path / "n1.csv")} == {"text+audio"}
+    senses.predict_to(tmp_path / "d.csv", [data / "audio.csd"], features={"audio": tmp_path / "unnamed.csd"})
+    assert "both hold 'audio'" in rows_of(tmp_path / "d.csv")[0]["error"]
+
+
+def test_an_option_that_nothing_would_read_is_refused(senses: ew.Run, tmp_path: Path) -> None:
+    """Windows of a data set, and files of features beside one that says itself which file is what."""
+    data = senses.folder.parent / "data"
+    with pytest.raises(ew.SettingsError, match="window is about recordings"):
+        senses.predict_to(tmp_path / "a.csv", data, window=1.0)
+    with pytest.raises(ew.SettingsError, match="leave out --features"):
+        senses.predict_to(tmp_path / "a.csv", data, features={"audio": data / "audio.csd"})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_a_data_set_or_recordings(senses: ew.Run, clips: Path) -> None:

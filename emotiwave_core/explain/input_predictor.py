@@ -1,4 +1,4 @@
-"""A run that is asked about recordings and data sets, with one set of options."""
+"""Predictions about inputs of any kind, recordings and data sets, with one set of options."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 import attrs
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, NotFinite
 from emotiwave_core.explain.answers import Answer, answer_of_sample, answers_of_recording
 from emotiwave_core.explain.answers_file import AnswersFile, Work
 from emotiwave_core.explain.recording import RecordingPrediction, predict_recording
 from emotiwave_core.explain.shares import shares_of
 from emotiwave_core.extract.clips import transcript_of
-from emotiwave_core.io.atomic import sha256_of
+from emotiwave_core.io.atomic import files_in, sha256_of
 from emotiwave_core.model.objective import Regression
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.predict.given import Given
+from emotiwave_core.predict.prediction_inputs import PredictionInput
 from emotiwave_core.predict.predictor import Prediction, Predictor
 from emotiwave_core.predict.recordings import RecordingReader
 from emotiwave_core.predict.segments import Segmentation
@@ -25,7 +25,7 @@ from emotiwave_core.runs.model_file import MODEL
 
 
 @attrs.frozen
-class Question:
+class PredictionOptions:
     """The options of a prediction."""
 
     segmentation: Segmentation = attrs.field(factory=Segmentation)
@@ -49,27 +49,27 @@ class Question:
 
 
 @attrs.frozen(eq=False)
-class Answering:
+class InputPredictor:
     """A run's model and extractors."""
 
     predictor: Predictor
     reader: RecordingReader
     data: DataFile | None  # the run's data.json, whose class frequencies Shapley values start from
-    question: Question
+    options: PredictionOptions
     monitor: Monitor = SILENT
 
     def recording(self, path: Path) -> RecordingPrediction:
         """The answer about a recording. Errors as `RecordingReader.read` and `predict_recording`."""
-        question = self.question
-        transcript = transcript_of(path, question.words)
-        read = self.reader.read(path, transcript, question.asr, question.features, self.monitor)
-        return predict_recording(self.predictor, read, question.segmentation, self.data)
+        options = self.options
+        transcript = transcript_of(path, options.words)
+        read = self.reader.read(path, transcript, options.asr, options.features, self.monitor)
+        return predict_recording(self.predictor, read, options.segmentation, self.data)
 
     def samples(self, dataset: Dataset) -> Iterator[Prediction]:
         """The answers about all samples of a data set, some thousand in memory at a time."""
         store = self.predictor.open_dataset(dataset, self.monitor)
         for samples, predictions in self.predictor.predict_store(store, self.monitor):
-            if not self.question.explain:
+            if not self.options.explain:
                 yield from predictions
                 continue
             shares = shares_of(self.predictor, store, samples, self.data)
@@ -77,7 +77,7 @@ class Answering:
                 own = {modality: value for modality, value in parts.items() if modality in prediction.present}
                 yield attrs.evolve(prediction, explained=name, shapley=own)
 
-    def answers(self, given: Given) -> Iterator[Answer]:
+    def answers(self, given: PredictionInput) -> Iterator[Answer]:
         """The rows about an input."""
         if given.is_recording:
             yield from answers_of_recording(str(given.path), self.recording(given.path), given.path.stem)
@@ -86,7 +86,7 @@ class Answering:
         for sample in self.samples(given.dataset(widths)):
             yield answer_of_sample(str(given.path), sample, self.predictor.model.modalities)
 
-    def write(self, out: Path, run: Path, inputs: Sequence[Given]) -> AnswersFile:
+    def write(self, out: Path, run: Path, inputs: Sequence[PredictionInput]) -> AnswersFile:
         """Write the answers to all inputs into a file; an input that cannot be used is a row that says why.
 
         Stopped, it goes on where it was. Errors as `AnswersFile`.
@@ -94,7 +94,7 @@ class Answering:
         objective = self.predictor.objective
         work = Work(
             run=sha256_of(run / MODEL),
-            settings={**self.question.to_json(), "identities": _identities(self.reader)},
+            settings={**self.options.to_json(), "identities": _identities(self.reader)},
             inputs=[_stamp(given) for given in inputs],
             classes=list(objective.classes),
             modalities=list(self.predictor.model.modalities),
@@ -112,10 +112,10 @@ class Answering:
             file.close()
         return file
 
-    def _write_one(self, file: AnswersFile, given: Given) -> None:
+    def _write_one(self, file: AnswersFile, given: PredictionInput) -> None:
         try:
             file.add(self.answers(given))
-        except DataError as error:
+        except (DataError, NotFinite) as error:
             self.monitor.say(str(error))
             file.add([Answer(input=str(given.path), id=given.path.stem, error=str(error))])
             file.input_done(failed=True)
@@ -127,11 +127,11 @@ def _identities(reader: RecordingReader) -> Mapping[str, Any]:
     return {name: repr(part.settings) for name, part in reader.chosen.items()}
 
 
-def _stamp(given: Given) -> list[Any]:
+def _stamp(given: PredictionInput) -> list[Any]:
     """An input by its name and what it was when it was first asked about."""
-    files = given.features or (given.path,)
     try:
-        stats = [path.stat() for path in files]
+        named = [*given.features, *given.named.values()]
+        stats = [path.stat() for path in named or files_in(given.path)]
     except OSError:
         return [str(given.path)]
     return [str(given.path), *(value for one in stats for value in (one.st_size, one.st_mtime_ns))]
