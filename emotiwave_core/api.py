@@ -709,27 +709,27 @@ def compare(
     recipes: {row: recipe}, each a name, a `.toml` file, `"RECIPE,fusion=mean,training.epochs=5"`, or a table. seeds:
     how many, from 0 up, or which ones. folds: a file of folds in the data set's folder, each of which is tested on
     once. specialists: rows beside which a row of specialists stands, one run for each configuration. jobs: processes
-    side by side, each with one thread; else one for each processor.
+    side by side, each with one thread; else one for each processor, and one on a GPU.
 
     Runs lie in `out`/runs and are of the usual kind. Those that are done are not done again, those that were cut go on.
     A run that fails costs itself: its row says why. `out` gets comparison.json, .html, .tex and figures.
     Errors in a recipe come before any run; DataError where no run of a row has ended.
     """
-    from emotiwave_core.compare.compare import Competition
+    from emotiwave_core.compare.compare import ComparisonPlan
     from emotiwave_core.compare.compare import compare as carried_out
     from emotiwave_core.compare.execute import Executor, default_jobs
 
-    place = Executor(
+    executor = Executor(
         data=_dataset_folder(dataset).resolve(),
         out=Path(out),
         device=device,
         registry_file=None if registry is None else Path(registry).resolve(),
-        jobs=default_jobs() if jobs is None else max(1, jobs),
+        jobs=default_jobs(device) if jobs is None else max(1, jobs),
     )
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    request = Competition(dict(recipes), chosen, folds, tuple(specialists))
+    plan = ComparisonPlan(dict(recipes), chosen, folds, tuple(specialists))
     with _errors_of_ours():
-        return carried_out(request, place, _registry(registry), monitor or monitor_for_here())
+        return carried_out(plan, executor, _registry(registry), monitor or monitor_for_here())
 
 
 def tune(
@@ -759,7 +759,7 @@ def tune(
     """
     from emotiwave_core.compare.execute import Executor, default_jobs
     from emotiwave_core.compare.space import read_space
-    from emotiwave_core.compare.tune import Plan
+    from emotiwave_core.compare.tune import SearchPlan
     from emotiwave_core.compare.tune import tune as searched
 
     known = _registry(registry)
@@ -769,10 +769,10 @@ def tune(
         out=Path(out),
         device=device,
         registry_file=None if registry is None else Path(registry).resolve(),
-        jobs=default_jobs() if jobs is None else max(1, jobs),
+        jobs=default_jobs(device) if jobs is None else max(1, jobs),
     )
     with _errors_of_ours():
-        plan = Plan(table, source, read_space(space), trials, seed, prune)
+        plan = SearchPlan(table, source, read_space(space), trials, seed, prune)
         return searched(plan, executor, known, monitor or monitor_for_here())
 
 

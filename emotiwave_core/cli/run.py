@@ -140,6 +140,8 @@ def _carry_out(folder: Path, as_json: bool, work: Callable[[Monitor], "Run"], pr
         return
     if not (folder / SCORES).exists():  # --no-test
         best = read_model_file(folder).best
+        if as_json:
+            print_json({"select": best.select, "validation": best.score, "epoch": best.epoch})
         console.say(
             f"The training has ended: {best.select} validation score {best.score:.3f} in epoch {best.epoch}. The test "
             f"fold is read by: emotiwave run --resume {shlex.quote(str(folder))}"

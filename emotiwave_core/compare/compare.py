@@ -8,7 +8,7 @@ import attrs
 
 from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows, merged_specialists
 from emotiwave_core.compare.execute import Executor, carry_out
-from emotiwave_core.compare.outcomes import groups_of, read_outcome
+from emotiwave_core.compare.outcomes import check_same_data, groups_of, read_outcome
 from emotiwave_core.compare.pages import write_comparison
 from emotiwave_core.compare.plan import PlannedRun, Row, planned_runs, row_of, run_folder, specialists_of
 from emotiwave_core.data.corpus import Corpus, open_corpus, rotations_of
@@ -25,7 +25,7 @@ LOCK = ".compare.lock"
 
 
 @attrs.frozen
-class Competition:
+class ComparisonPlan:
     """The rows of a comparison, and the seeds and folds that they run on."""
 
     recipes: dict[str, "str | Mapping[str, Any]"]  # {row: recipe}, the first is what others are compared with
@@ -34,31 +34,31 @@ class Competition:
     specialists: tuple[str, ...] = ()  # rows that a specialist for each configuration stands beside
 
 
-def compare(request: Competition, place: Executor, registry: Registry, monitor: Monitor) -> Comparison:
+def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monitor: Monitor) -> Comparison:
     """Carry out all runs, and compare their rows. Errors in a recipe come before any run.
 
     A run that fails costs itself; DataError where all runs of a row do, SettingsError for what cannot be compared.
     """
-    if len(request.recipes) < 1 or not request.seeds:
+    if len(plan.recipes) < 1 or not plan.seeds:
         raise SettingsError("Name at least one recipe and one seed.")
-    rows = [row_of(name, recipe, registry, request.folds) for name, recipe in request.recipes.items()]
-    rotations = rotations_of(load_dataset(place.data), rows[0].recipe.data)
-    corpus = _corpus(place.data, rows[0], rotations[0], monitor)
-    for name in request.specialists:
+    rows = [row_of(name, recipe, registry, plan.folds) for name, recipe in plan.recipes.items()]
+    rotations = rotations_of(load_dataset(executor.data), rows[0].recipe.data)
+    corpus = _corpus(executor.data, rows[0], rotations[0], monitor)
+    for name in plan.specialists:
         row = next((row for row in rows if row.name == name), None)
         if row is None:
-            raise SettingsError(f"--specialists {name}: there is no such row; there are {', '.join(request.recipes)}.")
+            raise SettingsError(f"--specialists {name}: there is no such row; there are {', '.join(plan.recipes)}.")
         rows += specialists_of(row, corpus.store.modalities, registry)
-    runs = planned_runs(rows, request.seeds, rotations)
-    with out_of_space(place.out):
-        place.out.mkdir(parents=True, exist_ok=True)
+    runs = planned_runs(rows, plan.seeds, rotations)
+    with out_of_space(executor.out):
+        executor.out.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(place.out / LOCK):
-            failed = carry_out(runs, place, monitor)
-            result = _compared(rows, runs, failed, place, corpus)
-            write_comparison(place.out, result)
+        with locked(executor.out / LOCK):
+            failed = carry_out(runs, executor, monitor)
+            result = _compared(rows, runs, failed, executor, corpus)
+            write_comparison(executor.out, result)
     except BusyError as error:
-        raise SettingsError(f"Another process works on the comparison in {place.out}.") from error
+        raise SettingsError(f"Another process works on the comparison in {executor.out}.") from error
     return result
 
 
@@ -67,7 +67,7 @@ def _corpus(data: Path, row: Row, rotation: int | None, monitor: Monitor) -> Cor
 
 
 def _compared(
-    rows: Sequence[Row], runs: Sequence[PlannedRun], failed: Mapping[str, str], place: Executor, corpus: Corpus
+    rows: Sequence[Row], runs: Sequence[PlannedRun], failed: Mapping[str, str], executor: Executor, corpus: Corpus
 ) -> Comparison:
     group_of, unit = groups_of(corpus)
     found = {row.name: RowRuns(row.name, row.recipe.name, {}) for row in rows}
@@ -76,8 +76,9 @@ def _compared(
         own = found[run.row.name]
         if run.folder in failed:
             own.failed[run.folder] = failed[run.folder]
-        elif (run_folder(place.out, run) / SCORES).exists():
-            outcome = read_outcome(run, place.out, group_of)
+        elif (run_folder(executor.out, run) / SCORES).exists():
+            check_same_data(run_folder(executor.out, run), corpus)
+            outcome = read_outcome(run, executor.out, group_of)
             objectives.add(outcome.scores.objective)
             own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores.configurations, outcome)
     if len(objectives) > 1:

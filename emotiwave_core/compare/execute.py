@@ -36,8 +36,12 @@ class Executor:
     jobs: int = 1  # processes side by side
 
 
-def default_jobs() -> int:
-    """A process for each processor; each computes with one thread."""
+def default_jobs(device: str) -> int:
+    """A process for each processor, each computing with one thread; on a GPU, whose memory they would share, one."""
+    from emotiwave_core.compute.device import find_device
+
+    if find_device(device).type != "cpu":
+        return 1
     with contextlib.suppress(AttributeError):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1

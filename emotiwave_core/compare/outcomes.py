@@ -53,6 +53,13 @@ def read_outcome(run: PlannedRun, out: Path, group_of: Mapping[str, str]) -> Out
     return Outcome(run.rotation, scores, sums, names, used)
 
 
+def check_same_data(run: Path, corpus: Corpus) -> None:
+    """DataError where a run was trained on other files than those that are there now, or on another meaning of them."""
+    before, now = read_data(run), corpus.facts()
+    if before is not None and (before.sources, before.meaning) != (now.sources, now.meaning):
+        raise DataError(f"The data in {now.folder} have changed since {run} was trained: give another --out.")
+
+
 def _places(groups: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     names, place = np.unique(np.asarray(groups), return_inverse=True)
     return tuple(names.tolist()), place

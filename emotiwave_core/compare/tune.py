@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from emotiwave_core.compare.execute import POLL, Executor, RunProcess
 from emotiwave_core.compare.space import Dimension, laid_over
 from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.data.facts import CorpusFacts
 from emotiwave_core.errors import DataError, EmotiwaveError, PackageNotHere, SettingsError
 from emotiwave_core.io.atomic import csv_line, out_of_space, write_bytes, write_json, write_text
 from emotiwave_core.io.untrusted import read_json
@@ -67,7 +69,7 @@ class Search:
 
 
 @attrs.frozen
-class Plan:
+class SearchPlan:
     """A recipe, the space around it, and how many trials."""
 
     recipe: dict[str, Any]
@@ -110,7 +112,7 @@ class _Running:
                 self.process.stop()
 
 
-def tune(plan: Plan, executor: Executor, registry: Registry, monitor: Monitor) -> Search:
+def tune(plan: SearchPlan, executor: Executor, registry: Registry, monitor: Monitor) -> Search:
     """Try recipes until there are `plan.trials`; a search that was stopped goes on. The best one is winner.toml.
 
     SettingsError for a space that the recipe does not have, before any run, or a folder of another search; DataError
@@ -119,9 +121,10 @@ def tune(plan: Plan, executor: Executor, registry: Registry, monitor: Monitor) -
     if importlib.util.find_spec("optuna") is None:
         raise PackageNotHere('Tuning uses optuna, which is not installed: pip install "emotiwave[tune]"')
     first = plan.checked(registry)
+    facts = open_corpus(executor.data, first.data, monitor).facts()
     with out_of_space(executor.out):
         executor.out.mkdir(parents=True, exist_ok=True)
-    _check_same(plan, executor)
+    _check_same(plan, executor, facts)
     study = _study(plan, executor.out)
     select = first.training.select
     cut = _cut(study)
@@ -170,10 +173,10 @@ def _epochs(run: Path) -> list[Any]:
         return []  # a line is being written
 
 
-def _check_same(plan: Plan, executor: Executor) -> None:
+def _check_same(plan: SearchPlan, executor: Executor, facts: CorpusFacts) -> None:
     """Write what is searched, or compare it. SettingsError where the folder holds another search."""
     own = {
-        "data": str(executor.data),
+        "data": {"sources": facts.sources, "meaning": facts.meaning, "folds": facts.folds_sha256},
         "recipe": plan.recipe,
         "space": [[d.key, d.kind, list(d.choices), d.low, d.high] for d in plan.space],
         "seed": plan.seed,
@@ -193,7 +196,7 @@ def _check_same(plan: Plan, executor: Executor) -> None:
         )
 
 
-def _study(plan: Plan, out: Path) -> Any:
+def _study(plan: SearchPlan, out: Path) -> Any:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -210,7 +213,7 @@ def _study(plan: Plan, out: Path) -> Any:
 
 
 def _next(
-    study: Any, cut: list[Any], plan: Plan, executor: Executor, registry: Registry, select: str
+    study: Any, cut: list[Any], plan: SearchPlan, executor: Executor, registry: Registry, select: str
 ) -> _Running | None:
     """The next trial, begun: one that was cut on this machine, else a new one; None where there are enough.
 
@@ -270,7 +273,7 @@ def _tell(study: Any, one: _Running, monitor: Monitor) -> None:
         monitor.say(f"trial {number} failed: {why}")
 
 
-def _ended(study: Any, plan: Plan, executor: Executor, registry: Registry, select: str) -> Search:
+def _ended(study: Any, plan: SearchPlan, executor: Executor, registry: Registry, select: str) -> Search:
     import optuna
 
     states = {

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 from training import start
 from typed_commands import typed_commands
@@ -79,6 +80,14 @@ def test_rows_seeds_and_folds_are_runs(tiny: Path, tmp_path: Path, carried_out: 
     assert again == result
     run = ew.open_run(tmp_path / "cmp/runs/concat/seed-1-fold-2")
     assert run.scores().mean == pytest.approx(_score(tmp_path / "cmp/runs/concat/seed-1-fold-2"))
+    rows.pop("bad")
+    labels = next(data.glob("*abels*"))
+    shutil.copy(labels, tmp_path / "labels")
+    with h5py.File(labels, "r+") as file:
+        next(iter(next(iter(file.values()))["data"].values()))["features"][0] += 1
+    with pytest.raises(ew.DataError, match="have changed since"):
+        ew.compare(data, rows, out=tmp_path / "cmp", seeds=2, folds="cv.json")
+    shutil.copy(tmp_path / "labels", labels)
     with pytest.raises(ew.SettingsError, match="was made from another recipe"):
         ew.compare(data, {"concat": f"{SMALL},fusion=tensor"}, out=tmp_path / "cmp", seeds=1, folds="cv.json")
 
