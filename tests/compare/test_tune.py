@@ -129,6 +129,7 @@ def test_a_stopped_search_goes_on(tiny: Path, tmp_path: Path, in_this_process: t
         ew.tune(tiny, SMALL, space=SPACE[:1], trials=4, out=tmp_path / "a")
 
 
+@pytest.mark.full
 def test_a_trial_that_fails_costs_itself(
     tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:

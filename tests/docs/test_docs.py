@@ -71,6 +71,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("warm_children")
 def test_the_test_of_the_guide_is_green(written: Path) -> None:
     """The contract test of the guide passes under pytest."""

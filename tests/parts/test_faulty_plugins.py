@@ -103,6 +103,7 @@ def test_a_part_that_recurses_without_end_is_named(sandbox: Sandbox) -> None:
     check_whole(Path("there"), 2)
 
 
+@pytest.mark.full
 def test_a_hanging_import_is_said_and_ctrl_c_ends_it(tiny: Path, tmp_path: Path) -> None:
     """After some seconds a line names the plugin, its file and the way out; Ctrl-C then ends the program with 130."""
     (tmp_path / "mine.py").write_text("while True: pass")

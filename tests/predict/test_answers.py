@@ -170,6 +170,7 @@ def test_a_folder_is_a_data_set_or_recordings(senses: ew.Run, clips: Path) -> No
     assert not given.is_recording
 
 
+@pytest.mark.full
 def test_segments_of_a_file_are_asked_about(senses: ew.Run, clips: Path, tmp_path: Path) -> None:
     """A table or subtitles name the stretches; other recordings' are left out; milliseconds are told, not cut."""
     table = tmp_path / "segments.csv"

@@ -14,6 +14,7 @@ from senses import PER_CLASS, train_run
 import emotiwave as ew
 
 
+@pytest.mark.full
 def test_the_guide_of_predicting_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has a row for each sample, and each sample is printed."""
     run = train_run(tmp_path)

@@ -18,6 +18,7 @@ from emotiwave_core.testing.recordings import voice
 RATE = 16_000
 
 
+@pytest.mark.full
 def test_the_guide_of_streams_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microphone's file of three seconds and a half gives three answers and the rest."""
     run = train_run(tmp_path)

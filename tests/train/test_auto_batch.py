@@ -125,6 +125,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(FusionModel, "encode", encode)
 
 
+@pytest.mark.full
 def test_a_run_whose_memory_is_short_learns_the_same(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

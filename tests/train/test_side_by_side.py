@@ -59,6 +59,7 @@ def test_eight_runs_at_once_end_alike(whole: Whole, tmp_path: Path) -> None:
     assert all(all_of(run) == whole.outcome for run in runs)
 
 
+@pytest.mark.full
 def test_a_second_run_into_a_folder_is_refused(tiny: Path, tmp_path: Path) -> None:
     """Whatever would write there is refused while a run is at work, and that one is not disturbed; then it is not."""
     run = tmp_path / "run"
