@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Fusion as Fusion
     from emotiwave_core.interfaces import Missing as Missing
     from emotiwave_core.interfaces import Output as Output
+    from emotiwave_core.interfaces import ParameterGroup as ParameterGroup
     from emotiwave_core.interfaces import Recording as Recording
     from emotiwave_core.interfaces import SpokenWord as SpokenWord
     from emotiwave_core.interfaces import Stream as Stream
@@ -46,6 +47,7 @@ _PUBLIC = {
     "FusionModel": "model.fusion_model",
     "Missing": "interfaces",
     "Output": "interfaces",
+    "ParameterGroup": "interfaces",
     "Reader": "reading",
     "Recipe": "config.recipe",
     "Recording": "interfaces",

@@ -6,7 +6,7 @@ what stands in its tensors must never be read (use `torch.where`, not multiplica
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -42,14 +42,34 @@ class Output(NamedTuple):
     unimodal: Tensor | None = None  # [B, M, C], logits of the auxiliary heads, in training with objective.unimodal
 
 
-class Encoder(nn.Module, ABC):
+class ParameterGroup(NamedTuple):
+    """Parameters of a part that are trained otherwise than the rest."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float = 1.0  # a factor of the recipe's; 0 freezes them
+    weight_decay: bool | None = None  # None: of those with two dimensions or more, as of the parameters of no group
+
+
+class LearnedPart(nn.Module, ABC):
+    """A part whose parameters are trained: an encoder or a fusion."""
+
+    out_features: int
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Its parameters that are trained otherwise than the rest. Optional; by default none.
+
+        A parameter of no group has the recipe's learning rate, and weight decay where it has two dimensions or more: so
+        biases, norms and learned vectors have none. Of a part inside a part, what the outer one says counts.
+        """
+        return []
+
+
+class Encoder(LearnedPart):
     """One modality's sequence to states and a pooled vector.
 
     A subclass has the constructor `(in_features: int, *, options…)`: options are keyword-only, typed and have
     defaults. It sets `out_features`, the D of what it returns. It sees one modality and nothing of the others.
     """
-
-    out_features: int
 
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
@@ -63,14 +83,12 @@ class Encoder(nn.Module, ABC):
         return None
 
 
-class Fusion(nn.Module, ABC):
+class Fusion(LearnedPart):
     """All encoded modalities to one vector.
 
     A subclass has the constructor `(in_features: dict[str, int], *, options…)`: the D of each modality, in the order
     of the columns of `present`. It sets `out_features`, the width of the vector it returns.
     """
-
-    out_features: int
 
     @abstractmethod
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:

@@ -163,6 +163,11 @@ class TrainingSettings:
     learning_rate: float = _setting(1e-3, "Learning rate of AdamW; the highest of a schedule.", validators.gt(0.0))
     schedule: Literal["constant", "one-cycle"] = _setting("constant", "Schedule of the learning rate.")
     weight_decay: float = _setting(1e-2, "Weight decay of AdamW.", _at_least(0.0))
+    decayed: Literal["weights", "all"] = _setting(
+        "weights",
+        "Parameters that weight decay shrinks: matrices and kernels alone, or all, as torch does by default: biases, "
+        "norms and learned vectors too.",
+    )
     clip: float = _setting(1.0, "The largest norm of the gradient.", validators.gt(0.0))
     patience: int = _setting(10, "Epochs without a better one after which training stops.", _counted)
     select: str = _setting(

@@ -9,6 +9,7 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError, PluginError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.modalities import by_modality
 from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
 from emotiwave_core.model.terms import needs_heads
@@ -207,6 +208,12 @@ class FusionModel(nn.Module):
         steps = 1 if self.absent == "mask" else None
         first = {s: torch.zeros_like(inputs[s][:1, :steps]) for s in self.encoders}
         return self.encode(first, {s: x.new_zeros(x.shape[:2], dtype=torch.bool) for s, x in first.items()})
+
+    def check_parameter_groups(self) -> None:
+        """PluginError where the parameter groups of a part are wrong."""
+        for part in learned_parts(self):
+            if fault := wrong_groups(part, part.parameter_groups()):
+                raise PluginError(f"{self._who(part)} {fault} (parameter_groups).")
 
     def _who(self, part: nn.Module) -> str:
         return self.names.get(part) or f"The part {type(part).__name__}"

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.layers.parameters import wrong_groups
 from emotiwave_core.testing.batches import FEATURES, HOLES, PADDING, append_steps, sequences, sequences_and_empty
 from emotiwave_core.testing.laws import (
     CUDA_TOLERANCE,
@@ -263,6 +264,13 @@ class EncoderContract(PluginContract):
     def test_options_are_explicit(self) -> None:
         """The constructor takes `in_features`, then options that are keyword-only, typed and have defaults."""
         expect_options(self.make(FEATURES), self.positional)
+
+    @law("Return a list of ParameterGroup: parameters of its own, each in one group, factors of at least 0.")
+    def test_parameter_groups_are_its_own(self) -> None:
+        """The parameter groups hold its own parameters, each once, and factors of the learning rate from 0 on."""
+        part = self._encoder()
+        fault = wrong_groups(part, part.parameter_groups())
+        expect(fault is None, f"It {fault}.")
 
     @law("Usual cause: a tensor made in forward without device=x.device, or kept without register_buffer.")
     def test_same_on_cuda(self) -> None:

@@ -19,7 +19,7 @@ from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
 from emotiwave_core.train.checkpoint import BegunEpoch, TrainingCheckpoint
-from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average
+from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average, set_learning_rate
 from emotiwave_core.train.pause import NEVER, Pause
 from emotiwave_core.train.step import LossWatch, TrainingSetup, compute_gradients, observe
 from emotiwave_core.train.validate import selection, validate
@@ -120,8 +120,7 @@ def train_epoch(
         for step, batch in enumerate(batches, done):
             number, whole = (epoch - 1) * steps + step, settings.epochs * steps
             left, modalities_whole = model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)))
-            for parameters in optimiser.param_groups:
-                parameters["lr"] = learning_rate(settings, number, whole)
+            set_learning_rate(optimiser, learning_rate(settings, number, whole))
             loss, losses, present = compute_gradients(setup, batch, left, modalities_whole, noise)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             watch.step(loss, norm, batch.rows)

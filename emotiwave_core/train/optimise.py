@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emotiwave_core.config.recipe import TrainingSettings
+from emotiwave_core.layers.parameters import TrainedHow, trained_how
 from emotiwave_core.model.fusion_model import FusionModel
 
 WARM_UP, START, END = 0.3, 1 / 25, 1 / 25 / 1e4  # of torch.optim.lr_scheduler.OneCycleLR
@@ -32,13 +33,32 @@ def _anneal(start: float, end: float, way: float) -> float:
 
 
 def make_optimiser(model: FusionModel, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over all parameters of a model, fused where their types allow it."""
+    """AdamW (Loshchilov and Hutter 2019) over the parameters of a model, fused where their types allow it.
+
+    Its groups are those of `training.decayed` and of the parts (`LearnedPart.parameter_groups`), each with the `factor`
+    of its learning rate. What a part freezes is in none, and gets no gradient. PluginError for a part's wrong groups.
+    """
+    model.check_parameter_groups()
+    groups: dict[TrainedHow, list[nn.Parameter]] = {}
+    for parameter, how in trained_how(model, settings.decayed == "all").items():
+        if how.learning_rate:
+            groups.setdefault(how, []).append(parameter)
+        else:
+            parameter.requires_grad_(False)
     return torch.optim.AdamW(
-        model.parameters(),
+        [
+            {"params": parameters, "weight_decay": settings.weight_decay * how.decays, "factor": how.learning_rate}
+            for how, parameters in groups.items()
+        ],
         lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
         fused=all(weight.is_floating_point() for weight in model.parameters()),  # it takes no complex ones
     )
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters its learning rate: a factor of `rate`."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
 
 
 def moving_average(model: FusionModel, decay: float) -> AveragedModel:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from emotiwave_core.config.options import fraction, one_of, positive
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
-from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.interfaces import Encoded, Encoder, ParameterGroup
 from emotiwave_core.layers.pooling import Pool, Pooling
 from emotiwave_core.layers.sequence import zero_masked
 
@@ -59,6 +59,12 @@ class S4D(Encoder):
             z = layer(z, mask)
         states = zero_masked(self.norm(z), mask)
         return Encoded(states, self.pool(states, mask), mask)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """No weight decay of Δ and A, as in the authors' code: it would make every step longer and A's swing slower."""
+        spaces = [module for module in self.modules() if isinstance(module, StateSpace)]
+        dynamics = [weight for space in spaces for weight in (space.log_step, space.log_decay, space.frequency)]
+        return [ParameterGroup(dynamics, weight_decay=False)]
 
     def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
         """The weights of the pooling "attention", [B, T]; None with another."""

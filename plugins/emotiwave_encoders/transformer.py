@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.hookspecs import hookimpl
-from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.interfaces import Encoded, Encoder, ParameterGroup
 from emotiwave_core.layers.attention import Transformer
 from emotiwave_core.layers.attention import positions as sinusoids
 from emotiwave_core.layers.pooling import Pool, Pooling
@@ -66,6 +66,10 @@ class SelfAttention(Encoder):
         placed = self.dropout(math.sqrt(self.out_features) * projected + self._positions(projected))
         states = zero_masked(self.transformer(placed, None, mask), mask)
         return Encoded(states, self.pool(states, mask), mask)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """No weight decay of the positions that are learned."""
+        return [] if self.table is None else [ParameterGroup([self.table], weight_decay=False)]
 
     def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
         """The weights of the pooling "attention", [B, T]; None with another."""

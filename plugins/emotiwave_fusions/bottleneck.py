@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
-from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.interfaces import Encoded, Fused, Fusion, ParameterGroup
 from emotiwave_core.layers.attention import Block, with_positions
 from emotiwave_core.layers.missing import MissingKind, StandIn
 from emotiwave_core.layers.sequence import masked_mean
@@ -93,6 +93,10 @@ class Bottleneck(Fusion):
             streams, z = layer(streams, masks, z)
         parts = [masked_mean(norm(x), mask) for norm, x, mask in zip(self.norms, streams, masks, strict=True)]
         return Fused(torch.cat(parts, dim=-1))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """No weight decay of the bottleneck tokens."""
+        return [ParameterGroup([self.bottlenecks], weight_decay=False)]
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.hookspecs import hookimpl
-from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.interfaces import Encoded, Fused, Fusion, ParameterGroup
 from emotiwave_core.layers.attention import Block, with_positions
 from emotiwave_core.layers.missing import MissingKind, StandIn
 
@@ -88,6 +88,10 @@ class Perceiver(Fusion):
         for layer in self.layers:
             latents = layer(latents, tokens, mask)
         return Fused(self.norm(latents).mean(dim=1))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """No weight decay of the latents and the vectors of the modalities."""
+        return [ParameterGroup([self.latents, self.modality], weight_decay=False)]
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """`emotiwave plugins check` and `show`: every wrong step gets a sentence, and what is measured is what is said."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_what_is_printed_fits_80_columns(cli: Cli) -> None:
     assert "holds is_an_encoder An encoder derives from Encoder" in text
     assert "BROKEN returns_shapes_and_types" in text
     assert "It raised IndexError (index 99 is out of bounds for dimension 2 with size 5) in mine.py, line 20." in text
-    assert "1 of 25 laws is broken; 1 hold, 23 not tried." in text
+    assert re.search(r"1 of \d+ laws is broken; 1 hold, \d+ not tried\.", text)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.objective import make_objective
 from emotiwave_core.train.checkpoint import BegunEpoch
 from emotiwave_core.train.loop import train_epoch
+from emotiwave_core.train.optimise import make_optimiser
 from emotiwave_core.train.run import build
 from emotiwave_core.train.step import TrainingSetup
 
@@ -148,7 +149,7 @@ def test_an_epoch_of_training_is_that_of_a_plain_loop(tmp_path: Path) -> None:
     model = build(REGISTRY.resolve(NOTEBOOK), corpus, objective)
     plain = twin_of(model)
     training = corpus.fold("train", objective)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
+    optimiser = make_optimiser(model, NOTEBOOK.training)
     seed_everything(0, 1)
     setup = TrainingSetup(model, objective, NOTEBOOK, open_loader(corpus.store, CPU))
     loss = train_epoch(setup, training, optimiser, BegunEpoch(1))
@@ -184,4 +185,5 @@ def test_the_settings_are_the_notebook_s() -> None:
     assert (table["data"]["unit"], table["data"]["max_steps"], table["data"]["complete_only"]) == ("video", 300, True)
     training = table["training"]
     assert (training["learning_rate"], training["weight_decay"], training["clip"]) == (1e-4, 1e-2, 1.0)
+    assert training["decayed"] == "all"
     assert (training["batch_size"], training["epochs"], training["select"]) == (16, 50, "complete")
