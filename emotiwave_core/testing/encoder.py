@@ -268,9 +268,10 @@ class EncoderContract(PluginContract):
     @law("Return a list of ParameterGroup: parameters of its own, each in one group, factors of at least 0.")
     def test_parameter_groups_are_its_own(self) -> None:
         """The parameter groups hold its own parameters, each once, and factors of the learning rate from 0 on."""
-        part = self._encoder()
-        fault = wrong_groups(part, part.parameter_groups())
-        expect(fault is None, f"It {fault}.")
+        encoder = self._encoder()
+        if isinstance(encoder, Encoder):  # another law says so
+            fault = wrong_groups(encoder, encoder.parameter_groups())
+            expect(fault is None, f"It {fault}.")
 
     @law("Usual cause: a tensor made in forward without device=x.device, or kept without register_buffer.")
     def test_same_on_cuda(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.interfaces import Encoded, Encoder, ParameterGroup
 from emotiwave_core.layers.sequence import masked_mean, masked_softmax, zero_masked
 
 
@@ -374,3 +374,10 @@ class StaysOnTheCPU(SoundEncoder):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
         return encoded._replace(pooled=encoded.pooled + torch.zeros(self.out_features))
+
+
+class GroupsAStranger(SoundEncoder):
+    breaks = ("parameter_groups_are_its_own",)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([nn.Parameter(torch.zeros(2))])]

@@ -6,7 +6,7 @@ import random
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.interfaces import Encoded, Fused, Fusion, ParameterGroup
 from emotiwave_core.layers.sequence import masked_mean, zero_masked
 
 
@@ -268,3 +268,10 @@ class FusionStaysOnTheCPU(SoundFusion):
 
     def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
         return super().read(linear, part, here) + torch.zeros(self.out_features)
+
+
+class GroupsAStranger(SoundFusion):
+    breaks = ("parameter_groups_are_its_own",)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([nn.Parameter(torch.zeros(2))])]
