@@ -43,6 +43,14 @@ MOST_WORDS = 60  # characters of a segment's words in the table
 @option("--words", type=FILE, section="Recordings", help="The transcript of the one recording.  [default: beside it]")
 @option("--asr", is_flag=True, section="Recordings", help="Hear what is said where there is no transcript.")
 @option("--asr-model", metavar="MODEL", section="Recordings", help="A Whisper model of CTranslate2 for --asr.")
+@option(
+    "--enrol",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="CLIP",
+    section="Recordings",
+    help="A clip of the speaker, for a run that reads features relative to the speaker.",
+)
 @option("--features", multiple=True, metavar="MODALITY=FILE", section="Recordings", help="Features from a file.")
 @option(
     "--with",
@@ -75,6 +83,7 @@ def predict(
     picture: Path | None,
     out: Path | None,
     explain: bool,
+    enrol: tuple[Path, ...],
     device: str,
     as_json: bool,
     registry_file: Path | None,
@@ -85,6 +94,8 @@ def predict(
     Each modality is extracted as the run's own features were. One that is missing, silent or bad is left out, and the
     answer says why; where nothing can be used it is "no evidence". Shapley values say what each modality adds to the
     probability of the decided class, beyond the class frequencies. Nothing in RUN is changed.
+
+    A run that reads features relative to their speaker takes clips of the speaker by --enrol, or the data set's groups.
 
     With --out, rows keep the order of the inputs; an input that cannot be used is a row with its error, and the exit
     code is 3 at the end.
@@ -101,6 +112,8 @@ def predict(
         raise click.UsageError("Name recordings, a data set, or files of features.")
     with quiet():
         opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
+        if enrol:
+            opened = opened.enrol(enrol if len(enrol) > 1 else enrol[0])
         if out is not None:
             if picture is not None or as_json:
                 raise click.UsageError("--out writes a file of rows: leave out --picture and --json.")

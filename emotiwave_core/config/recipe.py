@@ -19,6 +19,8 @@ ALL = "*"  # the key of the encoder that every stream takes which is not named, 
 PerModality = int | dict[str, int]
 Align = Literal["none", "words"] | float
 Filler = Literal["absent", "keep"]
+Standardise = bool | Literal["own", "enrolled"]
+NO_EMOTION_CLIPS = "no_emotion"  # the value of `data.enrolment` that is not the name of a file
 
 
 def _setting(default: Any, meaning: str, *held: Any) -> Any:
@@ -67,6 +69,11 @@ class DataSettings:
     rotation: int | None = _setting(None, "Number of the test fold, for a file with fold0, fold1 and so on.")
     ratios: list[float] = _setting(lambda: [0.8, 0.1, 0.1], "Shares of train, valid and test of random folds.")
     split_seed: int = _setting(42, "Seed of random folds.", _at_least(0), validators.lt(2**32))
+    enrolment: str | None = _setting(
+        None,
+        'Clips that tell what is usual for their speaker, for `model.standardise = "enrolled"`: a file of ids, one a '
+        f'line, in the data set\'s folder, or "{NO_EMOTION_CLIPS}", those without any emotion.',
+    )
 
     @align.validator
     def _align(self, _: Any, value: Align) -> None:
@@ -92,7 +99,12 @@ class DataSettings:
 class ModelSettings:
     """The model around the parts: standardisation, absent modalities, the head."""
 
-    standardise: bool = _setting(True, "Features to mean 0 and deviation 1 of the training fold, clipped.")
+    standardise: Standardise = _setting(
+        True,
+        "Features to mean 0 and deviation 1 of the training fold, clipped. Before that those of each speaker (group) "
+        'to the training fold\'s: "own", by all clips of the speaker at hand; "enrolled", by those of '
+        "`data.enrolment`.",
+    )
     absent: Literal["mask", "zeros"] = _setting(
         "mask", '"zeros": an absent modality is fed as zeros and taken for present, as most published code does.'
     )
@@ -270,6 +282,12 @@ def _align(value: Any, _: Any) -> Align:
     return CONVERTER.structure(value, float)
 
 
+def _standardise(value: Any, _: Any) -> Standardise:
+    if value not in (True, False, "own", "enrolled") or not isinstance(value, bool | str):
+        raise ValueError(f"{short(value)} is not true, false, own or enrolled")
+    return cast(Standardise, value)
+
+
 def _per_modality(value: Any, _: Any) -> PerModality:
     if isinstance(value, Mapping):
         return {str(name): CONVERTER.structure(number, int) for name, number in value.items()}
@@ -281,3 +299,4 @@ CONVERTER.register_structure_hook_func(is_policy, lambda value, _: part_table(as
 CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
 CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)
 CONVERTER.register_structure_hook_func(lambda kind: kind == Align, _align)
+CONVERTER.register_structure_hook_func(lambda kind: kind == Standardise, _standardise)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import Batch, gather
 from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences
 from emotiwave_core.evaluate.corruptions import find_corruption
-from emotiwave_core.interfaces import Encoded
+from emotiwave_core.interfaces import Encoded, Tensors
 from emotiwave_core.modalities import by_modality, modality_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
@@ -49,18 +51,21 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
     model, fold, precision = trained.model.to(device).eval(), trained.fold, trained.recipe.training.precision
     levels, kind = range(len(manifest.levels)), find_corruption(manifest.protocol)
     curves = kind.curves_for(model.modalities)
-    corrupt = _corrupter(trained, manifest, device)
+    store = attrs.evolve(trained.corpus.store, speakers=None)  # what is corrupted is read as it was recorded
+    corrupt = _corrupter(trained, store, manifest, device)
     counts = {modality: np.zeros((len(levels), 2), dtype=np.int64) for modality in model.modalities}
     logits: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
     total = -(-len(fold.rows) // size) * len(levels)
     with attribute_errors(model), runtime.monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
-        for batch in open_loader(trained.corpus.store, device).batches(fold.rows, fold.targets, size):
+        for batch in open_loader(store, device).batches(fold.rows, fold.targets, size):
             corruptions = corrupt(batch)
             with autocast(device, precision):
-                clean = model.encode_streams(batch.inputs, batch.masks)
+                clean = model.encode_streams(_by_speaker(trained, batch.rows, batch.inputs), batch.masks)
             counted = corruptions if kind.by_step else _whole(corruptions)
             for level in levels:
                 corrupted = {s: c.apply(level) for s, c in corruptions.items() if level and c.touches(level)}
+                inputs = _by_speaker(trained, batch.rows, {s: pair.x for s, pair in corrupted.items()})
+                corrupted = {s: pair._replace(x=inputs[s]) for s, pair in corrupted.items()}
                 with autocast(device, precision):
                     for curve, batch_logits in _fused(model, curves, batch, clean, corrupted).items():
                         logits[curve][level].append(batch_logits.float())
@@ -72,6 +77,17 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
         {curve: _answers(trained, values) for curve, values in together.items()},
         {curve: _shares(np.sum([counts[m] for m in modalities], axis=0)) for curve, modalities in curves.items()},
     )
+
+
+def _by_speaker(trained: TrainedRun, rows: NDArray[np.int64], inputs: Tensors) -> Tensors:
+    """The features [B, T, F] of samples relative to their own speakers, whoever lent them."""
+    speakers = trained.corpus.store.speakers
+    if speakers is None:
+        return inputs
+    relative = {stream: x.clone() for stream, x in inputs.items()}
+    for stream, x in relative.items():
+        speakers.apply_batch_(stream, rows, x, np.full(len(rows), x.shape[1]))
+    return relative
 
 
 def _fused(
@@ -101,10 +117,10 @@ def _whole(corruptions: dict[str, Corruption]) -> dict[str, Corruption]:
 
 
 def _corrupter(
-    trained: TrainedRun, manifest: Manifest, device: torch.device
+    trained: TrainedRun, store: Store, manifest: Manifest, device: torch.device
 ) -> Callable[[Batch], dict[str, Corruption]]:
-    """A function from a batch to its corruption, by stream."""
-    store, kind = trained.corpus.store, find_corruption(manifest.protocol)
+    """A function from a batch of a store to its corruption, by stream."""
+    kind = find_corruption(manifest.protocol)
     index_of, row_of = numbered(manifest.samples), numbered(store.ids)
 
     def load(stream: str, ids: Sequence[str]) -> Sequences:

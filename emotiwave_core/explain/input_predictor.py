@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.store.memory import ArraySample
 from emotiwave_core.errors import DataError, NotFinite
 from emotiwave_core.explain.answers import Answer, answer_of_sample, answers_of_recording
 from emotiwave_core.explain.answers_file import AnswersFile, Work
@@ -65,6 +66,15 @@ class InputPredictor:
         read = self.reader.read(path, transcript, options.asr, options.features, self.monitor)
         return predict_recording(self.predictor, read, options.segmentation, self.data)
 
+    def clip(self, path: Path) -> ArraySample:
+        """A whole recording as a sample. DataError where nothing in it can be used."""
+        options = self.options
+        read = self.reader.read(path, transcript_of(path, None), options.asr, {}, self.monitor)
+        sample = read.sample(0.0, read.seconds, whole=True)
+        if sample is None:
+            raise DataError(f"{path} has nothing that the run reads: {'; '.join(read.missing.values())}.")
+        return sample
+
     def samples(self, dataset: Dataset) -> Iterator[Prediction]:
         """The answers about all samples of a data set, some thousand in memory at a time."""
         store = self.predictor.open_dataset(dataset, self.monitor)
@@ -94,7 +104,11 @@ class InputPredictor:
         objective = self.predictor.objective
         work = Work(
             run=sha256_of(run / MODEL),
-            settings={**self.options.to_json(), "identities": _identities(self.reader)},
+            settings={
+                **self.options.to_json(),
+                "identities": _identities(self.reader),
+                "speaker": None if self.predictor.speaker is None else self.predictor.speaker.sha256,
+            },
             inputs=[_stamp(given) for given in inputs],
             classes=list(objective.classes),
             modalities=list(self.predictor.model.modalities),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from emotiwave_core.data.corpus import all_samples
-from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
+from emotiwave_core.data.store.memory import ArraySample
 from emotiwave_core.explain.shares import Shares, shares_of
 from emotiwave_core.interfaces import SpokenWord
 from emotiwave_core.predict.predictor import Predictor
@@ -133,5 +133,5 @@ def predict_segments(
 
 
 def _shares(predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None) -> list[Shares]:
-    store = store_of_arrays(samples, predictor.model.features, predictor.recipe.data)
+    store = predictor.store_of(samples)
     return shares_of(predictor, store, all_samples(store), data)

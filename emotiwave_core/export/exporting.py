@@ -245,8 +245,15 @@ def _preparation(recipe: Recipe) -> Preparation:
         filler=recipe.data.filler,
         absent="a mask without a step that is set, of at least one step; what stands in masked steps is never read",
         cleaning="in the file: values that are not finite become 0; an average of steps is to leave them out",
-        standardisation=f"in the file, clipped at {CLIP:g} deviations" if recipe.model.standardise else "none",
+        standardisation=_standardisation(recipe.model.standardise),
     )
+
+
+def _standardisation(mode: bool | str) -> str:
+    if mode is False:
+        return "none"
+    before = "" if mode is True else f"; before that, in the program, relative to the speaker ({mode}, docs/speakers.md)"
+    return f"in the file, clipped at {CLIP:g} deviations{before}"
 
 
 def _source(run: Path, loaded: SavedModel, data: DataFile) -> ExportSource:

@@ -69,7 +69,7 @@ class FusionModel(nn.Module):
         self.fusion = fusion
         self.policy = policy
         self.scalers = nn.ModuleDict(
-            {s: Standardise(width) for s, width in features.items()} if settings.standardise else {}
+            {s: Standardise(width) for s, width in features.items()} if settings.standardise is not False else {}
         )
         self.head = nn.Sequential(
             nn.Linear(fusion.out_features, settings.head),
@@ -95,6 +95,12 @@ class FusionModel(nn.Module):
     def modalities(self) -> tuple[str, ...]:
         """The modalities, in the order of the columns of `present`."""
         return tuple(by_modality(self.encoders))
+
+    @property
+    def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean [F] and 1 / deviation [F] of each standardised stream in the training fold."""
+        scalers = {stream: cast(Standardise, scaler) for stream, scaler in self.scalers.items()}
+        return {stream: (scaler.mean, scaler.scale) for stream, scaler in scalers.items()}
 
     def present(self, masks: Tensors) -> Tensor:
         """masks {s: [B, T] bool} -> [B, M] bool: a modality is absent where all of its streams are."""

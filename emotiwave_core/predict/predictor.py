@@ -16,9 +16,11 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Fold, open_unlabelled
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.loading.speakers import relative_to_speakers, standardise_speakers
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
+from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
-from emotiwave_core.errors import NotFinite, Notice
+from emotiwave_core.errors import DataError, NotFinite, Notice, SettingsError
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.objective import Objective
@@ -29,6 +31,10 @@ from emotiwave_core.runs.model_file import TrainedInput
 from emotiwave_core.runs.saved_model import load_model
 
 Array = NDArray[np.float64]
+NOT_ENROLLED = (
+    "the run reads features relative to their speaker, and of this one no clip is known (--enrol CLIP, `run.enrol`): "
+    "they are read with the statistics of the training fold."
+)
 CHUNK = 4096  # samples whose predictions are in memory at a time
 
 
@@ -63,10 +69,42 @@ class Predictor:
     thresholds: Array | None  # [C], of a multi-label run
     inputs: dict[str, TrainedInput]  # {modality: the features that it was trained on}
     device: torch.device
+    speaker: SpeakerStandardisation | None = None  # of whom all samples are
+
+    @property
+    def is_relative(self) -> bool:
+        """True for a run that reads features relative to their speaker."""
+        return not isinstance(self.recipe.model.standardise, bool)
+
+    def enrolled(self, clips: Store) -> "Predictor":
+        """The same for samples of one speaker, of whom these are clips.
+
+        SettingsError where the run does not read features relative to their speaker.
+        """
+        if not self.is_relative:
+            raise SettingsError(
+                "This run does not read features relative to their speaker, so clips of the speaker change nothing: "
+                'leave them out, or train with model.standardise="own" or "enrolled".'
+            )
+        whole = np.ones(len(clips), dtype=bool)
+        known = standardise_speakers(clips, ["the speaker"] * len(clips), whole, self.model.statistics)
+        return attrs.evolve(self, speaker=known.speakers)
+
+    def store_of(self, samples: Sequence[ArraySample]) -> Store:
+        """A store of samples of arrays, relative to the speaker where one is enrolled. Errors as `store_of_arrays`."""
+        store = store_of_arrays(samples, self.model.features, self.recipe.data)
+        return self._of_speaker(store)
+
+    def _of_speaker(self, store: Store) -> Store:
+        if self.speaker is None:
+            return store
+        return attrs.evolve(store, speakers=attrs.evolve(self.speaker, map_of=np.ones(len(store), dtype=np.int64)))
 
     def predict_arrays(self, samples: Sequence[ArraySample]) -> list[Prediction]:
         """Predict samples of arrays. Errors as `store_of_arrays`; PluginError where an answer is not finite."""
-        store = store_of_arrays(samples, self.model.features, self.recipe.data)
+        if self.is_relative and self.speaker is None:
+            warnings.warn(f"Note: {NOT_ENROLLED}", Notice, stacklevel=2)
+        store = self.store_of(samples)
         return [prediction for _, own in self.predict_store(store, has_ids=False) for prediction in own]
 
     def open_dataset(self, dataset: Dataset, monitor: Monitor = SILENT) -> Store:
@@ -75,7 +113,13 @@ class Predictor:
         check_inputs(self.inputs, store.facts)
         for note in store.facts.warnings:
             monitor.say(f"Warning: {note}")
-        return store
+        if self.speaker is not None:
+            return self._of_speaker(store)
+        try:
+            return relative_to_speakers(store, dataset.base, self.recipe, self.model.statistics)
+        except (DataError, SettingsError) as error:
+            monitor.say(f"Note: {error} Here: {NOT_ENROLLED}")
+            return store
 
     def predict_store(
         self, store: Store, monitor: Monitor = SILENT, has_ids: bool = True

@@ -13,6 +13,7 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.loading.speakers import relative_to_speakers
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.model.objective import Objective, Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
@@ -45,6 +46,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
     group.first(lambda: fit_statistics(model, corpus, training))
     group.take_over(model)
+    store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
     objective.fit(training.targets, recipe.objective)
     scale = objective.scale if isinstance(objective, Regression) else None
     selected = selection(settings.select, model.modalities)
@@ -54,7 +56,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     optimiser = make_optimiser(model, settings)
     average = moving_average(model, settings.ema) if settings.ema else None
     resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
-    loader = open_loader(corpus.store, runtime.device, resident)
+    loader = open_loader(store, runtime.device, resident)
     setup = TrainingSetup(model, objective, recipe, loader, monitor, group)
     checkpoint = TrainingCheckpoint(
         job.run, setup, optimiser, average, attrs.evolve(job.description, scale=scale), job.watchers

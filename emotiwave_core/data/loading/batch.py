@@ -86,7 +86,10 @@ def gather(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[Tensor, 
 
 def padded(store: Store, stream: str, rows: NDArray[np.int64], steps: int, pinned: bool = False) -> Tensor:
     """The sequences of samples, zero behind their ends: [B, T, F] float32."""
-    return _stacked(store.values[stream], store.offsets[stream], rows, steps, pinned)
+    x = _stacked(store.values[stream], store.offsets[stream], rows, steps, pinned)
+    if store.speakers is not None:
+        store.speakers.apply_batch_(stream, rows, x, store.offsets[stream][rows + 1] - store.offsets[stream][rows])
+    return x
 
 
 def step_mask(store: Store, stream: str, rows: NDArray[np.int64]) -> Tensor:
@@ -150,10 +153,20 @@ def _generator(*key: int) -> torch.Generator:
 
 
 def feature_statistics(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean [F] and 1 / deviation [F] of a stream over all steps that some samples have of it, in float64.
+    """Mean [F] and 1 / deviation [F] of a stream over all steps that some samples have of it, as they were packed.
 
-    One pass over blocks of steps, whose moments are merged pairwise (Chan, Golub and LeVeque 1983). A constant feature
-    gets 0, so that it says nothing (its deviation is rounding error).
+    A constant feature gets 0, so that it says nothing (its deviation is rounding error).
+    """
+    _, mean, variance = moments(store, stream, rows)
+    deviation = variance.sqrt()
+    constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
+    return mean.float(), torch.where(constant, 0.0, 1.0 / deviation.clamp(min=1e-30)).float()
+
+
+def moments(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[int, Tensor, Tensor]:
+    """Number, mean [F] and variance [F] of all steps that some samples have of a stream, in float64, as packed.
+
+    One pass over blocks of steps, whose moments are merged pairwise (Chan, Golub and LeVeque 1983).
     """
     count, mean = 0, torch.zeros(store.features[stream], dtype=torch.float64)
     squares = torch.zeros_like(mean)  # of the differences from the mean, summed
@@ -163,9 +176,7 @@ def feature_statistics(store: Store, stream: str, rows: NDArray[np.int64]) -> tu
         squares += x.sub_(own).square_().sum(dim=0) + difference.square() * (count * len(x) / whole)
         mean += difference * (len(x) / whole)
         count = whole
-    deviation = (squares / max(count, 1)).sqrt()
-    constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
-    return mean.float(), torch.where(constant, 0.0, 1.0 / deviation.clamp(min=1e-30)).float()
+    return count, mean, squares / max(count, 1)
 
 
 def _blocks(store: Store, stream: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:

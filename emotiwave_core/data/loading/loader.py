@@ -79,9 +79,15 @@ def resident(store: Store, rows: NDArray[np.int64], device: torch.device) -> Res
     def copied(flat: dict[str, Tensor]) -> dict[str, Tensor]:
         return {m: _copied(flat[m], store.offsets[m], samples, device) for m in store.streams}
 
+    values = copied(store.values)
+    if store.speakers is not None:
+        for m, flat in values.items():
+            for row in samples.tolist():
+                steps = slice(starts[m][row], starts[m][row] + lengths[m][row])
+                flat[steps] = store.speakers.apply(m, row, flat[steps])
     return Resident(
         store=store,
-        values=copied(store.values),
+        values=values,
         present=None if store.step_present is None else copied(store.step_present),
         starts={m: torch.from_numpy(start).to(device) for m, start in starts.items()},
         lengths={m: torch.from_numpy(counts).to(device) for m, counts in lengths.items()},

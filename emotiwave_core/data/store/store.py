@@ -38,6 +38,7 @@ from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.packing import Packer
 from emotiwave_core.data.prepare.store_key import fingerprint, paths_of
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
+from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.errors import DataError, ResourceError
 from emotiwave_core.io.atomic import (
     cache_folder,
@@ -73,6 +74,7 @@ class Store:
     offsets: dict[str, NDArray[np.int64]]  # {stream: [N + 1]}
     step_times: dict[str, Tensor]  # {stream: [steps, 2] float32}
     step_present: dict[str, Tensor] | None  # {stream: [steps] bool}, of an aligned store
+    speakers: SpeakerStandardisation | None = None  # applied to `values` wherever samples are read
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -155,7 +157,8 @@ class Store:
 
     def sequence(self, stream: str, sample: int) -> Tensor:
         """One sample's steps in a stream, [T, F]; zeros where it is not present."""
-        return self.values[stream][self._steps(stream, sample)]
+        x = self.values[stream][self._steps(stream, sample)]
+        return x if self.speakers is None else self.speakers.apply(stream, sample, x)
 
     def times(self, stream: str, sample: int) -> Tensor:
         """The start and the end of one sample's steps in a stream, [T, 2] float32, in seconds of the video."""

@@ -1,0 +1,124 @@
+"""Features relative to their speaker: each speaker's clips are brought to the mean and deviation of the training fold.
+
+A voice is high or low, and a face broad or narrow, before either feels anything. Where clips of a speaker are at hand,
+their statistics say what is usual for that speaker, without a label: all own clips (`own`, transductive), or clips that
+were recorded for it (`enrolled`). Speaker normalisation of this kind is usual in speech emotion recognition (Busso,
+Metallinou and Narayanan 2011, doi:10.1109/ICASSP.2011.5947653; Schuller et al. 2010, doi:10.1109/T-AFFC.2010.8).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotiwave_core.config.recipe import NO_EMOTION_CLIPS, Recipe
+from emotiwave_core.data.loading.batch import moments
+from emotiwave_core.data.store.standardisation import SpeakerStandardisation
+from emotiwave_core.data.store.store import Store
+from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.io.untrusted import is_file, read_text, why
+
+PRIOR = 1.0  # clips of an average speaker that count beside a speaker's own
+MOST_ENROLMENT = 1 << 24  # bytes of a list of clips
+Statistics = Mapping[str, tuple[Tensor, Tensor]]  # {stream: mean [F] and 1 / deviation [F] of the training fold}
+
+
+def speaker_clips(store: Store, base: Path, recipe: Recipe) -> NDArray[np.bool_] | None:
+    """The clips [N] from which a recipe takes what is usual for a speaker; None where it does not ask for speakers.
+
+    base: the folder of the data set. DataError where the data do not tell the speakers or have no clip that is
+    enrolled, SettingsError where the recipe does not say which are.
+    """
+    mode, enrolment = recipe.model.standardise, recipe.data.enrolment
+    if isinstance(mode, bool):
+        return None
+    if store.facts.groups is None:
+        raise DataError(
+            f'model.standardise is "{mode}", and {store.facts.dataset} does not say who speaks: add [groups] to '
+            "its dataset.toml, or set model.standardise=true."
+        )
+    if mode == "own":
+        return np.ones(len(store), dtype=bool)
+    if enrolment is None:
+        raise SettingsError(
+            'model.standardise is "enrolled": say by data.enrolment which clips are, a file of their ids in the data '
+            f'set\'s folder or "{NO_EMOTION_CLIPS}" (those without any emotion).'
+        )
+    if enrolment == NO_EMOTION_CLIPS and not store.targets:
+        raise DataError(
+            f'data.enrolment is "{NO_EMOTION_CLIPS}", and the samples of {store.facts.dataset} have no labels.'
+        )
+    if enrolment == NO_EMOTION_CLIPS:
+        clips = np.asarray(~(store.labels > 0).any(dim=1).numpy())
+        source = f'data.enrolment="{NO_EMOTION_CLIPS}"'
+    else:
+        listed = read_enrolment(base / enrolment)
+        clips = np.array([not listed.isdisjoint(names) for names in zip(store.ids, store.videos, strict=True)])
+        source = str(base / enrolment)
+    if not clips.any():
+        raise DataError(f"{source} enrols none of the {len(store)} samples of {store.facts.dataset}.")
+    return clips
+
+
+def read_enrolment(path: Path) -> set[str]:
+    """The ids of clips in a text file, one a line. SettingsError where there is no such file, DataError for another."""
+    if not is_file(path):
+        raise SettingsError(f"data.enrolment is {short(path.name)}, but {path} is not there.")
+    try:
+        return {line.strip() for line in read_text(path, MOST_ENROLMENT).splitlines() if line.strip()}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be used: {why(error)}.") from error
+
+
+def relative_to_speakers(store: Store, base: Path, recipe: Recipe, training: Statistics) -> Store:
+    """The store as a recipe reads it: with its speakers standardised where it asks for that. Errors as above."""
+    clips = speaker_clips(store, base, recipe)
+    return store if clips is None else standardise_speakers(store, store.groups, clips, training)
+
+
+def standardise_speakers(
+    store: Store, speakers: Sequence[str | None], clips: NDArray[np.bool_], training: Statistics
+) -> Store:
+    """The store with each speaker's features mapped to the statistics of the training fold, by some of its clips.
+
+    speakers: of each of the N samples, None where it is not known. clips [N]: the samples whose features may be looked
+    at. With c clips of a speaker and P = `PRIOR` their moments count c / (c + P), those of the training fold the rest;
+    so a speaker of whom there is nothing is read with the training fold's statistics, as any other model does it. A
+    feature that is constant in the training fold stays as it is.
+
+    Clips count and not steps: the steps of one clip are alike, and say little about the next.
+    """
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(s for s in speakers if s is not None), start=1)}
+    map_of = np.array([0 if speaker is None else numbers[speaker] for speaker in speakers], dtype=np.int64)
+    scales, shifts = {}, {}
+    for stream, width in store.features.items():
+        scale, shift = torch.ones(len(numbers) + 1, width), torch.zeros(len(numbers) + 1, width)
+        if stream in training:
+            read = clips & store.has(stream)
+            for number in range(1, len(numbers) + 1):
+                rows = np.flatnonzero(read & (map_of == number))
+                if len(rows):
+                    scale[number], shift[number] = _affine(store, stream, rows, training[stream])
+        scales[stream], shifts[stream] = scale, shift
+    return attrs.evolve(store, speakers=SpeakerStandardisation(scales, shifts, map_of))
+
+
+def _affine(
+    store: Store, stream: str, rows: NDArray[np.int64], training: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Scale [F] and shift [F] that bring these clips of one speaker to the training fold's mean and deviation."""
+    mean, inverse = (each.double().cpu() for each in training)
+    varies = inverse > 0
+    variance = torch.where(varies, inverse, 1.0).pow(-2)
+    weight = len(rows) / (len(rows) + PRIOR)
+    _, own_mean, own_variance = moments(store, stream, rows)
+    pooled = weight * own_mean + (1 - weight) * mean
+    own = own_variance + (own_mean - pooled).square()
+    spread = weight * own + (1 - weight) * (variance + (mean - pooled).square())
+    scale = torch.where(varies, (variance / spread.clamp(min=1e-30)).sqrt(), 1.0)
+    shift = torch.where(varies, mean - pooled * scale, 0.0)
+    return scale.float(), shift.float()

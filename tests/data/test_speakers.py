@@ -1,0 +1,201 @@
+"""Features relative to their speaker: maps as their equation has them, and every verb reads through them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from training import REGISTRY, small
+
+import emotiwave as ew
+from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.data.dataset import Dataset
+from emotiwave_core.data.loading.batch import batches, feature_statistics
+from emotiwave_core.data.loading.loader import resident
+from emotiwave_core.data.loading.speakers import PRIOR, standardise_speakers
+from emotiwave_core.data.prepare.options import Options
+from emotiwave_core.data.store.store import Store, open_store
+from emotiwave_core.errors import DataError, Notice, SettingsError
+from emotiwave_core.evaluate.corruptions import find_corruption
+from emotiwave_core.evaluate.manifest import parse_manifest
+from emotiwave_core.evaluate.predict_corrupted import predict_corrupted
+from emotiwave_core.evaluate.protocol import draw_manifest, samples_of
+from emotiwave_core.predict.trained import open_trained_run
+
+pytestmark = pytest.mark.full
+MOODS = ("calm", "glad", "sad")
+SPEAKERS = 8
+CPU = torch.device("cpu")
+
+
+def clips(gain: Callable[[int], float] = lambda _: 1.0, offset: Callable[[int], float] = lambda _: 0.0) -> Any:
+    """Samples of 8 speakers, 9 each; a third is of no emotion. Each speaker's features are x · gain + offset."""
+    random, features, labels = np.random.default_rng(0), [], []
+    for speaker in range(SPEAKERS):
+        for clip in range(9):
+            x = random.normal(size=(5 + clip % 3, 4)) + np.eye(4)[clip % 3] * 2
+            features.append(x * gain(speaker) + offset(speaker))
+            labels.append(np.eye(3)[clip % 3][1:])
+    return features, np.array(labels)
+
+
+def dataset(groups: bool = True, **shape: Any) -> Dataset:
+    """The clips as a data set, whole speakers in a fold."""
+    features, labels = clips(**shape)
+    who = [f"s{number // 9}" for number in range(len(features))]
+    fold = {**dict.fromkeys(range(4), "train"), 4: "valid", 5: "valid", 6: "test", 7: "test"}
+    return ew.dataset(
+        features={"audio": features, "text": [x[:, :2] for x in features]},
+        labels=labels,
+        targets=MOODS[1:],
+        ids=[f"{speaker}-{number % 9}" for number, speaker in enumerate(who)],
+        groups=who if groups else None,
+        folds=[fold[number // 9] for number in range(len(features))],
+    )
+
+
+def store_of(data: Dataset, folder: Path) -> Store:
+    """The packed clips."""
+    return open_store(data, Options(), folder)
+
+
+def train(data: Dataset, out: Path, mode: Any, **settings: Any) -> ew.Run:
+    """A small run that standardises in a mode."""
+    recipe = small(encoder={"name": "mean", "width": 4}, model={"standardise": mode}, data=settings)
+    return ew.train(data, attrs.evolve(recipe, training=attrs.evolve(recipe.training, epochs=2)), out=out, device="cpu")
+
+
+def statistics(store: Store) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Those of the first half of the samples, as of a training fold."""
+    return {s: feature_statistics(store, s, np.arange(len(store) // 2)) for s in store.streams}
+
+
+def test_the_maps_are_those_of_the_equation(tmp_path: Path) -> None:
+    """In float64, clip by clip: moments of c clips count c / (c + 1), those of training the rest, and x is mapped."""
+    store = store_of(dataset(gain=lambda s: 1 + s, offset=lambda s: 3.0 * s), tmp_path)
+    used = np.arange(len(store)) % 9 < 4
+    relative = standardise_speakers(store, store.groups, used, statistics(store))
+    raw = {m: [store.sequence(m, row).double().numpy() for row in range(len(store))] for m in store.streams}
+    for m in store.streams:
+        steps = np.concatenate(raw[m][: len(store) // 2])
+        mean, variance = steps.mean(axis=0), steps.var(axis=0)
+        for row, group in enumerate(store.groups):
+            own = np.concatenate([raw[m][r] for r, g in enumerate(store.groups) if g == group and used[r]])
+            weight = 4 / (4 + PRIOR)
+            center = weight * own.mean(axis=0) + (1 - weight) * mean
+            second = weight * (own**2).mean(axis=0) + (1 - weight) * (variance + mean**2)
+            expected = (raw[m][row] - center) / np.sqrt(second - center**2) * np.sqrt(variance) + mean
+            np.testing.assert_allclose(relative.sequence(m, row).numpy(), expected, rtol=2e-4, atol=2e-4)
+
+
+def test_batches_and_a_device_hold_the_mapped_samples(tmp_path: Path) -> None:
+    """Batch by batch and kept on a device they are `sequence`, and padding stays zero."""
+    store = store_of(dataset(gain=lambda s: 1 + s), tmp_path)
+    relative = standardise_speakers(store, store.groups, np.ones(len(store), dtype=bool), statistics(store))
+    rows, targets = np.arange(len(store))[::-1].copy(), torch.zeros(len(store))
+    plain = list(batches(relative, rows, targets, 7, CPU))
+    kept = list(resident(relative, rows, CPU).batches(rows, targets, 7))
+    for batch, other in zip(plain, kept, strict=True):
+        for m, x in batch.inputs.items():
+            torch.testing.assert_close(x, other.inputs[m])
+            for sample, row in enumerate(batch.rows.tolist()):
+                own = relative.sequence(m, row)
+                torch.testing.assert_close(x[sample, : len(own)], own)
+                assert not x[sample, len(own) :].any()
+
+
+def test_samples_of_no_known_speaker_stay_as_they_are(tmp_path: Path) -> None:
+    """Without a speaker, or without a clip that may be looked at, features are those that were packed."""
+    store = store_of(dataset(offset=lambda s: float(s)), tmp_path)
+    nobody = standardise_speakers(store, [None] * len(store), np.ones(len(store), dtype=bool), statistics(store))
+    unheard = standardise_speakers(store, store.groups, np.zeros(len(store), dtype=bool), statistics(store))
+    for relative in (nobody, unheard):
+        assert torch.equal(relative.sequence("audio", 70), store.sequence("audio", 70))
+
+
+def test_a_voice_that_is_louder_and_higher_is_read_as_it_was(tmp_path: Path) -> None:
+    """A gain and an offset of the test speakers leave the decisions of an `own` run and change a plain one's."""
+    shifted = dataset(gain=lambda s: 5.0 if s > 5 else 1.0, offset=lambda s: 8.0 if s > 5 else 0.0)
+    same = {}
+    for mode in ("own", True):
+        run = train(dataset(), tmp_path / str(mode), mode)
+        before, after = run.predict(dataset()), run.predict(shifted)
+        same[mode] = np.mean([a.decided == b.decided for a, b in zip(before, after, strict=True)])
+    assert same["own"] > 0.95 > same[True]
+
+
+def test_scoring_predicting_and_protocols_read_the_same_samples(tmp_path: Path) -> None:
+    """`predictions.csv`, `predict` of the data set, and a protocol at level 0 agree; the report is written."""
+    data = dataset(gain=lambda s: 1 + s, offset=lambda s: 2.0 * s)
+    run = train(data, tmp_path / "run", "own")
+    trained = open_trained_run(run.folder, REGISTRY)
+    answers = trained.predict(CPU).answers[-1]
+    predicted = {one.id: list(one.probabilities.values()) for one in run.predict(data)}
+    for row, answer in zip(trained.fold.rows, answers, strict=True):
+        np.testing.assert_allclose(predicted[trained.corpus.store.ids[row]], answer, rtol=1e-5)
+    for curve in run.robustness("swap").curves.values():
+        assert float(curve.score[0]) == float(run.scores().complete.score)
+
+
+def test_what_another_lends_is_read_relative_to_the_borrower(tmp_path: Path) -> None:
+    """Under `swap` a sample has another's features as they were recorded, and its own speaker's map."""
+    run = train(dataset(gain=lambda s: 1 + s), tmp_path / "run", "own")
+    trained = open_trained_run(run.folder, REGISTRY)
+    data = draw_manifest(find_corruption("swap"), samples_of(trained), 0).to_bytes()
+    manifest = parse_manifest(data, find_corruption("swap"), "that was drawn")
+    got = predict_corrupted(trained, manifest, Runtime(CPU)).answers[
+        "audio+text" if "audio+text" in manifest.modalities else "audio"
+    ][-1]
+    store, speakers = trained.corpus.store, trained.corpus.store.speakers
+    assert speakers is not None
+    raw = attrs.evolve(store, speakers=None)
+    row_of, partners = {name: row for row, name in enumerate(store.ids)}, manifest.partners["audio"]
+    for place, row in enumerate(trained.fold.rows.tolist()):
+        lender = row_of[partners[manifest.samples.index(store.ids[row])] or store.ids[row]]
+        x = speakers.apply("audio", row, raw.sequence("audio", lender))[None]
+        text = store.sequence("text", row)[None]
+        masks = {
+            "audio": torch.ones(x.shape[:2], dtype=torch.bool),
+            "text": torch.ones(text.shape[:2], dtype=torch.bool),
+        }
+        with torch.inference_mode():
+            logits = trained.model.forward_masked({"audio": x, "text": text}, masks).logits
+        np.testing.assert_allclose(got[place], trained.objective.answers(logits)[0].numpy(), rtol=1e-4)
+
+
+def test_clips_of_one_speaker_do_what_the_data_set_does(tmp_path: Path) -> None:
+    """`run.enrol` with the neutral clips of a speaker gives the answers that the data set gives with its groups."""
+    data = dataset(gain=lambda s: 1 + s, offset=lambda s: 2.0 * s)
+    run = train(data, tmp_path / "run", "enrolled", enrolment="no_emotion")
+    features, _ = clips(gain=lambda s: 1 + s, offset=lambda s: 2.0 * s)
+    arrays = {f"s7-{clip}": {"audio": (x := features[63 + clip]), "text": x[:, :2]} for clip in range(9)}
+    speaker = run.enrol([arrays[f"s7-{clip}"] for clip in (0, 3, 6)])
+    trained = open_trained_run(run.folder, REGISTRY)
+    answers = dict(
+        zip((trained.corpus.store.ids[row] for row in trained.fold.rows), trained.predict(CPU).answers[-1], strict=True)
+    )
+    for name, sample in ((name, arrays[name]) for name in arrays if name in answers):
+        np.testing.assert_allclose(list(speaker.predict(**sample).probabilities.values()), answers[name], rtol=1e-4)
+    with pytest.warns(Notice, match="of this one no clip is known"):
+        run.predict(**arrays["s7-1"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "groups", "error", "sentence"),
+    [
+        ("own", {}, False, DataError, r"does not say who speaks: add \[groups\]"),
+        ("enrolled", {}, True, SettingsError, "say by data.enrolment which clips are"),
+        ("enrolled", {"enrolment": "none.txt"}, True, SettingsError, "none.txt is not there"),
+        ("of mine", {}, True, SettingsError, "'of mine' is not true, false, own or enrolled"),
+    ],
+)
+def test_what_is_lacking_is_told_before_training(
+    tmp_path: Path, mode: str, settings: dict[str, str], groups: bool, error: type[Exception], sentence: str
+) -> None:
+    """No speakers, no enrolment, no such file, no such mode: one sentence, and no run is left behind."""
+    with pytest.raises(error, match=sentence):
+        train(dataset(groups=groups), tmp_path / "run", mode, **settings)
+    assert not (tmp_path / "run" / "model.json").exists()
