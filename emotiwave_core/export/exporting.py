@@ -252,7 +252,9 @@ def _preparation(recipe: Recipe) -> Preparation:
 def _standardisation(mode: bool | str) -> str:
     if mode is False:
         return "none"
-    before = "" if mode is True else f"; before that, in the program, relative to the speaker ({mode}, docs/speakers.md)"
+    before = (
+        "" if mode is True else f"; before that, in the program, relative to the speaker ({mode}, docs/speakers.md)"
+    )
     return f"in the file, clipped at {CLIP:g} deviations{before}"
 
 

@@ -96,7 +96,7 @@ def test_shipped_recipes_are_valid_and_complete(name: str) -> None:
         ({"training": {"epochs": 3.0}}, "3.0 is not a whole number"),
         ({"training": {"epoch": 3}}, r"unknown key 'training\.epoch'\. Did you mean 'epochs'\?"),
         ({"trainin": {}}, r"unknown key 'trainin'\. Did you mean 'training'\?"),
-        ({"model": {"standardise": "no"}}, r"'model\.standardise': 'no' is not true or false"),
+        ({"model": {"standardise": "no"}}, r"'model\.standardise': 'no' is not true, false, own or enrolled"),
         ({"model": {"head_dropout": float("nan")}}, "nan is not a number"),
         ({"data": {"unit": "word"}}, "'word' is not one of segment, video"),
         ({"data": {"max_steps": 0}}, "must be 1 or more"),
