@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _FIELD = re.compile(r"^'(\w+)'")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+PARTS = {"Encoder": "encoder", "Fusion": "fusion", "DropoutPolicy": "dropout"}  # what an option may be, and its kind
 MOST = 1 << 20  # of a width, or a number of layers
 _LARGEST = 2**64 - 1  # the seed of a protocol; a larger number is nothing but damage
 
@@ -69,16 +70,16 @@ def bare(kind: Any) -> Any:
     return kind
 
 
-def is_policy(kind: Any) -> bool:
-    """True for an option that is a dropout policy itself. (By name: torch is not imported to read a recipe.)"""
-    where, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", "")
-    return (where, name) == ("emotiwave_core.interfaces", "DropoutPolicy")
+def is_part(kind: Any) -> bool:
+    """True for an option that is a part itself. (By name: torch is not imported to read a recipe.)"""
+    return getattr(kind, "__module__", "") == "emotiwave_core.interfaces" and getattr(kind, "__name__", "") in PARTS
 
 
-def holds_policies(kind: Any) -> bool:
-    """True for an option that is a dropout policy, or a list of some."""
+def inner_kind(kind: Any) -> str | None:
+    """The kind of the part that an option is, or is a list of; None where it is none."""
     kind = bare(kind)
-    return is_policy(kind) or (_is(kind, list) and is_policy(get_args(kind)[0]))
+    kind = get_args(kind)[0] if _is(kind, list) else kind
+    return PARTS[kind.__name__] if is_part(kind) else None
 
 
 def _settings(kind: Any) -> Any:

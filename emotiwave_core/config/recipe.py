@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import attrs
 from attrs import validators
 
-from emotiwave_core.config.options import CONVERTER, is_policy, structure
+from emotiwave_core.config.options import CONVERTER, is_part, structure
 from emotiwave_core.errors import SettingsError, short
 from emotiwave_core.io.untrusted import read_toml, why
 from emotiwave_core.modalities import setting_of
@@ -263,6 +263,10 @@ def as_part(value: Any) -> Part:
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
         raise ValueError(f"{short(value)} is not the name of a part, nor a table with a 'name'")
+    if ":" in table["name"]:
+        raise ValueError(
+            f'{short(table["name"])} is no name: options stand beside it, as in {{name="bilstm",layers=2}}'
+        )
     return Part(table["name"], {key: option for key, option in table.items() if key != "name"})
 
 
@@ -295,7 +299,7 @@ def _per_modality(value: Any, _: Any) -> PerModality:
 
 
 CONVERTER.register_structure_hook(Part, lambda value, _: as_part(value))
-CONVERTER.register_structure_hook_func(is_policy, lambda value, _: part_table(as_part(value)))  # a part inside a part
+CONVERTER.register_structure_hook_func(is_part, lambda value, _: part_table(as_part(value)))  # a part inside a part
 CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
 CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)
 CONVERTER.register_structure_hook_func(lambda kind: kind == Align, _align)

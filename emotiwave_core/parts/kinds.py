@@ -61,7 +61,7 @@ def _resolve(name: str) -> Any:
 
 
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
-POLICY = "dropout"  # parts of this kind may be options of others
+POLICY = "dropout"  # parts of this kind may be options of all others; of another kind, of their own kind alone
 READER = "reader"
 EXTRACTOR = "extractor"
 

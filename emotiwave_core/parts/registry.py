@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from emotiwave_core.config.options import check_options, holds_policies, signature_options
+from emotiwave_core.config.options import check_options, inner_kind, signature_options
 from emotiwave_core.config.recipe import Part, Recipe, as_part, read_recipe
 from emotiwave_core.errors import Notice, PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, read_toml, why
@@ -164,12 +164,17 @@ class Registry:
         options = signature_options(cls, part_kind(kind).positional)
         values = check_options(part.options, options, f"The {kind} '{part.name}'")
         inner: dict[str, list[ResolvedPart] | ResolvedPart | None] = {}
-        for name in (name for name, option in options.items() if holds_policies(option.kind)):
-            value = values[name]
-            if isinstance(value, list):
-                inner[name] = [self.resolve_part(POLICY, as_part(table)) for table in value]
-            else:
-                inner[name] = None if value is None else self.resolve_part(POLICY, as_part(value))
+        for name, option in options.items():
+            inside, value = inner_kind(option.kind), values[name]
+            if inside not in (None, POLICY, kind):
+                raise PluginError(
+                    f"The {kind} '{part.name}' has the option '{name}' for a part of the kind {inside}: it can hold a "
+                    f"{part_kind(kind).title} or a dropout policy."
+                )
+            if inside is not None and isinstance(value, list):
+                inner[name] = [self.resolve_part(inside, as_part(table)) for table in value]
+            elif inside is not None:
+                inner[name] = None if value is None else self.resolve_part(inside, as_part(value))
         return ResolvedPart(kind, part.name, cls, origin, version, values, inner)
 
     def complete(self, kind: str, part: Part) -> Part:

@@ -64,8 +64,15 @@ class ResolvedPart:
                     yield from part.with_inner()
 
     def construct(self, *arguments: Any) -> Any:
-        """Call the constructor, with parts inside it that are new at each call."""
-        made = {option: _each(inner, lambda part: part.make()) for option, inner in self.inner.items()}
+        """Call the constructor, with parts inside it that are new at each call.
+
+        A part of its own kind inside it is made for the same `arguments`: an encoder in an encoder sees the same input.
+        """
+
+        def make(part: ResolvedPart) -> Any:
+            return part.make(*arguments) if part.kind == self.kind else part.make()
+
+        made = {option: _each(inner, make) for option, inner in self.inner.items()}
         return self.part(*arguments, **self.values | made)
 
     def make(self, *arguments: Any) -> Any:

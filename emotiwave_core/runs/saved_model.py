@@ -106,7 +106,7 @@ def save_model(
 
 def changed_parts(then: Iterable[UsedPart], now: ResolvedParts) -> list[str]:
     """Sentences about the parts whose code is not what a model was trained with, by its source and its version."""
-    modalities = [part.modality for part in then if part.modality is not None]
+    modalities = list(dict.fromkeys(part.modality for part in then if part.modality is not None))
     found = [
         (part.kind, part.name, part.origin, part.version, part.source_sha256) for part, _ in now.used_by(modalities)
     ]

@@ -17,7 +17,7 @@ import tomli_w
 import torch
 from torch import nn
 
-from emotiwave_core.config.options import Option, bare, check_options, is_policy
+from emotiwave_core.config.options import Option, bare, check_options, is_part
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried, seed_torch
 
@@ -145,7 +145,7 @@ def _is_option(hint: Any) -> bool:
     hint = bare(hint)
     if get_origin(hint) in (list, dict):
         return all(_is_option(argument) for argument in get_args(hint))
-    return get_origin(hint) is Literal or hint in (int, float, bool, str) or is_policy(hint)
+    return get_origin(hint) is Literal or hint in (int, float, bool, str) or is_part(hint)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from documents import ENTRIES
 from policy_draws import ADVERSE_LOSSES, Kept, after_losses, by_coins, by_losses, evenly, mixture
 from training import REGISTRY
 
+from emotiwave_core.config.recipe import as_part
 from emotiwave_core.testing import BrokenLaw, DropoutPolicyContract, EncoderContract, FusionContract
 from emotiwave_core.testing.laws import Contract
 from emotiwave_dropout.adversarial import Adversarial
@@ -71,6 +72,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "encoder.s4d": [
         *(of(width=6, state_size=4, pooling=pooling) for pooling in ("mean", "max", "attention")),
         of(width=6, state_size=4, layers=1, bidirectional=False, pooling="last"),
+    ],
+    "encoder.stats": [
+        of(width=6),
+        of(width=6, statistics=["quantiles", "change"], quantiles=[0.1, 1.0]),
+        of(width=6, encoder={"name": "bilstm", "hidden_size": 3, "pooling": "attention"}),
     ],
     "encoder.tcn": [
         *(of(channels=6, levels=2, kernel=2, pooling=pooling) for pooling in ("mean", "last", "max", "attention")),
@@ -150,9 +156,18 @@ EXAMPLES: dict[str, list[Example]] = {
 def contract_of(part: str, example: Example) -> type[Contract]:
     """The contract of a part's kind, for the part with an example's options."""
     kind, _, name = part.partition(".")
-    made = REGISTRY.find(kind, name)[0]
+    part_class = REGISTRY.find(kind, name)[0]
+
+    def make(self: Contract, *arguments: Any) -> Any:
+        inner = {
+            option: REGISTRY.make(kind, as_part(table), *arguments)
+            for option, table in example.options.items()
+            if isinstance(table, dict) and "name" in table
+        }
+        return example.prepare(part_class(*arguments, **(dict(example.options) | inner)))
+
     ways: dict[str, Any] = {
-        "make": lambda self, *arguments: example.prepare(made(*arguments, **example.options)),
+        "make": make,
         "rates": lambda self, present: example.rates and example.rates(present),
         "drops": example.drops,
     }
