@@ -18,15 +18,13 @@ thresholds from a cross-validation by video inside it. The intervals are 95 % by
 """
 
 import csv
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import tomli_w
-from catalogue import Job, carry_out
-from choose import measure
+from choose import Job, carry_out, validation
 from numpy.typing import NDArray
 
 from emotiwave_core.config.recipe import Recipe
@@ -101,12 +99,9 @@ def choose_candidate(folder: Path, out: Path) -> tuple[str, dict[str, list[dict[
     found: dict[str, list[dict[str, Any]]] = {}
     for name, settings in CANDIDATES.items():
         for k in PARTS:
-            path = out / f"{name}.{k}.json"
-            asked = [*ALL, *settings, f"data.folds=official{k}.json"]
-            if not path.exists() or json.loads(path.read_text())["settings"] != asked:
-                write_json(path, {"settings": asked} | measure(asked, 0, folder))
-            found.setdefault(name, []).append(json.loads(path.read_text()))
-            click.echo(f"{path.stem}: {found[name][-1]['mean_macro_f1']:.3f}", err=True)
+            job = Job(f"{name}.{k}", (*ALL, *settings, f"data.folds=official{k}.json"), test=False)
+            found.setdefault(name, []).append(validation(carry_out(job, folder, out)))
+            click.echo(f"{job.name}: {found[name][-1]['mean_macro_f1']:.3f}", err=True)
     return max(found, key=lambda name: mean_of(found[name])), found
 
 
@@ -117,9 +112,8 @@ def mean_of(runs: list[dict[str, Any]]) -> float:
 def train_and_ask(row: str, settings: tuple[str, ...], folder: Path, out: Path) -> dict[str, list[Answers]]:
     """The answers of a recipe's ten runs: five about the official test fold, and one about all five folds together."""
     settings = (*ALL, *settings)
-    official = [Job(f"official {row}", "default", (*settings, f"data.folds=official{k}.json"), k) for k in PARTS]
-    turns = ("data.folds=cv.json", "data.rotation={}")
-    folds = [Job(f"folds {row}", "default", (*settings, turns[0], turns[1].format(k)), k) for k in PARTS]
+    official = [Job(f"official-{row}-{k}", (*settings, f"data.folds=official{k}.json")) for k in PARTS]
+    folds = [Job(f"folds-{row}-{k}", (*settings, "data.folds=cv.json", f"data.rotation={k}")) for k in PARTS]
     return {
         "official": [answers_of(carry_out(job, folder, out)) for job in official],
         "five folds": [together([answers_of(carry_out(job, folder, out)) for job in folds])],
@@ -257,7 +251,6 @@ def main(data: Path, out: Path) -> None:
     """Choose by validation, train, and write the tables."""
     folder = out / "data"
     lay_out(data, folder)
-    (out / "choice").mkdir(exist_ok=True)
     chosen, found = choose_candidate(folder, out / "choice")
     told = {"TF-IDF + regression": regression(data, folder), "default": train_and_ask("default", (), folder, out)}
     if chosen != "default":

@@ -728,6 +728,7 @@ def compare(
     seeds: "int | Sequence[int]" = 5,
     folds: str | None = None,
     specialists: Sequence[str] = (),
+    baseline: bool = False,
     jobs: int | None = None,
     device: str = "auto",
     registry: FilePath | None = None,
@@ -737,8 +738,9 @@ def compare(
 
     recipes: {row: recipe}, each a name, a `.toml` file, `"RECIPE,fusion=mean,training.epochs=5"`, or a table. seeds:
     how many, from 0 up, or which ones. folds: a file of folds in the data set's folder, each of which is tested on
-    once. specialists: rows beside which a row of specialists stands, one run for each configuration. jobs: processes
-    side by side, each with one thread; else one for each processor, and one on a GPU.
+    once. specialists: rows beside which a row of specialists stands, one run for each configuration. baseline: a row
+    `linear`, for each configuration a logistic (of numbers a ridge) regression over means and deviations of the
+    features. jobs: processes side by side, each with one thread; else one for each processor, and one on a GPU.
 
     Runs lie in `out`/runs and are of the usual kind. Those that are done are not done again, those that were cut go on.
     A run that fails costs itself: its row says why. `out` gets comparison.json, .html, .tex and figures.
@@ -756,7 +758,7 @@ def compare(
         jobs=default_jobs(device) if jobs is None else max(1, jobs),
     )
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    plan = ComparisonPlan(dict(recipes), chosen, folds, tuple(specialists))
+    plan = ComparisonPlan(dict(recipes), chosen, folds, tuple(specialists), baseline)
     with _errors_of_ours():
         return carried_out(plan, executor, _registry(registry), monitor or monitor_for_here())
 

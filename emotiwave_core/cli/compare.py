@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   emotiwave compare DIR --recipe concat=default --recipe gated=default,fusion=gated --seeds 5 --out runs/fusions
-  emotiwave compare DIR --recipe a=default --recipe b=robust --folds cv.json --specialists b --out runs/cv
+  emotiwave compare DIR --recipe a=default --recipe b=robust --folds cv.json --specialists b --baseline --out runs/cv
   emotiwave compare DIR --recipe a=default --recipe b=mine.toml --out runs/ab        stopped, the same command goes on
 """
 
@@ -44,6 +44,12 @@ Examples:
 @option(
     "--specialists", multiple=True, metavar="ROW", section="Rows", help="Beside a row: a run for each configuration."
 )
+@option(
+    "--baseline",
+    is_flag=True,
+    section="Rows",
+    help="A row `linear`: logistic (of numbers ridge) regressions over means and deviations of the features.",
+)
 @option("--seeds", type=click.IntRange(min=1, max=1000), default=5, show_default=True, section="Runs", help="How many.")
 @option(
     "--folds", metavar="FILE", section="Runs", help="Folds in the data set's folder, each tested on once (cv.json)."
@@ -59,6 +65,7 @@ def compare(
     data: Path,
     recipes: tuple[str, ...],
     specialists: tuple[str, ...],
+    baseline: bool,
     seeds: int,
     folds: str | None,
     jobs: int | None,
@@ -87,6 +94,7 @@ def compare(
         seeds=seeds,
         folds=folds,
         specialists=specialists,
+        baseline=baseline,
         jobs=jobs,
         device=device,
         registry=registry_file,

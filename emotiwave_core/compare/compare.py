@@ -8,7 +8,9 @@ import attrs
 
 from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows, merged_specialists
 from emotiwave_core.compare.execute import Executor, carry_out
-from emotiwave_core.compare.outcomes import check_same_data, groups_of, read_outcome
+from emotiwave_core.compare.linear import ROW as LINEAR
+from emotiwave_core.compare.linear import linear_outcomes, sentence
+from emotiwave_core.compare.outcomes import Outcome, Task, check_same_data, groups_of, read_outcome, task_of
 from emotiwave_core.compare.pages import write_comparison
 from emotiwave_core.compare.plan import PlannedRun, Row, planned_runs, row_of, run_folder, specialists_of
 from emotiwave_core.data.corpus import Corpus, open_corpus, rotations_of
@@ -32,6 +34,7 @@ class ComparisonPlan:
     seeds: tuple[int, ...]
     folds: str | None = None  # a file of folds to rotate; None: those of the recipes
     specialists: tuple[str, ...] = ()  # rows that a specialist for each configuration stands beside
+    baseline: bool = False  # a linear model for each configuration is a row
 
 
 def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monitor: Monitor) -> Comparison:
@@ -42,6 +45,8 @@ def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monito
     if len(plan.recipes) < 1 or not plan.seeds:
         raise SettingsError("Name at least one recipe and one seed.")
     rows = [row_of(name, recipe, registry, plan.folds) for name, recipe in plan.recipes.items()]
+    if plan.baseline and LINEAR in plan.recipes:
+        raise SettingsError(f"The row of the baseline is called {LINEAR}: name the recipe's row otherwise.")
     rotations = rotations_of(load_dataset(executor.data), rows[0].recipe.data)
     corpus = _corpus(executor.data, rows[0], rotations[0], monitor)
     for name in plan.specialists:
@@ -49,13 +54,16 @@ def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monito
         if row is None:
             raise SettingsError(f"--specialists {name}: there is no such row; there are {', '.join(plan.recipes)}.")
         rows += specialists_of(row, corpus.store.modalities, registry)
+    _check_common_task(rows[: len(plan.recipes)], rotations[0], executor, monitor)
     runs = planned_runs(rows, plan.seeds, rotations)
     with out_of_space(executor.out):
         executor.out.mkdir(parents=True, exist_ok=True)
     try:
         with locked(executor.out / LOCK):
+            recipe = rows[0].recipe
+            linear = linear_outcomes(executor.data, executor.out, recipe, rotations, monitor) if plan.baseline else {}
             failed = carry_out(runs, executor, monitor)
-            result = _compared(rows, runs, failed, executor, corpus)
+            result = _compared(rows, runs, failed, linear, executor, corpus)
             write_comparison(executor.out, result)
     except BusyError as error:
         raise SettingsError(f"Another process works on the comparison in {executor.out}.") from error
@@ -67,22 +75,23 @@ def _corpus(data: Path, row: Row, rotation: int | None, monitor: Monitor) -> Cor
 
 
 def _compared(
-    rows: Sequence[Row], runs: Sequence[PlannedRun], failed: Mapping[str, str], executor: Executor, corpus: Corpus
+    rows: Sequence[Row],
+    runs: Sequence[PlannedRun],
+    failed: Mapping[str, str],
+    linear: Mapping[int | None, Outcome],
+    executor: Executor,
+    corpus: Corpus,
 ) -> Comparison:
     group_of, unit = groups_of(corpus)
     found = {row.name: RowRuns(row.name, row.recipe.name, {}) for row in rows}
-    objectives = set()
     for run in runs:
         own = found[run.row.name]
         if run.folder in failed:
             own.failed[run.folder] = failed[run.folder]
         elif (run_folder(executor.out, run) / SCORES).exists():
             check_same_data(run_folder(executor.out, run), corpus)
-            outcome = read_outcome(run, executor.out, group_of)
-            objectives.add(outcome.scores.objective)
-            own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores.configurations, outcome)
-    if len(objectives) > 1:
-        raise SettingsError(f"The rows have no common score: their objectives are {', '.join(sorted(objectives))}.")
+            outcome = read_outcome(run_folder(executor.out, run), group_of)
+            own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores, outcome)
     for own in found.values():
         if not own.runs:
             why = next(iter(own.failed.values()), "none has ended")
@@ -91,4 +100,37 @@ def _compared(
     for name in dict.fromkeys(row.specialist_of for row in rows if row.specialist_of is not None):
         parts = {row.configuration or "": found[row.name] for row in rows if row.specialist_of == name}
         shown.append(merged_specialists(f"{name}.specialists", found[name].recipe, parts))
-    return compare_rows(shown, corpus.dataset.name, unit, headline_of(objectives.pop()))
+    if linear:
+        keys = dict.fromkeys((run.seed, run.rotation) for run in runs)
+        answered = {key: dict.fromkeys(linear[key[1]].scores, linear[key[1]]) for key in keys}
+        shown.append(RowRuns(LINEAR, LINEAR, answered, is_seeded=False))
+    tasks: dict[int | None, tuple[str, Task]] = {}
+    for row in shown:
+        for (_, fold), outcomes in row.runs.items():
+            for outcome in outcomes.values():
+                _check_same_task(*tasks.setdefault(fold, (row.name, outcome.task)), row.name, outcome.task)
+    objective = next(iter(tasks.values()))[1].objective
+    result = compare_rows(shown, corpus.dataset.name, unit, headline_of(objective))
+    return attrs.evolve(result, notes=[*result.notes, sentence(objective)]) if linear else result
+
+
+def _check_common_task(rows: Sequence[Row], rotation: int | None, executor: Executor, monitor: Monitor) -> None:
+    """SettingsError for rows that are tested on other samples, on other classes, or by another score."""
+    tasks = {row.name: task_of(_corpus(executor.data, row, rotation, monitor), row.recipe.objective) for row in rows}
+    first = next(iter(tasks))
+    for name, task in tasks.items():
+        _check_same_task(first, tasks[first], name, task)
+
+
+def _check_same_task(one: str, task: Task, other: str, another: Task) -> None:
+    if task.objective != another.objective:
+        raise SettingsError(
+            f"{one} and {other} have no common score: the objective of one is {task.objective}, and that of the other "
+            f"{another.objective}."
+        )
+    if task != another:
+        raise SettingsError(
+            f"{one} and {other} have no common score: they are tested on {task.samples} samples of "
+            f"{task.outputs} classes and on {another.samples} of {another.outputs}, which are not the same: give both "
+            "the same objective.no_emotion and [data]."
+        )

@@ -99,6 +99,7 @@ class RowRuns:
     recipe: str
     runs: dict[Key, dict[str, Outcome]]  # {seed and fold: {configuration: the run that answers it}}
     failed: dict[str, str] = attrs.field(factory=dict)
+    is_seeded: bool = True  # else the runs of all seeds are one and the same
 
     def sums(self, key: Key, configurations: Sequence[str]) -> Array:
         """The sums of the groups of one seed and fold in these configurations, [K, G, S, C]."""
@@ -106,14 +107,14 @@ class RowRuns:
 
     def score(self, key: Key, configurations: Sequence[str]) -> float:
         """The mean score of one seed and fold over these configurations."""
-        return float(np.mean([self.runs[key][name].scores[name].score for name in configurations]))
+        return float(np.mean([self.runs[key][name].scores[name] for name in configurations]))
 
 
 def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headline) -> Comparison:
     """Compare all rows with the first one."""
     first = next(iter(rows[0].runs.values()))
     outcome = next(iter(first.values()))
-    names = list(outcome.scores.configurations)
+    names = list(outcome.scores)
     asked = {name: [name] for name in names} | {MEAN: names}
     keys = sorted({key for row in rows for key in row.runs}, key=lambda key: (key[0], key[1] or 0))
     seeds, folds = sorted({seed for seed, _ in keys}), sorted({fold for _, fold in keys if fold is not None})
@@ -132,7 +133,7 @@ def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headli
         ComparedRow(
             name=row.name,
             recipe=row.recipe,
-            runs=len(row.runs),
+            runs=len(row.runs) if row.is_seeded else len({fold for _, fold in row.runs}),
             failed=row.failed,
             scores={name: _cell(row, own, headline) for name, own in asked.items()},
             differences={} if row is rows[0] else tested[number - 1],
@@ -147,7 +148,7 @@ def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headli
         configurations=names,
         seeds=seeds,
         folds=folds or None,
-        samples=sum(own.scores.samples for own in of_folds.values()),
+        samples=sum(own.task.samples for own in of_folds.values()),
         groups=len(groups),
         unit=unit,
         rows=compared,
@@ -164,7 +165,7 @@ def _cell(row: RowRuns, configurations: Sequence[str], headline: Headline) -> Ce
     )
     return Cell(
         mean=float(np.mean(list(scores.values()))),
-        deviation=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+        deviation=float(np.std(by_seed, ddof=1)) if row.is_seeded and len(by_seed) > 1 else None,
         interval=None if resampled is None else percentiles(resampled).tolist(),
     )
 
@@ -192,7 +193,7 @@ def _difference(row: RowRuns, first: RowRuns, configurations: Sequence[str], hea
 def _test_share(row: RowRuns, keys: Sequence[Key]) -> float:
     """The samples of a fold that are tested for each one that was trained on."""
     outcomes = [next(iter(row.runs[key].values())) for key in keys]
-    return float(np.mean([own.scores.samples / max(own.trained_on, 1) for own in outcomes]))
+    return float(np.mean([own.task.samples / max(own.trained_on, 1) for own in outcomes]))
 
 
 def _test(folds: int) -> tuple[str, str]:

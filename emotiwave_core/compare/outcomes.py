@@ -1,21 +1,24 @@
 """Runs of a comparison that have ended: their scores, and the sums of each group, by which differences are tested."""
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.compare.plan import PlannedRun, run_folder
+from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.corpus import Corpus
 from emotiwave_core.data.facts import FoldFacts, NumberFoldFacts
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.metrics.headline import headline_of
+from emotiwave_core.model.objective import make_objective, settle
 from emotiwave_core.runs.data_file import read_data
 from emotiwave_core.runs.predictions import PREDICTIONS, class_indices
 from emotiwave_core.runs.scores import Scores, read_scores
@@ -23,34 +26,95 @@ from emotiwave_core.runs.scores import Scores, read_scores
 Array = NDArray[np.float64]
 
 
+class Decided(NamedTuple):
+    """The answers of a model about N samples in one configuration, as the objective has them."""
+
+    ids: list[str]
+    truth: NDArray[Any]
+    decided: NDArray[Any]
+
+
+@attrs.frozen
+class Task:
+    """The samples of a test fold and their classes: rows that differ in it have no common score."""
+
+    objective: str  # single, multi or regression
+    samples: int
+    outputs: int  # classes or targets
+    sha256: str  # of the samples, and of their classes where they have some
+
+
+def task_of(corpus: Corpus, settings: ObjectiveSettings) -> Task:
+    """The task that a recipe sets itself on a corpus."""
+    store = corpus.store
+    settled = settle(settings, store.targets, store.facts.label_kind)
+    objective = make_objective(settled, store.targets)
+    test = corpus.fold("test", objective)
+    ids = [store.ids[row] for row in test.rows]
+    return Task(
+        objective.kind, len(ids), len(objective.classes), _digest(objective.kind, ids, objective.truth(test.targets))
+    )
+
+
+def _digest(objective: str, ids: Sequence[str], truth: NDArray[Any]) -> str:
+    known = np.zeros((len(ids), 0)) if objective == "regression" else truth.reshape(len(ids), -1)
+    told = sorted([sample, *own] for sample, own in zip(ids, known.tolist(), strict=True))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
 @attrs.frozen(eq=False)
 class Outcome:
     """One run: what the groups of its test fold add to its score in each configuration."""
 
-    rotation: int | None
-    scores: Scores
+    task: Task
+    scores: dict[str, float]  # by configuration
     sums: dict[str, Array]  # {configuration: [G, S, C], sums of the headline's terms by group}
     groups: tuple[str, ...]  # [G]
     trained_on: int  # samples
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return {**attrs.asdict(self), "sums": {name: own.tolist() for name, own in self.sums.items()}}
 
-def read_outcome(run: PlannedRun, out: Path, group_of: Mapping[str, str]) -> Outcome:
-    """Read a run that has ended. group_of: {sample: group}. DataError where a file is damaged."""
-    folder = run_folder(out, run)
-    scores = read_scores(folder)
-    headline, outputs = headline_of(scores.objective), len(scores.classes)
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> "Outcome":
+        """The outcome of `to_dict`. An error of Python where it is not one."""
+        sums = {name: np.asarray(own, dtype=np.float64) for name, own in table["sums"].items()}
+        return cls(**{**table, "task": Task(**table["task"]), "sums": sums, "groups": tuple(table["groups"])})
+
+
+def outcome_of(
+    decided: Mapping[str, Decided], objective: str, outputs: int, group_of: Mapping[str, str], trained_on: int
+) -> Outcome:
+    """The outcome of answers by configuration. outputs: classes or targets. group_of: {sample: group}."""
+    headline = headline_of(objective)
     sums: dict[str, Array] = {}
     names: tuple[str, ...] = ()
-    for configuration, (ids, truth, decided) in _decisions(folder / PREDICTIONS, scores).items():
-        names, place = _places([group_of[own] for own in ids])
-        terms = headline.terms(truth, decided, outputs)  # [N, S, C]
+    for configuration, own in decided.items():
+        names, place = _places([group_of[sample] for sample in own.ids])
+        terms = headline.terms(own.truth, own.decided, outputs)  # [N, S, C]
         total = np.zeros((len(names), *terms.shape[1:]))
         np.add.at(total, place, terms)
         sums[configuration] = total
+    first = next(iter(decided.values()))
+    return Outcome(
+        task=Task(objective, len(first.ids), outputs, _digest(objective, first.ids, first.truth)),
+        scores={name: float(headline.of_sums(own.sum(axis=0)).mean()) for name, own in sums.items()},
+        sums=sums,
+        groups=names,
+        trained_on=trained_on,
+    )
+
+
+def read_outcome(folder: Path, group_of: Mapping[str, str]) -> Outcome:
+    """Read a run that has ended. group_of: {sample: group}. DataError where a file is damaged."""
+    scores = read_scores(folder)
     data = read_data(folder)
     train = None if data is None or data.folds is None else data.folds.get("train")
     used = train.used if isinstance(train, FoldFacts | NumberFoldFacts) else 0
-    return Outcome(run.rotation, scores, sums, names, used)
+    decided = _decisions(folder / PREDICTIONS, scores)
+    outcome = outcome_of(decided, scores.objective, len(scores.classes), group_of, used)
+    return attrs.evolve(outcome, scores={name: entry.score for name, entry in scores.configurations.items()})
 
 
 def check_same_data(run: Path, corpus: Corpus) -> None:
@@ -73,7 +137,7 @@ def groups_of(corpus: Corpus) -> tuple[dict[str, str], str]:
     return dict(zip(store.ids, groups, strict=True)), "video" if told is None else "group"
 
 
-def _decisions(path: Path, scores: Scores) -> dict[str, tuple[list[str], NDArray[Any], NDArray[Any]]]:
+def _decisions(path: Path, scores: Scores) -> dict[str, Decided]:
     """Of each configuration the ids, truths and decisions of all samples, as the objective has them."""
     rows: dict[str, list[list[str]]] = {}
     try:
@@ -88,7 +152,7 @@ def _decisions(path: Path, scores: Scores) -> dict[str, tuple[list[str], NDArray
             np.array([_value(row[1 + half * _width(scores) :][: _width(scores)], scores, outputs) for row in own])
             for half in (0, 1)
         )
-        decisions[configuration] = ([row[0] for row in own], truth, decided)
+        decisions[configuration] = Decided([row[0] for row in own], truth, decided)
     return decisions
 
 

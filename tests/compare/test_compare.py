@@ -21,7 +21,7 @@ from emotiwave_core.compare.comparison import Cell, ComparedRow, Comparison, Dif
 from emotiwave_core.compare.execute import Executor, is_done
 from emotiwave_core.compare.outcomes import groups_of, read_outcome
 from emotiwave_core.compare.pages import escaped, figure, latex, page, probability
-from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder
+from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder, specialists_of
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.metrics.headline import headline_of
@@ -104,11 +104,10 @@ def test_means_are_those_of_the_runs(tiny: Path, tmp_path: Path, carried_out: li
     for row in result.rows:
         folders = [tmp_path / "cmp/runs" / row.name / f"seed-{seed}" for seed in (0, 1)]
         assert row.scores["mean"].mean == pytest.approx(sum(map(_score, folders)) / 2)
-        planned = PlannedRun(row_of(row.name, RECIPES[row.name], load_registry(), None), 0, None)
-        outcome = read_outcome(planned, tmp_path / "cmp", group_of)
-        headline = headline_of(outcome.scores.objective)
+        outcome = read_outcome(folders[0], group_of)
+        headline = headline_of(outcome.task.objective)
         for name, own in outcome.sums.items():
-            assert headline.of_sums(own.sum(axis=0)).mean() == pytest.approx(outcome.scores[name].score)
+            assert headline.of_sums(own.sum(axis=0)).mean() == pytest.approx(outcome.scores[name])
         interval = row.scores["mean"].interval
         assert interval is not None
         assert interval[0] < interval[1]
@@ -130,6 +129,19 @@ def test_specialists_answer_one_configuration_each(tiny: Path, tmp_path: Path, c
         assert both["a.specialists"].scores[name].mean == pytest.approx(own)
     with pytest.raises(ew.SettingsError, match="no such row"):
         ew.compare(tiny, {"a": SMALL}, out=tmp_path / "cmp", seeds=1, specialists=["b"])
+
+
+def test_a_specialist_sees_one_configuration_alone() -> None:
+    """It keeps nothing else in training, is chosen by that configuration, and learns from no complete sample."""
+    registry = load_registry()
+    robust = row_of("robust", "robust", registry, None)
+    rows = specialists_of(robust, ("text", "audio", "visual"), registry)
+    assert len(rows) == 7
+    for row in rows:
+        assert row.recipe.dropout.options == {"weights": {row.configuration: 1.0}, "other": 0.0}
+        assert row.recipe.training.select == row.configuration
+        assert (row.recipe.objective.complete, row.recipe.objective.distillation) == (0.0, 0.0)
+        assert (row.recipe.fusion, row.recipe.encoder) == (robust.recipe.fusion, robust.recipe.encoder)
 
 
 def test_wrong_rows_are_told_before_any_run(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
