@@ -40,7 +40,7 @@ from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.io.atomic import write_json, write_text
 from emotiwave_core.metrics import Outcomes, compute_metrics
 from emotiwave_core.metrics.decisions import tune_thresholds
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.schema import converter
 from emotiwave_core.runs.scores import Baselines
 

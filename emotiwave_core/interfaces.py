@@ -64,6 +64,16 @@ class LearnedPart(nn.Module, ABC):
         return []
 
 
+class Mixture(NamedTuple):
+    """Samples that are mixed with others of their batch: what is to be learned of them.
+
+    The loss of sample b is share[b] times that for its own target, and the rest of 1 times that for its partner's.
+    """
+
+    partner: Tensor  # [B] int64, the other sample of the batch
+    share: Tensor  # [B], of its own, from 0 to 1
+
+
 class Encoder(LearnedPart):
     """One modality's sequence to states and a pooled vector.
 

@@ -20,8 +20,8 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data import corpus
 from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT
+from emotiwave_core.objectives import Objective
 from emotiwave_core.train import loop as training
 from speed.corpus import WIDTHS
 from speed.machine import waiter

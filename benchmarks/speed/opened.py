@@ -8,7 +8,7 @@ import torch
 from emotiwave_core.compute.device import seed_everything
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.data_file import write_data_folder

@@ -18,7 +18,7 @@ from emotiwave_core.data.facts import FoldFacts, NumberFoldFacts
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.metrics.headline import headline_of
-from emotiwave_core.model.objective import make_objective, settle
+from emotiwave_core.objectives.settle import make_objective, settle
 from emotiwave_core.runs.data_file import read_data
 from emotiwave_core.runs.predictions import PREDICTIONS, class_indices
 from emotiwave_core.runs.scores import Scores, read_scores

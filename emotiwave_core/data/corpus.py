@@ -23,8 +23,9 @@ from emotiwave_core.errors import DataError, SettingsError, short
 from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.io.untrusted import is_file
 from emotiwave_core.modalities import setting_of, streams_of
-from emotiwave_core.model.objective import ClassObjective, Objective, Regression
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objectives import ClassObjective, Objective
+from emotiwave_core.objectives.regression import Regression
 
 
 class Fold(NamedTuple):

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from emotiwave_core.metrics import best_guesses
 from emotiwave_core.metrics.decisions import Decisions
 from emotiwave_core.metrics.numbers import PredictedNumbers, registered_numbers, score_numbers, sentiment_scale
-from emotiwave_core.model.objective import Regression
+from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Baselines, ClassBaselines, Metrics, NumberBaselines
 

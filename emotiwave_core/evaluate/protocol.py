@@ -20,7 +20,7 @@ from emotiwave_core.evaluate.drawing import SampleFacts
 from emotiwave_core.evaluate.manifest import MOST_SEED, draw_manifest, parse_manifest, read_manifest
 from emotiwave_core.evaluate.predict_corrupted import CorruptedPredictions, numbered, predict_corrupted
 from emotiwave_core.evaluate.robustness import auilc, effective_robustness, relative_robustness
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.objectives import Objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.runs.folder import adding_to

@@ -14,7 +14,7 @@ from emotiwave_core.metrics.decisions import collapse, confusion, constant_numbe
 from emotiwave_core.metrics.macro_f1 import MACRO_F1
 from emotiwave_core.metrics.numbers import PredictedNumbers, score_numbers, sentiment_scale
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.objective import Regression
+from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.schema import Fraction, Interval, Score, ScoreInterval

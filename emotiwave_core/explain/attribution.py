@@ -24,7 +24,8 @@ from emotiwave_core.explain.shapley import cooperation, interaction, shapley, sh
 from emotiwave_core.metrics.decisions import one_hot
 from emotiwave_core.metrics.headline import Headline, headline_of
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.objective import Objective, Regression
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder

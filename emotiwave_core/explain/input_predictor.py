@@ -15,8 +15,8 @@ from emotiwave_core.explain.recording import RecordingPrediction, predict_record
 from emotiwave_core.explain.shares import shares_of
 from emotiwave_core.extract.clips import transcript_of
 from emotiwave_core.io.atomic import files_in, sha256_of
-from emotiwave_core.model.objective import Regression
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.predict.prediction_inputs import PredictionInput
 from emotiwave_core.predict.predictor import Prediction, Predictor
 from emotiwave_core.predict.recordings import RecordingReader

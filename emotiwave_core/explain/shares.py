@@ -13,7 +13,7 @@ from emotiwave_core.explain.attribution import prior_of, values_of
 from emotiwave_core.explain.coalitions import Array, sample_values
 from emotiwave_core.explain.shapley import shapley
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.objective import Regression
+from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.predict.predictor import Predictor
 from emotiwave_core.runs.data_file import DATA, DataFile

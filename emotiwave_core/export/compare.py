@@ -14,9 +14,9 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.masking import keep
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
 from emotiwave_core.model.streams import join_masks, split_masks
 from emotiwave_core.monitor import Monitor
+from emotiwave_core.objectives import Objective
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.export_manifest import ExportComparison, QuantisationCost
 

@@ -9,7 +9,7 @@ from emotiwave_core.export.quiet import without_advice
 from emotiwave_core.export.recurrence import recurrences_kept
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.objectives import Objective
 
 TRACED = 61  # steps of the first stream while it is traced: more than a part shortens to one
 

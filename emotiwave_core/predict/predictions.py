@@ -12,8 +12,8 @@ from emotiwave_core.data.corpus import Fold
 from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objectives import Objective
 
 Array = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, NotFinite, Notice, SettingsError
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objectives import Objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.predict.inputs import check_inputs
 from emotiwave_core.runs.model_file import TrainedInput

@@ -19,8 +19,9 @@ from emotiwave_core.io.untrusted import is_file, is_folder
 from emotiwave_core.modalities import streams_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import KINDS_FOR, Objective
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.settle import KINDS_FOR
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.inputs import check_inputs

@@ -25,7 +25,9 @@ from emotiwave_core.io.atomic import out_of_space, sha256_of, sha256_of_open, sy
 from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
 from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.model.fusion_model import FusionModel, assemble
-from emotiwave_core.model.objective import Objective, Regression, make_objective
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.regression import Regression
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.model_file import (

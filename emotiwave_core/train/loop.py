@@ -15,7 +15,8 @@ from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_sta
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.loading.speakers import relative_to_speakers
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
-from emotiwave_core.model.objective import Objective, Regression
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription

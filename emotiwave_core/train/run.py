@@ -26,8 +26,9 @@ from emotiwave_core.evaluate.evaluation import score_run, write_report
 from emotiwave_core.modalities import streams_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
-from emotiwave_core.model.objective import Objective, make_objective, settle
 from emotiwave_core.monitor import Monitor
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.settle import make_objective, settle
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers

@@ -20,9 +20,9 @@ from emotiwave_core.errors import DivergedError, is_out_of_memory
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
 from emotiwave_core.model.terms import needs_complete, training_loss
 from emotiwave_core.monitor import SILENT, Monitor
+from emotiwave_core.objectives import Objective
 
 Noise = Callable[[], AbstractContextManager[None]]
 

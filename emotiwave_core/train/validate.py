@@ -10,7 +10,7 @@ from emotiwave_core.errors import DivergedError
 from emotiwave_core.metrics.decisions import tune_thresholds
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.fusion_model import FusionModel
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.objectives import Objective
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.history import Validation
 from emotiwave_core.runs.scores import find_configuration

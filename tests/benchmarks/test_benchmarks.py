@@ -12,7 +12,7 @@ from training import REGISTRY
 from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.objectives import Objective
 
 
 def test_candidates_are_compared_by_validation_alone(

@@ -19,7 +19,7 @@ from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.store_key import meaning
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 
 SECONDS = np.array([[0.0, 2.0], [2.0, 4.0]])  # the segments of every video
 

@@ -26,6 +26,7 @@ FLOORS = (
     ("model",),
     ("parts",),
     ("testing",),
+    ("objectives",),
     ("layers", "compute", "metrics"),
     ("config",),
     ("io",),

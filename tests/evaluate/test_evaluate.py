@@ -25,7 +25,7 @@ from emotiwave_core.evaluate.bootstrap import score_interval
 from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.layers.masking import keep
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.runs.data_file import DATA
 from emotiwave_core.runs.model_file import MODEL

@@ -25,7 +25,7 @@ from emotiwave_core.metrics.numbers import (
     score_numbers,
     sentiment_scale,
 )
-from emotiwave_core.model.objective import Regression
+from emotiwave_core.objectives.regression import Regression
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from training import resume, small, start
 
 from emotiwave_core.errors import DataError, DivergedError, PluginError
-from emotiwave_core.model.objective import SingleLabel
+from emotiwave_core.interfaces import Output
+from emotiwave_core.objectives.single import SingleLabel
 
 WAYS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -109,13 +110,13 @@ def test_a_training_that_diverges_keeps_the_last_good_epoch(
     """NaN in the third epoch: DivergedError, and the same again on resuming; two whole epochs stay as they are."""
     steps: list[int] = []
 
-    def losses(self: SingleLabel, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        steps.extend([len(targets)] * logits.requires_grad)  # validation has a loss too
-        loss, each = kept(self, logits, targets)
+    def losses(self: SingleLabel, output: Output, targets: Tensor, mixture: None) -> tuple[Tensor, Tensor]:
+        steps.extend([len(targets)] * output.logits.requires_grad)  # validation has a loss too
+        loss, each = kept(self, output, targets, mixture)
         return (loss * torch.nan if len(steps) > bad else loss), each
 
-    kept, bad = SingleLabel.losses, 7  # three batches an epoch
-    monkeypatch.setattr(SingleLabel, "losses", losses)
+    kept, bad = SingleLabel._losses, 7  # three batches an epoch
+    monkeypatch.setattr(SingleLabel, "_losses", losses)
     recipe = small(training={"epochs": 4, "precision": precision})
     with pytest.raises(DivergedError, match="In epoch 3 the loss is nan") as first:
         start(recipe, tiny, tmp_path / "run")

@@ -20,7 +20,8 @@ from emotiwave_core.metrics import Outcomes
 from emotiwave_core.metrics.decisions import tune_thresholds
 from emotiwave_core.metrics.macro_f1 import macro_f1
 from emotiwave_core.model.fusion_model import CLIP, Standardise
-from emotiwave_core.model.objective import MultiLabel, SingleLabel
+from emotiwave_core.objectives.settle import make_objective
+from emotiwave_core.objectives.single import SingleLabel
 from emotiwave_core.runs.schema import converter
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
@@ -120,10 +121,10 @@ def test_losses_and_their_gradients_are_finite(targets: list[int], logit: float,
     fitted = ObjectiveSettings(class_weights=not adjusted, logit_adjustment=float(adjusted))
     classes, chosen = ("a", "b", "c", "d"), torch.tensor(targets)
     binary = torch.nn.functional.one_hot(chosen, 4).float()
-    cases = [(SingleLabel(classes, "drop"), chosen)]
+    cases = [(SingleLabel(classes), chosen)]
     for some_targets in (binary, torch.zeros_like(binary), torch.ones_like(binary)):
         for asymmetric in (None, Asymmetric(), Asymmetric(gamma_negative=0.5, gamma_positive=0.5, margin=0.0)):
-            cases.append((MultiLabel(classes, asymmetric), some_targets))  # type: ignore[arg-type]
+            cases.append((make_objective(ObjectiveSettings("multi", asymmetric=asymmetric), classes), some_targets))
     for objective, due in cases:
         objective.fit(due, fitted)
         logits = torch.zeros(len(targets), 4)

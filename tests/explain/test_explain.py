@@ -30,7 +30,7 @@ from emotiwave_core.explain.choose import change_without, choose
 from emotiwave_core.explain.coalitions import Empty, Value
 from emotiwave_core.explain.records import TABLE
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run, restrict_to_sample
 from emotiwave_core.runs.explanation import EXPLANATION, SampleDetails

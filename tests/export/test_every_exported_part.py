@@ -15,10 +15,10 @@ from emotiwave_core.export import onnx_file
 from emotiwave_core.export.compare import compare_generated
 from emotiwave_core.export.graph import trace, trace_of_any_length
 from emotiwave_core.export.torch_file import TorchModel, to_torch_file
-from emotiwave_core.model.objective import SingleLabel
+from emotiwave_core.objectives.single import SingleLabel
 
 pytestmark = pytest.mark.slow
-CLASSES = SingleLabel(tuple("abcdef"), "drop")
+CLASSES = SingleLabel(tuple("abcdef"))
 ENCODERS = [name.removeprefix("encoder.") for name in ENTRIES if name.startswith("encoder.")]
 FUSIONS = [name.removeprefix("fusion.") for name in ENTRIES if name.startswith("fusion.")]
 MODELS: dict[str, dict[str, Any]] = {

@@ -218,7 +218,7 @@ def test_a_part_that_reads_values_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     from models import some_model
 
     from emotiwave_core.export.graph import trace
-    from emotiwave_core.model.objective import SingleLabel
+    from emotiwave_core.objectives.single import SingleLabel
 
     class Reads(nn.Module):
         out_features = 4
@@ -229,7 +229,7 @@ def test_a_part_that_reads_values_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     model = some_model(encoder={"name": "mean", "width": 4})
     model.encoders["text"] = Reads()
     with pytest.raises(ew.PluginError, match=r"cannot be exported \(encoder mean, fusion concat\)"):
-        trace(model, SingleLabel(tuple("abcdef"), "drop"))
+        trace(model, SingleLabel(tuple("abcdef")))
 
 
 def test_torch_is_left_as_it_was() -> None:

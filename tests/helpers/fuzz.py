@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"])
     from emotiwave_core.evaluate.manifest import parse_manifest
     from emotiwave_core.io.atomic import write_json
     from emotiwave_core.io.untrusted import parse_json
-    from emotiwave_core.model.objective import make_objective
+    from emotiwave_core.objectives.settle import make_objective
     from emotiwave_core.parts.registry import load_registry
     from emotiwave_core.runs.contents import read_run
     from emotiwave_core.runs.history import read_history

@@ -18,7 +18,7 @@ from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fused, Fu
 from emotiwave_core.layers.masking import keep, present_in
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import FusionModel, Standardise, assemble
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.train.loop import fit_statistics
 from emotiwave_core.train.run import build
 from emotiwave_dropout.none import NoDropout

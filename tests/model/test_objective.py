@@ -9,7 +9,9 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from torch import Tensor, nn
 
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.model.objective import NO_EMOTION, Objective, make_objective
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.settle import make_objective
+from emotiwave_core.objectives.single import NO_EMOTION
 
 EMOTIONS = ("happy", "sad", "anger")
 LABELS = torch.tensor([[0.0, 2.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.3], [0.0, -1.0, 0.0]])

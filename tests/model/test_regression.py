@@ -8,7 +8,8 @@ import torch
 
 from emotiwave_core.config.recipe import ObjectiveSettings, Recipe
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.model.objective import Regression, make_objective, settle
+from emotiwave_core.objectives.regression import Regression
+from emotiwave_core.objectives.settle import make_objective, settle
 
 TARGETS = ("valence", "arousal")
 

@@ -19,9 +19,10 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
 from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import present_in, whole_modalities
-from emotiwave_core.model.objective import MultiLabel, Objective, make_objective
 from emotiwave_core.model.terms import all_terms, needs_complete, training_loss, weighted_terms
 from emotiwave_core.model.terms.unimodal import UnimodalHeads
+from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.model_file import read_model_file
 from emotiwave_core.runs.saved_model import WEIGHTS
@@ -62,6 +63,11 @@ def test_who_agrees_with_the_teacher_learns_nothing_and_the_teacher_never_does(o
     objective.divergence(student, teacher).backward()  # type: ignore[no-untyped-call]
     assert teacher.grad is None
     assert float(student.grad.abs().max()) > 1e-3
+
+
+def asymmetric_of(shape: Asymmetric) -> Objective:
+    """The objective of several labels with an asymmetric loss."""
+    return make_objective(ObjectiveSettings("multi", asymmetric=shape), EMOTIONS)
 
 
 def output_of(seed: int, present: Tensor, loss: float | None = None) -> Output:
@@ -152,7 +158,7 @@ def test_the_asymmetric_loss_follows_its_equation(seed: int, up: float, down: fl
     """A positive costs -(1-p)^γ+ log p, a negative -q^γ- log(1-q) with q = max(p - margin, 0), one by one."""
     logits = logits_of(seed, 5, 3)
     targets = (logits_of(seed + 1, 5, 3) > 0).double()
-    objective = MultiLabel(EMOTIONS, Asymmetric(up, down, margin)).double()
+    objective = asymmetric_of(Asymmetric(up, down, margin)).double()
     objective.weights.copy_(torch.tensor([1.0, 2.0, 3.0]))
     each = objective.losses(logits, targets)[1]
     for b in range(5):
@@ -170,22 +176,22 @@ def test_a_symmetric_asymmetric_loss_is_cross_entropy_and_stays_finite() -> None
     """Without focus and margin it is binary cross-entropy; far out, loss and gradient are finite."""
     logits, targets = logits_of(0, 50, 3).float(), (logits_of(1, 50, 3) > 0).float()
     plain, _ = MULTI.losses(logits, targets)
-    torch.testing.assert_close(MultiLabel(EMOTIONS, Asymmetric(0.0, 0.0, 0.0)).losses(logits, targets)[0], plain)
+    torch.testing.assert_close(asymmetric_of(Asymmetric(0.0, 0.0, 0.0)).losses(logits, targets)[0], plain)
 
     far, none = torch.tensor([[19.0, 60.0, -60.0]]), torch.zeros(1, 3)
-    symmetric = MultiLabel(EMOTIONS, Asymmetric(0.0, 0.0, 0.0))
+    symmetric = asymmetric_of(Asymmetric(0.0, 0.0, 0.0))
     torch.testing.assert_close(symmetric.losses(far, none)[0], MULTI.losses(far, none)[0])
     torch.testing.assert_close(symmetric.losses(far, 1 - none)[0], MULTI.losses(far, 1 - none)[0])
 
     for shape in (Asymmetric(), Asymmetric(0.0, 0.0, 0.0), Asymmetric(2.0, 0.5, 0.2), Asymmetric(0.5, 0.5, 0.0)):
         far = torch.tensor([[-1000.0, 17.0, 1000.0]] * 2).requires_grad_()
-        loss, _ = MultiLabel(EMOTIONS, shape).losses(far, torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
+        loss, _ = asymmetric_of(shape).losses(far, torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
         loss.backward()  # type: ignore[no-untyped-call]
         assert bool(loss.isfinite())
         assert far.grad is not None
         assert bool(far.grad.isfinite().all())
     easy = torch.full((1, 3), -4.0)  # p = 0.018, below the margin of 0.05
-    loss, _ = MultiLabel(EMOTIONS, Asymmetric()).losses(easy, torch.zeros(1, 3))
+    loss, _ = asymmetric_of(Asymmetric()).losses(easy, torch.zeros(1, 3))
     assert float(loss) == 0.0
 
 

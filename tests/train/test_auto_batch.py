@@ -18,9 +18,9 @@ from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError, is_out_of_memory
 from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import keep, whole_modalities
-from emotiwave_core.model.objective import make_objective
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.monitor import Monitor
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.saved_model import WEIGHTS

@@ -18,7 +18,7 @@ from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.model.fusion_model import FusionModel, assemble
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.train.checkpoint import BegunEpoch
 from emotiwave_core.train.loop import train_epoch
 from emotiwave_core.train.optimise import make_optimiser

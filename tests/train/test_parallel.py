@@ -26,8 +26,8 @@ from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
 from emotiwave_core.interfaces import Output
 from emotiwave_core.io.tensors import read_tensors
-from emotiwave_core.model.objective import make_objective
 from emotiwave_core.model.terms import training_loss
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.runs.scores import SCORES

@@ -22,10 +22,10 @@ from emotiwave_core.data.loading import batch as batch_module
 from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DivergedError, ResourceError, SettingsError
-from emotiwave_core.interfaces import Tensors
+from emotiwave_core.interfaces import Output, Tensors
 from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import present_in
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import HISTORY, Validation, read_history
 from emotiwave_core.runs.model_file import read_model_file
@@ -258,17 +258,17 @@ def test_a_loss_that_is_not_finite_names_its_samples(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """The batch whose loss or gradient is not finite ends training, before it touches the weights, by its ids."""
-    from emotiwave_core.model.objective import SingleLabel
+    from emotiwave_core.objectives.single import SingleLabel
 
-    recipe, calls, losses = small(), itertools.count(1), SingleLabel.losses
+    recipe, calls, losses = small(), itertools.count(1), SingleLabel._losses
 
-    def diverge(objective: SingleLabel, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        loss, each = losses(objective, logits, targets)
+    def diverge(objective: SingleLabel, output: Output, targets: Tensor, mixture: None) -> tuple[Tensor, Tensor]:
+        loss, each = losses(objective, output, targets, mixture)
         if torch.is_grad_enabled() and next(calls) == 5:  # the second batch of the second epoch
-            loss = loss * torch.nan if where == "loss" else loss + (0.0 * logits.sum()).sqrt()
+            loss = loss * torch.nan if where == "loss" else loss + (0.0 * output.logits.sum()).sqrt()
         return loss, each
 
-    monkeypatch.setattr(SingleLabel, "losses", diverge)
+    monkeypatch.setattr(SingleLabel, "_losses", diverge)
     steps: list[Any] = []
     step = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *a, **k: (steps.append(1), step(*a, **k)))

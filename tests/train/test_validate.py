@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training import REGISTRY, small, start
 
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.model.objective import make_objective
+from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.predict.trained import open_trained_run
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.train.validate import validation_loss

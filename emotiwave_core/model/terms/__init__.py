@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.interfaces import Output
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.interfaces import Mixture, Output
+from emotiwave_core.objectives import Objective
 
 
 class Term(ABC):
@@ -25,11 +25,18 @@ class Term(ABC):
     needs_heads: ClassVar[bool] = False  # also reads auxiliary heads, one for each modality
 
     @abstractmethod
-    def loss(self, objective: Objective, output: Output, complete: Output | None, targets: Tensor) -> Tensor:
+    def loss(
+        self,
+        objective: Objective,
+        output: Output,
+        complete: Output | None,
+        targets: Tensor,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
         """The term of a batch, [], before its weight.
 
         `output` is of what the dropout policy left, `complete` of all that there was: there where some term of the
-        recipe needs it.
+        recipe needs it. `mixture`: samples that an augmentation has mixed.
         """
 
 
@@ -57,13 +64,18 @@ def needs_heads(settings: ObjectiveSettings) -> bool:
 
 
 def training_loss(
-    objective: Objective, settings: ObjectiveSettings, output: Output, complete: Output | None, targets: Tensor
+    objective: Objective,
+    settings: ObjectiveSettings,
+    output: Output,
+    complete: Output | None,
+    targets: Tensor,
+    mixture: Mixture | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The training loss of a batch, [], and the objective's loss of each sample, [B].
 
     `output` is of what the dropout policy left, `complete` of all that there was (`needs_complete`).
     """
-    loss, losses = objective.output_loss(output, targets)
+    loss, losses = objective.output_loss(output, targets, mixture)
     for weight, term in weighted_terms(settings):
-        loss = loss + weight * term.loss(objective, output, complete, targets)
+        loss = loss + weight * term.loss(objective, output, complete, targets, mixture)
     return loss, losses

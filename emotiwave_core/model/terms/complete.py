@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from emotiwave_core.interfaces import Output
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.interfaces import Mixture, Output
 from emotiwave_core.model.terms import Term
+from emotiwave_core.objectives import Objective
 
 
 class CompleteLoss(Term):
@@ -13,10 +13,17 @@ class CompleteLoss(Term):
     setting = "complete"
     needs_complete = True
 
-    def loss(self, objective: Objective, output: Output, complete: Output | None, targets: Tensor) -> Tensor:
+    def loss(
+        self,
+        objective: Objective,
+        output: Output,
+        complete: Output | None,
+        targets: Tensor,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
         """The objective's loss of `complete`, []."""
         assert complete is not None
-        return objective.output_loss(complete, targets)[0]
+        return objective.output_loss(complete, targets, mixture)[0]
 
 
 TERM = CompleteLoss()

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from emotiwave_core.interfaces import Output
-from emotiwave_core.model.objective import Objective
+from emotiwave_core.interfaces import Mixture, Output
 from emotiwave_core.model.terms import Term
+from emotiwave_core.objectives import Objective
 
 
 class Distillation(Term):
@@ -16,7 +16,14 @@ class Distillation(Term):
     setting = "distillation"
     needs_complete = True
 
-    def loss(self, objective: Objective, output: Output, complete: Output | None, targets: Tensor) -> Tensor:
+    def loss(
+        self,
+        objective: Objective,
+        output: Output,
+        complete: Output | None,
+        targets: Tensor,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
         """The mean divergence over the batch, []."""
         assert complete is not None
         return objective.divergence(output.logits.float(), complete.logits.float())

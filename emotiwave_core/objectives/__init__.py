@@ -1,0 +1,161 @@
+"""Objectives, one file each: from labels to targets, from outputs to loss, answers (probabilities, numbers), decisions.
+
+`single`, `multi` and `regression` are what labels can be learned as, the `kind` of an objective. A further objective
+derives from one of them, and overrides the loss of a sample, or how logits are answers.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emotiwave_core.config.recipe import ObjectiveSettings
+from emotiwave_core.interfaces import Mixture, Output
+from emotiwave_core.metrics.headline import Headline, headline_of
+
+TINY = 1e-12
+Kind = Literal["single", "multi", "regression"]
+
+
+class Objective(nn.Module, ABC):
+    """An objective over C outputs: classes, or the targets of a regression. What it needs it takes from training.
+
+    A subclass has the constructor `(classes: tuple[str, ...], *, options…)`. It learns no weights of its own, and draws
+    nothing.
+    """
+
+    kind: ClassVar[Kind]
+    reads_states: ClassVar[bool] = False  # True: outputs have `fused` and `pooled`
+    mixes: ClassVar[bool] = True  # False: no mixture of two targets can be learned, see `interfaces.Mixture`
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classes = classes  # the names of its outputs: of a regression the targets
+        self.settings = ObjectiveSettings()  # those of the recipe
+
+    @property
+    def headline(self) -> Headline:
+        """The score that a run is judged by."""
+        return headline_of(self.kind)
+
+    @property
+    def multi(self) -> bool:
+        """True where each of several emotions is decided about."""
+        return self.kind == "multi"
+
+    @abstractmethod
+    def fit(self, targets: Tensor, settings: ObjectiveSettings) -> None:
+        """Take from the targets of the training fold what the settings ask for."""
+
+    @abstractmethod
+    def used(self, labels: Tensor) -> Tensor:
+        """Labels [N, E] -> [N] bool: the samples that take part."""
+
+    @abstractmethod
+    def targets(self, labels: Tensor) -> Tensor:
+        """Labels [N, E] of samples that are used -> the class [N] int64, or each emotion or number [N, C]."""
+
+    @abstractmethod
+    def truth(self, targets: Tensor) -> NDArray[Any]:
+        """Targets as they are compared with decisions: [N] or [N, C] int64 of classes, [N, C] float64 of numbers."""
+
+    @abstractmethod
+    def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
+        """The loss [B] of each sample, before `sample_weights`: output.logits [B, C] float32, targets [B] or [B, C].
+
+        In training the logits have the adjustment by class frequencies, where the recipe asks for one. `output.fused`
+        and `output.pooled` are there in training alone, and not for the heads of single modalities
+        (objective.unimodal): without them the loss is what the logits say.
+        """
+
+    def losses(self, logits: Tensor, targets: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
+        """logits [B, C] alone, targets -> the loss [] of the batch and the loss [B] of each sample."""
+        present = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
+        return self._losses(Output(logits, None, None, present), targets, mixture)
+
+    def output_loss(self, output: Output, targets: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
+        """The loss [] of a batch, with the fusion's own, and the loss [B] of each sample without it."""
+        loss, losses = self._losses(output._replace(logits=output.logits.float()), targets, mixture)
+        return loss if output.loss is None else loss + output.loss, losses
+
+    def _losses(self, output: Output, targets: Tensor, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
+        """The mean loss [] by `sample_weights`, and the weighted loss [B] of each sample."""
+        output = output._replace(logits=self.adjusted(output.logits))
+        losses = self.sample_weights(targets) * self.sample_losses(output, targets)
+        if mixture is not None:
+            other = targets[mixture.partner]
+            losses = mixed(losses, self.sample_weights(other) * self.sample_losses(output, other), mixture)
+        return losses.sum() / self.mixed_weights(targets, mixture).sum(), losses
+
+    def adjusted(self, logits: Tensor) -> Tensor:
+        """The logits [B, C] that the loss reads."""
+        return logits
+
+    def sample_weights(self, targets: Tensor) -> Tensor:
+        """The weight of each sample in the loss of a batch, [B]."""
+        return torch.ones(len(targets), device=targets.device)
+
+    def mixed_weights(self, targets: Tensor, mixture: Mixture | None) -> Tensor:
+        """`sample_weights` [B], of samples that may be mixed with others."""
+        weights = self.sample_weights(targets)
+        return weights if mixture is None else mixed(weights, weights[mixture.partner], mixture)
+
+    @abstractmethod
+    def divergence(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """The mean KL divergence [] from the teacher's distribution, without gradient, to that of `logits` [B, C]."""
+
+    @abstractmethod
+    def answers(self, logits: Tensor) -> Tensor:
+        """logits [..., C] -> the probability of each class, or the number of each target, [..., C]."""
+
+    @abstractmethod
+    def decide(self, answers: NDArray[np.float64], thresholds: NDArray[np.float64] | None) -> NDArray[Any]:
+        """Answers [N, C] -> the class [N], each emotion [N, C] as 0 or 1, or each number [N, C] itself."""
+
+
+def mixed(own: Tensor, partner: Tensor, mixture: Mixture) -> Tensor:
+    """Numbers [B] of samples and of those that they are mixed with, by their shares."""
+    share = mixture.share.to(own.dtype)
+    return share * own + (1.0 - share) * partner
+
+
+class ClassObjective(Objective):
+    """An objective over classes, with class weights and logit adjustment where they are wanted."""
+
+    weights: Tensor  # [C]
+    adjustment: Tensor  # [C], added to the logits in training
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        super().__init__(classes)
+        self.register_buffer("weights", torch.ones(len(classes)))
+        self.register_buffer("adjustment", torch.zeros(len(classes)))
+
+    def fit(self, targets: Tensor, settings: ObjectiveSettings) -> None:
+        """Fit class weights and logit adjustment, where they are asked for, to the targets of the training fold."""
+        if settings.class_weights:
+            self.fit_weights(targets)
+        self.adjustment.copy_(settings.logit_adjustment * self.log_priors(targets))
+
+    def adjusted(self, logits: Tensor) -> Tensor:
+        """The logits with the adjustment."""
+        return logits + self.adjustment
+
+    def truth(self, targets: Tensor) -> NDArray[np.int64]:
+        """Classes as whole numbers."""
+        return targets.cpu().numpy().astype(np.int64)
+
+    def count_classes(self, targets: Tensor) -> list[int]:
+        """The number of samples of each class, [C]."""
+        counts = targets.sum(dim=0).long() if self.multi else torch.bincount(targets, minlength=len(self.classes))
+        return [int(count) for count in counts]
+
+    @abstractmethod
+    def fit_weights(self, targets: Tensor) -> None:
+        """Take the class weights from the targets of the training fold."""
+
+    @abstractmethod
+    def log_priors(self, targets: Tensor) -> Tensor:
+        """The logarithms that logit adjustment (Menon et al. 2021, eq. 10) adds to the logits of each class, [C]."""
