@@ -24,6 +24,7 @@ WORDS: dict[Any, str] = {
     float: "a number",
     str: "a text",
     Part: PART,
+    list[Part]: f"{PART}; or a list of these",
     dict[str, Part]: f"{PART}; or a table of one for each modality",
 }
 RECIPE = """\
@@ -68,7 +69,7 @@ def in_words(kind: Any) -> str:
         return ", ".join(f'`"{choice}"`' for choice in get_args(kind))
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(in_words(choice) for choice in get_args(kind) if choice is not NoneType)
-    if get_origin(kind) is list:
+    if get_origin(kind) is list and kind not in WORDS:
         return "a list of texts" if get_args(kind) == (str,) else "a list of numbers"
     return WORDS.get(kind, "a table of one for each modality")
 

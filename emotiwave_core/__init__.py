@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from emotiwave_core.config.recipe import Recipe as Recipe
     from emotiwave_core.errors import EmotiwaveError as EmotiwaveError
     from emotiwave_core.hookspecs import hookimpl as hookimpl
+    from emotiwave_core.interfaces import Augmentation as Augmentation
+    from emotiwave_core.interfaces import Augmented as Augmented
     from emotiwave_core.interfaces import DropoutPolicy as DropoutPolicy
     from emotiwave_core.interfaces import Encoded as Encoded
     from emotiwave_core.interfaces import Encoder as Encoder
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Fused as Fused
     from emotiwave_core.interfaces import Fusion as Fusion
     from emotiwave_core.interfaces import Missing as Missing
+    from emotiwave_core.interfaces import Mixture as Mixture
     from emotiwave_core.interfaces import Output as Output
     from emotiwave_core.interfaces import ParameterGroup as ParameterGroup
     from emotiwave_core.interfaces import Recording as Recording
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from emotiwave_core.reading import counted_intervals as counted_intervals
 
 _PUBLIC = {
+    "Augmentation": "interfaces",
+    "Augmented": "interfaces",
     "Contents": "reading",
     "DropoutPolicy": "interfaces",
     "EmotiwaveError": "errors",
@@ -46,6 +51,7 @@ _PUBLIC = {
     "Fusion": "interfaces",
     "FusionModel": "model.fusion_model",
     "Missing": "interfaces",
+    "Mixture": "interfaces",
     "Output": "interfaces",
     "ParameterGroup": "interfaces",
     "Reader": "reading",

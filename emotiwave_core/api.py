@@ -126,6 +126,7 @@ def train(
     encoder: str | Mapping[str, Any] | None = None,
     fusion: str | Mapping[str, Any] | None = None,
     dropout: str | Mapping[str, Any] | None = None,
+    augmentation: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None" = None,
     watch: Sequence[str] = (),
     seed: int | None = None,
     out: FilePath | None = None,
@@ -142,6 +143,7 @@ def train(
     recipe: a name that `recipes()` lists, a `.toml` file, or a table; what follows is laid over it.
     encoder: `"NAME:option=value"` or a table with a `name`, for all modalities; or one of these for each modality,
     `{"text": "bilstm", "*": "mean"}`. fusion, dropout: likewise, one part.
+    augmentation: likewise, one or a list of them.
     watch: plugins that watch the run, besides those of the recipe. seed: of weights, order and dropout.
     settings: tables of the recipe, such as training={"epochs": 5} or data={"folds": "random"}; docs/reference.md
     lists them.
@@ -160,7 +162,7 @@ def train(
     from emotiwave_core.train import run as engine
 
     registry, here = _registry(registry), monitor or monitor_for_here()
-    chosen = _recipe(recipe, registry, encoder, fusion, dropout, watch, seed, settings)
+    chosen = _recipe(recipe, registry, encoder, fusion, dropout, augmentation, watch, seed, settings)
     data = _dataset_folder(dataset)
     target = Path(out) if out is not None else next_folder(chosen.name)
     try:
@@ -624,7 +626,7 @@ class PartInfo:
 
 
 def parts(kind: str | None = None, registry: FilePath | None = None) -> list[PartInfo]:
-    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "watch") or of all.
+    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "augmentation", …) or of all.
 
     Each is loaded once, in a process of its own, so that a broken one is listed as broken. SettingsError for another
     kind.
@@ -865,6 +867,7 @@ def _recipe(
     encoder: str | Mapping[str, Any] | None,
     fusion: str | Mapping[str, Any] | None,
     dropout: str | Mapping[str, Any] | None,
+    augmentation: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None",
     watch: Sequence[str],
     seed: int | None,
     settings: Mapping[str, Mapping[str, Any]],
@@ -886,6 +889,9 @@ def _recipe(
     if encoder is not None:
         table["encoder"] = _encoder_table(encoder)
     table |= {name: _part_table(part) for name, part in (("fusion", fusion), ("dropout", dropout)) if part is not None}
+    if augmentation is not None:
+        several = [augmentation] if isinstance(augmentation, str | Mapping) else augmentation
+        table["augmentation"] = [_part_table(part) for part in several]
     if watch:
         table["watch"] = [*table.get("watch", []), *watch]
     if seed is not None:

@@ -7,7 +7,7 @@ what stands in its tensors must never be read (use `torch.where`, not multiplica
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,33 @@ class DropoutPolicy(nn.Module, ABC):
 
     def observe(self, present: Tensor, loss: Tensor) -> None:
         """After a training step: present [B, M] bool and loss [B] of each sample. For adaptive policies."""
+
+
+class Augmented(NamedTuple):
+    """A batch after its augmentation."""
+
+    inputs: Tensors  # {stream: [B, T, F]}
+    masks: Tensors  # {stream: [B, T] bool}
+    mixture: Mixture | None = None  # where samples were mixed with others, and their targets are to be
+
+
+class Augmentation(nn.Module, ABC):
+    """Changes of the features in training, batch by batch. The identity in `eval()`.
+
+    A subclass has the constructor `(*, options…)`. It sees what encoders see, by stream: features of mean 0 and
+    deviation 1 over the training fold, 0 where masked. It clears steps and never sets one, and leaves every stream of a
+    sample a step: to take whole modalities is a dropout policy's. It draws from torch's global generator of the inputs'
+    device, which is seeded anew for each step, and keeps nothing from one batch to the next.
+    """
+
+    mixes: ClassVar[bool] = False  # True: it gives a mixture, which not every objective can learn
+
+    def __init__(self) -> None:  # an augmentation without options takes nothing
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, inputs: Tensors, masks: Tensors) -> Augmented:
+        """inputs {stream: [B, T, F]}, masks {stream: [B, T] bool} -> Augmented, of the same names and shapes."""
 
 
 class SpokenWord(NamedTuple):

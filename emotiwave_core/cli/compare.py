@@ -39,7 +39,7 @@ Examples:
     required=True,
     metavar="NAME=RECIPE[,KEY=VALUE…]",
     section="Rows",
-    help="A row; others are compared with the first. KEY: encoder, fusion, dropout, or a value of the recipe.",
+    help="A row; others are compared with the first. KEY: a part, such as fusion, or a value of the recipe.",
 )
 @option(
     "--specialists", multiple=True, metavar="ROW", section="Rows", help="Beside a row: a run for each configuration."

@@ -44,6 +44,9 @@ Examples:
 )
 @option("--fusion", metavar="NAME[:OPTIONS]", section="Parts", help="How modalities become one vector.")
 @option("--dropout", metavar="NAME[:OPTIONS]", section="Parts", help="Which modalities training takes away.")
+@option(
+    "--augmentation", multiple=True, metavar="NAME[:OPTIONS]", section="Parts", help="How training changes features."
+)
 @option("--watch", multiple=True, metavar="NAME", section="Parts", help="A plugin that watches, such as tensorboard.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", section="Parts", help="Any value of the recipe.")
 @device_option
@@ -63,6 +66,7 @@ def run(
     encoder: tuple[str, ...],
     fusion: str | None,
     dropout: str | None,
+    augmentation: tuple[str, ...],
     watch: tuple[str, ...],
     settings: tuple[str, ...],
     device: str,
@@ -90,7 +94,8 @@ def run(
         registry = load_registry(registry_file)
         training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes, "test": not no_test}
         if resume is not None:
-            if any((recipe, encoder, fusion, dropout, watch, settings, precision, deterministic, auto_batch, out)):
+            parts = (encoder, fusion, dropout, augmentation, watch)
+            if any((recipe, *parts, settings, precision, deterministic, auto_batch, out)):
                 raise click.UsageError(
                     "--resume takes everything from the run's folder; give only --device with it, and --data where its "
                     "data have moved."
@@ -101,7 +106,7 @@ def run(
         settings += tuple(f"computing.{name}=true" for name, is_on in switches.items() if is_on)
         settings += (f"training.precision={precision}",) if precision else ()
         table, source = registry.recipe_table(recipe or "default")
-        override(table, settings, encoder=encoder, fusion=fusion, dropout=dropout)
+        override(table, settings, encoder=encoder, fusion=fusion, dropout=dropout, augmentation=augmentation)
         if watch:
             table["watch"] = [*table.get("watch", []), *watch]
         complete_recipe = Recipe.from_table(table, source)

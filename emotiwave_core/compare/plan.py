@@ -14,7 +14,7 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.parts.registry import Registry
 
 ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
-PARTS = ("encoder", "fusion", "dropout")
+PARTS = ("encoder", "fusion", "dropout", "augmentation")
 MOST_RUNS = 10_000
 
 
@@ -51,7 +51,7 @@ class PlannedRun:
 def read_row(flag: str) -> tuple[str, dict[str, Any] | str]:
     """The name of a row and its recipe from `NAME=RECIPE[,KEY=VALUE…]`. SettingsError where it is not written so.
 
-    A KEY is encoder, fusion or dropout, with `NAME[:OPTIONS]`, or a value of the recipe such as training.epochs.
+    A KEY is one of `PARTS`, with `NAME[:OPTIONS]`, or a value of the recipe such as training.epochs.
     """
     name, equals, rest = flag.partition("=")
     if not equals or not rest:
@@ -98,6 +98,7 @@ def _table(text: str, registry: Registry) -> tuple[dict[str, Any], str]:
         encoder=flags.get("encoder", []),
         fusion=flags.get("fusion", [None])[0],
         dropout=flags.get("dropout", [None])[0],
+        augmentation=flags.get("augmentation", []),
     )
     return table, source
 

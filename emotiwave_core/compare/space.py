@@ -10,7 +10,7 @@ from emotiwave_core.config.flags import override, parse_value
 from emotiwave_core.errors import SettingsError, short
 
 RANGE = re.compile(r"(log|uniform|int)\(\s*([^,()]+)\s*,\s*([^,()]+)\s*\)")
-PARTS = ("encoder", "fusion", "dropout")
+PARTS = ("encoder", "fusion", "dropout", "augmentation")
 
 
 @attrs.frozen
@@ -35,8 +35,8 @@ class Dimension:
 def read_space(flags: Sequence[str]) -> tuple[Dimension, ...]:
     """The dimensions from `KEY=[a, b]`, `KEY=log(lo, hi)`, `KEY=uniform(lo, hi)` or `KEY=int(lo, hi)`.
 
-    KEY is a value of the recipe such as training.learning_rate, or encoder, fusion, dropout. SettingsError where a flag
-    is not written so.
+    KEY is a value of the recipe such as training.learning_rate, or one of `PARTS`. SettingsError where a flag is not
+    written so.
     """
     dimensions = []
     for flag in flags:
@@ -75,12 +75,8 @@ def _range(flag: str, key: str, kind: str, low: str, high: str) -> Dimension:
 def laid_over(table: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's table with these values laid over it, which is changed and returned. SettingsError as `override`."""
     parts = {key: str(value) for key, value in values.items() if key in PARTS}
-    override(
-        table,
-        encoder=[parts["encoder"]] if "encoder" in parts else [],
-        fusion=parts.get("fusion"),
-        dropout=parts.get("dropout"),
-    )
+    several = {key: [parts.pop(key)] for key in ("encoder", "augmentation") if key in parts}
+    override(table, encoder=several.get("encoder", []), augmentation=several.get("augmentation", []), **parts)
     return override(table, [f"{key}={_toml(value)}" for key, value in values.items() if key not in PARTS])
 
 

@@ -57,6 +57,22 @@ def seed_everything(seed: int, epoch: int = 0) -> None:
     torch.manual_seed(number)
 
 
+@contextmanager
+def seeded(device: torch.device, *key: int) -> Iterator[None]:
+    """Within it torch's generators, of the CPU and of the device, begin at a key: no draw there moves any other."""
+    state, on_device = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    number = int(np.random.SeedSequence(key).generate_state(1)[0])
+    torch.default_generator.manual_seed(number)
+    if on_device is not None:
+        torch.cuda.manual_seed(number)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device, device)
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """State of every generator that a part may draw from, as JSON can tell it."""
     version, numbers, left = random.getstate()

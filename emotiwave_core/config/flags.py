@@ -17,21 +17,20 @@ def override(
     settings: Sequence[str] = (),
     *,
     encoder: Sequence[str] = (),
-    fusion: str | None = None,
-    dropout: str | None = None,
+    augmentation: Sequence[str] = (),
+    **parts: str | None,
 ) -> dict[str, Any]:
     """Lay flags over the table of a recipe, which is changed and returned.
 
     settings: `KEY=VALUE`, such as training.epochs=5. encoder: `NAME:OPTIONS` for all modalities or
-    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. fusion, dropout: `NAME:OPTIONS`. SettingsError where a
-    flag cannot be read.
+    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. augmentation: `NAME:OPTIONS`, any number of them. Others,
+    fusion and dropout: `NAME:OPTIONS`. SettingsError where a flag cannot be read.
     """
     if encoder:
         table["encoder"] = parse_encoders(encoder)
-    if fusion:
-        table["fusion"] = parse_part(fusion)
-    if dropout:
-        table["dropout"] = parse_part(dropout)
+    if augmentation:
+        table["augmentation"] = [parse_part(flag) for flag in augmentation]
+    table |= {kind: parse_part(flag) for kind, flag in parts.items() if flag}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():

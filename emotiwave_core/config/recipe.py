@@ -215,6 +215,7 @@ class Recipe:
     )
     fusion: Part = _setting(lambda: Part("concat"), "Fusion: all modalities to one vector.")
     dropout: Part = _setting(lambda: Part("uniform"), "Dropout policy: the modalities that training takes away.")
+    augmentation: list[Part] = _setting(list, "Augmentations: changes of the features in training, one after another.")
     watch: list[str] = _setting(list, "Plugins that watch the run.")
     data: DataSettings = attrs.Factory(DataSettings)
     model: ModelSettings = attrs.Factory(ModelSettings)
@@ -233,6 +234,9 @@ class Recipe:
         encoders = {name: part_table(part) for name, part in self.encoder.items()}
         table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
         table |= {"fusion": part_table(self.fusion), "dropout": part_table(self.dropout)}
+        table["augmentation"] = [part_table(part) for part in self.augmentation]
+        if not self.augmentation:  # so that the recipe of a run from before there were any is the same
+            del table["augmentation"]
         for settings in ("data", "objective"):  # TOML has no word for None
             table[settings] = {key: value for key, value in table[settings].items() if value is not None}
         return table
@@ -278,6 +282,10 @@ def _encoders(value: Any, _: Any) -> dict[str, Part]:
     return {name: as_part(part) for name, part in value.items()}
 
 
+def _parts(value: Any, _: Any) -> list[Part]:
+    return [as_part(part) for part in (value if isinstance(value, list | tuple) else [value])]
+
+
 def _align(value: Any, _: Any) -> Align:
     if isinstance(value, str) and value in ("none", "words"):
         return cast(Align, value)
@@ -301,6 +309,7 @@ def _per_modality(value: Any, _: Any) -> PerModality:
 CONVERTER.register_structure_hook(Part, lambda value, _: as_part(value))
 CONVERTER.register_structure_hook_func(is_part, lambda value, _: part_table(as_part(value)))  # a part inside a part
 CONVERTER.register_structure_hook_func(lambda kind: kind == dict[str, Part], _encoders)
+CONVERTER.register_structure_hook_func(lambda kind: kind == list[Part], _parts)
 CONVERTER.register_structure_hook_func(lambda kind: kind == PerModality, _per_modality)
 CONVERTER.register_structure_hook_func(lambda kind: kind == Align, _align)
 CONVERTER.register_structure_hook_func(lambda kind: kind == Standardise, _standardise)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.errors import PluginError
-from emotiwave_core.interfaces import Encoded, Encoder, Fused, Fusion, Tensors
+from emotiwave_core.interfaces import Augmentation, Augmented, Encoded, Encoder, Fused, Fusion, Tensors
 
 Shape = dict[str, int | None]  # the size of each dimension by its letter, None for any
 
@@ -65,6 +65,36 @@ def check_only_clears(who: str, masks: Tensors, left: Tensors) -> None:
     for m, mask in masks.items():
         if bool((left[m] & ~mask).any()):
             raise PluginError(f"{who} sets steps of '{m}' that were not there: a dropout policy only clears.")
+
+
+def check_augmented(who: str, part: Augmentation, inputs: Tensors, masks: Tensors, came: object) -> Augmented:
+    """Check that an augmentation returned an Augmented of the names and shapes that it was given; else PluginError."""
+    if not isinstance(came, Augmented):
+        raise _wrong_type(who, part, came, "Augmented(inputs, masks)")
+    for what, given, tensors in (("inputs", inputs, came.inputs), ("masks", masks, came.masks)):
+        if not isinstance(tensors, dict) or tensors.keys() != given.keys():
+            names = f"the keys {_list(tensors)}" if isinstance(tensors, dict) else type(tensors).__name__
+            raise PluginError(f"{who} returns {names} as {what} where a dict for {_list(given)} is due.")
+    for s, x in inputs.items():
+        B, T, F = x.shape
+        _check(who, f"the features of '{s}'", came.inputs[s], {"B": B, "T": T, "F": F}, x)
+        _check(who, f"the mask of '{s}'", came.masks[s], {"B": B, "T": T}, masks[s], steps=True)
+    if came.mixture is not None:
+        if not part.mixes:
+            raise PluginError(f"{who} returns a mixture: say so in its class, `mixes = True`.")
+        like = next(iter(inputs.values()))
+        _check(who, "the shares of the mixture", came.mixture.share, {"B": len(like)}, like)
+        _check_shape(who, "the partners of the mixture", came.mixture.partner, {"B": len(like)})
+    return came
+
+
+def check_steps_left(who: str, masks: Tensors, left: Tensors) -> None:
+    """PluginError where an augmentation has set steps that were not there, or taken all of a sample's."""
+    for s, mask in masks.items():
+        if bool((left[s] & ~mask).any()):
+            raise PluginError(f"{who} sets steps of '{s}' that were not there: an augmentation only clears.")
+        if bool((mask.any(dim=1) & ~left[s].any(dim=1)).any()):
+            raise PluginError(f"{who} takes all steps of '{s}' from a sample: that is a dropout policy's to do.")
 
 
 def _check(who: str, what: str, returned: object, expected: Shape, like: Tensor, steps: bool = False) -> None:

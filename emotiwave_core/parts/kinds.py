@@ -62,6 +62,7 @@ def _resolve(name: str) -> Any:
 
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
 POLICY = "dropout"  # parts of this kind may be options of all others; of another kind, of their own kind alone
+AUGMENTATION = "augmentation"
 READER = "reader"
 EXTRACTOR = "extractor"
 
@@ -105,6 +106,17 @@ KINDS: dict[str, Kind] = {
             example="share=0.3",
             workload="emotiwave_core.parts.check.measure:DROPOUT",
             reference="uniform",
+        ),
+        PartKind(
+            name=AUGMENTATION,
+            title="augmentation",
+            hook="register_augmentations",
+            base="emotiwave_core.interfaces:Augmentation",
+            contract="emotiwave_core.testing:AugmentationContract",
+            parameters=(),
+            template=TEMPLATES / "augmentation.py.j2",
+            example="most=0.2",
+            reference="noise",
         ),
         PartKind(
             name=READER,

@@ -17,7 +17,7 @@ from emotiwave_core.config.options import check_options, inner_kind, signature_o
 from emotiwave_core.config.recipe import Part, Recipe, as_part, read_recipe
 from emotiwave_core.errors import Notice, PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, read_toml, why
-from emotiwave_core.parts.kinds import KINDS, POLICY, WATCH, part_kind
+from emotiwave_core.parts.kinds import AUGMENTATION, KINDS, POLICY, WATCH, part_kind
 from emotiwave_core.parts.loading import (
     Provider,
     installed,
@@ -152,6 +152,7 @@ class Registry:
             encoders={modality: self.resolve_part("encoder", part) for modality, part in recipe.encoder.items()},
             fusion=self.resolve_part("fusion", recipe.fusion),
             dropout=self.resolve_part(POLICY, recipe.dropout),
+            augmentation=[self.resolve_part(AUGMENTATION, part) for part in recipe.augmentation],
         )
 
     def resolve_part(self, kind: str, part: Part) -> ResolvedPart:

@@ -105,6 +105,7 @@ class ResolvedParts:
     encoders: dict[str, ResolvedPart]  # by stream or modality, `ALL` for those that are not named
     fusion: ResolvedPart
     dropout: ResolvedPart
+    augmentation: list[ResolvedPart]  # in the order in which they work
 
     def encoder_of(self, stream: str) -> ResolvedPart:
         """The encoder of a stream, as `Recipe.encoder_of`; SettingsError where the recipe has none."""
@@ -114,7 +115,8 @@ class ResolvedParts:
     def used_by(self, streams: Iterable[str]) -> list[tuple[ResolvedPart, str | None]]:
         """The parts of a model of these streams, each encoder with its own, and the parts inside parts."""
         encoders = [(part, s) for s in streams for part in self.encoder_of(s).with_inner()]
-        return [*encoders, *((part, None) for part in (*self.fusion.with_inner(), *self.dropout.with_inner()))]
+        others = (self.fusion, self.dropout, *self.augmentation)
+        return [*encoders, *((inner, None) for part in others for inner in part.with_inner())]
 
     def completed(self) -> Recipe:
         """The recipe with every option of every part written out."""
@@ -123,6 +125,7 @@ class ResolvedParts:
             encoder={modality: part.settings for modality, part in self.encoders.items()},
             fusion=self.fusion.settings,
             dropout=self.dropout.settings,
+            augmentation=[part.settings for part in self.augmentation],
         )
 
 

@@ -1,4 +1,4 @@
-"""Contracts: the laws that every encoder, fusion, dropout policy, reader and extractor keeps, for a plugin's author.
+"""Contracts: the laws that every part of a kind keeps, for a plugin's author.
 
     class TestTCN(EncoderContract):
         def make(self, in_features: int) -> Encoder:
@@ -8,6 +8,7 @@ In a file that pytest collects, each law is a test method `test_<law>`. `TestTCN
 `check()` of a law raises BrokenLaw, or unittest.SkipTest where it cannot be tried.
 """
 
+from emotiwave_core.testing.augmentation import AugmentationContract
 from emotiwave_core.testing.encoder import EncoderContract
 from emotiwave_core.testing.extractor import ExtractorContract
 from emotiwave_core.testing.fusion import FusionContract
@@ -16,6 +17,7 @@ from emotiwave_core.testing.policy import DropoutPolicyContract
 from emotiwave_core.testing.reader import ReaderContract
 
 __all__ = [
+    "AugmentationContract",
     "BrokenLaw",
     "Contract",
     "DropoutPolicyContract",

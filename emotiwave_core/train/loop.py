@@ -8,22 +8,25 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from emotiwave_core.compute.device import seeded
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.loading.speakers import relative_to_speakers
+from emotiwave_core.interfaces import Augmentation
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
+from emotiwave_core.train.augment import augmenter_of
 from emotiwave_core.train.checkpoint import BegunEpoch, TrainingCheckpoint
 from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average, set_learning_rate
 from emotiwave_core.train.pause import NEVER, Pause
-from emotiwave_core.train.step import LossWatch, TrainingSetup, compute_gradients, observe
+from emotiwave_core.train.step import Left, LossWatch, TrainingSetup, compute_gradients, observe
 from emotiwave_core.train.validate import selection, validate
 
 
@@ -35,6 +38,7 @@ class TrainingJob:
     recipe: Recipe
     description: ModelDescription
     watchers: Watchers = NOBODY
+    augmentations: list[tuple[str, Augmentation]] = attrs.Factory(list)  # each with what errors call it
 
 
 def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> None:
@@ -58,7 +62,8 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     average = moving_average(model, settings.ema) if settings.ema else None
     resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
     loader = open_loader(store, runtime.device, resident)
-    setup = TrainingSetup(model, objective, recipe, loader, monitor, group)
+    augmenter = augmenter_of(job.augmentations, model, loader, training)
+    setup = TrainingSetup(model, objective, recipe, loader, monitor, group, augmenter)
     checkpoint = TrainingCheckpoint(
         job.run, setup, optimiser, average, attrs.evolve(job.description, scale=scale), job.watchers
     )
@@ -122,9 +127,13 @@ def train_epoch(
             advance()
         for step, batch in enumerate(batches, done):
             number, whole = (epoch - 1) * steps + step, settings.epochs * steps
-            left, modalities_whole = model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)))
+            mixture = None
+            if setup.augmenter is not None:
+                with seeded(device, recipe.seed, epoch, 4, group.rank, step):  # [seed, epoch, 3] is the noise's
+                    batch, mixture = setup.augmenter.augment(batch, group)
+            left = Left(*model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1))))
             set_learning_rate(optimiser, learning_rate(settings, number, whole))
-            loss, losses, present = compute_gradients(setup, batch, left, modalities_whole, noise)
+            loss, losses, present = compute_gradients(setup, batch, left, noise, mixture)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             watch.step(loss, norm, batch.rows)
             optimiser.step()

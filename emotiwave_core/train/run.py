@@ -97,6 +97,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     parts = attrs.evolve(parts, recipe=recipe)
     objective = make_objective(settled, corpus.store.targets)
     check_size(len(corpus.store.modalities), len(objective.classes))
+    _check_mixtures(parts, objective)
     corpus.check_not_empty("test")
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
@@ -104,13 +105,14 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     for note in group.first(lambda: _changes(out, parts)):
         monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
+    augmentations = [(part.who, part.make()) for part in parts.augmentation]
     description = describe(parts, model, objective, corpus)
     if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
     if recipe.computing.deterministic:
         monitor.say(cost_of_determinism(runtime.device))
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
-        train(TrainingJob(out, recipe, description, watchers), model, objective, corpus, runtime)
+        train(TrainingJob(out, recipe, description, watchers, augmentations), model, objective, corpus, runtime)
     if not runtime.tests:
         return None
 
@@ -126,6 +128,18 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         return scores
 
     return group.first(finish)
+
+
+def _check_mixtures(parts: ResolvedParts, objective: Objective) -> None:
+    """SettingsError where samples would be mixed twice, or of an objective that cannot learn of mixed ones."""
+    mixing = [part.name for part in parts.augmentation if part.part.mixes]  # type: ignore[attr-defined]
+    if len(mixing) > 1:
+        raise SettingsError(f"The augmentations {' and '.join(mixing)} both mix samples: leave all but one out.")
+    if mixing and not objective.mixes:
+        raise SettingsError(
+            f"The augmentation '{mixing[0]}' mixes samples with others, and the objective '{objective.kind}' "
+            "learns of one target each: leave one of the two out."
+        )
 
 
 def _say_facts(corpus: Corpus, objective: Objective, parts: ResolvedParts, monitor: Monitor) -> None:

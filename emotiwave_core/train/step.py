@@ -17,12 +17,13 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.loading.batch import Batch
 from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.errors import DivergedError, is_out_of_memory
-from emotiwave_core.interfaces import DropoutPolicy, Output, Tensors
+from emotiwave_core.interfaces import DropoutPolicy, Mixture, Output, Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.terms import needs_complete, training_loss
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objectives import Objective
+from emotiwave_core.train.augment import Augmenter
 
 Noise = Callable[[], AbstractContextManager[None]]
 
@@ -64,6 +65,7 @@ class TrainingSetup:
     loader: Loader
     monitor: Monitor = SILENT
     group: ProcessGroup = SINGLE
+    augmenter: Augmenter | None = None
     microbatches: Microbatches = attrs.Factory(Microbatches)
     forward_pass: nn.Module = attrs.field()  # as the processes share it
 
@@ -80,15 +82,24 @@ class StepResult(NamedTuple):
     present: Tensor  # [B, M] bool, what the policy left
 
 
-def compute_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult:
-    """Put the gradient of a batch into the parameters; left {s: [B, T] bool}, on the CPU, is what the policy left.
+class Left(NamedTuple):
+    """A batch after the dropout policy."""
+
+    masks: Tensors  # {s: [B, T] bool}, on the CPU
+    whole: bool  # it took whole modalities only
+
+
+def compute_gradients(
+    setup: TrainingSetup, batch: Batch, left: Left, noise: Noise, mixture: Mixture | None = None
+) -> StepResult:
+    """Put the gradient of a batch into the parameters, of what the policy left of it.
 
     With `computing.auto_batch` it is computed in twice as many microbatches whenever memory runs out. The error of the
     memory itself where batches stay whole, or a single sample is too much.
     """
     device, auto = setup.loader.device, setup.recipe.computing.auto_batch
     random = random_state(device) if auto else None
-    while (result := _try_gradients(setup, batch, left, whole, noise)) is None:
+    while (result := _try_gradients(setup, batch, left, noise, mixture)) is None:
         assert random is not None
         set_random_state(random, device)
         if device.type == "cuda":
@@ -96,11 +107,13 @@ def compute_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: 
     return result
 
 
-def _try_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult | None:
+def _try_gradients(
+    setup: TrainingSetup, batch: Batch, left: Left, noise: Noise, mixture: Mixture | None
+) -> StepResult | None:
     """The result of the step, or None where memory ran out and more microbatches may fit."""
     samples, microbatches = len(batch.rows), setup.microbatches
     try:
-        return _gradients(setup, batch, left, whole, noise)
+        return _gradients(setup, batch, left, noise, mixture)
     except (RuntimeError, MemoryError) as error:
         if not (setup.recipe.computing.auto_batch and is_out_of_memory(error)) or microbatches.count >= samples:
             raise
@@ -110,16 +123,16 @@ def _try_gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: boo
     return None
 
 
-def _gradients(setup: TrainingSetup, batch: Batch, left: Tensors, whole: bool, noise: Noise) -> StepResult:
+def _gradients(setup: TrainingSetup, batch: Batch, left: Left, noise: Noise, mixture: Mixture | None) -> StepResult:
     device, recipe, group = setup.loader.device, setup.recipe, setup.group
     setup.model.zero_grad(set_to_none=True)
-    own_left = on(device, left, group.computed(len(batch.rows)))
+    own_left = on(device, left.masks, group.computed(len(batch.rows)))
     with autocast(device, recipe.training.precision), noise():
         outputs = in_microbatches(
-            setup.forward_pass, setup.microbatches.count, batch.inputs, batch.masks, own_left, whole
+            setup.forward_pass, setup.microbatches.count, batch.inputs, batch.masks, own_left, left.whole
         )
-    output, complete = gather_outputs(group, *outputs, batch.host_masks, left)
-    loss, losses = training_loss(setup.objective, recipe.objective, output, complete, batch.targets)
+    output, complete = gather_outputs(group, *outputs, batch.host_masks, left.masks)
+    loss, losses = training_loss(setup.objective, recipe.objective, output, complete, batch.targets, mixture)
     scaled = loss * group.size if group.size > 1 else loss  # for DDP takes the mean over the processes
     scaled.backward()  # type: ignore[no-untyped-call]
     return StepResult(loss.detach(), losses, output.present)

@@ -21,10 +21,16 @@ from emotiwave_core.config.flags import override
 from emotiwave_core.config.options import bare
 from emotiwave_core.config.recipe import Asymmetric, Part, Recipe
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.testing import Contract, DropoutPolicyContract, EncoderContract, FusionContract
+from emotiwave_core.testing import (
+    AugmentationContract,
+    Contract,
+    DropoutPolicyContract,
+    EncoderContract,
+    FusionContract,
+)
 
 GUIDE = text_of("docs/plugins.md")
-FILES = ["convnet.py", "scored.py", "ramped.py", "watcher.py", "test_convnet.py"]
+FILES = ["convnet.py", "scored.py", "ramped.py", "quieter.py", "watcher.py", "test_convnet.py"]
 
 
 @pytest.fixture
@@ -43,6 +49,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("convnet.py", "ConvNet", EncoderContract),
         ("scored.py", "Scored", FusionContract),
         ("ramped.py", "Ramped", DropoutPolicyContract),
+        pytest.param("quieter.py", "Quieter", AugmentationContract, marks=pytest.mark.full),
     ],
 )
 def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: str, contract: type[Contract]) -> None:
@@ -61,10 +68,11 @@ def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: s
 
 def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With the guide's registry.toml lines, one run takes its encoder, fusion, policy and watcher."""
-    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:4]))
+    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:5]))
     Path("registry.toml").write_text("\n".join(lines))
     trust_here()
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
+    parts += ["--augmentation", "quieter"]
     assert exit_code_of(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
     assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
     scores = json.loads(Path("run/scores.json").read_text())

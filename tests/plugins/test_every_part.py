@@ -15,7 +15,13 @@ from policy_draws import ADVERSE_LOSSES, Kept, after_losses, by_coins, by_losses
 from training import REGISTRY
 
 from emotiwave_core.config.recipe import as_part
-from emotiwave_core.testing import BrokenLaw, DropoutPolicyContract, EncoderContract, FusionContract
+from emotiwave_core.testing import (
+    AugmentationContract,
+    BrokenLaw,
+    DropoutPolicyContract,
+    EncoderContract,
+    FusionContract,
+)
 from emotiwave_core.testing.laws import Contract
 from emotiwave_dropout.adversarial import Adversarial
 from emotiwave_dropout.bernoulli import Bernoulli
@@ -25,6 +31,7 @@ CONTRACTS: dict[str, type[Contract]] = {
     "encoder": EncoderContract,
     "fusion": FusionContract,
     "dropout": DropoutPolicyContract,
+    "augmentation": AugmentationContract,
 }
 Rates = Callable[[Kept], dict[Kept, float]]
 
@@ -39,7 +46,7 @@ class Example(NamedTuple):
 
 
 def of(**options: Any) -> Example:
-    """An example of an encoder or a fusion."""
+    """An example of a part that promises no rates."""
     return Example(options)
 
 
@@ -112,6 +119,11 @@ EXAMPLES: dict[str, list[Example]] = {
         of(latents=3, width=8, heads=2, layers=1, blocks=1, missing="zero"),
     ],
     "fusion.tensor": [of(width=3, missing="learned"), of(width=3, missing="zero")],
+    "augmentation.mixup": [of(alpha=1.0)],
+    "augmentation.noise": [of(share=0.2), of(share=0.0, shares={"audio": 0.5})],
+    "augmentation.specaugment": [of(bands=2, stretches=2, stretch=0.9), of(bands=0), of(stretches=0)],
+    "augmentation.speed": [of(change=0.5)],
+    "augmentation.swap": [of(p=0.5)],
     "dropout.adversarial": [
         Example(
             {"temperature": 0.2, "floor": 0.1},

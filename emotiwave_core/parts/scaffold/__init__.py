@@ -19,6 +19,7 @@ from emotiwave_core.parts.registry import OVERLAY, load_registry
 from emotiwave_core.version import __version__
 
 OURS = {
+    "augmentations",
     "core",
     "dropout",
     "encoders",

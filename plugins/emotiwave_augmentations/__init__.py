@@ -1,0 +1,1 @@
+"""Emotiwave's own augmentations, one file each."""
