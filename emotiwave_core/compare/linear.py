@@ -24,9 +24,9 @@ from emotiwave_core.io.atomic import out_of_space, write_json
 from emotiwave_core.io.untrusted import read_json
 from emotiwave_core.metrics.decisions import tune_thresholds
 from emotiwave_core.modalities import configurations, name_of, streams_of
+from emotiwave_core.monitor import Monitor
 from emotiwave_core.objectives import ClassObjective, Objective
 from emotiwave_core.objectives.settle import make_objective, settle
-from emotiwave_core.monitor import Monitor
 
 ROW, FOLDER = "linear", "baseline"
 ITERATIONS = 5_000
