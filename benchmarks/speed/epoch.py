@@ -19,6 +19,7 @@ from emotiwave_core.compute.device import seed_everything
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data import corpus
 from emotiwave_core.data.loading.batch import epoch_order
+from emotiwave_core.interfaces import Mixture, Output
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.monitor import SILENT
 from emotiwave_core.objectives import Objective
@@ -192,15 +193,15 @@ def twin(model: FusionModel) -> Plain:
 
 def listen(objective: Objective, losses: list[Tensor]) -> None:
     """Note the training loss of every batch. It is read at the end, so that nobody waits for a device."""
-    inner = objective.losses
+    inner = objective.output_loss
 
-    def losses_of(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        loss, each = inner(logits, targets)
+    def loss_of(output: Output, targets: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
+        loss, each = inner(output, targets, mixture)
         if torch.is_grad_enabled():
             losses.append(loss.detach())
         return loss, each
 
-    objective.losses = losses_of  # type: ignore[method-assign]
+    objective.output_loss = loss_of  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
