@@ -140,7 +140,7 @@ class Augmentation(nn.Module, ABC):
     device, which is seeded anew for each step, and keeps nothing from one batch to the next.
     """
 
-    mixes: ClassVar[bool] = False  # True: it gives a mixture, which not every objective can learn
+    mixes: ClassVar[bool] = False  # True: it gives a mixture
 
     def __init__(self) -> None:  # an augmentation without options takes nothing
         super().__init__()

@@ -6,11 +6,11 @@ from typing import Any
 
 import attrs
 
+from emotiwave_core.compare.plan import PARTS
 from emotiwave_core.config.flags import override, parse_value
 from emotiwave_core.errors import SettingsError, short
 
 RANGE = re.compile(r"(log|uniform|int)\(\s*([^,()]+)\s*,\s*([^,()]+)\s*\)")
-PARTS = ("encoder", "fusion", "dropout", "augmentation")
 
 
 @attrs.frozen

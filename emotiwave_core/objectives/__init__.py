@@ -1,7 +1,6 @@
 """Objectives, one file each: from labels to targets, from outputs to loss, answers (probabilities, numbers), decisions.
 
-`single`, `multi` and `regression` are what labels can be learned as, the `kind` of an objective. A further objective
-derives from one of them, and overrides the loss of a sample, or how logits are answers.
+`single`, `multi` and `regression` are what labels can be learned as, the `kind` of an objective.
 """
 
 from abc import ABC, abstractmethod
@@ -28,8 +27,6 @@ class Objective(nn.Module, ABC):
     """
 
     kind: ClassVar[Kind]
-    reads_states: ClassVar[bool] = False  # True: outputs have `fused` and `pooled`
-    mixes: ClassVar[bool] = True  # False: no mixture of two targets can be learned, see `interfaces.Mixture`
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         super().__init__()
@@ -66,9 +63,7 @@ class Objective(nn.Module, ABC):
     def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
         """The loss [B] of each sample, before `sample_weights`: output.logits [B, C] float32, targets [B] or [B, C].
 
-        In training the logits have the adjustment by class frequencies, where the recipe asks for one. `output.fused`
-        and `output.pooled` are there in training alone, and not for the heads of single modalities
-        (objective.unimodal): without them the loss is what the logits say.
+        In training the logits have the adjustment by class frequencies, where the recipe asks for one.
         """
 
     def losses(self, logits: Tensor, targets: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """The objective `multi`: each emotion is there or not."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -10,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotiwave_core.config.recipe import Asymmetric
-from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Output
-from emotiwave_core.objectives import TINY, ClassObjective, Kind, Objective
+from emotiwave_core.objectives import TINY, ClassObjective, Kind
 
 
 class MultiLabel(ClassObjective):
@@ -77,9 +75,3 @@ def asymmetric_loss(logits: Tensor, targets: Tensor, weights: Tensor, settings: 
     missed = (rest + settings.margin).clamp(max=1.0).log() if settings.margin else functional.logsigmoid(-logits)
     negative = -torch.where(shifted > 0.0, shifted.clamp(min=TINY).pow(settings.gamma_negative) * missed, 0.0)
     return targets * positive + (1.0 - targets) * negative
-
-
-@hookimpl
-def register_objectives(register: Callable[[str, type[Objective]], None]) -> None:
-    """Offer `multi`."""
-    register("multi", MultiLabel)

@@ -1,6 +1,5 @@
 """The objective `single`: the strongest emotion is the class."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -9,9 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Output
-from emotiwave_core.objectives import ClassObjective, Kind, Objective
+from emotiwave_core.objectives import ClassObjective, Kind
 
 NO_EMOTION = "no emotion"
 
@@ -70,9 +68,3 @@ class SingleLabel(ClassObjective):
     def decide(self, answers: NDArray[np.float64], thresholds: NDArray[np.float64] | None) -> NDArray[np.int64]:
         """The most probable class, [N]."""
         return np.asarray(answers.argmax(axis=-1), dtype=np.int64)
-
-
-@hookimpl
-def register_objectives(register: Callable[[str, type[Objective]], None]) -> None:
-    """Offer `single`."""
-    register("single", SingleLabel)

@@ -97,7 +97,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     parts = attrs.evolve(parts, recipe=recipe)
     objective = make_objective(settled, corpus.store.targets)
     check_size(len(corpus.store.modalities), len(objective.classes))
-    _check_mixtures(parts, objective)
+    _check_mixtures(parts)
     corpus.check_not_empty("test")
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
@@ -130,16 +130,11 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     return group.first(finish)
 
 
-def _check_mixtures(parts: ResolvedParts, objective: Objective) -> None:
-    """SettingsError where samples would be mixed twice, or of an objective that cannot learn of mixed ones."""
+def _check_mixtures(parts: ResolvedParts) -> None:
+    """SettingsError where samples would be mixed twice."""
     mixing = [part.name for part in parts.augmentation if part.part.mixes]  # type: ignore[attr-defined]
     if len(mixing) > 1:
         raise SettingsError(f"The augmentations {' and '.join(mixing)} both mix samples: leave all but one out.")
-    if mixing and not objective.mixes:
-        raise SettingsError(
-            f"The augmentation '{mixing[0]}' mixes samples with others, and the objective '{objective.kind}' "
-            "learns of one target each: leave one of the two out."
-        )
 
 
 def _say_facts(corpus: Corpus, objective: Objective, parts: ResolvedParts, monitor: Monitor) -> None:
