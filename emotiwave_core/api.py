@@ -463,7 +463,7 @@ class Run:
         with _errors_of_ours():
             predictor = self.predictor
             if isinstance(clips, Dataset) or (isinstance(clips, str | os.PathLike) and not is_recording(Path(clips))):
-                store = predictor.open_dataset(_opened(clips, predictor.model.features), self._monitor)
+                store = predictor.open_clips(_opened(clips, predictor.model.features), self._monitor)
             else:
                 given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
                 samples = [
@@ -746,7 +746,7 @@ def compare(
 
     Runs lie in `out`/runs and are of the usual kind. Those that are done are not done again, those that were cut go on.
     A run that fails costs itself: its row says why. `out` gets comparison.json, .html, .tex and figures.
-    Errors in a recipe come before any run; DataError where no run of a row has ended.
+    Errors in a recipe come before any run; DataError where no run of the first row has ended.
     """
     from emotiwave_core.compare.compare import ComparisonPlan
     from emotiwave_core.compare.compare import compare as carried_out

@@ -40,7 +40,8 @@ class ComparisonPlan:
 def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monitor: Monitor) -> Comparison:
     """Carry out all runs, and compare their rows. Errors in a recipe come before any run.
 
-    A run that fails costs itself; DataError where all runs of a row do, SettingsError for what cannot be compared.
+    A run that fails costs itself, a row whose runs all fail is a note; DataError where that is the first row, which the
+    others are compared with, SettingsError for what cannot be compared.
     """
     if len(plan.recipes) < 1 or not plan.seeds:
         raise SettingsError("Name at least one recipe and one seed.")
@@ -92,13 +93,18 @@ def _compared(
             check_same_data(run_folder(executor.out, run), corpus)
             outcome = read_outcome(run_folder(executor.out, run), group_of)
             own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores, outcome)
-    for own in found.values():
-        if not own.runs:
-            why = next(iter(own.failed.values()), "none has ended")
-            raise DataError(f"No run of {own.name} has ended: {why}")
-    shown = [found[row.name] for row in rows if row.specialist_of is None]
+    lost = {
+        name: f"No run of {name} has ended: {next(iter(own.failed.values()), 'it was stopped')}"
+        for name, own in found.items()
+        if not own.runs
+    }
+    if rows[0].name in lost:
+        raise DataError(lost[rows[0].name])
+    shown = [found[row.name] for row in rows if row.specialist_of is None and row.name not in lost]
     for name in dict.fromkeys(row.specialist_of for row in rows if row.specialist_of is not None):
         parts = {row.configuration or "": found[row.name] for row in rows if row.specialist_of == name}
+        if name in lost or any(part.name in lost for part in parts.values()):
+            continue
         shown.append(merged_specialists(f"{name}.specialists", found[name].recipe, parts))
     if linear:
         keys = dict.fromkeys((run.seed, run.rotation) for run in runs)
@@ -111,7 +117,7 @@ def _compared(
                 _check_same_task(*tasks.setdefault(fold, (row.name, outcome.task)), row.name, outcome.task)
     objective = next(iter(tasks.values()))[1].objective
     result = compare_rows(shown, corpus.dataset.name, unit, headline_of(objective))
-    return attrs.evolve(result, notes=[*result.notes, sentence(objective)]) if linear else result
+    return attrs.evolve(result, notes=[*lost.values(), *result.notes, *([sentence(objective)] if linear else [])])
 
 
 def _check_common_task(rows: Sequence[Row], rotation: int | None, executor: Executor, monitor: Monitor) -> None:

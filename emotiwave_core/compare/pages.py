@@ -130,14 +130,19 @@ def latex(result: Comparison) -> str:
         spans = [_interval(row.scores[name]) for name in names]
         if any(spans):
             lines.append(" & ".join(["", *spans]) + r" \\")
-    fold = "" if result.folds is None else f", {len(result.folds)} folds"
+    runs = _counted(len(result.seeds), "seed")
+    runs += "" if result.folds is None else f", {_counted(len(result.folds), 'fold')}"
     lines += [
         "\\bottomrule",
         "\\end{tabular}",
-        f"% {NAMES[result.headline]}; mean over {len(result.seeds)} seeds{fold}; brackets: 95 % over {result.unit}s.",
+        f"% {NAMES[result.headline]}; mean over {runs}; brackets: 95 % over {result.unit}s.",
         f"% A star: different from {escaped(result.rows[0].name)}, p < .05. {escaped(result.test)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _latex_cell(row: ComparedRow, name: str, is_best: bool) -> str:

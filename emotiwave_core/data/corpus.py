@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotiwave_core.config.recipe import NO_EMOTION_CLIPS, DataSettings, PerModality
+from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.facts import CorpusFacts, FoldFacts, NumberFoldFacts, Spread
 from emotiwave_core.data.folds import FOLDS, NO_FOLDS, Folds, random_folds, read_folds, read_lists
 from emotiwave_core.data.formats.reader import Source
+from emotiwave_core.data.loading.speakers import enrolment_sha256
 from emotiwave_core.data.prepare.labels import tied
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.errors import DataError, SettingsError, short
-from emotiwave_core.io.atomic import sha256_of
 from emotiwave_core.io.untrusted import is_file
 from emotiwave_core.modalities import setting_of, streams_of
 from emotiwave_core.monitor import SILENT, Monitor
@@ -209,17 +209,7 @@ def open_corpus(
         if split:
             raise
         folds = NO_FOLDS
-    return Corpus(dataset, store, folds, _enrolment(dataset, settings))
-
-
-def _enrolment(dataset: Dataset, settings: DataSettings) -> str | None:
-    """The enrolment of the settings, a file by its digest. SettingsError where it is not there."""
-    if settings.enrolment in (None, NO_EMOTION_CLIPS):
-        return settings.enrolment
-    path = dataset.base / str(settings.enrolment)
-    if not is_file(path):
-        raise SettingsError(f"data.enrolment is {short(settings.enrolment)}, but {path} is not there.")
-    return sha256_of(path)
+    return Corpus(dataset, store, folds, enrolment_sha256(dataset.base, settings.enrolment))
 
 
 def _check_names_differ(targets: Sequence[str], dataset: Dataset) -> None:

@@ -109,17 +109,22 @@ class Predictor:
 
     def open_dataset(self, dataset: Dataset, monitor: Monitor = SILENT) -> Store:
         """The store of a data set that is to be predicted. Errors as `open_unlabelled`."""
-        store = open_unlabelled(dataset, self.recipe.data, self.model.features, monitor)
-        check_inputs(self.inputs, store.facts)
-        for note in store.facts.warnings:
-            monitor.say(f"Warning: {note}")
+        store = self.open_clips(dataset, monitor)
         if self.speaker is not None:
             return self._of_speaker(store)
         try:
             return relative_to_speakers(store, dataset.base, self.recipe, self.model.statistics)
         except (DataError, SettingsError) as error:
-            monitor.say(f"Note: {error} Here: {NOT_ENROLLED}")
+            monitor.say(f"Note: {error} Here {NOT_ENROLLED}")
             return store
+
+    def open_clips(self, dataset: Dataset, monitor: Monitor = SILENT) -> Store:
+        """The store of a data set, whoever speaks in it. Errors as `open_unlabelled`."""
+        store = open_unlabelled(dataset, self.recipe.data, self.model.features, monitor)
+        check_inputs(self.inputs, store.facts)
+        for note in store.facts.warnings:
+            monitor.say(f"Warning: {note}")
+        return store
 
     def predict_store(
         self, store: Store, monitor: Monitor = SILENT, has_ids: bool = True

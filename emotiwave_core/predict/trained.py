@@ -13,7 +13,7 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
-from emotiwave_core.data.loading.speakers import relative_to_speakers
+from emotiwave_core.data.loading.speakers import relative_to_speakers, speaker_notes
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, is_folder
 from emotiwave_core.modalities import streams_of
@@ -106,6 +106,7 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     samples = corpus.fold(fold, objective)
     notes = [*changes, *corpus.dataset.notes, *corpus.warnings(), *_trained_on(run, description, corpus, samples)]
     modalities = tuple(m for m in model.modalities if streams_of(m, corpus.dataset.modalities))
+    notes += speaker_notes(corpus.store, corpus.dataset.base, recipe)
     store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
     corpus = attrs.evolve(corpus, store=store)
     return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes)
@@ -127,7 +128,10 @@ def check_unchanged(run: Path, corpus: Corpus) -> None:
     for changed, what in (
         (before.sources != now.sources, "The files"),
         (before.folds_sha256 != now.folds_sha256, "The folds"),
-        (before.meaning not in ({}, now.meaning), "The meaning of the files or of the labels (dataset.toml)"),
+        (
+            before.meaning not in ({}, now.meaning),
+            "The meaning of the files or of the labels (dataset.toml), or the enrolment",
+        ),
     ):
         if changed:
             raise DataError(f"{what} of {now.folder} have changed since {run} was started; start a new run.")

@@ -13,7 +13,7 @@ from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import ALL, Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
-from emotiwave_core.data.loading.speakers import speaker_clips
+from emotiwave_core.data.loading.speakers import speaker_notes
 from emotiwave_core.errors import (
     DataError,
     DivergedError,
@@ -91,7 +91,8 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
     group.first(lambda: check_unchanged(out, corpus))
     _check_same_data(corpus, group)
-    speaker_clips(corpus.store, corpus.dataset.base, recipe)  # what they lack is told before training
+    for note in speaker_notes(corpus.store, corpus.dataset.base, recipe):
+        monitor.say(f"Note: {note}")
     settled = settle(recipe.objective, corpus.store.targets, corpus.store.facts.label_kind)
     recipe = attrs.evolve(recipe, objective=settled)
     parts = attrs.evolve(parts, recipe=recipe)

@@ -34,7 +34,7 @@ RECIPES = {"concat": SMALL, "mean": f"{SMALL},fusion=mean"}
 
 @pytest.fixture
 def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The folders of the runs that are carried out, in this process; one of the row `bad` fails."""
+    """The folders of the runs that are carried out, in this process; one of the row `bad` fails, and all of `worst`."""
     done: list[str] = []
 
     def in_this_process(runs: list[PlannedRun], place: Executor, monitor: Monitor) -> dict[str, str]:
@@ -43,7 +43,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             if is_done(run, place.out):
                 continue
             done.append(run.folder)
-            if run.row.name == "bad" and run.seed == 1:
+            if run.row.name.startswith("worst") or (run.row.name == "bad" and run.seed == 1):
                 failed[run.folder] = "it went wrong"
                 continue
             run_folder(place.out, run).parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,17 @@ def test_rows_seeds_and_folds_are_runs(tiny: Path, tmp_path: Path, carried_out: 
     shutil.copy(tmp_path / "labels", labels)
     with pytest.raises(ew.SettingsError, match="was made from another recipe"):
         ew.compare(data, {"concat": f"{SMALL},fusion=tensor"}, out=tmp_path / "cmp", seeds=1, folds="cv.json")
+
+
+@pytest.mark.full
+def test_a_row_whose_runs_all_fail_is_a_note(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """Its reason is a note, and its specialists are left out; as the first row it leaves nothing to compare."""
+    with pytest.raises(ew.DataError, match="No run of worst has ended: it went wrong"):
+        ew.compare(tiny, {"worst": SMALL, "good": SMALL}, seeds=1, out=tmp_path / "a")
+    result = ew.compare(tiny, {"good": SMALL, "worst": SMALL}, seeds=1, specialists=["worst"], out=tmp_path / "b")
+    assert [row.name for row in result.rows] == ["good"]
+    assert "No run of worst has ended: it went wrong" in result.notes
+    assert (tmp_path / "b" / "comparison.html").is_file()
 
 
 def _score(run: Path) -> float:

@@ -183,6 +183,37 @@ def test_clips_of_one_speaker_do_what_the_data_set_does(tmp_path: Path) -> None:
         run.predict(**arrays["s7-1"])
 
 
+def test_what_a_reader_of_the_score_must_know_stands_beside_it(tmp_path: Path) -> None:
+    """`own` is called transductive; `enrolled` counts its clips, speakers without one, and ids that are nobody's."""
+    own = train(dataset(), tmp_path / "own", "own")
+    assert any("transductive" in note for note in own.scores().notes)
+    data = dataset()
+    (data.base / "clips.txt").write_text("s0-0\ns7-3\nnobody\n")
+    enrolled = train(data, tmp_path / "enrolled", "enrolled", enrolment="clips.txt")
+    notes = " ".join(enrolled.scores().notes)
+    for told in (
+        "2 clips enrol 2 of 8 speakers",
+        "6 speakers, such as 's1'",
+        "1 ids of data.enrolment, such as 'nobody'",
+    ):
+        assert told in notes
+    (data.base / "clips.txt").write_text("s0-0\n")
+    with pytest.raises(DataError, match=r"or the enrolment of .* have changed"):
+        enrolled.evaluate()
+
+
+def test_numbers_have_no_clips_without_emotion(tmp_path: Path) -> None:
+    """Of a regression 0 and below are feelings too: `no_emotion` is refused, and nothing taken for neutral."""
+    features, _ = clips()
+    data = ew.dataset(
+        features={"audio": features},
+        labels=np.linspace(-3, 3, len(features)),
+        groups=[f"s{n // 9}" for n in range(len(features))],
+    )
+    with pytest.raises(DataError, match="are regression: name a file"):
+        train(data, tmp_path / "run", "enrolled", enrolment="no_emotion")
+
+
 @pytest.mark.parametrize(
     ("mode", "settings", "groups", "error", "sentence"),
     [

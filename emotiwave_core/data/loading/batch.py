@@ -157,14 +157,14 @@ def feature_statistics(store: Store, stream: str, rows: NDArray[np.int64]) -> tu
 
     A constant feature gets 0, so that it says nothing (its deviation is rounding error).
     """
-    _, mean, variance = moments(store, stream, rows)
+    mean, variance = moments(store, stream, rows)
     deviation = variance.sqrt()
     constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
     return mean.float(), torch.where(constant, 0.0, 1.0 / deviation.clamp(min=1e-30)).float()
 
 
-def moments(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[int, Tensor, Tensor]:
-    """Number, mean [F] and variance [F] of all steps that some samples have of a stream, in float64, as packed.
+def moments(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Mean [F] and variance [F] of all steps that some samples have of a stream, in float64, as packed.
 
     One pass over blocks of steps, whose moments are merged pairwise (Chan, Golub and LeVeque 1983).
     """
@@ -176,7 +176,7 @@ def moments(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[int, Te
         squares += x.sub_(own).square_().sum(dim=0) + difference.square() * (count * len(x) / whole)
         mean += difference * (len(x) / whole)
         count = whole
-    return count, mean, squares / max(count, 1)
+    return mean, squares / max(count, 1)
 
 
 def _blocks(store: Store, stream: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:

@@ -6,7 +6,8 @@ were recorded for it (`enrolled`). Speaker normalisation of this kind is usual i
 Metallinou and Narayanan 2011, doi:10.1109/ICASSP.2011.5947653; Schuller et al. 2010, doi:10.1109/T-AFFC.2010.8).
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import attrs
@@ -48,20 +49,29 @@ def speaker_clips(store: Store, base: Path, recipe: Recipe) -> NDArray[np.bool_]
             'model.standardise is "enrolled": say by data.enrolment which clips are, a file of their ids in the data '
             f'set\'s folder or "{NO_EMOTION_CLIPS}" (those without any emotion).'
         )
-    if enrolment == NO_EMOTION_CLIPS and not store.targets:
-        raise DataError(
-            f'data.enrolment is "{NO_EMOTION_CLIPS}", and the samples of {store.facts.dataset} have no labels.'
-        )
     if enrolment == NO_EMOTION_CLIPS:
-        clips = np.asarray(~(store.labels > 0).any(dim=1).numpy())
-        source = f'data.enrolment="{NO_EMOTION_CLIPS}"'
+        clips, source = _without_emotion(store), f'data.enrolment="{NO_EMOTION_CLIPS}"'
     else:
-        listed = read_enrolment(base / enrolment)
-        clips = np.array([not listed.isdisjoint(names) for names in zip(store.ids, store.videos, strict=True)])
-        source = str(base / enrolment)
+        clips, source = _listed(store, read_enrolment(base / enrolment)), str(base / enrolment)
     if not clips.any():
         raise DataError(f"{source} enrols none of the {len(store)} samples of {store.facts.dataset}.")
     return clips
+
+
+def _without_emotion(store: Store) -> NDArray[np.bool_]:
+    """The samples [N] whose labels are all 0. DataError where that does not mean "no emotion"."""
+    kind = store.facts.label_kind if store.targets else "not there"
+    if kind not in ("intensities", "multi"):
+        raise DataError(
+            f'data.enrolment is "{NO_EMOTION_CLIPS}", and the labels of {store.facts.dataset} are {kind}: '
+            "name a file of the ids of clips instead."
+        )
+    return np.asarray(~(store.labels > 0).any(dim=1).numpy())
+
+
+def _listed(store: Store, listed: Set[str]) -> NDArray[np.bool_]:
+    """The samples [N] that are named by their id, or by their video's."""
+    return np.array([not listed.isdisjoint(names) for names in zip(store.ids, store.videos, strict=True)])
 
 
 def read_enrolment(path: Path) -> set[str]:
@@ -72,6 +82,36 @@ def read_enrolment(path: Path) -> set[str]:
         return {line.strip() for line in read_text(path, MOST_ENROLMENT).splitlines() if line.strip()}
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be used: {why(error)}.") from error
+
+
+def enrolment_sha256(base: Path, enrolment: str | None) -> str | None:
+    """The value of `data.enrolment`, a file by a digest of its ids. Errors as `read_enrolment`."""
+    if enrolment in (None, NO_EMOTION_CLIPS):
+        return enrolment
+    return hashlib.sha256("\n".join(sorted(read_enrolment(base / str(enrolment)))).encode()).hexdigest()
+
+
+def speaker_notes(store: Store, base: Path, recipe: Recipe) -> list[str]:
+    """Sentences on what must be known beside a score of speaker-relative features. Errors as `speaker_clips`."""
+    clips = speaker_clips(store, base, recipe)
+    if clips is None:
+        return []
+    if recipe.model.standardise == "own":
+        return [
+            "Features are relative to their speaker by all clips at hand, those that are scored too, without their "
+            'labels (model.standardise="own", transductive).'
+        ]
+    speakers = set(store.groups)
+    heard = {store.groups[row] for row in np.flatnonzero(clips)}
+    notes = [f"{int(clips.sum())} clips enrol {len(heard)} of {len(speakers)} speakers (data.enrolment)."]
+    if len(heard) < len(speakers):
+        left = len(speakers) - len(heard)
+        notes.append(f"{left} speakers, such as {short(min(speakers - heard))}, are read as speakers nobody knows.")
+    if recipe.data.enrolment not in (None, NO_EMOTION_CLIPS):
+        absent = read_enrolment(base / str(recipe.data.enrolment)) - {*store.ids, *store.videos}
+        if absent:
+            notes.append(f"{len(absent)} ids of data.enrolment, such as {short(min(absent))}, have no sample.")
+    return notes
 
 
 def relative_to_speakers(store: Store, base: Path, recipe: Recipe, training: Statistics) -> Store:
@@ -115,7 +155,7 @@ def _affine(
     varies = inverse > 0
     variance = torch.where(varies, inverse, 1.0).pow(-2)
     weight = len(rows) / (len(rows) + PRIOR)
-    _, own_mean, own_variance = moments(store, stream, rows)
+    own_mean, own_variance = moments(store, stream, rows)
     pooled = weight * own_mean + (1 - weight) * mean
     own = own_variance + (own_mean - pooled).square()
     spread = weight * own + (1 - weight) * (variance + (mean - pooled).square())
