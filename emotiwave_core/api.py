@@ -451,28 +451,30 @@ class Run:
     def enrol(self, clips: "Dataset | FilePath | Sequence[FilePath | Mapping[str, Any]]", /) -> "Run":
         """The run for one speaker, of whom these are clips: for a run that reads features relative to their speaker.
 
-        clips: recordings, samples of arrays as `predict` takes them, or a data set, all of one person; labels are not
-        needed, and what is usual for the person should be in them (neutral speech, or speech of every kind). Ask the
-        result as any run: `run.enrol(["neutral.wav"]).predict("clip.wav")`, `Stream(run.enrol(…))`.
+        clips: recordings, folders of them, samples of arrays as `predict` takes them, or a data set, all of one person;
+        labels are not needed, and what is usual for the person should be in them (neutral speech, or speech of every
+        kind). Ask the result as any run: `run.enrol(["neutral.wav"]).predict("clip.wav")`, `Stream(run.enrol(…))`.
 
         SettingsError for a run that reads no features so, DataError for clips without anything that can be used.
         """
         from emotiwave_core.data.dataset import Dataset
-        from emotiwave_core.predict.prediction_inputs import is_recording
 
         with _errors_of_ours():
             predictor = self.predictor
-            if isinstance(clips, Dataset) or (isinstance(clips, str | os.PathLike) and not is_recording(Path(clips))):
-                store = predictor.open_clips(_opened(clips, predictor.model.features), self._monitor)
-            else:
-                given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
-                samples = [
-                    _array_sample(dict(clip)) if isinstance(clip, Mapping) else self._input_predictor().clip(Path(clip))
-                    for clip in given
-                ]
-                if not samples:
-                    raise DataError("No clip of the speaker is given.")
-                store = predictor.store_of(samples)
+            predictor.check_relative()
+            given = [clips] if isinstance(clips, Dataset | str | os.PathLike) else list(clips)
+            arrays = [_array_sample(dict(clip)) for clip in given if isinstance(clip, Mapping)]
+            opened = [clip for clip in given if isinstance(clip, Dataset)]
+            named = [Path(clip) for clip in given if isinstance(clip, str | os.PathLike)]
+            samples, datasets = self._input_predictor().clips(named) if named else ([], [])
+            datasets = [*opened, *datasets]
+            if len(datasets) + bool(arrays or samples) != 1:
+                raise SettingsError(
+                    "Clips of a speaker are recordings and arrays, or one data set: name one of the two."
+                )
+            store = (
+                predictor.open_clips(datasets[0], self._monitor) if datasets else predictor.store_of(arrays + samples)
+            )
             enrolled = attrs.evolve(self)
             enrolled.__dict__["predictor"] = predictor.enrolled(store)
             return enrolled

@@ -113,7 +113,7 @@ def predict(
     with quiet():
         opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
         if enrol:
-            opened = opened.enrol(enrol if len(enrol) > 1 else enrol[0])
+            opened = opened.enrol(enrol)
         if out is not None:
             if picture is not None or as_json:
                 raise click.UsageError("--out writes a file of rows: leave out --picture and --json.")

@@ -17,7 +17,7 @@ from emotiwave_core.extract.clips import transcript_of
 from emotiwave_core.io.atomic import files_in, sha256_of
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objectives.regression import Regression
-from emotiwave_core.predict.prediction_inputs import PredictionInput
+from emotiwave_core.predict.prediction_inputs import PredictionInput, inputs_of
 from emotiwave_core.predict.predictor import Prediction, Predictor
 from emotiwave_core.predict.recordings import RecordingReader
 from emotiwave_core.predict.segments import Segmentation
@@ -66,13 +66,23 @@ class InputPredictor:
         read = self.reader.read(path, transcript, options.asr, options.features, self.monitor)
         return predict_recording(self.predictor, read, options.segmentation, self.data)
 
-    def clip(self, path: Path) -> ArraySample:
-        """A whole recording as a sample. DataError where nothing in it can be used."""
-        options = self.options
-        read = self.reader.read(path, transcript_of(path, None), options.asr, {}, self.monitor)
+    def clips(self, paths: Sequence[Path]) -> tuple[list[ArraySample], list[Dataset]]:
+        """Recordings as whole samples, and data sets. DataError where nothing in a recording can be used."""
+        samples, datasets = [], []
+        for given in inputs_of(paths):
+            if given.is_recording:
+                samples.append(self._clip(given.path))
+            else:
+                datasets.append(given.dataset(self.predictor.model.features))
+        return samples, datasets
+
+    def _clip(self, path: Path) -> ArraySample:
+        read = self.reader.read(path, transcript_of(path, None), self.options.asr, {}, self.monitor)
         sample = read.sample(0.0, read.seconds, whole=True)
         if sample is None:
-            raise DataError(f"{path} has nothing that the run reads: {'; '.join(read.missing.values())}.")
+            raise DataError(
+                f"{path} has nothing that the run reads: {'; '.join(dict.fromkeys(read.missing.values()))}."
+            )
         return sample
 
     def samples(self, dataset: Dataset) -> Iterator[Prediction]:

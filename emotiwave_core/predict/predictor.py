@@ -76,16 +76,16 @@ class Predictor:
         """True for a run that reads features relative to their speaker."""
         return not isinstance(self.recipe.model.standardise, bool)
 
-    def enrolled(self, clips: Store) -> "Predictor":
-        """The same for samples of one speaker, of whom these are clips.
-
-        SettingsError where the run does not read features relative to their speaker.
-        """
+    def check_relative(self) -> None:
+        """SettingsError where the run does not read features relative to their speaker."""
         if not self.is_relative:
             raise SettingsError(
                 "This run does not read features relative to their speaker, so clips of the speaker change nothing: "
                 'leave them out, or train with model.standardise="own" or "enrolled".'
             )
+
+    def enrolled(self, clips: Store) -> "Predictor":
+        """The same for samples of one speaker, of whom these are clips."""
         whole = np.ones(len(clips), dtype=bool)
         known = standardise_speakers(clips, ["the speaker"] * len(clips), whole, self.model.statistics)
         return attrs.evolve(self, speaker=known.speakers)

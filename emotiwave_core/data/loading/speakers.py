@@ -60,7 +60,7 @@ def speaker_clips(store: Store, base: Path, recipe: Recipe) -> NDArray[np.bool_]
 
 def _without_emotion(store: Store) -> NDArray[np.bool_]:
     """The samples [N] whose labels are all 0. DataError where that does not mean "no emotion"."""
-    kind = store.facts.label_kind if store.targets else "not there"
+    kind = store.facts.label_kind if store.targets else "not read here"
     if kind not in ("intensities", "multi"):
         raise DataError(
             f'data.enrolment is "{NO_EMOTION_CLIPS}", and the labels of {store.facts.dataset} are {kind}: '
