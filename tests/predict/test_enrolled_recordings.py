@@ -49,7 +49,7 @@ def test_clips_that_cannot_be_a_speaker_are_refused(relative: ew.Run, tmp_path: 
     with pytest.raises(ew.DataError, match=r"silent\.wav has nothing that the run reads: .*the sound is silent"):
         relative.enrol(silent)
     for none in ([], [loud, relative.folder.parent / "data"]):
-        with pytest.raises(ew.SettingsError, match="give one of the two"):
+        with pytest.raises(ew.SettingsError, match="name one of the two"):
             relative.enrol(none)
     plain = ew.open_run(relative.folder.parent / "run", registry=relative.folder.parent / "registry.toml")
     with pytest.raises(ew.SettingsError, match="does not read features relative to their speaker"):
