@@ -479,6 +479,21 @@ class Run:
             enrolled.__dict__["predictor"] = predictor.enrolled(store)
             return enrolled
 
+    def selective(self, max_risk: float, /) -> "Run":
+        """The run that decides only where it errs rarely enough, and else says that it does not know.
+
+        max_risk: the share of its decisions that may be wrong, from 0 to below 1, as on the validation fold: for each
+        configuration by itself, from the risks in its model.json. A prediction that is not sure enough has `abstained`
+        and decides nothing; its probabilities stay. Ask the result as any run: `run.selective(0.1).predict(…)`. On
+        people of another kind than those of the validation fold the share of errors is another.
+
+        SettingsError for a run of several labels or numbers.
+        """
+        with _errors_of_ours():
+            selective = attrs.evolve(self)
+            selective.__dict__["predictor"] = self.predictor.selective(max_risk)
+            return selective
+
     def _input_predictor(
         self,
         options: "PredictionOptions | None" = None,

@@ -34,6 +34,7 @@ Examples:
   emotiwave predict runs/mine DIR --explain --json                 a data set, labelled or not
   emotiwave predict runs/mine voice.csd --features visual=face.npy files of features, as one data set
 """
+DONT_KNOW = "don't know"
 MOST_WORDS = 60  # characters of a segment's words in the table
 
 
@@ -66,6 +67,13 @@ MOST_WORDS = 60  # characters of a segment's words in the table
     "--hop", type=float, metavar="SECONDS", section="Answer", help="From one window to the next.  [default: as long]"
 )
 @option("--segments", type=FILE, section="Answer", help="A table of start and end, or subtitles: what is asked about.")
+@option(
+    "--max-risk",
+    type=click.FloatRange(0.0, 1.0, max_open=True),
+    metavar="SHARE",
+    section="Answer",
+    help="Decide only where at most this share of such decisions was wrong in validation.",
+)
 @option("--explain", is_flag=True, section="Answer", help="Of a data set too: what each modality adds.")
 @option("--picture", type=click.Path(path_type=Path, dir_okay=False), section="Answer", help="A PNG or HTML over time.")
 @option(
@@ -84,6 +92,7 @@ def predict(
     out: Path | None,
     explain: bool,
     enrol: tuple[Path, ...],
+    max_risk: float | None,
     device: str,
     as_json: bool,
     registry_file: Path | None,
@@ -99,6 +108,9 @@ def predict(
 
     With --out, rows keep the order of the inputs; an input that cannot be used is a row with its error, and the exit
     code is 3 at the end.
+
+    With --max-risk .1 it says "don't know" where, with these modalities, more than a tenth of the decisions of that
+    confidence or more was wrong on the run's validation fold.
     """
     if picture is not None and picture.suffix.lower() not in (".png", ".html"):
         raise SettingsError(f"--picture writes a PNG or a page: name it {picture.with_suffix('.png')} or .html.")
@@ -114,6 +126,8 @@ def predict(
         opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
         if enrol:
             opened = opened.enrol(enrol)
+        if max_risk is not None:
+            opened = opened.selective(max_risk)
         if out is not None:
             if picture is not None or as_json:
                 raise click.UsageError("--out writes a file of rows: leave out --picture and --json.")
@@ -211,7 +225,7 @@ def _print_dataset(predictions: "list[Prediction]", as_json: bool) -> None:
     table = Table("id", *columns, "present", *adds, box=None, pad_edge=False)
     for prediction in predictions:
         values = [f"{value:.3f}" for value in (prediction.probabilities or prediction.numbers).values()]
-        decided = ["+".join(prediction.decided) or "none"] * len(decides)
+        decided = [DONT_KNOW if prediction.abstained else "+".join(prediction.decided) or "none"] * len(decides)
         parts = [_parts(prediction.shapley)] * len(adds)
         table.add_row(*map(_text, [prediction.id or "", *values, *decided, " ".join(prediction.present), *parts]))
     tables().print(table)
@@ -241,7 +255,7 @@ def _print_whole(answer: "RecordingPrediction") -> None:
         )
         console.print(_text(f"What each modality adds to {segment.explained}: {_parts(segment.shapley)}"))
         return
-    decided = " + ".join(segment.decided) or "none of them"
+    decided = DONT_KNOW if segment.abstained else " + ".join(segment.decided) or "none of them"
     console.print(_text(f"Decided: {decided}, confidence {segment.confidence:.2f}"))
     table = Table("class", "probability", "", box=None, pad_edge=False)
     for name, value in sorted(segment.probabilities.items(), key=lambda pair: -pair[1]):
@@ -262,6 +276,7 @@ def _table(answer: "RecordingPrediction") -> Table:
             table.add_row(times, "no evidence", "", "", "", _text(segment.words[:MOST_WORDS]))
             continue
         shown = segment.explained if segment.numbers else "+".join(segment.decided) or "none"
+        shown = DONT_KNOW if segment.abstained else shown
         value = {**segment.probabilities, **segment.numbers}[segment.explained or ""]
         have, parts = "+".join(segment.present), _parts(segment.shapley)
         table.add_row(*map(_text, [times, shown or "", f"{value:.3f}", have, parts, segment.words[:MOST_WORDS]]))

@@ -1,13 +1,15 @@
-"""Calibration: a decision with a probability of 80 % should be right in 80 % of all cases."""
+"""Calibration: a decision with a probability of 80 % should be right in 80 % of all cases; surer ones err less."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emotiwave_core.metrics.aurc import selective_risks
 from emotiwave_core.metrics.decisions import Decisions
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Bin, Calibration
 
 BINS = 15
+LEVELS = 20  # of coverage
 
 
 def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.float64]) -> Calibration:
@@ -19,7 +21,8 @@ def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.
 
     `ece` is the mean over all N (or N · C) predictions of |frequency - confidence| of their bin. The 15 bins are of
     equal width, (0, 1/15] to (14/15, 1], a probability of 0 in the first; an empty one is not listed. `confidence` is
-    the mean probability in a bin, `frequency` the share that was true, `count` the number of predictions.
+    the mean probability in a bin, `frequency` the share that was true, `count` the number of predictions. `risks`, of
+    single-label answers, are the shares of errors among the surest 1/20, 2/20, … of them.
     """
     if truth.ndim == 2:
         stated, true = probabilities.ravel(), truth.ravel()
@@ -35,4 +38,9 @@ def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.
         Bin(Fraction(float(confidence[b])), Fraction(float(frequency[b])), int(counts[b]))
         for b in np.flatnonzero(counts)
     ]
-    return Calibration(Fraction(float(np.average(np.abs(frequency - confidence), weights=counts))), bins)
+    risks: list[Fraction] = []
+    if truth.ndim == 1:
+        curve = selective_risks(stated, np.asarray(truth != decided))
+        places = np.ceil(np.arange(1, LEVELS + 1) / LEVELS * len(curve)).astype(int) - 1
+        risks = [Fraction(float(risk)) for risk in curve[places]]
+    return Calibration(Fraction(float(np.average(np.abs(frequency - confidence), weights=counts))), bins, risks)

@@ -8,7 +8,7 @@ import attrs
 from emotiwave_core.explain.recording import RecordingPrediction
 from emotiwave_core.predict.predictor import Prediction
 
-TEXTS = ("input", "id", "decided", "present", "missing", "explained", "words", "error")
+TEXTS = ("input", "id", "decided", "abstained", "present", "missing", "explained", "words", "error")
 
 
 @attrs.frozen
@@ -21,6 +21,7 @@ class Answer:
     end: float | None = None
     decided: tuple[str, ...] = ()
     confidence: float | None = None
+    abstained: bool = False  # it is not sure enough to decide
     probabilities: dict[str, float] = attrs.field(factory=dict)  # of each class; empty without evidence
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
     present: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Answer:
             "end": self.end,
             "decided": "+".join(self.decided),
             "confidence": self.confidence,
+            "abstained": "yes" if self.abstained else "",
             **{f"p({name})": self.probabilities.get(name) for name in classes if not self.numbers},
             **{f"predicted({name})": self.numbers.get(name) for name in classes if self.numbers},
             "present": "+".join(self.present),
@@ -51,10 +53,12 @@ class Answer:
         }
 
 
-def columns(classes: Sequence[str], modalities: Sequence[str], is_regression: bool) -> list[str]:
-    """The names of a row's columns."""
+def columns(
+    classes: Sequence[str], modalities: Sequence[str], is_regression: bool, is_selective: bool = False
+) -> list[str]:
+    """The names of a row's columns; `abstained` where a run was asked to decide only what it is sure of."""
     empty = Answer("", numbers=dict.fromkeys(classes, 0.0) if is_regression else {})
-    return list(empty.row(classes, modalities))
+    return [name for name in empty.row(classes, modalities) if is_selective or name != "abstained"]
 
 
 def answers_of_recording(given: str, recording: RecordingPrediction, name: str) -> Iterator[Answer]:
@@ -67,6 +71,7 @@ def answers_of_recording(given: str, recording: RecordingPrediction, name: str) 
             end=segment.end,
             decided=segment.decided,
             confidence=segment.confidence,
+            abstained=segment.abstained,
             probabilities=segment.probabilities,
             numbers=segment.numbers,
             present=segment.present,
@@ -87,6 +92,7 @@ def answer_of_sample(given: str, sample: Prediction, modalities: Sequence[str]) 
         end=end,
         decided=sample.decided,
         confidence=sample.confidence,
+        abstained=sample.abstained,
         probabilities=sample.probabilities,
         numbers=sample.numbers,
         present=sample.present,

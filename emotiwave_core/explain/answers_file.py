@@ -33,11 +33,15 @@ class Work:
     classes: list[str]
     modalities: list[str]
     is_regression: bool
+    is_selective: bool = False
 
     @property
     def key(self) -> str:
         """A hash of all of it."""
-        return hashlib.sha256(json.dumps(attrs.asdict(self), sort_keys=True).encode()).hexdigest()
+        facts = attrs.asdict(self)
+        if not self.is_selective:  # so that what an earlier version has begun goes on
+            del facts["is_selective"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 class AnswersFile:
@@ -145,7 +149,8 @@ class AnswersFile:
             yield {name: row.get(name) for name in self._columns()}
 
     def _columns(self) -> Sequence[str]:
-        return columns(self.work.classes, self.work.modalities, self.work.is_regression)
+        work = self.work
+        return columns(work.classes, work.modalities, work.is_regression, work.is_selective)
 
     def _write_lines(self, place: Path) -> None:
         with place.open("w", encoding="utf-8") as file:

@@ -118,11 +118,13 @@ class InputPredictor:
                 **self.options.to_json(),
                 "identities": _identities(self.reader),
                 "speaker": None if self.predictor.speaker is None else self.predictor.speaker.sha256,
+                **({} if self.predictor.least is None else {"least": self.predictor.least}),
             },
             inputs=[_stamp(given) for given in inputs],
             classes=list(objective.classes),
             modalities=list(self.predictor.model.modalities),
             is_regression=isinstance(objective, Regression),
+            is_selective=self.predictor.least is not None,
         )
         file = AnswersFile(out, work)
         try:

@@ -33,6 +33,7 @@ class SegmentPrediction:
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
     missing: dict[str, str] = attrs.field(factory=dict)  # {modality that is not there: why}
     configurations: dict[str, dict[str, float]] = attrs.field(factory=dict)  # {`text+audio`: the answer from these}
+    abstained: bool = False  # it is not sure enough to decide (`Run.selective`)
 
     @property
     def has_evidence(self) -> bool:
@@ -127,6 +128,7 @@ def predict_segments(
                 numbers=prediction.numbers,
                 missing={m: missing.get(m, f"it has nothing from {start:.2f} s to {end:.2f} s") for m in empty},
                 configurations=subsets,
+                abstained=prediction.abstained,
             )
         )
     return answers

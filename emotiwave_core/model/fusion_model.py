@@ -11,6 +11,7 @@ from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, O
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.modalities import by_modality
+from emotiwave_core.model.calibration import LogitCalibration
 from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
 from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
@@ -81,6 +82,7 @@ class FusionModel(nn.Module):
         self.unimodal = nn.ModuleDict({m: nn.Linear(width, classes) for m, width in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
+        self.calibration: LogitCalibration | None = None  # of a trained model, in eval()
         self.features = dict(features)  # by stream
         self.steps: dict[str, int] = {}  # of every sequence of a stream, where absent ones are zeros
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
@@ -191,7 +193,10 @@ class FusionModel(nn.Module):
         alone = None
         if self.training and self.unimodal:
             alone = torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
-        return Output(self.head(fused.vector), fused.weights, fused.loss, present, alone)
+        logits = self.head(fused.vector)
+        if self.calibration is not None and not self.training:
+            logits = self.calibration(logits, present)
+        return Output(logits, fused.weights, fused.loss, present, alone)
 
     def restrict(
         self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]

@@ -24,6 +24,7 @@ class Predictions(NamedTuple):
     logits: Array  # [K, N, C]
     answers: Array  # [K, N, C], probabilities of classes or predicted numbers
     nothing: Array  # [C], the logits where every modality is absent: the same for every sample
+    present: NDArray[np.bool_]  # [N, M], the modalities that each sample has, in the order of the model's
 
 
 @torch.inference_mode()
@@ -46,6 +47,7 @@ def predict(
     subsets = configurations(modalities or model.modalities)
     members = torch.tensor([[m in subset for m in model.modalities] for subset in subsets], device=loader.device)
     batches: list[torch.Tensor] = []  # of logits [K, B, C]
+    patterns: list[torch.Tensor] = []  # [B, M]
     nothing: torch.Tensor | None = None
     with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
         for batch in loader.batches(fold.rows, fold.targets, batch_size):
@@ -60,8 +62,14 @@ def predict(
                 if nothing is None:
                     nothing = model.fuse(absent, torch.zeros_like(present[:1])).logits[0].float()
             batches.append(torch.stack(logits).float())
+            patterns.append(present)
             step()
     assert nothing is not None, "a fold has samples"
     all_logits = torch.cat(batches, dim=1)
-    tensors = (all_logits, objective.answers(all_logits), nothing)
-    return Predictions(*(tensor.cpu().double().numpy() for tensor in tensors))
+    present_in_all = torch.cat(patterns).cpu().numpy()
+    logits_and_answers = (_doubles(all_logits), _doubles(objective.answers(all_logits)))
+    return Predictions(*logits_and_answers, _doubles(nothing), present_in_all)
+
+
+def _doubles(tensor: torch.Tensor) -> Array:
+    return np.asarray(tensor.cpu().double().numpy())

@@ -21,13 +21,14 @@ from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, NotFinite, Notice, SettingsError
+from emotiwave_core.modalities import name_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objectives import Objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.predict.inputs import check_inputs
-from emotiwave_core.runs.model_file import TrainedInput
+from emotiwave_core.runs.model_file import Calibrations, TrainedInput
 from emotiwave_core.runs.saved_model import load_model
 
 Array = NDArray[np.float64]
@@ -35,6 +36,7 @@ NOT_ENROLLED = (
     "the run reads features relative to their speaker, and of this one no clip is known (--enrol CLIP, `run.enrol`): "
     "they are read with the statistics of the training fold."
 )
+NEVER = 2.0  # a confidence that no decision has
 CHUNK = 4096  # samples whose predictions are in memory at a time
 
 
@@ -51,11 +53,12 @@ class Prediction:
     interval: tuple[float, float] | None = None  # seconds, of a sample of a data set
     explained: str | None = None  # where it was asked for: the class or target whose value `shapley` splits
     shapley: dict[str, float] = attrs.field(factory=dict)  # {modality: its part, beyond the class frequencies}
+    abstained: bool = False  # the run was asked not to decide where it errs more often than that (`selective`)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it: probabilities and decided of classes, numbers of a regression."""
         unused = ("probabilities", "decided", "confidence") if self.numbers else ("numbers",)
-        unasked = () if self.shapley else ("explained", "shapley")
+        unasked = [*(() if self.shapley else ("explained", "shapley")), *(() if self.abstained else ("abstained",))]
         return {key: value for key, value in attrs.asdict(self).items() if key not in {*unused, *unasked}}
 
 
@@ -69,6 +72,8 @@ class Predictor:
     thresholds: Array | None  # [C], of a multi-label run
     inputs: dict[str, TrainedInput]  # {modality: the features that it was trained on}
     device: torch.device
+    calibration: Calibrations | None = None  # of each configuration, of a run of classes
+    least: dict[str, float] | None = None  # {configuration: the least confidence with which it decides}
     speaker: SpeakerStandardisation | None = None  # of whom all samples are
 
     @property
@@ -83,6 +88,28 @@ class Predictor:
                 "This run does not read features relative to their speaker, so clips of the speaker change nothing: "
                 'leave them out, or train with model.standardise="own" or "enrolled".'
             )
+
+    def selective(self, max_risk: float) -> "Predictor":
+        """The same, deciding only where at most this share of such decisions was wrong on the validation fold.
+
+        Selective classification (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017): of each configuration the
+        confidence is the lowest at which the validation samples of that confidence or more have this share of errors.
+        SettingsError for a share that is none, and for a run that knows no such shares.
+        """
+        if not 0.0 <= max_risk < 1.0:
+            raise SettingsError(f"The share of errors must be from 0 to below 1, not {max_risk:g}.")
+        if self.objective.kind != "single":
+            raise SettingsError(
+                f"A {self.objective.kind} run has no one decision about a sample that is right or wrong: "
+                "leave the share of errors out."
+            )
+        if self.calibration is None:
+            raise SettingsError("This run was trained by a version that kept no risks: train it again.")
+        least = {}
+        for name, one in self.calibration.items():
+            sure = [least for least, risk in zip(one.confidences, one.risks, strict=True) if risk <= max_risk]
+            least[name] = min(sure, default=NEVER)
+        return attrs.evolve(self, least=least)
 
     def enrolled(self, clips: Store) -> "Predictor":
         """The same for samples of one speaker, of whom these are clips."""
@@ -162,15 +189,19 @@ class Predictor:
         predictions = []
         for n, row in enumerate(samples.rows):
             names = () if is_number else self._names(decided[n])
+            have = tuple(modality for modality, has in present.items() if has[n])
+            confidence = None if is_number else confidence_of(named[n], names, self.objective.multi)
+            abstained = self.least is not None and (confidence or 0.0) < self.least.get(name_of(have), NEVER)
             predictions.append(
                 Prediction(
                     probabilities={} if is_number else named[n],
-                    decided=names,
-                    present=tuple(modality for modality, has in present.items() if has[n]),
+                    decided=() if abstained else names,
+                    present=have,
                     id=store.ids[row] if has_ids else None,
                     numbers=named[n] if is_number else {},
-                    confidence=None if is_number else confidence_of(named[n], names, self.objective.multi),
+                    confidence=confidence,
                     interval=(intervals[n][0], intervals[n][1]) if has_ids else None,
+                    abstained=abstained,
                 )
             )
         return predictions
@@ -209,4 +240,5 @@ def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predi
         warnings.warn(change, Notice, stacklevel=2)
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
-    return Predictor(model.to(device), objective, recipe, thresholds, description.data.inputs, device)
+    inputs, calibration = description.data.inputs, description.calibration
+    return Predictor(model.to(device), objective, recipe, thresholds, inputs, device, calibration)

@@ -170,6 +170,23 @@ def reliability_chart(calibration: Calibration) -> Chart:
     )
 
 
+def risk_chart(risks: Sequence[float]) -> Chart:
+    """The share of errors among the surest answers, over their share of all: risks of the surest 1/K, 2/K, …, all."""
+    shares = [(k + 1) / len(risks) for k in range(len(risks))]
+    unit, y = axis_of(0.0, 1.0), axis_of(0.0, max(*risks, 0.1))
+    title = "Share of errors, by the share of answers that are given"
+    return Chart(
+        title=title,
+        words=f"{title}: {score(risks[0])} of the surest {score(shares[0])}, {score(risks[-1])} of all.",
+        lines=[
+            Line("the surest answers", "first", path_of(shares, risks, unit, y)),
+            Line("of all answers", "third", path_of([0.0, 1.0], [risks[-1]] * 2, unit, y)),
+        ],
+        x_ticks=unit.labels(),
+        y_ticks=y.labels(),
+    )
+
+
 def scatter_chart(target: str, truth: Sequence[float], predicted: Sequence[float]) -> Chart:
     """Predicted over true numbers of a target, [N] each; on one scale, with the line on which both are the same."""
     both = [*truth, *predicted]

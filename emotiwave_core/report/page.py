@@ -22,7 +22,15 @@ from emotiwave_core.io.atomic import write_text
 from emotiwave_core.metrics import Metric, registered
 from emotiwave_core.metrics.numbers import NumberMetric, registered_numbers
 from emotiwave_core.report.card import write_card
-from emotiwave_core.report.charts import FIRM, Chart, learning_charts, protocol_chart, reliability_chart, scatter_chart
+from emotiwave_core.report.charts import (
+    FIRM,
+    Chart,
+    learning_charts,
+    protocol_chart,
+    reliability_chart,
+    risk_chart,
+    scatter_chart,
+)
 from emotiwave_core.report.model_words import model_in_words, seed_of
 from emotiwave_core.report.numbers import FILTERS
 from emotiwave_core.report.pictures import write_pictures
@@ -96,6 +104,7 @@ def render(run: RunContents, pictures: list[str]) -> str:
             row_shares=row_shares,
             firm=FIRM,
             reliability=complete.calibration and reliability_chart(complete.calibration),
+            risks=risk_chart(complete.risks) if complete.risks else None,
             explained=explained,
             fold_steps=waterfall(fold.empty, fold.complete, fold.shapley, (0.0, 1.0)) if fold else [],
             by_class_most=max((abs(value) for value in _values_by_class(run)), default=0.0),

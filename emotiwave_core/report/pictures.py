@@ -30,6 +30,7 @@ CHANCE = "#7d4f00"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#6ea7b3"])  # pale enough for dark numbers on it
 SIDES = LinearSegmentedColormap.from_list("sides", ["#dd9c8c", "#ffffff", "#6ea7b3"])
 COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches
+MOST_CURVES = 4  # of single modalities, beside the complete configuration
 STYLE: dict[str, Any] = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.linewidth": 0.6,
@@ -63,6 +64,8 @@ def write_pictures(run: RunContents) -> list[str]:
         figures = {name: draw(run) for name, draw in drawn.items()}
         if run.explanation and run.explanation.modalities[1:]:
             figures["shapley"] = shapley(run.explanation)
+        if run.scores.configurations[run.scores.complete.configuration].risks:
+            figures["risk_coverage"] = risk_coverage(run)
         figures |= {f"protocol_{it.protocol}": protocol_curves(it, run.guess(it)) for it in run.protocols}
         for name, figure in figures.items():
             for suffix, metadata in FORMATS.items():
@@ -189,6 +192,23 @@ def reliability(run: RunContents) -> Figure:
                 xs, ys, sizes, facecolor=face, edgecolor=edge, label=label, linewidth=0.5, zorder=3, clip_on=False
             )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="Predicted probability", ylabel="Observed frequency")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=1.8)
+    return figure
+
+
+def risk_coverage(run: RunContents) -> Figure:
+    """Errors among the surest answers (risk) over their share of all (coverage): complete and single modalities."""
+    figure = Figure(figsize=(COLUMN, COLUMN * 0.8), layout="constrained")
+    axes = figure.subplots()
+    configurations, complete = run.scores.configurations, run.scores.complete.configuration
+    drawn = [name for name in configurations if "+" not in name and name != complete][:MOST_CURVES]
+    dashes = dict(zip(drawn, ("--", ":", "-.", (0, (1, 3))), strict=False))
+    for name in [complete, *drawn]:
+        risks = configurations[name].risks
+        shares = [(k + 1) / len(risks) for k in range(len(risks))]
+        look = {"color": ACCENT} if name == complete else {"color": INK, "linewidth": 1}
+        axes.plot(shares, risks, linestyle=dashes.get(name, "-"), label=name, **look)
+    axes.set(xlim=(0, 1), ylim=(0, None), xlabel="Coverage: share of answers given", ylabel="Risk: share of errors")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, columnspacing=1.2, handlelength=1.8)
     return figure
 

@@ -1,6 +1,7 @@
 """`model.json`: the model of a run in words and numbers. With `model.safetensors` it is enough to rebuild the model."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.metrics.numbers import TargetScale
-from emotiwave_core.modalities import by_modality, misnamed
-from emotiwave_core.runs.schema import converter, damaged, file_bytes, name_by_headline, parse
+from emotiwave_core.modalities import by_modality, configurations, misnamed, name_of
+from emotiwave_core.runs.schema import Fraction, converter, damaged, file_bytes, name_by_headline, parse
 
 MODEL = "model.json"
 FORMAT = 1
 WAY_OUT = "train again"
+OPTIONAL = ("scale", "calibration")  # keys that are left out where there is nothing to say
 MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
 
 
@@ -47,6 +49,30 @@ name_by_headline(
     BestEpoch,
     {headline: {name: f"{name}_{headline}" for name in ("mean", "complete")} for headline in ("macro_f1", "ccc")},
 )
+
+
+@frozen
+class ConfigurationCalibration:
+    """The calibration of one configuration on the validation fold (`model.calibration.LogitCalibration`)."""
+
+    samples: int  # that have all of its modalities
+    temperature: float | None = None  # of a single-label run: the logits are divided by it
+    scale: list[float] | None = None  # of each class of a multi-label run
+    shift: list[float] | None = None
+    # Of a single-label run, for the surest 1/20, 2/20, … of the samples: the least confidence, the share of errors.
+    confidences: list[Fraction] = field(factory=list)
+    risks: list[Fraction] = field(factory=list)
+
+
+Calibrations = dict[str, ConfigurationCalibration]  # by configuration
+
+
+@frozen
+class ValidationFit:
+    """All that is fitted on the validation fold, for the epoch that is kept."""
+
+    thresholds: dict[str, float] | None = None  # of each class of a multi-label run
+    calibration: Calibrations | None = None  # of classes
 
 
 @frozen
@@ -89,13 +115,14 @@ class ModelFile(ModelDescription):
 
     thresholds: dict[str, float] | None  # of each class of a multi-label run, tuned on the validation fold
     best: BestEpoch
+    calibration: Calibrations | None = None  # of classes, fitted on the validation fold
     weights_sha256: str = ""
 
 
 def write_model_file(run: Path, model: ModelFile) -> None:
     """Write `model.json` of a run."""
     content = converter.unstructure(model)
-    write_json(run / MODEL, {key: value for key, value in content.items() if key != "scale" or value is not None})
+    write_json(run / MODEL, {key: value for key, value in content.items() if key not in OPTIONAL or value is not None})
 
 
 def read_model_file(run: Path, exact: bool = True) -> ModelFile:
@@ -132,6 +159,21 @@ def check_model_file(model: ModelFile, path: Path | str) -> None:
         must(scale.deviation > 0, f"'scale' of {short(target)} has the deviation {short(scale.deviation)}")
     distinct = all(model.targets) and 0 < len(model.targets) == len(set(model.targets))
     must(distinct, f"'targets' is {short(model.targets)}")
+
+
+def check_calibration(
+    calibration: Calibrations | None, kind: str, modalities: Sequence[str], classes: Sequence[str], path: Path | str
+) -> None:
+    """DataError where a calibration is not one of these configurations and classes."""
+    names = {name_of(configuration) for configuration in configurations(modalities)} if calibration else set()
+    for name, one in (calibration or {}).items():
+        scales = [one.temperature] if kind == "single" else one.scale or []
+        expected = 1 if kind == "single" else len(classes)
+        shifts = 0 if kind == "single" else expected
+        levels = len(one.confidences) == len(one.risks)
+        positive = levels and (kind == "multi" or all(scale is not None and scale > 0 for scale in scales))
+        if name not in names or len(scales) != expected or len(one.shift or []) != shifts or not positive:
+            raise damaged(path, f"'calibration' of {short(name)} is not what a {kind} run has", WAY_OUT)
 
 
 def check_fitted(model: ModelFile, kind: str, classes: tuple[str, ...], path: Path | str) -> None:

@@ -24,6 +24,8 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.atomic import out_of_space, sha256_of, sha256_of_open, sync_folder
 from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
 from emotiwave_core.io.untrusted import open_file
+from emotiwave_core.modalities import Configuration
+from emotiwave_core.model.calibration import LogitCalibration, LogitMap
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
@@ -33,11 +35,14 @@ from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.model_file import (
     MODEL,
     BestEpoch,
+    Calibrations,
     ModelDescription,
     ModelFile,
     TrainedInput,
     TrainingData,
     UsedPart,
+    ValidationFit,
+    check_calibration,
     check_fitted,
     check_model_file,
     read_model_file,
@@ -91,7 +96,7 @@ def save_model(
     model: FusionModel,
     description: ModelDescription,
     best: BestEpoch,
-    thresholds: dict[str, float] | None,
+    fitted: ValidationFit,
 ) -> None:
     """Write the weights beside the old ones, the description that names their SHA-256, and give them their name.
 
@@ -100,10 +105,29 @@ def save_model(
     write_tensors(run / NEXT, on_cpu(model.state_dict()))
     known = {field.name: getattr(description, field.name) for field in attrs.fields(ModelDescription)}
     sha256 = sha256_of(run / NEXT)
-    write_model_file(run, ModelFile(**known, thresholds=thresholds, best=best, weights_sha256=sha256))
+    write_model_file(
+        run,
+        ModelFile(
+            **known,
+            thresholds=fitted.thresholds,
+            calibration=fitted.calibration,
+            best=best,
+            weights_sha256=sha256,
+        ),
+    )
     with out_of_space(run / WEIGHTS):
         (run / NEXT).replace(run / WEIGHTS)
         sync_folder(run)
+
+
+def logit_maps(calibration: Calibrations) -> dict[Configuration, LogitMap]:
+    """The map of the logits of each configuration."""
+    return {
+        tuple(name.split("+")): LogitMap(1.0 / one.temperature)
+        if one.temperature is not None
+        else LogitMap(one.scale or 1.0, one.shift or 0.0)
+        for name, one in calibration.items()
+    }
 
 
 def changed_parts(then: Iterable[UsedPart], now: ResolvedParts) -> list[str]:
@@ -154,7 +178,16 @@ def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
     restore(model, weights, run / WEIGHTS)
     if not all(tensor.isfinite().all() for tensor in model.parameters()):
         raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")
+    _calibrate(model, objective, description, run / MODEL)
     return SavedModel(model.eval(), objective, recipe, description, changed_parts(description.plugins, parts))
+
+
+def _calibrate(model: FusionModel, objective: Objective, description: ModelFile, path: Path) -> None:
+    """Give a model the calibration of its run; one of an earlier version has none."""
+    if description.calibration is not None:
+        check_calibration(description.calibration, objective.kind, model.modalities, objective.classes, path)
+        maps = logit_maps(description.calibration)
+        model.calibration = LogitCalibration(maps, model.modalities, len(objective.classes))
 
 
 def _read_one_version(run: Path) -> tuple[ModelFile, Tensors]:

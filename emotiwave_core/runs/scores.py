@@ -72,10 +72,11 @@ class Bin:
 
 @frozen
 class Calibration:
-    """Expected calibration error and the bins it is summed over."""
+    """Expected calibration error and the bins it is summed over, and the risk-coverage curve."""
 
     ece: Fraction
     bins: list[Bin]
+    risks: list[Fraction] = field(factory=list)  # share of errors among the surest 1/20, 2/20, …; of one class a sample
 
 
 @frozen
@@ -108,6 +109,11 @@ class ConfigurationScores:
     def score(self) -> float:
         """The headline: macro-F1, or the concordance correlation."""
         return _defined(self.metrics, self.headline)
+
+    @property
+    def risks(self) -> list[Fraction]:
+        """The risk-coverage curve of single-label answers; empty of others."""
+        return self.calibration.risks if self.calibration else []
 
     @property
     def macro_f1(self) -> float:

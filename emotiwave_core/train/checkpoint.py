@@ -26,7 +26,7 @@ from emotiwave_core.io.untrusted import parse_json
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch, append_history, cut_history
-from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
+from emotiwave_core.runs.model_file import BestEpoch, ModelDescription, ValidationFit
 from emotiwave_core.runs.saved_model import restore, save_model, unfit
 from emotiwave_core.train.step import TrainingSetup
 
@@ -107,7 +107,7 @@ class TrainingCheckpoint:
         save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state() | {"middle": middle})
         self.setup.monitor.say(f"Epoch {self.epoch + 1} is kept after {step} steps.")
 
-    def keep_epoch(self, epoch: Epoch, best: BestEpoch | None, thresholds: dict[str, float] | None) -> Epoch:
+    def keep_epoch(self, epoch: Epoch, best: BestEpoch | None, fitted: ValidationFit) -> Epoch:
         """Keep an epoch: the model where it is the best yet, its line of history, and what the next one needs.
 
         Returns the epoch with its seconds.
@@ -116,12 +116,12 @@ class TrainingCheckpoint:
         if best is not None:
             self.best_epoch, self.best_score = best.epoch, best.score
         epoch = attrs.evolve(epoch, seconds=time.perf_counter() - self.began)
-        self.setup.group.first(partial(self._write, epoch, best, thresholds))
+        self.setup.group.first(partial(self._write, epoch, best, fitted))
         return epoch
 
-    def _write(self, epoch: Epoch, best: BestEpoch | None, thresholds: dict[str, float] | None) -> None:
+    def _write(self, epoch: Epoch, best: BestEpoch | None, fitted: ValidationFit) -> None:
         if best is not None:
-            save_model(self.run, self.scored, self.description, best, thresholds)
+            save_model(self.run, self.scored, self.description, best, fitted)
         append_history(self.run, epoch)
         save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state())
         self.watchers.epoch_end(self.run, epoch.to_dict())

@@ -79,13 +79,13 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
             with pause.open(steps, total):
                 group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
                 group.take_over(model, average)  # for a part may keep statistics of what it saw
-                valid, thresholds = validate(setup, checkpoint.scored, validation)
+                valid, fitted = validate(setup, checkpoint.scored, validation)
             score = valid.mean if selected is None else valid.configurations[selected]
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
             best = None
             if score > checkpoint.best_score:
                 best = BestEpoch(epoch, settings.select, score, valid.mean, valid.complete, valid.headline)
-            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best, thresholds)
+            line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best, fitted)
             monitor.say(
                 f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  validation "
                 f"{objective.headline.name}: mean {valid.mean:.3f}, complete {valid.complete:.3f}  {line.seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""Validation of an epoch: the loss, the score of every configuration, and the thresholds tuned on that fold."""
+"""Validation of an epoch: the loss, the score of every configuration, and what is fitted on that fold."""
 
 import numpy as np
 import torch
@@ -13,14 +13,16 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives import Objective
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.history import Validation
+from emotiwave_core.runs.model_file import ValidationFit
 from emotiwave_core.runs.scores import find_configuration
+from emotiwave_core.train.calibrate import calibrate
 from emotiwave_core.train.step import TrainingSetup
 
 Array = NDArray[np.float64]
 
 
-def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tuple[Validation, dict[str, float] | None]:
-    """The scores of an epoch on the validation fold, and the thresholds that were tuned on it.
+def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tuple[Validation, ValidationFit]:
+    """The scores of an epoch on the validation fold, with the calibration and the thresholds that are fitted on it.
 
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
     and rank 0 judges. DivergedError where an answer is not a finite number.
@@ -36,15 +38,17 @@ def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tupl
 
         predictions = retry_smaller_batches(ask, size, setup.recipe, "validation", setup.monitor)
     shares = [each for each in group.everyone(predictions) if each is not None]
-    logits = np.concatenate([each.logits[-1] for each in shares])  # of the complete configuration, [N, C]
-    answers = np.concatenate([each.answers for each in shares], axis=1)
-    return group.first(lambda: _judge(model, setup.objective, validation, logits, answers))
+    logits = np.concatenate([each.logits for each in shares], axis=1)  # [K, N, C]
+    present = np.concatenate([each.present for each in shares])
+    return group.first(lambda: _judge(model, setup.objective, validation, logits, present))
 
 
 def _judge(
-    model: FusionModel, objective: Objective, validation: Fold, logits: Array, answers: Array
-) -> tuple[Validation, dict[str, float] | None]:
-    """The scores and thresholds from the complete configuration's logits [N, C] and all answers [K, N, C]."""
+    model: FusionModel, objective: Objective, validation: Fold, logits: Array, present: NDArray[np.bool_]
+) -> tuple[Validation, ValidationFit]:
+    """The scores and what is fitted, from the logits [K, N, C] of samples with the modalities present [N, M]."""
+    calibrated = calibrate(objective, logits, objective.truth(validation.targets), present, model.modalities)
+    answers = calibrated.answers
     if not np.isfinite(answers).all():
         bad = int((~np.isfinite(answers)).any(axis=(0, 2)).sum())
         raise DivergedError(
@@ -63,10 +67,11 @@ def _judge(
         complete=scores[names[-1]],
         worst=min(scores.values()),
         configurations=scores,
-        loss=validation_loss(objective, logits, validation.targets),
+        loss=validation_loss(objective, logits[-1], validation.targets),
         headline=objective.headline.key,
     )
-    return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
+    thresholds = None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
+    return valid, ValidationFit(thresholds, calibrated.by_configuration)
 
 
 @torch.inference_mode()

@@ -71,7 +71,7 @@ def test_a_file_is_enough_for_a_metric(error_rate: None, multi: bool) -> None:
     each = (drawn.present != drawn.predicted).mean(axis=0)
     shares = drawn.present.mean(axis=0)
     assert scores["error_rate"] == pytest.approx(each.mean())
-    assert list(scores)[:7][-2:] == ["average_precision", "error_rate"]
+    assert list(scores)[:8][-2:] == ["aurc", "error_rate"]
     assert [scores["classes"][name]["error"] for name in CLASSES] == pytest.approx(each.tolist())
     assert guesses["error_rate"] == pytest.approx(np.minimum(shares, 1 - shares).mean())
     assert [guesses["classes"][name]["error"] for name in CLASSES] == pytest.approx(np.minimum(shares, 1 - shares))

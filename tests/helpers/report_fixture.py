@@ -116,10 +116,12 @@ def _more(one: dict[str, Any], random: Any) -> dict[str, Any]:
     bins = [{"confidence": m, "frequency": m**1.4, "count": int(random.integers(5, 60))} for m in middles]
     total = sum(b["count"] for b in bins)
     ece = sum(abs(b["confidence"] - b["frequency"]) * b["count"] for b in bins) / total
+    risks = [0.3 * k / 20 for k in range(1, 21)]
     return {
         "macro_f1_interval": _around(one["macro_f1"]), "micro_f1": one["macro_f1"] + 0.01,
         "weighted_f1": one["macro_f1"] + 0.02, "average_precision": one["macro_f1"] + 0.03,
-        "calibration": {"ece": ece, "bins": bins}, "collapsed": one.get("collapsed"), "extra": {},
+        "aurc": 0.21,
+        "calibration": {"ece": ece, "bins": bins, "risks": risks}, "collapsed": one.get("collapsed"), "extra": {},
     }  # fmt: skip
 
 
@@ -132,7 +134,7 @@ def _constant(each: dict[str, Any], samples: int, objective: str) -> dict[str, A
     }
     return {
         "macro_f1": macro, "micro_f1": 0.31, "weighted_f1": 0.32, "weighted_accuracy": 0.5, "accuracy": 0.33,
-        "average_precision": None, "classes": classes,
+        "average_precision": None, "aurc": 0.67, "classes": classes,
         "drawn_macro_f1": 1 / len(best) if objective == "single" else None,
     }  # fmt: skip
 

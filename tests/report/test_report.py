@@ -206,7 +206,8 @@ def test_figures_are_png_pdf_and_svg(tmp_path: Path, shape: dict[str, Any]) -> N
     """The PNGs decode to something that is not blank, each has a PDF and an SVG beside it, the page names them all."""
     run = write_run(tmp_path, **shape)
     page = write_report(run).read_text(encoding="utf-8")
-    names = {"configurations", "confusion", "learning_curves", "reliability", "protocol_noise", "protocol_random"}
+    names = {"configurations", "confusion", "learning_curves", "reliability", "risk_coverage"}
+    names |= {"protocol_noise", "protocol_random"}
     names |= set() if len(shape.get("modalities", "more")) == 1 else {"shapley"}
     for suffix in ("png", "pdf", "svg"):
         assert {file.stem for file in run.glob(f"*.{suffix}")} == names

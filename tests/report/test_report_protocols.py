@@ -42,7 +42,10 @@ def test_every_metric_stands_beside_chance(tmp_path: Path, objective: str) -> No
     rows = next(rows for caption, rows in page_of(run).rows.items() if caption.startswith("All metrics"))[1:]
     keys = {row[0]: row[0].lower().replace("-", "_").replace(" ", "_") for row in rows}
     assert list(keys.values()) == [
-        key for key in ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "weighted_accuracy", "average_precision")
+        key
+        for key in (
+            "macro_f1", "micro_f1", "weighted_f1", "accuracy", "weighted_accuracy", "average_precision", "aurc",
+        )
         if complete.get(key) is not None
     ]  # fmt: skip
     for name, value, best, above, *_ in rows:
@@ -51,7 +54,8 @@ def test_every_metric_stands_beside_chance(tmp_path: Path, objective: str) -> No
             constant = max(constant, scores["constant"]["drawn_macro_f1"] or 0.0)
         assert value.strip() == f"{score:.3f}"
         assert best == ("–" if constant is None else f"{constant:.3f}")
-        assert above == ("–" if constant is None else f"{score - constant:+.3f}".replace("-", "\N{MINUS SIGN}"))
+        gain = 0.0 if constant is None else constant - score if name == "AURC" else score - constant
+        assert above == ("–" if constant is None else f"{gain:+.3f}".replace("-", "\N{MINUS SIGN}"))
 
 
 def test_intervals_are_drawn_and_said(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from emotiwave_core.runs import saved_model
 from emotiwave_core.runs.data_file import read_data, read_data_folder
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import MOST_CONFIGURATIONS, Epoch, Validation, append_history, read_history
+from emotiwave_core.runs.model_file import ValidationFit
 from emotiwave_core.runs.saved_model import NEXT, load_model, save_model
 from emotiwave_core.runs.scores import MOST_CELLS, MOST_ENTRIES, check_size, read_scores, without_large_matrices
 from emotiwave_core.train import run as engine
@@ -54,7 +55,7 @@ def write_again(run: Path) -> None:
     model, _, _, description, _ = load_model(run, REGISTRY)
     for parameter in model.parameters():
         parameter.data += 1.0
-    save_model(run, model, description, description.best, description.thresholds)
+    save_model(run, model, description, description.best, ValidationFit(description.thresholds))
 
 
 @pytest.mark.full
@@ -95,7 +96,7 @@ def test_readers_beside_a_writer(place: Path) -> None:
         while not stop.is_set():
             for parameter in model.parameters():
                 parameter.data += 1.0
-            save_model(run, model, description, description.best, description.thresholds)
+            save_model(run, model, description, description.best, ValidationFit(description.thresholds))
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -28,7 +28,7 @@ from emotiwave_core.layers.masking import present_in
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import HISTORY, Validation, read_history
-from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.runs.model_file import ValidationFit, read_model_file
 from emotiwave_core.runs.saved_model import WEIGHTS, describe
 from emotiwave_core.train import checkpoint
 from emotiwave_core.train import loop as train_module
@@ -79,10 +79,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     weights: list[Tensors] = []
     scores = iter(zip(mean, complete, strict=True))
 
-    def validate(_: Any, model: nn.Module, __: Any) -> tuple[Validation, None]:
+    def validate(_: Any, model: nn.Module, __: Any) -> tuple[Validation, ValidationFit]:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         mean_score, complete_score = next(scores)
-        return Validation(mean_score, complete_score, 0.0, {COMPLETE: complete_score}), None
+        return Validation(mean_score, complete_score, 0.0, {COMPLETE: complete_score}), ValidationFit()
 
     monkeypatch.setattr(train_module, "validate", validate)
     return weights
