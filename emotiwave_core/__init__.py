@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from emotiwave_core.config.recipe import Recipe as Recipe
     from emotiwave_core.errors import EmotiwaveError as EmotiwaveError
     from emotiwave_core.hookspecs import hookimpl as hookimpl
+    from emotiwave_core.interfaces import AnsweringFusion as AnsweringFusion
     from emotiwave_core.interfaces import Augmentation as Augmentation
     from emotiwave_core.interfaces import Augmented as Augmented
     from emotiwave_core.interfaces import DropoutPolicy as DropoutPolicy
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Missing as Missing
     from emotiwave_core.interfaces import Mixture as Mixture
     from emotiwave_core.interfaces import Output as Output
+    from emotiwave_core.interfaces import OutputSpace as OutputSpace
     from emotiwave_core.interfaces import ParameterGroup as ParameterGroup
     from emotiwave_core.interfaces import Recording as Recording
     from emotiwave_core.interfaces import SpokenWord as SpokenWord
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from emotiwave_core.reading import counted_intervals as counted_intervals
 
 _PUBLIC = {
+    "AnsweringFusion": "interfaces",
     "Augmentation": "interfaces",
     "Augmented": "interfaces",
     "Contents": "reading",
@@ -60,6 +63,7 @@ _PUBLIC = {
     "Source": "reading",
     "SpokenWord": "interfaces",
     "Stream": "interfaces",
+    "OutputSpace": "interfaces",
     "counted_intervals": "reading",
     "hookimpl": "hookspecs",
     "load_registry": "parts.registry",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
+ObjectiveKind = Literal["single", "multi", "regression"]  # what labels are learned as
 
 
 class Encoded(NamedTuple):
@@ -30,6 +31,7 @@ class Fused(NamedTuple):
     vector: Tensor  # [B, D]
     weights: Tensor | None = None  # [B, M], the share of each modality: rows sum to 1 over present ones, absent are 0
     loss: Tensor | None = None  # [], added to the objective
+    logits: Tensor | None = None  # [B, C], of an AnsweringFusion: in the place of those of the model's head
 
 
 class Output(NamedTuple):
@@ -103,6 +105,47 @@ class Fusion(LearnedPart):
     @abstractmethod
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         """encoded {modality: Encoded}, present [B, M] bool -> Fused. A row may have no modality at all."""
+
+
+class OutputSpace(NamedTuple):
+    """The outputs that a model is to have."""
+
+    kind: ObjectiveKind
+    size: int  # C: classes, or the targets of a regression
+
+
+class AnsweringFusion(Fusion):
+    """A fusion that answers itself: it returns `Fused.logits`, and the model has no head.
+
+    Its constructor is that of any fusion. It is then told the output space, once, and makes what gives the logits.
+    No answer is made of its vector, which an objective may read.
+    """
+
+    space: OutputSpace | None = None  # None until it is told
+
+    def answer(self, space: OutputSpace) -> None:
+        """Make ready to answer in this space."""
+        self.space = space
+        self.make_heads(space)
+
+    @abstractmethod
+    def make_heads(self, space: OutputSpace) -> None:
+        """Make the modules and buffers that give the logits. SettingsError for a kind that it cannot do."""
+
+    def take_prior(self, prior: Tensor) -> None:
+        """Take the prior of the classes before the first epoch: the logits [C] of one who sees nothing. Optional.
+
+        They are the constant ones with the least loss: log p(y) in the training fold, or log-odds, by class weights and
+        less the logit adjustment. Kept in a buffer, they are saved with the weights. Numbers have none.
+        """
+        return None
+
+    def unimodal(self, encoded: dict[str, Encoded], present: Tensor) -> Tensor | None:
+        """Logits [B, M, C] of each modality alone, for the loss `objective.unimodal`. Optional.
+
+        A model whose fusion has none makes heads for that loss.
+        """
+        return None
 
 
 class DropoutPolicy(nn.Module, ABC):

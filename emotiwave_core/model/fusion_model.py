@@ -1,4 +1,7 @@
-"""The model: standardised features -> an encoder for each stream -> fusion of the modalities -> head."""
+"""The model: standardised features -> an encoder for each stream -> fusion of the modalities -> head.
+
+A fusion that answers itself (`AnsweringFusion`) is the last of these: then there is no head.
+"""
 
 from typing import Literal, cast
 
@@ -6,8 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.errors import DataError, PluginError
-from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fusion, Output, Tensors
+from emotiwave_core.errors import DataError, PluginError, SettingsError
+from emotiwave_core.interfaces import (
+    AnsweringFusion,
+    DropoutPolicy,
+    Encoded,
+    Encoder,
+    Fusion,
+    Output,
+    OutputSpace,
+    Tensors,
+)
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.modalities import by_modality
@@ -72,13 +84,16 @@ class FusionModel(nn.Module):
         self.scalers = nn.ModuleDict(
             {s: Standardise(width) for s, width in features.items()} if settings.standardise is not False else {}
         )
-        self.head = nn.Sequential(
-            nn.Linear(fusion.out_features, settings.head),
-            nn.ReLU(),
-            nn.Dropout(settings.head_dropout),
-            nn.Linear(settings.head, classes),
-        )
-        alone = joined_widths(widths) if needs_heads(recipe.objective) else {}
+        self.head: nn.Sequential | None = None
+        if not isinstance(fusion, AnsweringFusion):
+            self.head = nn.Sequential(
+                nn.Linear(fusion.out_features, settings.head),
+                nn.ReLU(),
+                nn.Dropout(settings.head_dropout),
+                nn.Linear(settings.head, classes),
+            )
+        self.needs_alone = needs_heads(recipe.objective)
+        alone = joined_widths(widths) if self.needs_alone and not _has_unimodal(fusion) else {}
         self.unimodal = nn.ModuleDict({m: nn.Linear(width, classes) for m, width in alone.items()})
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
@@ -190,13 +205,18 @@ class FusionModel(nn.Module):
         like = next(iter(encoded.values())).pooled
         fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen), like, seen.shape[1])
         check_snapshot(before, who)
-        alone = None
-        if self.training and self.unimodal:
-            alone = torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
-        logits = self.head(fused.vector)
+        logits = self.head(fused.vector) if self.head is not None else cast(Tensor, fused.logits)
         if self.calibration is not None and not self.training:
             logits = self.calibration(logits, present)
+        alone = self._alone(encoded, seen) if self.training and self.needs_alone else None
         return Output(logits, fused.weights, fused.loss, present, alone)
+
+    def _alone(self, encoded: dict[str, Encoded], present: Tensor) -> Tensor:
+        """The logits [B, M, C] of each modality alone, by the fusion where it has some."""
+        if isinstance(self.fusion, AnsweringFusion) and _has_unimodal(self.fusion):
+            alone, space = self.fusion.unimodal(encoded, present), cast(OutputSpace, self.fusion.space)
+            return returned.check_unimodal(self._who(self.fusion), alone, (*present.shape, space.size))
+        return torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
 
     def restrict(
         self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
@@ -266,6 +286,11 @@ def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
     return torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), tensor, other)
 
 
+def _has_unimodal(fusion: Fusion) -> bool:
+    """True where the fusion itself says what each modality answers alone."""
+    return isinstance(fusion, AnsweringFusion) and type(fusion).unimodal is not AnsweringFusion.unimodal
+
+
 def assemble(
     parts: ResolvedParts, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
 ) -> FusionModel:
@@ -279,6 +304,8 @@ def assemble(
     encoders: dict[str, Encoder] = {s: parts.encoder_of(s).make(width) for s, width in features.items()}
     fusion: Fusion = parts.fusion.make(joined_widths({s: _width(encoder) for s, encoder in encoders.items()}))
     _width(fusion)
+    kind = parts.recipe.objective.kind
+    _let_answer(parts.fusion, fusion, OutputSpace("single" if kind == "auto" else kind, classes))
     policy: DropoutPolicy = parts.dropout.make()
     model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe)
     model.steps = steps or {}
@@ -286,6 +313,19 @@ def assemble(
     model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
     model.plugins = [part for part, _ in parts.used_by(features)]
     return model
+
+
+def _let_answer(part: ResolvedPart, fusion: Fusion, space: OutputSpace) -> None:
+    """Tell a fusion that answers itself the output space. SettingsError where it stands inside one that does not."""
+    if isinstance(fusion, AnsweringFusion):
+        with part.constructing():
+            fusion.answer(space)
+    for module in fusion.modules():
+        if isinstance(module, AnsweringFusion) and module.space is None:
+            raise SettingsError(
+                f"{part.who} has a {type(module).__name__} inside, which answers itself and gives no vector to others: "
+                "take another fusion there."
+            )
 
 
 def _width(part: Encoder | Fusion) -> int:

@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.interfaces import Mixture, Output
+from emotiwave_core.interfaces import Mixture, ObjectiveKind, Output
 from emotiwave_core.metrics.headline import Headline, headline_of
 
 TINY = 1e-12
-Kind = Literal["single", "multi", "regression"]
 
 
 class Objective(nn.Module, ABC):
@@ -26,7 +25,7 @@ class Objective(nn.Module, ABC):
     nothing.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[ObjectiveKind]
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         super().__init__()
@@ -150,6 +149,18 @@ class ClassObjective(Objective):
     @abstractmethod
     def fit_weights(self, targets: Tensor) -> None:
         """Take the class weights from the targets of the training fold."""
+
+    def prior(self, targets: Tensor) -> Tensor:
+        """The constant logits [C] with the least loss on the targets of the training fold, once it is fitted to them.
+
+        That of cross-entropy: log-probabilities of single-label, log-odds of multi-label. So class weights and logit
+        adjustment are in it: with weights by N / N_c, a model that sees nothing is to hold all classes for as likely.
+        """
+        return self.weighted_prior(targets) - self.adjustment
+
+    @abstractmethod
+    def weighted_prior(self, targets: Tensor) -> Tensor:
+        """`prior` [C], before the logit adjustment."""
 
     @abstractmethod
     def log_priors(self, targets: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotiwave_core.config.recipe import Asymmetric
-from emotiwave_core.interfaces import Output
-from emotiwave_core.objectives import TINY, ClassObjective, Kind
+from emotiwave_core.interfaces import ObjectiveKind, Output
+from emotiwave_core.objectives import TINY, ClassObjective
 
 
 class MultiLabel(ClassObjective):
     """A sigmoid for each emotion, present where its intensity is above 0. Positive weights are N_absent / N_present."""
 
-    kind: ClassVar[Kind] = "multi"
+    kind: ClassVar[ObjectiveKind] = "multi"
 
     def used(self, labels: Tensor) -> Tensor:
         """All samples."""
@@ -31,6 +31,12 @@ class MultiLabel(ClassObjective):
         positive = targets.sum(dim=0)
         usable = (positive > 0) & (positive < len(targets))
         self.weights.copy_(torch.where(usable, (len(targets) - positive) / positive.clamp(min=1), 1.0))
+
+    def weighted_prior(self, targets: Tensor) -> Tensor:
+        """log(w_c N_present / N_absent); half a sample stands where one of them is none."""
+        positive = targets.sum(dim=0)
+        negative = len(targets) - positive
+        return (self.weights * positive.clamp(min=0.5) / negative.clamp(min=0.5)).log()
 
     def log_priors(self, targets: Tensor) -> Tensor:
         """The log-odds log(N_present / N_absent) of each emotion; 0 where one of them is none."""

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.interfaces import Output
+from emotiwave_core.interfaces import ObjectiveKind, Output
 from emotiwave_core.metrics.numbers import TargetScale
-from emotiwave_core.objectives import TINY, Kind, Objective
+from emotiwave_core.objectives import TINY, Objective
 
 
 class Regression(Objective):
     """Squared or absolute error of every target, standardised by the training fold. An answer is the number itself."""
 
-    kind: ClassVar[Kind] = "regression"
+    kind: ClassVar[ObjectiveKind] = "regression"
     mean: Tensor  # [C]
     deviation: Tensor  # [C]
 

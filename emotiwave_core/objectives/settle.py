@@ -6,14 +6,19 @@ import attrs
 
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.objectives import Kind, Objective
+from emotiwave_core.interfaces import ObjectiveKind
+from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.multi import MultiLabel
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.objectives.single import NO_EMOTION, SingleLabel
 
-OF_KIND: Mapping[Kind, type[Objective]] = {"single": SingleLabel, "multi": MultiLabel, "regression": Regression}
+OF_KIND: Mapping[ObjectiveKind, type[Objective]] = {
+    "single": SingleLabel,
+    "multi": MultiLabel,
+    "regression": Regression,
+}
 # The objectives that labels of a kind can be learned by; the first one where the recipe leaves it to the labels.
-KINDS_FOR: Mapping[str, tuple[Kind, ...]] = {
+KINDS_FOR: Mapping[str, tuple[ObjectiveKind, ...]] = {
     "intensities": ("single", "multi", "regression"),
     "classes": ("single", "multi"),
     "multi": ("multi",),
@@ -56,13 +61,13 @@ def settle(settings: ObjectiveSettings, targets: tuple[str, ...], label_kind: st
     return attrs.evolve(settings, kind=kind)
 
 
-def _in_words(kinds: tuple[Kind, ...]) -> str:
+def _in_words(kinds: tuple[ObjectiveKind, ...]) -> str:
     return ", ".join(f'"{kind}"' for kind in kinds)
 
 
 def make_objective(settings: ObjectiveSettings, targets: tuple[str, ...]) -> Objective:
     """The objective of settled settings, for the data set's targets."""
-    kind: Kind = "single" if settings.kind == "auto" else settings.kind
+    kind: ObjectiveKind = "single" if settings.kind == "auto" else settings.kind
     with_none = kind == "single" and settings.no_emotion == "class"
     objective = OF_KIND[kind]((*targets, NO_EMOTION) if with_none else targets)
     objective.settings = settings

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from emotiwave_core.interfaces import Output
-from emotiwave_core.objectives import ClassObjective, Kind
+from emotiwave_core.interfaces import ObjectiveKind, Output
+from emotiwave_core.objectives import ClassObjective
 
 NO_EMOTION = "no emotion"
 
@@ -21,7 +21,7 @@ class SingleLabel(ClassObjective):
     their own. Class weights are N / (C · N_c), as scikit-learn's "balanced"; a class without samples weighs 0.
     """
 
-    kind: ClassVar[Kind] = "single"
+    kind: ClassVar[ObjectiveKind] = "single"
 
     def used(self, labels: Tensor) -> Tensor:
         """All samples, or those with an emotion."""
@@ -42,6 +42,11 @@ class SingleLabel(ClassObjective):
         """N / (C · N_c)."""
         counts = torch.bincount(targets, minlength=len(self.classes))
         self.weights.copy_(torch.where(counts > 0, len(targets) / (len(self.classes) * counts.clamp(min=1)), 0.0))
+
+    def weighted_prior(self, targets: Tensor) -> Tensor:
+        """log(w_c N_c), less the logarithm of their sum; a class without samples counts as one of weight 1."""
+        counts = torch.bincount(targets, minlength=len(self.classes))
+        return torch.where(counts > 0, self.weights * counts, 1.0).log().log_softmax(dim=0)
 
     def log_priors(self, targets: Tensor) -> Tensor:
         """log(N_c / N); a class without samples counts as one."""

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.errors import PluginError
-from emotiwave_core.interfaces import Augmentation, Augmented, Encoded, Encoder, Fused, Fusion, Tensors
+from emotiwave_core.interfaces import (
+    AnsweringFusion,
+    Augmentation,
+    Augmented,
+    Encoded,
+    Encoder,
+    Fused,
+    Fusion,
+    Tensors,
+)
 
 Shape = dict[str, int | None]  # the size of each dimension by its letter, None for any
 
@@ -36,7 +45,16 @@ def check_fused(who: str, fusion: Fusion, returned: object, like: Tensor, modali
         _check_shape(who, "the loss", returned.loss, {})
         if not returned.loss.is_floating_point():
             raise PluginError(f"{who} returns a loss of the type {returned.loss.dtype}, which has no gradient.")
+    if isinstance(fusion, AnsweringFusion) and fusion.space is not None:
+        _check(who, "the logits", returned.logits, {"B": B, "C": fusion.space.size}, like)
+    elif returned.logits is not None:
+        raise PluginError(f"{who} returns logits: derive it from AnsweringFusion, or leave them to the model's head.")
     return returned
+
+
+def check_unimodal(who: str, logits: object, shape: tuple[int, ...]) -> Tensor:
+    """Check that a fusion returned logits [B, M, C] of each modality alone; else PluginError."""
+    return _check_shape(who, "the unimodal logits", logits, dict(zip("BMC", shape, strict=True)))
 
 
 def versions(tensors: Iterable[Tensor]) -> list[int]:

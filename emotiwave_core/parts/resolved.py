@@ -1,5 +1,6 @@
 """The parts of a recipe, looked up once: a model is assembled and described, and errors are told, from these alone."""
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
@@ -78,13 +79,22 @@ class ResolvedPart:
     def make(self, *arguments: Any) -> Any:
         """Construct the part; it may draw its weights, and leaves no other trace in what all parts share.
 
-        PluginError where the constructor fails on options that are right by their types, or ends the program;
-        ResourceError where memory is short.
+        Errors as of `constructing`.
+        """
+        with self.constructing():
+            return self.construct(*arguments)
+
+    @contextlib.contextmanager
+    def constructing(self) -> Iterator[None]:
+        """Within it the part makes itself, or more of itself.
+
+        PluginError where that fails on options that are right by their types, or ends the program; ResourceError where
+        memory is short.
         """
         failed = f"{self.who} fails at construction"
         with forbid_exit(failed), preserve_global_state(self.who, "when it is constructed", drawing="weights"):
             try:
-                return self.construct(*arguments)
+                yield
             except EmotiwaveError:
                 raise
             except Exception as error:

@@ -84,7 +84,8 @@ def take(batch: FusionBatch, rows: slice | Tensor) -> FusionBatch:
 
 def take_fused(fused: Fused, rows: slice | Tensor) -> Fused:
     """Take some of the samples of the result; the loss, which is of the whole batch, is left out."""
-    return Fused(fused.vector[rows], None if fused.weights is None else fused.weights[rows])
+    each = (None if tensor is None else tensor[rows] for tensor in fused._replace(loss=None))
+    return Fused(*each)  # type: ignore[arg-type]
 
 
 def fill_absent(batch: FusionBatch, content: float) -> FusionBatch:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from emotiwave_core.interfaces import Encoded, Fused, Fusion
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.interfaces import AnsweringFusion, Encoded, Fused, Fusion, ObjectiveKind, OutputSpace
 from emotiwave_core.layers.parameters import wrong_groups
 from emotiwave_core.testing.batches import (
     PRESENT,
@@ -37,6 +38,9 @@ from emotiwave_core.testing.laws import (
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 THREE = {name: WIDTHS[name] for name in ("text", "audio", "visual")}
+CLASSES = 4  # that a fusion is told to answer, where it answers itself
+KINDS: tuple[ObjectiveKind, ...] = ("single", "multi", "regression")
+PRIOR = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
 
 
 class FusionContract(PluginContract):
@@ -53,16 +57,16 @@ class FusionContract(PluginContract):
     @law("Derive from emotiwave_core.Fusion and set self.out_features in the constructor.")
     def test_is_a_fusion(self) -> None:
         """A fusion derives from Fusion and says how wide its vector is in `out_features`."""
-        fusion = self.make(THREE)
+        fusion = self.ready(THREE)
         expect(isinstance(fusion, Fusion), f"{type(fusion).__name__} is not a Fusion.")
         expect(
             isinstance(fusion.out_features, int),
             f"The attribute out_features is {fusion.out_features!r} and not a whole number.",
         )
 
-    @law("Return Fused(vector [B, out_features], weights [B, M] or None, loss [] or None).")
+    @law("Return Fused(vector [B, out_features], weights [B, M] or None, loss [] or None), and logits if it answers.")
     def test_returns_shapes_and_types(self) -> None:
-        """The vector, the weights and the loss have the shapes and types of Fused."""
+        """The vector, the weights, the loss and the logits have the shapes and types of Fused."""
         fusion, batch = self._fusion(), encoded_batch()
         for training in (False, True):
             fused = fusion.train(training)(dict(batch[0]), batch[1].clone())
@@ -72,11 +76,15 @@ class FusionContract(PluginContract):
                 ("vector", fused.vector, [B, fusion.out_features]),
                 ("weights", fused.weights, [B, M]),
                 ("loss", fused.loss, []),
+                ("logits", fused.logits, [B, CLASSES]),
             ):
                 if tensor is not None:
                     shape = list(tensor.shape)
                     expect(shape == expected, f"The {name} has the shape {shape} where {expected} is due.")
                     expect(tensor.dtype == torch.float32, f"The {name} is of type {tensor.dtype}, not torch.float32.")
+            answers = isinstance(fusion, AnsweringFusion)
+            what_came = "None as logits" if answers else "logits, and is no AnsweringFusion"
+            expect((fused.logits is not None) == answers, f"The method forward returned {what_came}.")
 
     @law("Mask the scores of absent modalities with -inf before the softmax, or return None.")
     def test_weights_are_shares(self) -> None:
@@ -236,7 +244,7 @@ class FusionContract(PluginContract):
         """A new fusion that loads the state_dict of another gives the same results."""
         batch, old = encoded_batch(), self._fusion()
         seed_torch(7)
-        new = self.make(THREE).eval()
+        new = self.ready(THREE).eval()
         new.load_state_dict(old.state_dict())
         _expect_same(self._fuse(new, batch), self._fuse(old, batch), "the state_dict was loaded by a new fusion")
 
@@ -245,7 +253,7 @@ class FusionContract(PluginContract):
         """One, two, three and four modalities of different widths work, forward and backward."""
         for number in (1, 2, 3, 4):
             widths = dict(list(WIDTHS.items())[:number])
-            fusion, batch = self.make(widths).eval(), encoded_batch(number)
+            fusion, batch = self.ready(widths).eval(), encoded_batch(number)
             fused, expected = self._fuse(fusion, batch), [len(PRESENT), fusion.out_features]
             expect(
                 list(fused.vector.shape) == expected,
@@ -260,7 +268,7 @@ class FusionContract(PluginContract):
         fusion, batch = self._fusion().train(), encoded_batch()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             fused = self._fuse(fusion, batch)
-        expect(finite(fused.vector, fused.weights), "Under autocast the result is NaN or infinite.")
+        expect(finite(fused.vector, fused.weights, fused.logits), "Under autocast the result is NaN or infinite.")
         expect_finite(gradients(fusion, total(*fused)), "under autocast")
 
     @law("Write (self, in_features: dict[str, int], *, option: type = default): the registry reads help from it.")
@@ -286,14 +294,47 @@ class FusionContract(PluginContract):
         after = self._fuse(fusion.to(device), (moved, present.to(device)))
         _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
 
+    @law("Give logits [B, space.size] for every kind of labels, or raise SettingsError in make_heads.")
+    def test_answers_every_kind(self) -> None:
+        """One that answers itself gives finite logits for a kind of labels, with and without a prior, or refuses."""
+        for kind in KINDS:
+            try:
+                fusion = self.ready(THREE, kind)
+            except SettingsError:
+                continue
+            if not isinstance(fusion, AnsweringFusion):
+                return
+            for prior in (None, None if kind == "regression" else PRIOR):
+                if prior is not None:
+                    fusion.take_prior(prior)
+                logits = self._fuse(fusion.eval(), encoded_batch_and_empty()).logits
+                expect(finite(logits), f"Of the kind {kind} a logit is NaN or infinite.")
+
+    @law("Copy the prior into a buffer that make_heads has registered.")
+    def test_prior_is_kept(self) -> None:
+        """The prior that a fusion which answers itself has taken is in its state_dict."""
+        batch, old, new = encoded_batch_and_empty(), self._fusion(), self._fusion()
+        if not isinstance(old, AnsweringFusion):
+            return
+        old.take_prior(PRIOR)
+        new.load_state_dict(old.state_dict())
+        _expect_same(self._fuse(new, batch), self._fuse(old, batch), "the state_dict was loaded by a new fusion")
+
     def once(self) -> Fusion:
         """A new fusion that has been used once in training."""
-        fusion = self.make(dict(THREE)).train()
+        fusion = self.ready(THREE).train()
         fusion(*encoded_batch())
         return fusion
 
+    def ready(self, in_features: dict[str, int], kind: ObjectiveKind = "single") -> Fusion:
+        """A new fusion; one that answers itself has been told what to. SettingsError where it refuses."""
+        fusion = self.make(dict(in_features))
+        if isinstance(fusion, AnsweringFusion):
+            fusion.answer(OutputSpace(kind, CLASSES))
+        return fusion
+
     def _fusion(self) -> Fusion:
-        return self.make(dict(THREE)).eval()
+        return self.ready(THREE).eval()
 
     def _fuse(self, fusion: Fusion, batch: FusionBatch, seed: int = 1) -> Fused:
         seed_torch(seed)  # so that only the law about randomness sees any

@@ -15,9 +15,9 @@ from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.loading.speakers import relative_to_speakers
-from emotiwave_core.interfaces import Augmentation
+from emotiwave_core.interfaces import AnsweringFusion, Augmentation
 from emotiwave_core.model.fusion_model import FusionModel, Standardise
-from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives import ClassObjective, Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch
@@ -53,6 +53,8 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     group.take_over(model)
     store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
     objective.fit(training.targets, recipe.objective)
+    if isinstance(model.fusion, AnsweringFusion) and isinstance(objective, ClassObjective):
+        model.fusion.take_prior(objective.prior(training.targets))
     scale = objective.scale if isinstance(objective, Regression) else None
     selected = selection(settings.select, model.modalities)
     model.to(runtime.device)

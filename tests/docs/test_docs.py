@@ -30,7 +30,7 @@ from emotiwave_core.testing import (
 )
 
 GUIDE = text_of("docs/plugins.md")
-FILES = ["convnet.py", "scored.py", "ramped.py", "quieter.py", "watcher.py", "test_convnet.py"]
+FILES = ["convnet.py", "scored.py", "voting.py", "ramped.py", "quieter.py", "watcher.py", "test_convnet.py"]
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("convnet.py", "ConvNet", EncoderContract),
         ("scored.py", "Scored", FusionContract),
+        pytest.param("voting.py", "Voting", FusionContract, marks=pytest.mark.full),
         ("ramped.py", "Ramped", DropoutPolicyContract),
         pytest.param("quieter.py", "Quieter", AugmentationContract, marks=pytest.mark.full),
     ],
@@ -68,7 +69,7 @@ def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: s
 
 def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With the guide's registry.toml lines, one run takes its encoder, fusion, policy and watcher."""
-    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:5]))
+    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:-1]))
     Path("registry.toml").write_text("\n".join(lines))
     trust_here()
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
@@ -77,6 +78,19 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
     scores = json.loads(Path("run/scores.json").read_text())
     assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
+
+
+@pytest.mark.full
+def test_the_fusion_of_the_guide_answers_in_a_run(written: Path, tiny: Path) -> None:
+    """The fusion that answers itself trains with its auxiliary loss, on classes and on numbers, and is scored again."""
+    Path("registry.toml").write_text('[plugins]\nvoting = "voting.py"')
+    trust_here()
+    for kind in ("single", "regression"):
+        settings = ("training.epochs=2", "objective.unimodal=0.5", f"objective.kind={kind}")
+        flags = [word for setting in settings for word in ("--set", setting)]
+        command = ["run", "--data", str(tiny), "--out", kind, "--encoder", "mean:width=8", "--fusion", "voting", *flags]
+        assert exit_code_of(command) == 0
+        assert exit_code_of(["evaluate", kind]) == 0
 
 
 @pytest.mark.full

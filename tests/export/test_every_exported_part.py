@@ -30,8 +30,10 @@ MODELS: dict[str, dict[str, Any]] = {
     **{
         f"{name}, {missing}": {"encoder": {"name": "mean", "width": 8}, "fusion": {"name": name, "missing": missing}}
         for name in FUSIONS
+        if name != "experts"
         for missing in ("zero", "learned")
     },
+    "experts": {"encoder": {"name": "mean", "width": 8}, "fusion": {"name": "experts", "hidden_size": 4}},
     "absent as zeros": {"model": {"absent": "zeros", "standardise": False}},
 }
 

@@ -6,7 +6,7 @@ import random
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.interfaces import Encoded, Fused, Fusion, ParameterGroup
+from emotiwave_core.interfaces import AnsweringFusion, Encoded, Fused, Fusion, OutputSpace, ParameterGroup
 from emotiwave_core.layers.sequence import masked_mean, zero_masked
 
 
@@ -275,3 +275,57 @@ class GroupsAStranger(SoundFusion):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup([nn.Parameter(torch.zeros(2))])]
+
+
+class LogitsOfNoAnswer(SoundFusion):
+    breaks = ("returns_shapes_and_types",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(logits=fused.vector[:, :4])
+
+
+class SoundAnswer(AnsweringFusion):
+    """A sound fusion that answers itself."""
+
+    breaks: tuple[str, ...] = ()
+
+    def __init__(self, in_features: dict[str, int], *, width: int = 4) -> None:
+        super().__init__()
+        self.fusion = SoundFusion(in_features, width=width)
+        self.out_features = width
+
+    def make_heads(self, space: OutputSpace) -> None:
+        self.head = nn.Linear(self.out_features, space.size)
+        self.register_buffer("prior", torch.zeros(space.size))
+
+    def take_prior(self, prior: Tensor) -> None:
+        self.prior.copy_(prior)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused: Fused = self.fusion(encoded, present)
+        return fused._replace(logits=self.head(fused.vector) + self.prior)
+
+
+class AnswersNothing(SoundAnswer):
+    breaks = ("returns_shapes_and_types", "every_parameter_learns")
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        return super().forward(encoded, present)._replace(logits=None)
+
+
+class OddsOfASoftmax(SoundAnswer):
+    breaks = ("answers_every_kind",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        if self.space == OutputSpace("multi", 4):
+            fused = fused._replace(logits=fused.logits.softmax(dim=-1).sub(1.0).log())
+        return fused
+
+
+class KeepsThePriorAside(SoundAnswer):
+    breaks = ("prior_is_kept",)
+
+    def take_prior(self, prior: Tensor) -> None:
+        self.__dict__["prior"] = prior

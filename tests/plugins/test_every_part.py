@@ -100,6 +100,7 @@ EXAMPLES: dict[str, list[Example]] = {
     ],
     "fusion.concat": [of(missing="learned"), of(missing="zero")],
     "fusion.crossmodal": [of(width=8, heads=2, layers=1, missing="learned")],
+    "fusion.experts": [of(), of(hidden_size=5)],
     "fusion.gated": [of(width=5, missing="learned"), of(width=5, missing="zero")],
     "fusion.graph": [of(width=8, missing="learned"), of(width=8, missing="zero")],
     "fusion.lowrank": [

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError
-from emotiwave_core.interfaces import Encoded
+from emotiwave_core.interfaces import AnsweringFusion, Encoded, OutputSpace
 from emotiwave_core.layers.sequence import zero_masked
 from emotiwave_core.parts.kinds import PartKind
 from emotiwave_core.parts.registry import Registry
@@ -27,6 +27,7 @@ from emotiwave_core.testing.policy import DRAWS, kept_draws
 
 B, T, F, STATES, D = 16, 300, 74, 100, 256  # 74 features: COVAREP's; 256: the width that bilstm returns by default
 WIDTHS = {"text": D, "audio": D, "visual": D}
+CLASSES = 6  # of a fusion that answers itself
 REPEATS, ENOUGH = 9, 10.0  # repeats of what is timed, fewer where they take more seconds than this
 
 Make = Callable[..., nn.Module]
@@ -58,6 +59,8 @@ def measurements(
     """The measurements of a part that `make` makes, in the order of their risk: the last may hang."""
     torch.manual_seed(0)
     part, inputs, drops = make(*workload.arguments), workload.inputs(), workload.drops
+    if isinstance(part, AnsweringFusion):
+        part.answer(OutputSpace("single", CLASSES))
     reference = None
     if kind.reference is not None:
         with contextlib.suppress(EmotiwaveError):  # disabled, or replaced by one that does not work
