@@ -24,6 +24,7 @@ WORDS: dict[Any, str] = {
     float: "a number",
     str: "a text",
     Part: PART,
+    dict[str, Any]: "a table",
     list[Part]: f"{PART}; or a list of these",
     dict[str, Part]: f"{PART}; or a table of one for each modality",
 }

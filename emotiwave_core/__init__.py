@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import SpokenWord as SpokenWord
     from emotiwave_core.interfaces import Stream as Stream
     from emotiwave_core.model.fusion_model import FusionModel as FusionModel
+    from emotiwave_core.objectives import Objective as Objective
+    from emotiwave_core.objectives.multi import MultiLabel as MultiLabel
+    from emotiwave_core.objectives.regression import Regression as Regression
+    from emotiwave_core.objectives.single import SingleLabel as SingleLabel
     from emotiwave_core.parts.registry import load_registry as load_registry
     from emotiwave_core.reading import Contents as Contents
     from emotiwave_core.reading import Entry as Entry
@@ -55,11 +59,15 @@ _PUBLIC = {
     "FusionModel": "model.fusion_model",
     "Missing": "interfaces",
     "Mixture": "interfaces",
+    "MultiLabel": "objectives.multi",
+    "Objective": "objectives",
     "Output": "interfaces",
     "ParameterGroup": "interfaces",
     "Reader": "reading",
     "Recipe": "config.recipe",
     "Recording": "interfaces",
+    "Regression": "objectives.regression",
+    "SingleLabel": "objectives.single",
     "Source": "reading",
     "SpokenWord": "interfaces",
     "Stream": "interfaces",

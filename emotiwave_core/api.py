@@ -127,6 +127,7 @@ def train(
     fusion: str | Mapping[str, Any] | None = None,
     dropout: str | Mapping[str, Any] | None = None,
     augmentation: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None" = None,
+    objective: str | Mapping[str, Any] | None = None,
     watch: Sequence[str] = (),
     seed: int | None = None,
     out: FilePath | None = None,
@@ -143,7 +144,7 @@ def train(
     recipe: a name that `recipes()` lists, a `.toml` file, or a table; what follows is laid over it.
     encoder: `"NAME:option=value"` or a table with a `name`, for all modalities; or one of these for each modality,
     `{"text": "bilstm", "*": "mean"}`. fusion, dropout: likewise, one part.
-    augmentation: likewise, one or a list of them.
+    augmentation: likewise, one or a list of them. objective: `"NAME:option=value"`, or settings of the recipe's table.
     watch: plugins that watch the run, besides those of the recipe. seed: of weights, order and dropout.
     settings: tables of the recipe, such as training={"epochs": 5} or data={"folds": "random"}; docs/reference.md
     lists them.
@@ -162,7 +163,7 @@ def train(
     from emotiwave_core.train import run as engine
 
     registry, here = _registry(registry), monitor or monitor_for_here()
-    chosen = _recipe(recipe, registry, encoder, fusion, dropout, augmentation, watch, seed, settings)
+    chosen = _recipe(recipe, registry, encoder, fusion, dropout, augmentation, objective, watch, seed, settings)
     data = _dataset_folder(dataset)
     target = Path(out) if out is not None else next_folder(chosen.name)
     try:
@@ -643,7 +644,7 @@ class PartInfo:
 
 
 def parts(kind: str | None = None, registry: FilePath | None = None) -> list[PartInfo]:
-    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "augmentation", …) or of all.
+    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "augmentation", "objective", …) or of all.
 
     Each is loaded once, in a process of its own, so that a broken one is listed as broken. SettingsError for another
     kind.
@@ -885,11 +886,13 @@ def _recipe(
     fusion: str | Mapping[str, Any] | None,
     dropout: str | Mapping[str, Any] | None,
     augmentation: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None",
+    objective: str | Mapping[str, Any] | None,
     watch: Sequence[str],
     seed: int | None,
     settings: Mapping[str, Mapping[str, Any]],
 ) -> "Recipe":
     """The recipe with what a call of `train` lays over it."""
+    from emotiwave_core.config.flags import override
     from emotiwave_core.config.recipe import Recipe
 
     table: dict[str, Any]
@@ -899,6 +902,10 @@ def _recipe(
         table, source = dict(recipe), "The recipe"
     else:
         table, source = registry.recipe_table(os.fspath(recipe))
+    if isinstance(objective, str):
+        override(table, objective=objective)
+    elif objective is not None:
+        settings = {**settings, "objective": objective}
     for name, values in settings.items():
         if not isinstance(values, Mapping):
             raise SettingsError(f"{name}= is a table of the recipe, such as training={{'epochs': 5}}, not {values!r}.")

@@ -41,7 +41,9 @@ class Output(NamedTuple):
     weights: Tensor | None  # [B, M] of the fusion
     loss: Tensor | None  # [] of the fusion
     present: Tensor  # [B, M] bool, after the dropout policy
-    unimodal: Tensor | None = None  # [B, M, C], logits of the auxiliary heads, in training with objective.unimodal
+    unimodal: Tensor | None = None  # [B, M, C], logits of each modality alone, in training with objective.unimodal
+    vector: Tensor | None = None  # [B, D] of the fusion, in training with an objective that `reads_states`
+    pooled: Tensors | None = None  # {modality: [B, D]}, likewise: of the encoders, zero where the modality is absent
 
 
 class ParameterGroup(NamedTuple):

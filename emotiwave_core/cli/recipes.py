@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from emotiwave_core.cli.common import registry_option, say
-from emotiwave_core.parts.kinds import part_kinds
+from emotiwave_core.parts.kinds import OBJECTIVE, part_kinds
 
 
 @click.group(invoke_without_command=True, epilog="\b\nExample:\n  emotiwave recipes show notebook > mine.toml")
@@ -17,7 +17,8 @@ def recipes(context: click.Context) -> None:
         from emotiwave_core import api
 
         for name, table in api.recipes().items():
-            said = [_short(table[key]) for key in (kind.name for kind in part_kinds()) if key in table]
+            kinds = [kind.name for kind in part_kinds() if kind.name != OBJECTIVE]  # which has a table of settings
+            said = [_short(table[key]) for key in kinds if key in table]
             said += [f"{key}.{_short(table[key])}" for key in ("objective", "training") if key in table]
             say(f"{name:12} {', '.join(said)}")
 

@@ -47,6 +47,7 @@ Examples:
 @option(
     "--augmentation", multiple=True, metavar="NAME[:OPTIONS]", section="Parts", help="How training changes features."
 )
+@option("--objective", metavar="NAME[:OPTIONS]", section="Parts", help="What is learned of outputs and labels.")
 @option("--watch", multiple=True, metavar="NAME", section="Parts", help="A plugin that watches, such as tensorboard.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", section="Parts", help="Any value of the recipe.")
 @device_option
@@ -67,6 +68,7 @@ def run(
     fusion: str | None,
     dropout: str | None,
     augmentation: tuple[str, ...],
+    objective: str | None,
     watch: tuple[str, ...],
     settings: tuple[str, ...],
     device: str,
@@ -94,7 +96,7 @@ def run(
         registry = load_registry(registry_file)
         training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes, "test": not no_test}
         if resume is not None:
-            parts = (encoder, fusion, dropout, augmentation, watch)
+            parts = (encoder, fusion, dropout, augmentation, objective, watch)
             if any((recipe, *parts, settings, precision, deterministic, auto_batch, out)):
                 raise click.UsageError(
                     "--resume takes everything from the run's folder; give only --device with it, and --data where its "
@@ -106,7 +108,8 @@ def run(
         settings += tuple(f"computing.{name}=true" for name, is_on in switches.items() if is_on)
         settings += (f"training.precision={precision}",) if precision else ()
         table, source = registry.recipe_table(recipe or "default")
-        override(table, settings, encoder=encoder, fusion=fusion, dropout=dropout, augmentation=augmentation)
+        chosen: dict[str, Any] = {"encoder": encoder, "fusion": fusion, "dropout": dropout}
+        override(table, settings, **chosen, augmentation=augmentation, objective=objective)
         if watch:
             table["watch"] = [*table.get("watch", []), *watch]
         complete_recipe = Recipe.from_table(table, source)

@@ -14,7 +14,7 @@ from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.parts.registry import Registry
 
 ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
-PARTS = ("encoder", "fusion", "dropout", "augmentation")
+PARTS = ("encoder", "fusion", "dropout", "augmentation", "objective")
 MOST_RUNS = 10_000
 
 
@@ -89,7 +89,7 @@ def _table(text: str, registry: Registry) -> tuple[dict[str, Any], str]:
             flags.setdefault(key.strip(), []).append(value.strip())
         else:
             flags["set"].append(pair)
-    for part in ("fusion", "dropout"):
+    for part in ("fusion", "dropout", "objective"):
         if len(flags.get(part, [])) > 1:
             raise SettingsError(f"{short(text)}: {part} is given twice.")
     override(
@@ -99,6 +99,7 @@ def _table(text: str, registry: Registry) -> tuple[dict[str, Any], str]:
         fusion=flags.get("fusion", [None])[0],
         dropout=flags.get("dropout", [None])[0],
         augmentation=flags.get("augmentation", []),
+        objective=flags.get("objective", [None])[0],
     )
     return table, source
 

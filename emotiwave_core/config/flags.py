@@ -18,18 +18,24 @@ def override(
     *,
     encoder: Sequence[str] = (),
     augmentation: Sequence[str] = (),
+    objective: str | None = None,
     **parts: str | None,
 ) -> dict[str, Any]:
     """Lay flags over the table of a recipe, which is changed and returned.
 
     settings: `KEY=VALUE`, such as training.epochs=5. encoder: `NAME:OPTIONS` for all modalities or
-    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. augmentation: `NAME:OPTIONS`, any number of them. Others,
-    fusion and dropout: `NAME:OPTIONS`. SettingsError where a flag cannot be read.
+    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. augmentation: `NAME:OPTIONS`, any number of them.
+    objective: `NAME:OPTIONS`, which is set in the table of that name. Others, fusion and dropout: `NAME:OPTIONS`.
+    SettingsError where a flag cannot be read.
     """
     if encoder:
         table["encoder"] = parse_encoders(encoder)
     if augmentation:
         table["augmentation"] = [parse_part(flag) for flag in augmentation]
+    if objective:
+        name, options = (part := parse_part(objective)).pop("name"), part
+        rest = {key: value for key, value in table.get("objective", {}).items() if key not in ("name", "options")}
+        table["objective"] = {**rest, "name": name, **({"options": options} if options else {})}
     table |= {kind: parse_part(flag) for kind, flag in parts.items() if flag}
     for setting in settings:
         key, equals, value = setting.partition("=")

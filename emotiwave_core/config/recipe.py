@@ -149,18 +149,33 @@ class ObjectiveSettings:
         0.0, "Tau of logit adjustment by the class frequencies; instead of `class_weights`.", _at_least(0.0)
     )
     asymmetric: Asymmetric | None = _setting(None, "The asymmetric loss in the place of cross-entropy.")
+    name: str | None = _setting(None, "Objective of a plugin, by its name; without one it is that of its kind.")
+    options: dict[str, Any] | None = _setting(None, "Options of the objective that is named.")
 
     @asymmetric.validator
     def _only_multi(self, _: Any, value: Asymmetric | None) -> None:
         """for `multi` alone"""
         if value is not None and self.kind != "multi":
             raise ValueError("'asymmetric' is a loss for kind = \"multi\"")
+        self._own_loss_of("asymmetric", value, "multi")
+
+    @options.validator
+    def _of_a_name(self, _: Any, value: dict[str, Any] | None) -> None:
+        """with a `name`"""
+        if value and self.name is None:
+            raise ValueError("'options' are those of an objective with a 'name': give that too")
+
+    def _own_loss_of(self, field: str, value: object, objective: str) -> None:
+        """ValueError where the loss of an objective is set for another one, which does not read it."""
+        if value is not None and self.name not in (None, objective):
+            raise ValueError(f"'{field}' is a loss of the objective {objective}, and not of {short(self.name)}")
 
     @loss.validator
     def _only_regression(self, _: Any, value: str | None) -> None:
         """for `regression` alone"""
         if value is not None and self.kind not in ("auto", "regression"):
             raise ValueError(f'\'loss\' is for kind = "regression", not "{self.kind}"')
+        self._own_loss_of("loss", value, "regression")
 
 
 @attrs.frozen

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.facts import NumberFoldFacts
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.explain.coalitions import (
@@ -17,14 +16,13 @@ from emotiwave_core.explain.coalitions import (
     Value,
     fold_values,
     log_odds,
-    prior_logits,
     sample_values,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, shapley, share
 from emotiwave_core.metrics.decisions import one_hot
 from emotiwave_core.metrics.headline import Headline, headline_of
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.objectives import Objective
+from emotiwave_core.objectives import Objective, prior_of
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
@@ -266,12 +264,6 @@ def _empty(trained: TrainedRun, predictions: Predictions, empty: Empty) -> tuple
     most_frequent = np.eye(len(counts), dtype=np.int64)[counts.argmax()]
     logits = prior_of(trained.recipe.objective, trained.objective.multi, counts, used)
     return logits, None if trained.objective.multi else most_frequent
-
-
-def prior_of(settings: ObjectiveSettings, multi: bool, counts: NDArray[np.int64], used: int) -> Array:
-    """Logits [C] of the class frequencies of a training fold, as the loss of a run weighs them."""
-    strength = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
-    return prior_logits(counts, used, multi, strength)
 
 
 def training_counts(trained: TrainedRun) -> tuple[NDArray[np.int64], int]:

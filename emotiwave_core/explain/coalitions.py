@@ -48,14 +48,3 @@ def log_odds(logits: Array) -> Array:
     C = logits.shape[-1]
     others = np.where(np.eye(C, dtype=bool), -np.inf, logits[..., None, :])  # [..., C, C]
     return np.asarray(logits - np.logaddexp.reduce(others, axis=-1))
-
-
-def prior_logits(counts: NDArray[np.int64], total: int, multi: bool, strength: float) -> Array:
-    """Logits [C] of the class frequencies alone: strength · log(n / N), of several labels strength · log(n / (N - n)).
-
-    `strength` is how much of the class frequencies the loss leaves in the probabilities: 1, or 0 with class weights,
-    which balance them; less τ of the logit adjustment. A class that is never, or always, there counts as if one was not
-    so.
-    """
-    others = np.maximum(total - counts, 1) if multi else total
-    return np.asarray(strength * np.log(np.maximum(counts, 1) / others))

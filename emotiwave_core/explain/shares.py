@@ -9,10 +9,11 @@ from emotiwave_core.data.facts import FoldFacts
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError
-from emotiwave_core.explain.attribution import prior_of, values_of
+from emotiwave_core.explain.attribution import values_of
 from emotiwave_core.explain.coalitions import Array, sample_values
 from emotiwave_core.explain.shapley import shapley
 from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.objectives import prior_of
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.predict.predictions import predict
 from emotiwave_core.predict.predictor import Predictor

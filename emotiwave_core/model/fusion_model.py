@@ -95,6 +95,7 @@ class FusionModel(nn.Module):
         self.needs_alone = needs_heads(recipe.objective)
         alone = joined_widths(widths) if self.needs_alone and not _has_unimodal(fusion) else {}
         self.unimodal = nn.ModuleDict({m: nn.Linear(width, classes) for m, width in alone.items()})
+        self.shows_states = False  # True: in training its output has the vector and the pooled ones, for the objective
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
         self.calibration: LogitCalibration | None = None  # of a trained model, in eval()
@@ -209,7 +210,11 @@ class FusionModel(nn.Module):
         if self.calibration is not None and not self.training:
             logits = self.calibration(logits, present)
         alone = self._alone(encoded, seen) if self.training and self.needs_alone else None
-        return Output(logits, fused.weights, fused.loss, present, alone)
+        output = Output(logits, fused.weights, fused.loss, present, alone)
+        if not (self.training and self.shows_states):
+            return output
+        pooled = {m: torch.where(seen[:, k, None], encoded[m].pooled, 0.0) for k, m in enumerate(self.modalities)}
+        return output._replace(vector=fused.vector, pooled=pooled)
 
     def _alone(self, encoded: dict[str, Encoded], present: Tensor) -> Tensor:
         """The logits [B, M, C] of each modality alone, by the fusion where it has some."""
@@ -311,6 +316,7 @@ def assemble(
     model.steps = steps or {}
     model.names = {encoder: parts.encoder_of(s).who for s, encoder in encoders.items()}
     model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
+    model.shows_states = parts.objective is not None and parts.objective.part.reads_states  # type: ignore[attr-defined]
     model.plugins = [part for part, _ in parts.used_by(features)]
     return model
 

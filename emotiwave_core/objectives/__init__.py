@@ -1,6 +1,7 @@
 """Objectives, one file each: from labels to targets, from outputs to loss, answers (probabilities, numbers), decisions.
 
-`single`, `multi` and `regression` are what labels can be learned as, the `kind` of an objective.
+`single`, `multi` and `regression` are what labels can be learned as, the `kind` of an objective. One of a plugin is of
+one of these kinds, and has another loss.
 """
 
 from abc import ABC, abstractmethod
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emotiwave_core.config.recipe import ObjectiveSettings
+from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Mixture, ObjectiveKind, Output
 from emotiwave_core.metrics.headline import Headline, headline_of
 
@@ -21,16 +23,20 @@ TINY = 1e-12
 class Objective(nn.Module, ABC):
     """An objective over C outputs: classes, or the targets of a regression. What it needs it takes from training.
 
-    A subclass has the constructor `(classes: tuple[str, ...], *, options…)`. It learns no weights of its own, and draws
-    nothing.
+    A new one derives from `SingleLabel`, `MultiLabel` or `Regression`, and overrides `sample_losses` above all. It has
+    the constructor `(classes: tuple[str, ...], *, options…)`, learns no weights of its own, draws nothing, and keeps
+    nothing from one batch to the next. A run that is opened again makes it anew, and does not fit it: answers and
+    decisions depend on no more than its options, and the scale of numbers.
     """
 
     kind: ClassVar[ObjectiveKind]
+    reads_states: ClassVar[bool] = False  # True: in training its loss also reads output.vector and output.pooled
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         super().__init__()
         self.classes = classes  # the names of its outputs: of a regression the targets
         self.settings = ObjectiveSettings()  # those of the recipe
+        self.who = f"The objective {type(self).__name__}"  # in errors
 
     @property
     def headline(self) -> Headline:
@@ -62,7 +68,10 @@ class Objective(nn.Module, ABC):
     def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
         """The loss [B] of each sample, before `sample_weights`: output.logits [B, C] float32, targets [B] or [B, C].
 
-        In training the logits have the adjustment by class frequencies, where the recipe asks for one.
+        In training the logits have the adjustment by class frequencies, where the recipe asks for one. With
+        `reads_states` there are output.vector and output.pooled, float32, in the whole batch of all processes; they are
+        None in validation and for auxiliary heads, of which the logits alone are judged. Of samples that were mixed it
+        is asked twice, for their own targets and for their partners'.
         """
 
     def losses(self, logits: Tensor, targets: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
@@ -72,17 +81,25 @@ class Objective(nn.Module, ABC):
 
     def output_loss(self, output: Output, targets: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor]:
         """The loss [] of a batch, with the fusion's own, and the loss [B] of each sample without it."""
-        loss, losses = self._losses(output._replace(logits=output.logits.float()), targets, mixture)
+        loss, losses = self._losses(_in_float32(output), targets, mixture)
         return loss if output.loss is None else loss + output.loss, losses
 
     def _losses(self, output: Output, targets: Tensor, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
         """The mean loss [] by `sample_weights`, and the weighted loss [B] of each sample."""
         output = output._replace(logits=self.adjusted(output.logits))
-        losses = self.sample_weights(targets) * self.sample_losses(output, targets)
+        losses = self.sample_weights(targets) * self._checked_losses(output, targets)
         if mixture is not None:
             other = targets[mixture.partner]
-            losses = mixed(losses, self.sample_weights(other) * self.sample_losses(output, other), mixture)
+            losses = mixed(losses, self.sample_weights(other) * self._checked_losses(output, other), mixture)
         return losses.sum() / self.mixed_weights(targets, mixture).sum(), losses
+
+    def _checked_losses(self, output: Output, targets: Tensor) -> Tensor:
+        """`sample_losses` [B]; PluginError where it is something else."""
+        losses = self.sample_losses(output, targets)
+        if not isinstance(losses, Tensor) or losses.shape != output.logits.shape[:1]:
+            came = f"the shape {list(losses.shape)}" if isinstance(losses, Tensor) else f"type {type(losses).__name__}"
+            raise PluginError(f"{self.who} returns a loss of {came}, where [B] = [{len(output.logits)}] is due.")
+        return losses
 
     def adjusted(self, logits: Tensor) -> Tensor:
         """The logits [B, C] that the loss reads."""
@@ -114,6 +131,30 @@ def mixed(own: Tensor, partner: Tensor, mixture: Mixture) -> Tensor:
     """Numbers [B] of samples and of those that they are mixed with, by their shares."""
     share = mixture.share.to(own.dtype)
     return share * own + (1.0 - share) * partner
+
+
+def _in_float32(output: Output) -> Output:
+    """All that a loss reads of an output, in float32."""
+    pooled = None if output.pooled is None else {m: x.float() for m, x in output.pooled.items()}
+    vector = None if output.vector is None else output.vector.float()
+    return output._replace(logits=output.logits.float(), vector=vector, pooled=pooled)
+
+
+def prior_of(settings: ObjectiveSettings, multi: bool, counts: NDArray[np.int64], used: int) -> NDArray[np.float64]:
+    """Logits [C] of the class frequencies of a training fold, as the loss of a run weighs them: its best constants."""
+    strength = (0.0 if settings.class_weights else 1.0) - settings.logit_adjustment
+    return prior_logits(counts, used, multi, strength)
+
+
+def prior_logits(counts: NDArray[np.int64], total: int, multi: bool, strength: float) -> NDArray[np.float64]:
+    """Logits [C] of the class frequencies alone: strength · log(n / N), of several labels strength · log(n / (N - n)).
+
+    `strength` is how much of the class frequencies the loss leaves in the probabilities: 1, or 0 with class weights,
+    which balance them; less τ of the logit adjustment. A class that is never, or always, there counts as if one was not
+    so.
+    """
+    others = np.maximum(total - counts, 1) if multi else total
+    return np.asarray(strength * np.log(np.maximum(counts, 1) / others))
 
 
 class ClassObjective(Objective):
@@ -151,16 +192,9 @@ class ClassObjective(Objective):
         """Take the class weights from the targets of the training fold."""
 
     def prior(self, targets: Tensor) -> Tensor:
-        """The constant logits [C] with the least loss on the targets of the training fold, once it is fitted to them.
-
-        That of cross-entropy: log-probabilities of single-label, log-odds of multi-label. So class weights and logit
-        adjustment are in it: with weights by N / N_c, a model that sees nothing is to hold all classes for as likely.
-        """
-        return self.weighted_prior(targets) - self.adjustment
-
-    @abstractmethod
-    def weighted_prior(self, targets: Tensor) -> Tensor:
-        """`prior` [C], before the logit adjustment."""
+        """The logits [C] of one who sees nothing, from the targets of the training fold (`prior_of`)."""
+        counts = np.array(self.count_classes(targets))
+        return torch.from_numpy(prior_of(self.settings, self.multi, counts, len(targets))).float()
 
     @abstractmethod
     def log_priors(self, targets: Tensor) -> Tensor:

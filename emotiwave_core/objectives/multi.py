@@ -1,5 +1,6 @@
 """The objective `multi`: each emotion is there or not."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotiwave_core.config.recipe import Asymmetric
+from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import ObjectiveKind, Output
-from emotiwave_core.objectives import TINY, ClassObjective
+from emotiwave_core.objectives import TINY, ClassObjective, Objective
 
 
 class MultiLabel(ClassObjective):
@@ -31,12 +33,6 @@ class MultiLabel(ClassObjective):
         positive = targets.sum(dim=0)
         usable = (positive > 0) & (positive < len(targets))
         self.weights.copy_(torch.where(usable, (len(targets) - positive) / positive.clamp(min=1), 1.0))
-
-    def weighted_prior(self, targets: Tensor) -> Tensor:
-        """log(w_c N_present / N_absent); half a sample stands where one of them is none."""
-        positive = targets.sum(dim=0)
-        negative = len(targets) - positive
-        return (self.weights * positive.clamp(min=0.5) / negative.clamp(min=0.5)).log()
 
     def log_priors(self, targets: Tensor) -> Tensor:
         """The log-odds log(N_present / N_absent) of each emotion; 0 where one of them is none."""
@@ -81,3 +77,9 @@ def asymmetric_loss(logits: Tensor, targets: Tensor, weights: Tensor, settings: 
     missed = (rest + settings.margin).clamp(max=1.0).log() if settings.margin else functional.logsigmoid(-logits)
     negative = -torch.where(shifted > 0.0, shifted.clamp(min=TINY).pow(settings.gamma_negative) * missed, 0.0)
     return targets * positive + (1.0 - targets) * negative
+
+
+@hookimpl
+def register_objectives(register: Callable[[str, type[Objective]], None]) -> None:
+    """Offer `multi`."""
+    register("multi", MultiLabel)

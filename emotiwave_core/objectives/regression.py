@@ -1,6 +1,6 @@
 """The objective `regression`: each target is a number."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.config.recipe import ObjectiveSettings
+from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import ObjectiveKind, Output
 from emotiwave_core.metrics.numbers import TargetScale
 from emotiwave_core.objectives import TINY, Objective
@@ -78,3 +79,9 @@ def _scale_of(numbers: NDArray[np.float64]) -> TargetScale:
         lowest=float(numbers.min()),
         highest=float(numbers.max()),
     )
+
+
+@hookimpl
+def register_objectives(register: Callable[[str, type[Objective]], None]) -> None:
+    """Offer `regression`."""
+    register("regression", Regression)

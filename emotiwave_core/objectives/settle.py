@@ -1,6 +1,6 @@
 """The objective of a recipe for the labels of a data set: which one it is, and whether the two go together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -34,6 +34,12 @@ def settle(settings: ObjectiveSettings, targets: tuple[str, ...], label_kind: st
     """
     possible = KINDS_FOR[label_kind]
     kind = possible[0] if settings.kind == "auto" else settings.kind
+    if kind not in possible and settings.name is not None:
+        raise SettingsError(
+            f"The objective '{settings.name}' is of the kind {kind}, and the labels are of the kind \"{label_kind}\": "
+            f"take one of the kind {_in_words(possible)}, or say what the labels mean by `kind` under [labels] in "
+            "dataset.toml."
+        )
     if kind not in possible:
         raise SettingsError(
             f'objective.kind is "{kind}", and the labels are of the kind "{label_kind}": set it to '
@@ -65,10 +71,14 @@ def _in_words(kinds: tuple[ObjectiveKind, ...]) -> str:
     return ", ".join(f'"{kind}"' for kind in kinds)
 
 
-def make_objective(settings: ObjectiveSettings, targets: tuple[str, ...]) -> Objective:
-    """The objective of settled settings, for the data set's targets."""
+def make_objective(
+    settings: ObjectiveSettings,
+    targets: tuple[str, ...],
+    make: Callable[[tuple[str, ...]], Objective] | None = None,
+) -> Objective:
+    """The objective of settled settings, for the data set's targets: by `make`, or that of its kind."""
     kind: ObjectiveKind = "single" if settings.kind == "auto" else settings.kind
     with_none = kind == "single" and settings.no_emotion == "class"
-    objective = OF_KIND[kind]((*targets, NO_EMOTION) if with_none else targets)
+    objective = (make or OF_KIND[kind])((*targets, NO_EMOTION) if with_none else targets)
     objective.settings = settings
     return objective

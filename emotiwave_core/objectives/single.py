@@ -1,5 +1,6 @@
 """The objective `single`: the strongest emotion is the class."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import ObjectiveKind, Output
-from emotiwave_core.objectives import ClassObjective
+from emotiwave_core.objectives import ClassObjective, Objective
 
 NO_EMOTION = "no emotion"
 
@@ -43,11 +45,6 @@ class SingleLabel(ClassObjective):
         counts = torch.bincount(targets, minlength=len(self.classes))
         self.weights.copy_(torch.where(counts > 0, len(targets) / (len(self.classes) * counts.clamp(min=1)), 0.0))
 
-    def weighted_prior(self, targets: Tensor) -> Tensor:
-        """log(w_c N_c), less the logarithm of their sum; a class without samples counts as one of weight 1."""
-        counts = torch.bincount(targets, minlength=len(self.classes))
-        return torch.where(counts > 0, self.weights * counts, 1.0).log().log_softmax(dim=0)
-
     def log_priors(self, targets: Tensor) -> Tensor:
         """log(N_c / N); a class without samples counts as one."""
         counts = torch.bincount(targets, minlength=len(self.classes)).clamp(min=1)
@@ -73,3 +70,9 @@ class SingleLabel(ClassObjective):
     def decide(self, answers: NDArray[np.float64], thresholds: NDArray[np.float64] | None) -> NDArray[np.int64]:
         """The most probable class, [N]."""
         return np.asarray(answers.argmax(axis=-1), dtype=np.int64)
+
+
+@hookimpl
+def register_objectives(register: Callable[[str, type[Objective]], None]) -> None:
+    """Offer `single`."""
+    register("single", SingleLabel)

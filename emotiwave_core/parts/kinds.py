@@ -63,6 +63,7 @@ def _resolve(name: str) -> Any:
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
 POLICY = "dropout"  # parts of this kind may be options of all others; of another kind, of their own kind alone
 AUGMENTATION = "augmentation"
+OBJECTIVE = "objective"
 READER = "reader"
 EXTRACTOR = "extractor"
 
@@ -117,6 +118,17 @@ KINDS: dict[str, Kind] = {
             template=TEMPLATES / "augmentation.py.j2",
             example="most=0.2",
             reference="noise",
+        ),
+        PartKind(
+            name=OBJECTIVE,
+            title="objective",
+            hook="register_objectives",
+            base="emotiwave_core.objectives:Objective",
+            contract="emotiwave_core.testing:ObjectiveContract",
+            parameters=("classes: tuple[str, ...]",),
+            template=TEMPLATES / "objective.py.j2",
+            example="smoothing=0.2",
+            reference="single",
         ),
         PartKind(
             name=READER,

@@ -14,10 +14,10 @@ from typing import Any
 import attrs
 
 from emotiwave_core.config.options import check_options, inner_kind, signature_options
-from emotiwave_core.config.recipe import Part, Recipe, as_part, read_recipe
+from emotiwave_core.config.recipe import ObjectiveSettings, Part, Recipe, as_part, read_recipe
 from emotiwave_core.errors import Notice, PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, read_toml, why
-from emotiwave_core.parts.kinds import AUGMENTATION, KINDS, POLICY, WATCH, part_kind
+from emotiwave_core.parts.kinds import AUGMENTATION, KINDS, OBJECTIVE, POLICY, WATCH, part_kind
 from emotiwave_core.parts.loading import (
     Provider,
     installed,
@@ -153,7 +153,22 @@ class Registry:
             fusion=self.resolve_part("fusion", recipe.fusion),
             dropout=self.resolve_part(POLICY, recipe.dropout),
             augmentation=[self.resolve_part(AUGMENTATION, part) for part in recipe.augmentation],
+            objective=self._objective(recipe.objective),
         )
+
+    def _objective(self, settings: ObjectiveSettings) -> ResolvedPart | None:
+        """The objective that the settings name. SettingsError where they want another kind than it is of."""
+        if settings.name is None:
+            return None
+        part = self.resolve_part(OBJECTIVE, Part(settings.name, settings.options or {}))
+        if not hasattr(part.part, "kind"):
+            raise PluginError(f"{part.who} must derive from SingleLabel, MultiLabel or Regression of emotiwave_core.")
+        if settings.kind not in ("auto", part.part.kind):
+            raise SettingsError(
+                f"{part.who} is of the kind {part.part.kind}, and objective.kind is {settings.kind}: set "
+                f"objective.kind={part.part.kind}, or take another objective."
+            )
+        return part
 
     def resolve_part(self, kind: str, part: Part) -> ResolvedPart:
         """A part and those inside it. SettingsError for an unknown name or a wrong option, PluginError as `find`."""

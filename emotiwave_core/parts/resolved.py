@@ -5,14 +5,17 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from emotiwave_core.config.recipe import ALL, Part, Recipe, part_table
+from emotiwave_core.config.recipe import ALL, ObjectiveSettings, Part, Recipe, part_table
 from emotiwave_core.errors import EmotiwaveError, PluginError, ResourceError, short
 from emotiwave_core.modalities import setting_of
 from emotiwave_core.parts.guard import forbid_exit, preserve_global_state
+
+if TYPE_CHECKING:  # torch is not imported to list parts
+    from emotiwave_core.objectives import Objective
 
 COMMON = {"builtins", "abc", "typing", "torch", "emotiwave_core"}  # what all parts derive from, of a version of its own
 
@@ -116,6 +119,7 @@ class ResolvedParts:
     fusion: ResolvedPart
     dropout: ResolvedPart
     augmentation: list[ResolvedPart]  # in the order in which they work
+    objective: ResolvedPart | None = None  # None: that of its kind, without a plugin
 
     def encoder_of(self, stream: str) -> ResolvedPart:
         """The encoder of a stream, as `Recipe.encoder_of`; SettingsError where the recipe has none."""
@@ -125,7 +129,7 @@ class ResolvedParts:
     def used_by(self, streams: Iterable[str]) -> list[tuple[ResolvedPart, str | None]]:
         """The parts of a model of these streams, each encoder with its own, and the parts inside parts."""
         encoders = [(part, s) for s in streams for part in self.encoder_of(s).with_inner()]
-        others = (self.fusion, self.dropout, *self.augmentation)
+        others = (self.fusion, self.dropout, *self.augmentation, *([] if self.objective is None else [self.objective]))
         return [*encoders, *((inner, None) for part in others for inner in part.with_inner())]
 
     def completed(self) -> Recipe:
@@ -136,7 +140,26 @@ class ResolvedParts:
             fusion=self.fusion.settings,
             dropout=self.dropout.settings,
             augmentation=[part.settings for part in self.augmentation],
+            objective=self._completed_objective(),
         )
+
+    def _completed_objective(self) -> ObjectiveSettings:
+        """The settings of the objective, with the kind and the options of one that is named."""
+        if self.objective is None:
+            return self.recipe.objective
+        options = {key: value for key, value in part_table(self.objective.settings).items() if key != "name"}
+        kind = self.objective.part.kind  # type: ignore[attr-defined]
+        return attrs.evolve(self.recipe.objective, kind=kind, options=options or None)
+
+    def make_objective(self, targets: tuple[str, ...]) -> "Objective":
+        """The objective of the recipe, whose settings are settled, for a data set's targets."""
+        from emotiwave_core.objectives.settle import make_objective
+
+        if self.objective is None:
+            return make_objective(self.recipe.objective, targets)
+        made = make_objective(self.recipe.objective, targets, self.objective.make)
+        made.who = self.objective.who
+        return made
 
 
 def _each(inner: Any, change: Any) -> Any:

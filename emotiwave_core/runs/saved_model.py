@@ -29,7 +29,6 @@ from emotiwave_core.model.calibration import LogitCalibration, LogitMap
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
-from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.model_file import (
@@ -169,11 +168,11 @@ def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
     description, weights = _read_one_version(run)
     check_model_file(description, run / MODEL)
     recipe = Recipe.from_table(description.recipe, str(run / MODEL))
-    objective = make_objective(recipe.objective, tuple(description.targets))
+    parts = attrs.evolve(resolve(recipe), recipe=recipe)
+    objective = parts.make_objective(tuple(description.targets))
     check_fitted(description, objective.kind, objective.classes, run / MODEL)
     if isinstance(objective, Regression):
         objective.restore(description.scale or {})
-    parts = resolve(recipe)
     model = _rebuild(parts, description, len(objective.classes), weights, run / WEIGHTS)
     restore(model, weights, run / WEIGHTS)
     if not all(tensor.isfinite().all() for tensor in model.parameters()):

@@ -13,6 +13,7 @@ from emotiwave_core.testing.encoder import EncoderContract
 from emotiwave_core.testing.extractor import ExtractorContract
 from emotiwave_core.testing.fusion import FusionContract
 from emotiwave_core.testing.laws import BrokenLaw, Contract, Law
+from emotiwave_core.testing.objective import ObjectiveContract
 from emotiwave_core.testing.policy import DropoutPolicyContract
 from emotiwave_core.testing.reader import ReaderContract
 
@@ -25,5 +26,6 @@ __all__ = [
     "ExtractorContract",
     "FusionContract",
     "Law",
+    "ObjectiveContract",
     "ReaderContract",
 ]

@@ -28,7 +28,7 @@ from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.objectives import Objective
-from emotiwave_core.objectives.settle import make_objective, settle
+from emotiwave_core.objectives.settle import settle
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
@@ -96,7 +96,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     settled = settle(recipe.objective, corpus.store.targets, corpus.store.facts.label_kind)
     recipe = attrs.evolve(recipe, objective=settled)
     parts = attrs.evolve(parts, recipe=recipe)
-    objective = make_objective(settled, corpus.store.targets)
+    objective = parts.make_objective(corpus.store.targets)
     check_size(len(corpus.store.modalities), len(objective.classes))
     _check_mixtures(parts)
     corpus.check_not_empty("test")

@@ -26,6 +26,7 @@ from emotiwave_core.objectives import Objective
 from emotiwave_core.train.augment import Augmenter
 
 Noise = Callable[[], AbstractContextManager[None]]
+POOLED = "pooled."  # before a modality's name
 
 
 class ForwardPass(nn.Module):
@@ -190,14 +191,18 @@ def join_outputs(outputs: Sequence[Output]) -> Output:
 def _columns(output: Output) -> Tensors:
     """All that a loss reads of an output, a row a sample."""
     loss = None if output.loss is None else output.loss.expand(len(output.logits))
-    columns = {"logits": output.logits, "loss": loss, "unimodal": output.unimodal}
+    columns = {"logits": output.logits, "loss": loss, "unimodal": output.unimodal, "vector": output.vector}
+    columns |= {f"{POOLED}{m}": pooled for m, pooled in (output.pooled or {}).items()}
     return {name: column for name, column in columns.items() if column is not None}
 
 
 def _from_columns(columns: Tensors, present: Tensor) -> Output:
     """The output again, from its columns."""
     loss = columns["loss"].mean() if "loss" in columns else None
-    return Output(columns["logits"], None, loss, present, columns.get("unimodal"))
+    pooled = {name.removeprefix(POOLED): column for name, column in columns.items() if name.startswith(POOLED)}
+    return Output(
+        columns["logits"], None, loss, present, columns.get("unimodal"), columns.get("vector"), pooled or None
+    )
 
 
 def on(device: torch.device, tensors: Tensors, rows: slice) -> Tensors:

@@ -27,10 +27,11 @@ from emotiwave_core.testing import (
     DropoutPolicyContract,
     EncoderContract,
     FusionContract,
+    ObjectiveContract,
 )
 
 GUIDE = text_of("docs/plugins.md")
-FILES = ["convnet.py", "scored.py", "voting.py", "ramped.py", "quieter.py", "watcher.py", "test_convnet.py"]
+FILES = ["convnet.py", "scored.py", "voting.py", "ramped.py", "quieter.py", "hard.py", "watcher.py", "test_convnet.py"]
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param("voting.py", "Voting", FusionContract, marks=pytest.mark.full),
         ("ramped.py", "Ramped", DropoutPolicyContract),
         pytest.param("quieter.py", "Quieter", AugmentationContract, marks=pytest.mark.full),
+        pytest.param("hard.py", "Hard", ObjectiveContract, marks=pytest.mark.full),
     ],
 )
 def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: str, contract: type[Contract]) -> None:
@@ -73,7 +75,7 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     Path("registry.toml").write_text("\n".join(lines))
     trust_here()
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
-    parts += ["--augmentation", "quieter"]
+    parts += ["--augmentation", "quieter", "--objective", "hard:pull=0.1"]
     assert exit_code_of(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
     assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
     scores = json.loads(Path("run/scores.json").read_text())

@@ -14,11 +14,11 @@ from emotiwave_core.explain.coalitions import (
     coalition_numbers,
     fold_values,
     log_odds,
-    prior_logits,
     sample_values,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, players_of, shapley, share
 from emotiwave_core.modalities import configurations
+from emotiwave_core.objectives import prior_logits
 
 Array = NDArray[np.float64]
 

@@ -31,9 +31,10 @@ SHIPPED = {
 def test_every_file_is_a_part_and_every_part_a_file() -> None:
     """Each file in plugins/ stands in pyproject.toml as KIND.NAME and in registry.toml, and nothing else does."""
     files = {f"{path.parent.name}.{path.stem}" for path in ROOT.glob("plugins/*/*.py") if path.stem not in SHARED}
-    readers = {f"emotiwave_core.data.formats.{path.stem}" for path in ROOT.glob("emotiwave_core/data/formats/*.py")}
-    assert {module for name, module in ENTRIES.items() if not name.startswith("reader.")} == files
-    assert {module for name, module in ENTRIES.items() if name.startswith("reader.")} <= readers
+    of_core = {module for module in ENTRIES.values() if module.startswith("emotiwave_core.")}
+    assert set(ENTRIES.values()) - of_core == files
+    assert all((ROOT / f"{module.replace('.', '/')}.py").is_file() for module in of_core)
+    assert {name.partition(".")[0] for name, module in ENTRIES.items() if module in of_core} == {"reader", "objective"}
     owned = tomllib.loads((ROOT / "registry.toml").read_text())
     named = {f"{kind}.{name}" for kind in KINDS for name in owned[kind]}
     assert set(ENTRIES) == named

@@ -21,6 +21,7 @@ from emotiwave_core.testing import (
     DropoutPolicyContract,
     EncoderContract,
     FusionContract,
+    ObjectiveContract,
 )
 from emotiwave_core.testing.laws import Contract
 from emotiwave_dropout.adversarial import Adversarial
@@ -32,6 +33,7 @@ CONTRACTS: dict[str, type[Contract]] = {
     "fusion": FusionContract,
     "dropout": DropoutPolicyContract,
     "augmentation": AugmentationContract,
+    "objective": ObjectiveContract,
 }
 Rates = Callable[[Kept], dict[Kept, float]]
 
@@ -125,6 +127,11 @@ EXAMPLES: dict[str, list[Example]] = {
     "augmentation.specaugment": [of(bands=2, stretches=2, stretch=0.9), of(bands=0), of(stretches=0)],
     "augmentation.speed": [of(change=0.5)],
     "augmentation.swap": [of(p=0.5)],
+    "objective.single": [of()],
+    "objective.multi": [of()],
+    "objective.regression": [of()],
+    "objective.focal": [of(), of(gamma=0.0), of(gamma=0.5)],
+    "objective.supervised_contrastive": [of(), of(weight=3.0, temperature=1.0)],
     "dropout.adversarial": [
         Example(
             {"temperature": 0.2, "floor": 0.1},

@@ -93,9 +93,10 @@ def test_the_prior_has_the_least_loss_of_all_constants(kind: type[ClassObjective
     draw = torch.Generator().manual_seed(0)
     labels = (torch.rand(300, C, generator=draw) < torch.tensor([0.1, 0.3, 0.5, 0.8])).float()
     objective = kind(tuple("abcd")).double()
-    objective.settings = ObjectiveSettings(no_emotion="first")
+    settings = ObjectiveSettings(no_emotion="first", class_weights=weights, logit_adjustment=tau)
+    objective.settings = settings
     targets = objective.targets(labels)
-    objective.fit(targets, ObjectiveSettings(class_weights=weights, logit_adjustment=tau))
+    objective.fit(targets, settings)
     constant = torch.zeros(C, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([constant], max_iter=200, tolerance_grad=1e-12, tolerance_change=0.0)
 

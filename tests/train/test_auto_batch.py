@@ -20,7 +20,6 @@ from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.masking import keep, whole_modalities
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.monitor import Monitor
-from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.saved_model import WEIGHTS
@@ -32,6 +31,7 @@ SIZES = [1, 2, 4, 50]
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "single": {"unimodal": 0.3, "complete": 0.5, "distillation": 1.0},
     "multi": {"kind": "multi", "asymmetric": {}, "logit_adjustment": 1.0},
+    "contrastive": {"name": "supervised_contrastive", "options": {"weight": 2.0}, "complete": 0.5},
 }
 
 
@@ -39,7 +39,7 @@ def gradients(model: Any, recipe: Recipe, count: int, noise: int | None = None) 
     """Of the training loss of one batch that is computed in so many pieces; `noise` seeds what parts draw."""
     inputs, masks = some_batch()
     left = keep(masks, torch.tensor([[1, 1, 0], [1, 0, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 1, 0]]).bool())
-    objective = make_objective(recipe.objective, ("a", "b", "c", "d", "e", "f"))
+    objective = REGISTRY.resolve(recipe).make_objective(("a", "b", "c", "d", "e", "f"))
     targets = torch.eye(6) if objective.multi else torch.tensor([0, 1, 1, 2, 5, 5])
     objective.fit(targets, recipe.objective)
     model.train(noise is not None)

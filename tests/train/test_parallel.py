@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train.step import gather_outputs
+from emotiwave_objectives.supervised_contrastive import SupervisedContrastive
 
 QUIET = {"head_dropout": 0.0}
 ALL_LOSSES = {"complete": 0.5, "distillation": 0.5, "unimodal": 0.25}
@@ -42,6 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "all losses": {"model": QUIET, "objective": ALL_LOSSES, "training": {"ema": 0.9, "schedule": "one-cycle"}},
     "multi-label": {"model": QUIET, "objective": {"kind": "multi", "logit_adjustment": 0.5}, "dropout": LEARNING},
     "a batch of one": {"model": QUIET, "training": {"batch_size": 19}, "objective": ALL_LOSSES},
+    "contrastive": {"model": QUIET, "objective": {"name": "supervised_contrastive", "complete": 0.5}},
     "frames": {"model": QUIET, "dropout": "frames", "training": {"buckets": 2}},
 }
 
@@ -217,15 +220,18 @@ def together(size: int, work: Callable[[ProcessGroup], Any], patch: pytest.Monke
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 9), st.sampled_from(["single", "multi"]), st.integers(0, 2**20))
+@given(st.integers(1, 4), st.integers(1, 9), st.sampled_from(["single", "multi", "contrastive"]), st.integers(0, 2**20))
 def test_gradients_sum_to_that_of_one(size: int, count: int, kind: Any, seed: int) -> None:
     """Each rank's loss is the whole batch's, and the gradients of all sum to its gradient, whatever the shares."""
     generator = torch.Generator().manual_seed(seed)
     x, weights = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((count, 4), (4, 12)))
     masks = {m: torch.rand(count, 2, generator=generator) < 0.7 for m in ("text", "audio", "visual")}
     left = {m: mask & (torch.rand(count, 1, generator=generator) < 0.6) for m, mask in masks.items()}
-    wanted = ObjectiveSettings(kind, complete=0.5, distillation=0.25, unimodal=0.125)
-    objective = make_objective(wanted, ("happy", "sad", "anger")).double()
+    wanted = ObjectiveSettings(
+        "multi" if kind == "multi" else "single", complete=0.5, distillation=0.25, unimodal=0.125
+    )
+    pairs = partial(SupervisedContrastive, temperature=0.5) if kind == "contrastive" else None
+    objective = make_objective(wanted, ("happy", "sad", "anger"), pairs).double()
     classes = torch.randint(3, (count,), generator=generator)
     targets = torch.nn.functional.one_hot(classes, 3).double() if kind == "multi" else classes
     objective.weights.copy_(torch.tensor([1.0, 2.5, 0.3]))
@@ -236,7 +242,10 @@ def test_gradients_sum_to_that_of_one(size: int, count: int, kind: Any, seed: in
         rows = (x[share] @ own).tanh()
         there = {m: mask[share] for m, mask in masks.items()}
         alone, none = rows[:, 3:].reshape(len(rows), 3, 3), torch.zeros(len(rows), len(there), dtype=torch.bool)
-        outputs = (Output(scale * rows[:, :3], None, rows.square().mean(), none, alone) for scale in (1.0, 2.0))
+        states = (rows[:, 3:8], {m: rows[:, 4 : 7 + k] for k, m in enumerate(masks)}) if kind == "contrastive" else ()
+        outputs = (
+            Output(scale * rows[:, :3], None, rows.square().mean(), none, alone, *states) for scale in (1.0, 2.0)
+        )
         output, complete = (
             gather_outputs(group, *outputs, masks, left)
             if group.size > 1

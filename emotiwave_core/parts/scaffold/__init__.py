@@ -25,6 +25,7 @@ OURS = {
     "encoders",
     "extractors",
     "fusions",
+    "objectives",
     "watch",
 }  # emotiwave_core and its sisters are Emotiwave itself
 IMPORTED = {"emotiwave", "numpy", "pytest", "torch"}  # a file of this name would hide what a plugin imports

@@ -1,0 +1,1 @@
+"""The shipped objectives, one file each."""
