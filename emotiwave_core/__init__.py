@@ -11,6 +11,7 @@ from emotiwave_core.version import __version__ as __version__
 if TYPE_CHECKING:
     from emotiwave_core.config.recipe import Recipe as Recipe
     from emotiwave_core.errors import EmotiwaveError as EmotiwaveError
+    from emotiwave_core.hookspecs import StopTraining as StopTraining
     from emotiwave_core.hookspecs import hookimpl as hookimpl
     from emotiwave_core.interfaces import AnsweringFusion as AnsweringFusion
     from emotiwave_core.interfaces import Augmentation as Augmentation
@@ -70,6 +71,7 @@ _PUBLIC = {
     "SingleLabel": "objectives.single",
     "Source": "reading",
     "SpokenWord": "interfaces",
+    "StopTraining": "hookspecs",
     "Stream": "interfaces",
     "OutputSpace": "interfaces",
     "counted_intervals": "reading",

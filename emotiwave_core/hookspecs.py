@@ -20,9 +20,17 @@ hookspec = pluggy.HookspecMarker("emotiwave")
 hookimpl = pluggy.HookimplMarker("emotiwave")
 
 
+class StopTraining(Exception):  # noqa: N818 -- it is a wish, and no fault
+    """Raised by `on_epoch_end`: this epoch is the last one. The message is the reason, which the report shows."""
+
+
 @hookspec
 def on_epoch_end(run: Path, line: dict[str, Any]) -> None:
-    """An epoch has ended: `line` is what was added to `history.jsonl` in the run's folder."""
+    """An epoch has ended: `line` is what was added to `history.jsonl` in the run's folder.
+
+    `raise StopTraining("reason")` ends the training: the best epoch until now is scored as at any other end, and a run
+    that is resumed does not go on. Of a run that was killed the last epoch may be trained, and told, again.
+    """
 
 
 @hookspec

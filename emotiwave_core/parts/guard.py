@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from emotiwave_core.errors import PassedOver, PluginError
 
 SLOW = 30.0  # seconds of loading, after which it is said what is waited for
+OWN = "emotiwave_core"
 PLUGINS: set[str] = set()  # the modules, or the packages, that were loaded as plugins
 
 Drawing = Literal["nothing", "weights", "anything"]  # what may be taken from the random generators
@@ -118,7 +119,9 @@ def exits_of_plugins() -> Iterator[None]:
 @contextlib.contextmanager
 def loading(who: str, module: str) -> Iterator[None]:
     """Around the import of a plugin: preserve_global_state, and after some seconds stderr says what is waited for."""
-    PLUGINS.add(module.partition(".")[0])
+    root = module.partition(".")[0]
+    if root != OWN:  # which has readers and objectives with entry points, and in whose name the program is ended
+        PLUGINS.add(root)
     stderr = sys.stderr
     sentence = f"Still loading {who} after {SLOW:.0f} s; if it hangs, Ctrl-C stops the program."
     timer = threading.Timer(SLOW, lambda: print(sentence, file=stderr, flush=True))

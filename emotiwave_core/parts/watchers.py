@@ -11,12 +11,14 @@ import numpy as np
 import pluggy
 from numpy.typing import NDArray
 
-from emotiwave_core.errors import EmotiwaveError, PluginError
+from emotiwave_core.errors import EmotiwaveError, PluginError, printable
+from emotiwave_core.hookspecs import StopTraining
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.guard import PLUGINS, asked_to_end, in_words, preserve_global_state
 from emotiwave_core.parts.loading import hook_manager
 from emotiwave_core.parts.registry import Registry
 
+MOST_REASON = 300  # characters
 HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
 
 
@@ -27,9 +29,11 @@ class Watchers:
         self.monitor = monitor
         self.managers = {name: _manager(name, module) for name, module in modules.items()}
 
-    def epoch_end(self, run: Path, line: dict[str, Any]) -> None:
-        """Tell all of an epoch."""
-        self._call("on_epoch_end", run=run, line=line)
+    def epoch_end(self, run: Path, line: dict[str, Any]) -> str | None:
+        """Tell all of an epoch; the reason of those that end the training with it, None where none does."""
+        stops: list[str] = []
+        self._call("on_epoch_end", stops, run=run, line=line)
+        return "; ".join(stops) or None
 
     def run_end(self, run: Path, scores: dict[str, Any]) -> None:
         """Tell all of the end of a run."""
@@ -56,19 +60,36 @@ class Watchers:
                     self.monitor.say(f"The watcher '{name}' gives {_shown(value)} for {metric}, not a finite number.")
         return scores
 
-    def _call(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call a hook of every watcher with copies, and collect the answers; shared state is put back."""
+    def _call(self, hook: str, stops: list[str] | None = None, **arguments: Any) -> list[tuple[str, Any]]:
+        """Call a hook of every watcher with copies, and collect the answers; shared state is put back.
+
+        stops: the list in which the reasons of those that end the training are put.
+        """
         answers = []
         for name, manager in self.managers.items():
             who = f"The watcher '{name}'"
             try:
                 with preserve_global_state(who, f"in {hook}", drawing="anything"):
                     answers += [(name, answer) for answer in getattr(manager.hook, hook)(**copy.deepcopy(arguments))]
+            except StopTraining as stop:
+                if stops is None:
+                    self.monitor.say(f"{who} raises StopTraining in {hook}, where nothing is left to be stopped.")
+                else:
+                    stops.append(f"{name}: {_reason(stop)}")
             except BaseException as error:  # a watcher may raise anything, and the run goes on
                 if asked_to_end(error):
                     raise
                 self.monitor.say(f"{who} failed in {hook}: {in_words(error)}")
         return answers
+
+
+def _reason(stop: StopTraining) -> str:
+    """The reason of a stop, on one line."""
+    try:
+        text = " ".join(printable(str(stop)).split())
+    except Exception:  # its message is the watcher's own object
+        text = ""
+    return text[:MOST_REASON].rstrip(". ") or "it gives no reason"
 
 
 def _number(value: Any) -> float | None:

@@ -32,6 +32,7 @@ class Provenance:
     python: str
     torch: str
     emotiwave: str
+    stopped: str | None = None  # by which watchers the training was ended before its time, and why
 
 
 def provenance_of(device: str, hardware: str, processes: int, threads: int, torch: str) -> Provenance:
@@ -65,11 +66,17 @@ def write_start(run: Path, provenance: Provenance) -> None:
     write_json(run / RUN, attrs.asdict(provenance))
 
 
-def write_end(run: Path, training_seconds: float, scoring_seconds: float) -> None:
+def write_end(run: Path, training_seconds: float, scoring_seconds: float, stopped: str | None = None) -> None:
     """Complete the record when the test fold was scored."""
     before = read_provenance(run)
     assert before is not None, "a training has written its start"
-    ended = attrs.evolve(before, finished=_now(), training_seconds=training_seconds, scoring_seconds=scoring_seconds)
+    ended = attrs.evolve(
+        before,
+        finished=_now(),
+        training_seconds=training_seconds,
+        scoring_seconds=scoring_seconds,
+        stopped=stopped,
+    )
     write_json(run / RUN, attrs.asdict(ended))
 
 

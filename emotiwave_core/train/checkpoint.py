@@ -55,6 +55,7 @@ class TrainingCheckpoint:
     epoch: int = 0  # the last whole one
     best_epoch: int = 0
     best_score: float = -2.0  # below every score
+    stopped: str | None = None  # by which watchers the training was ended, and why
     middle: dict[str, Any] | None = None  # of the next epoch, where its steps were kept
     began: float = 0.0  # the clock at the start of the epoch, less what was spent on it before
 
@@ -70,7 +71,7 @@ class TrainingCheckpoint:
         if state is not None:
             self._check_recipe(state)
             self.epoch, self.best_epoch, self.best_score = (state[key] for key in STATE)
-            self.middle = state.get("middle")
+            self.middle, self.stopped = state.get("middle"), state.get("stopped")
             steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
         group.first(lambda: cut_history(self.run, self.epoch))
@@ -116,18 +117,25 @@ class TrainingCheckpoint:
         if best is not None:
             self.best_epoch, self.best_score = best.epoch, best.score
         epoch = attrs.evolve(epoch, seconds=time.perf_counter() - self.began)
-        self.setup.group.first(partial(self._write, epoch, best, fitted))
+        self.stopped = self.setup.group.first(partial(self._write, epoch, best, fitted))
         return epoch
 
-    def _write(self, epoch: Epoch, best: BestEpoch | None, fitted: ValidationFit) -> None:
+    def _write(self, epoch: Epoch, best: BestEpoch | None, fitted: ValidationFit) -> str | None:
+        """Write it all, and return why a watcher ends the training. Watchers come before the checkpoint.
+
+        So a stop is in it, and a run that is killed meanwhile trains and tells the epoch again.
+        """
         if best is not None:
             save_model(self.run, self.scored, self.description, best, fitted)
         append_history(self.run, epoch)
+        self.stopped = self.watchers.epoch_end(self.run, epoch.to_dict())
         save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state())
-        self.watchers.epoch_end(self.run, epoch.to_dict())
+        return self.stopped
 
     def _state(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in STATE} | {"recipe": flat(trained_recipe(self.setup.recipe))}
+        stopped = {} if self.stopped is None else {"stopped": self.stopped}
+        kept = {key: getattr(self, key) for key in STATE} | stopped
+        return kept | {"recipe": flat(trained_recipe(self.setup.recipe))}
 
 
 def trained_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -200,6 +208,9 @@ def _check_state(state: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
         if not (number if kind is float else type(value) is int and value >= 0):
             raise ValueError(f"'{key}' is {short(value)}")
+    stopped = state.get("stopped")
+    if not (stopped is None or isinstance(stopped, str)):
+        raise ValueError(f"'stopped' is {short(stopped)}")
     middle = state.get("middle")
     steps = isinstance(middle, dict) and type(middle.get("step")) is int and middle["step"] >= 0
     if middle is not None and not steps:

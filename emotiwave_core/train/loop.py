@@ -41,11 +41,12 @@ class TrainingJob:
     augmentations: list[tuple[str, Augmentation]] = attrs.Factory(list)  # each with what errors call it
 
 
-def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> None:
+def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Corpus, runtime: Runtime) -> str | None:
     """Train from where the run's folder says that it was stopped, or from the start.
 
     Leaves the best epoch in `model.*`, chosen by the headline score of validation. Reads the training and the
     validation fold, and no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
+    Returns why a watcher has ended it, None where none has.
     """
     recipe, settings, monitor, group = job.recipe, job.recipe.training, runtime.monitor, runtime.group
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
@@ -74,6 +75,9 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
 
     with Pause(checkpoint.keep_steps, active=group.size == 1, say=monitor.say) as pause:
         for epoch in range(checkpoint.epoch + 1, settings.epochs + 1):
+            if checkpoint.stopped is not None:
+                monitor.say(f"Stopped after epoch {checkpoint.epoch} by {checkpoint.stopped}.")
+                break
             if epoch - 1 - checkpoint.best_epoch >= settings.patience:
                 monitor.say(f"Stopped early: no better epoch since {checkpoint.best_epoch}.")
                 break
@@ -94,6 +98,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
                 f"{'' if best is None else '  *'}"
             )
             pause.deliver()
+    return checkpoint.stopped
 
 
 def train_epoch(

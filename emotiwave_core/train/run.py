@@ -113,7 +113,8 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     if recipe.computing.deterministic:
         monitor.say(cost_of_determinism(runtime.device))
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
-        train(TrainingJob(out, recipe, description, watchers, augmentations), model, objective, corpus, runtime)
+        job = TrainingJob(out, recipe, description, watchers, augmentations)
+        stopped = train(job, model, objective, corpus, runtime)
     if not runtime.tests:
         return None
 
@@ -123,7 +124,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
             trained = reopen_trained_run(out, parts, corpus)
             scores = score_run(trained, watchers, runtime, write=True)
         training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
-        write_end(out, training_seconds, time.perf_counter() - began)
+        write_end(out, training_seconds, time.perf_counter() - began, stopped)
         write_report(out)
         watchers.run_end(out, scores.to_dict())
         return scores

@@ -31,7 +31,17 @@ from emotiwave_core.testing import (
 )
 
 GUIDE = text_of("docs/plugins.md")
-FILES = ["convnet.py", "scored.py", "voting.py", "ramped.py", "quieter.py", "hard.py", "watcher.py", "test_convnet.py"]
+FILES = [
+    "convnet.py",
+    "scored.py",
+    "voting.py",
+    "ramped.py",
+    "quieter.py",
+    "hard.py",
+    "target.py",
+    "watcher.py",
+    "test_convnet.py",
+]
 
 
 @pytest.fixture
@@ -93,6 +103,17 @@ def test_the_fusion_of_the_guide_answers_in_a_run(written: Path, tiny: Path) -> 
         command = ["run", "--data", str(tiny), "--out", kind, "--encoder", "mean:width=8", "--fusion", "voting", *flags]
         assert exit_code_of(command) == 0
         assert exit_code_of(["evaluate", kind]) == 0
+
+
+@pytest.mark.full
+def test_the_watcher_of_the_guide_ends_a_run(written: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With a target that any model reaches, the run is ended after its first epoch, for the reason that is given."""
+    Path("target.py").write_text(Path("target.py").read_text().replace("> 0.8", ">= 0.0"))
+    Path("registry.toml").write_text('[plugins]\ntarget = "target.py"')
+    trust_here()
+    command = ["run", "--data", str(tiny), "--out", "run", "--encoder", "mean:width=8", "--watch", "target"]
+    assert exit_code_of(command) == 0
+    assert "Stopped after epoch 1 by target: the complete configuration is above .8" in capfd.readouterr().err
 
 
 @pytest.mark.full

@@ -12,6 +12,7 @@ from faulty_plugins import sandbox as sandbox
 from trusted import trust_here
 
 from emotiwave_core.monitor import Monitor
+from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.parts.watchers import Watchers
 
 HOOKS = ["on_epoch_end(run, line)", "on_run_end(run, scores)", "extra_metrics(truth, decided, probabilities, classes)"]
@@ -106,6 +107,7 @@ def test_who_ends_the_program_ends_it(error: Any) -> None:
     def raised(run: Path, line: dict[str, Any]) -> None:
         raise kind
 
+    load_registry().part("objective", "single")  # of the core, by its entry point
     module = watcher("")
     module.__dict__["on_epoch_end"] = module.__dict__["hookimpl"](raised)
     raised.__name__ = "on_epoch_end"

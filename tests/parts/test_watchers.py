@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_runs import killed_at, outcome
 from trusted import trust_here
 
 from emotiwave_core import hookspecs
 from emotiwave_core.cli import exit_code_of
 from emotiwave_core.parts.kinds import part_kinds
 from emotiwave_core.parts.watchers import HOOKS
+from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.model_file import read_model_file
 
 pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
 
@@ -132,6 +135,83 @@ def test_tensorboard_gets_the_curves(run: Any) -> None:
     logged = [(event.step, event.value) for event in events.Scalars("loss/train")]
     assert logged == [(line["epoch"], pytest.approx(line["train_loss"], rel=1e-6)) for line in history]
     assert "macro_f1_of/text+audio+visual" in events.Tags()["scalars"]
+
+
+STOPPING = """
+from emotiwave_core import StopTraining, hookimpl
+
+@hookimpl
+def on_epoch_end(run, line):
+    if line["epoch"] >= 2:
+        raise StopTraining("loss is\\nlow.")
+"""
+SMALL = ("--set", "training.epochs=5", "--set", "training.batch_size=8")
+
+
+def test_a_watcher_ends_a_run_that_is_then_scored(run: Any) -> None:
+    """The run ends as any other, with the best epoch until then; run.json and the report say who ended it, and why."""
+    code, err = run(STOPPING, "f", *SMALL)
+    assert code == 0
+    assert "Stopped after epoch 2 by mine: loss is low.\n" in err
+    assert [epoch.epoch for epoch in read_history(Path("f"))] == [1, 2]
+    assert json.loads(Path("f/run.json").read_text())["stopped"] == "mine: loss is low"
+    assert (
+        "The training was ended after epoch 2 by mine: loss is low. The weights of epoch"
+        in Path("f/report.html").read_text()
+    )
+    best = read_model_file(Path("f")).best.epoch
+    assert run(None, "whole", *SMALL)[0] == 0
+    scores = [epoch.valid.mean for epoch in read_history(Path("whole"))[:2]]
+    assert best == 1 + scores.index(max(scores))  # of the same training, cut
+
+
+@pytest.mark.full
+def test_a_stopped_run_stays_so(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """Resumed, with the watcher or without it, it does not go on; --no-test keeps the reason for its end."""
+    run(STOPPING, "g", *SMALL, "--no-test")
+    Path("watcher.py").unlink()
+    assert exit_code_of(["run", "--resume", "g"]) == 0
+    assert "Stopped after epoch 2 by mine: loss is low." in capfd.readouterr().err
+    before = outcome(Path("g"))
+    assert exit_code_of(["run", "--resume", "g"]) == 0
+    assert outcome(Path("g")) == before
+    assert len(read_history(Path("g"))) == 2
+    assert json.loads(Path("g/run.json").read_text())["stopped"] == "mine: loss is low"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "point", [("emotiwave_core.train.checkpoint.save_checkpoint", 2), ("torch.optim.AdamW.step", 4)]
+)
+def test_a_killed_run_is_ended_at_the_same_epoch(run: Any, point: tuple[str, int]) -> None:
+    """Killed in the epoch that a watcher ends, before or after it has said so, a run ends as one that was not."""
+    assert run(STOPPING, "whole", *SMALL)[0] == 0
+    with killed_at(*point):
+        run(STOPPING, "killed", *SMALL)
+    assert exit_code_of(["run", "--resume", "killed"]) == 0
+    assert outcome(Path("killed")) == outcome(Path("whole"))
+
+
+def test_an_end_cannot_be_stopped(run: Any) -> None:
+    """StopTraining from another hook is said, and changes nothing."""
+    late = STOPPING.replace("on_epoch_end(run, line)", "on_run_end(run, scores)").replace('line["epoch"]', "2")
+    code, err = run(late, "h")
+    assert code == 0
+    assert "The watcher 'mine' raises StopTraining in on_run_end, where nothing is left to be stopped." in err
+    assert json.loads(Path("h/run.json").read_text())["stopped"] is None
+
+
+@pytest.mark.full
+def test_tensorboard_gets_the_curves_of_numbers(run: Any) -> None:
+    """Of a regression the event files hold its headline score."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, err = run(None, "i", "--watch", "tensorboard", "--objective", "regression")
+    assert (code, "failed" in err) == (0, False)
+    events = EventAccumulator("i/tensorboard").Reload()
+    means = [epoch.valid.mean for epoch in read_history(Path("i"))]
+    assert [event.value for event in events.Scalars("ccc/mean")] == pytest.approx(means, rel=1e-6)
 
 
 def test_every_hook_is_documented_and_called() -> None:
