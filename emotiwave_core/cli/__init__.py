@@ -18,9 +18,17 @@ from typing import Any, TextIO
 
 import click
 
-from emotiwave_core.errors import EmotiwaveError, Notice, ResourceError, is_out_of_memory, out_of_memory, printable
+from emotiwave_core.errors import (
+    EmotiwaveError,
+    Notice,
+    PluginError,
+    ResourceError,
+    is_out_of_memory,
+    out_of_memory,
+    printable,
+)
 from emotiwave_core.monitor import LossyFile, lossy_stream
-from emotiwave_core.parts.guard import exits_of_plugins
+from emotiwave_core.parts.guard import exits_of_plugins, in_words
 from emotiwave_core.version import __version__
 
 # A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
@@ -30,6 +38,7 @@ COMMANDS = ("run", "compare", "tune", "evaluate", "explain", "report", "extract"
 ORDER = {name: place for place, name in enumerate(COMMANDS)}  # others follow
 PATIENCE = 5.0  # seconds that the program waits at its end for threads of plugins
 _leave = os._exit  # which a plugin's own one is not, see `exits_of_plugins`
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _FIRST_LINE = re.compile(r'"""`emotiwave (\w+)` \(([^)]+)\): (.+?)"""')
 
 
@@ -43,6 +52,41 @@ def commands_by_heading() -> dict[str, dict[str, str]]:
                 name, heading, sentence = match.groups()
                 listed.setdefault(heading, {})[name] = sentence
     return listed
+
+
+def _is_own(name: str) -> bool:
+    """True for a command of this folder."""
+    return any(name in commands for commands in commands_by_heading().values())
+
+
+def commands_of_plugins() -> dict[str, str]:
+    """The commands of installed plugins, and who brings each: {name: sentence}. None of them is imported.
+
+    They stand behind our own: one of the same name is not reached.
+    """
+    from emotiwave_core.parts.kinds import COMMAND
+    from emotiwave_core.parts.loading import installed
+
+    own = {name for commands in commands_by_heading().values() for name in commands}
+    brought: dict[str, list[str]] = {}
+    for provider in installed():
+        if provider.kind == COMMAND and _NAME.fullmatch(provider.name) and provider.name not in own:
+            brought.setdefault(provider.name, []).append(f"{provider.origin} {provider.version}".strip())
+    return {name: f"Of {' and of '.join(sorted(origins))}." for name, origins in sorted(brought.items())}
+
+
+def _may_bring_commands() -> bool:
+    """True where an installed distribution may bring a command, as far as the bytes of its metadata tell.
+
+    To read them as `importlib.metadata` does takes as long as all of `--help`, and as a rule there is none.
+    """
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            for points in Path(folder).glob("*.*-info/entry_points.txt"):
+                text = points.read_bytes()
+                if b"[emotiwave]" in text and b"command." in text:
+                    return True
+    return False
 
 
 class Terminated(BaseException):
@@ -79,29 +123,50 @@ class AnswerFile(io.FileIO):
 
 
 class CommandFiles(click.Group):
-    """A group whose commands are the files of this folder. One is imported when it is asked for."""
+    """A group whose commands are the files of this folder, and those of plugins.
+
+    One is imported when it is asked for.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, sorted."""
-        return sorted(name for commands in commands_by_heading().values() for name in commands)
+        own = [name for commands in commands_by_heading().values() for name in commands]
+        return sorted([*own, *commands_of_plugins()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, or None."""
-        if cmd_name not in self.list_commands(ctx):
+        """The command of this name, or None. PluginError where it is a plugin's, and does not load."""
+        if _is_own(cmd_name):
+            command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+            return command
+        if cmd_name not in commands_of_plugins():
             return None
-        command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
-        return command
+        from emotiwave_core.parts.registry import load_registry
+
+        return load_registry().command(cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command that was asked for. PluginError where it is a plugin's, and fails by no error of ours."""
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
         except BrokenPipeError as error:  # not that of stdout (`AnswerFile`), and click would leave without a word
             raise EmotiwaveError(f"A pipe to another process broke: {error}.") from error
+        except (EmotiwaveError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            name = ctx.invoked_subcommand or ""
+            if _is_own(name) or is_out_of_memory(error):
+                raise
+            raise PluginError(
+                f"The command '{name}' fails: {in_words(error)} (--debug shows where). {commands_of_plugins()[name]}"
+            ) from error
+        return answer if _is_own(ctx.invoked_subcommand or "") else None  # an exit code is what `context.exit` gets
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, heading by heading."""
-        for heading, commands in commands_by_heading().items():
+        listed = commands_by_heading()
+        if _may_bring_commands() and (others := commands_of_plugins()):
+            listed["Of plugins"] = others
+        for heading, commands in listed.items():
             with formatter.section(heading):
                 formatter.write_dl(list(commands.items()))
 

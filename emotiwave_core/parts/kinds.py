@@ -61,6 +61,7 @@ def _resolve(name: str) -> Any:
 
 
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
+COMMAND = "command"  # offers no part: a command of the command line
 POLICY = "dropout"  # parts of this kind may be options of all others; of another kind, of their own kind alone
 AUGMENTATION = "augmentation"
 OBJECTIVE = "objective"
@@ -154,6 +155,7 @@ KINDS: dict[str, Kind] = {
             reference="faces",
         ),
         Kind(name=WATCH, title="watcher"),
+        Kind(name=COMMAND, title="command"),
     )
 }
 

@@ -9,7 +9,7 @@ import shlex
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,7 +17,7 @@ from emotiwave_core.config.options import check_options, inner_kind, signature_o
 from emotiwave_core.config.recipe import ObjectiveSettings, Part, Recipe, as_part, read_recipe
 from emotiwave_core.errors import Notice, PassedOver, PluginError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, read_toml, why
-from emotiwave_core.parts.kinds import AUGMENTATION, KINDS, OBJECTIVE, POLICY, WATCH, part_kind
+from emotiwave_core.parts.kinds import AUGMENTATION, COMMAND, KINDS, OBJECTIVE, POLICY, WATCH, part_kind
 from emotiwave_core.parts.loading import (
     Provider,
     installed,
@@ -29,6 +29,9 @@ from emotiwave_core.parts.loading import (
 )
 from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
 from emotiwave_core.parts.trust import trusted_sha256
+
+if TYPE_CHECKING:
+    import click
 
 OVERLAY = "registry.toml"
 TABLES = ("recipe", "extract")  # of names that stand for several parts
@@ -131,6 +134,21 @@ class Registry:
         if name in self.untrusted:
             raise PluginError(f"The watcher '{name}' is not run: {untrusted(self.untrusted)}")
         return self._load(WATCH, name)[1]
+
+    def command(self, name: str) -> "click.Command":
+        """The command of a plugin: what its module has by that name. PluginError where that is no command."""
+        import click
+
+        provider, module = self._load(COMMAND, name)
+        attribute = name.replace("-", "_")
+        command = getattr(module, attribute, None)
+        if not isinstance(command, click.Command):
+            came = "nothing" if command is None else f"a {type(command).__name__}"
+            raise PluginError(
+                f"{provider.origin} has an entry point '{COMMAND}.{name}', but {module.__name__} has {came} of the "
+                f"name {attribute}, where a command of click is due: decorate it with @click.command()."
+            )
+        return command
 
     def _load(self, kind: str, name: str) -> tuple[Provider, ModuleType]:
         provider = self.provider(kind, name)

@@ -20,7 +20,7 @@ from typing import Any
 from emotiwave_core.config.options import signature_options
 from emotiwave_core.errors import EmotiwaveError, PluginError, ResourceError
 from emotiwave_core.io.atomic import cache_folder, write_json
-from emotiwave_core.parts.kinds import WATCH, part_kind
+from emotiwave_core.parts.kinds import COMMAND, WATCH, part_kind
 from emotiwave_core.parts.loading import same_distribution
 from emotiwave_core.parts.registry import Registry, layers, load_registry
 
@@ -123,6 +123,8 @@ def _load(registry: Registry, kind: str, name: str) -> list[Row]:
 
     if kind == WATCH:
         return [{"summary": (inspect.getdoc(registry.watcher(name)) or "").partition("\n")[0]}]
+    if kind == COMMAND:
+        return [{"summary": registry.command(name).get_short_help_str(limit=100)}]
     if kind != "file":
         return [{"state": "installed", **_describe(kind, registry.find_installed(kind, name)[0])}]
     path, module = registry.files[name], registry.load_local(name)

@@ -137,4 +137,4 @@ def test_every_row_is_whole() -> None:
         assert kind.base_class in registry.part(kind.name, str(kind.reference)).__mro__
         assert len(kind.contract_class.positional) == len(kind.contract_class.arguments) == kind.positional
         assert signature_options(registry.part(kind.name, str(kind.reference)), kind.positional) is not None
-    assert {provider.kind for provider in installed()} == set(KINDS)
+    assert {provider.kind for provider in installed()} == set(KINDS) - {"command"}  # of which none ships
