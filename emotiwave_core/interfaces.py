@@ -6,7 +6,7 @@ what stands in its tensors must never be read (use `torch.where`, not multiplica
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -84,6 +84,14 @@ class Encoder(LearnedPart):
     A subclass has the constructor `(in_features: int, *, options…)`: options are keyword-only, typed and have
     defaults. It sets `out_features`, the D of what it returns. It sees one modality and nothing of the others.
     """
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take from the training fold what is no parameter, such as a scale, into buffers. Optional.
+
+        batches: x [B, T, F], mask [B, T] of the fold as `forward` sees them; each loop over it goes through the fold.
+        It is called once, in `eval()` and without gradients, before the first step; a run is rebuilt from its weights.
+        An encoder that holds another one passes the call on.
+        """
 
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:

@@ -148,6 +148,9 @@ class ObjectiveSettings:
     logit_adjustment: float = _setting(
         0.0, "Tau of logit adjustment by the class frequencies; instead of `class_weights`.", _at_least(0.0)
     )
+    smoothing: float = _setting(
+        0.0, "Label smoothing: so much of each target is spread over all classes.", _at_least(0.0), validators.lt(1.0)
+    )
     asymmetric: Asymmetric | None = _setting(None, "The asymmetric loss in the place of cross-entropy.")
     name: str | None = _setting(None, "Objective of a plugin, by its name; without one it is that of its kind.")
     options: dict[str, Any] | None = _setting(None, "Options of the objective that is named.")

@@ -16,8 +16,8 @@ from emotiwave_core.export.compare import SAMPLES, Runner, answer_fold, compare_
 from emotiwave_core.export.graph import mask_of, trace, trace_of_any_length
 from emotiwave_core.export.torch_file import TorchModel, to_torch_file
 from emotiwave_core.io.atomic import out_of_space, write_bytes
+from emotiwave_core.layers.standardise import CLIP
 from emotiwave_core.modalities import modality_of, setting_of
-from emotiwave_core.model.fusion_model import CLIP
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run

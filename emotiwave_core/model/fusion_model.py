@@ -22,6 +22,7 @@ from emotiwave_core.interfaces import (
 )
 from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
+from emotiwave_core.layers.standardise import Standardise
 from emotiwave_core.modalities import by_modality
 from emotiwave_core.model.calibration import LogitCalibration
 from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
@@ -29,29 +30,6 @@ from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, snapshot
 from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
-
-CLIP = 5.0  # deviations; what lies further out is a fault of the extractor more often than an expression
-
-
-class Standardise(nn.Module):
-    """Features to zero mean and unit deviation, clipped to ±5 deviations. Holds the statistics of the training fold."""
-
-    mean: Tensor  # [F]
-    scale: Tensor  # [F], 1 / deviation; 0 for a constant feature
-
-    def __init__(self, in_features: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(in_features))
-        self.register_buffer("scale", torch.ones(in_features))
-
-    def fit(self, mean: Tensor, scale: Tensor) -> None:
-        """Take the statistics [F]. A constant feature has no mean: x - mean may be infinite, and NaN times its 0."""
-        self.mean.copy_(torch.where(scale > 0, mean, 0.0))
-        self.scale.copy_(scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., F] -> [..., F]."""
-        return ((x - self.mean) * self.scale).clamp(-CLIP, CLIP)
 
 
 class FusionModel(nn.Module):

@@ -41,7 +41,11 @@ class MultiLabel(ClassObjective):
         return torch.where(usable, (positive / (len(targets) - positive)), 1.0).log()
 
     def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
-        """Mean binary cross-entropy, as `torch.nn.BCEWithLogitsLoss(pos_weight)`, or the asymmetric loss."""
+        """Mean binary cross-entropy, as `torch.nn.BCEWithLogitsLoss(pos_weight)`, or the asymmetric loss.
+
+        Label smoothing e makes 1 - e / 2 of a target of 1, and e / 2 of one of 0.
+        """
+        targets = targets + self.settings.smoothing * (0.5 - targets)
         if self.settings.asymmetric is not None:
             return asymmetric_loss(output.logits, targets, self.weights, self.settings.asymmetric).mean(dim=1)
         return functional.binary_cross_entropy_with_logits(

@@ -47,7 +47,7 @@ def settle(settings: ObjectiveSettings, targets: tuple[str, ...], label_kind: st
             "dataset.toml."
         )
     if kind == "regression":
-        for name, idle in (("logit_adjustment", 0.0), ("no_emotion", "drop"), ("asymmetric", None)):
+        for name, idle in (("logit_adjustment", 0.0), ("no_emotion", "drop"), ("asymmetric", None), ("smoothing", 0.0)):
             if getattr(settings, name) != idle:
                 raise SettingsError(f"objective.{name} is for classes, and the labels are numbers: leave it out.")
         return attrs.evolve(settings, kind=kind, class_weights=False)

@@ -51,8 +51,12 @@ class SingleLabel(ClassObjective):
         return (counts / max(len(targets), 1)).log()
 
     def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
-        """Cross-entropy; weighed by its class it is that of `torch.nn.CrossEntropyLoss(weight)`."""
-        return functional.cross_entropy(output.logits, targets, reduction="none")
+        """Cross-entropy, with label smoothing (Szegedy et al. 2016) where it is asked for.
+
+        Weighed by its class it is that of `torch.nn.CrossEntropyLoss(weight)`.
+        """
+        smoothing = self.settings.smoothing
+        return functional.cross_entropy(output.logits, targets, reduction="none", label_smoothing=smoothing)
 
     def sample_weights(self, targets: Tensor) -> Tensor:
         """The weight of its class."""

@@ -12,7 +12,8 @@ from emotiwave_core.data.loading.batch import Batch, feature_statistics
 from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Augmentation, Mixture
-from emotiwave_core.model.fusion_model import CLIP, FusionModel, Standardise
+from emotiwave_core.layers.standardise import CLIP, Standardise
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, snapshot
 

@@ -77,10 +77,14 @@ class TrainingCheckpoint:
         group.first(lambda: cut_history(self.run, self.epoch))
 
     def _check_recipe(self, state: dict[str, Any]) -> None:
-        """SettingsError where the run's recipe was edited since; a part whose code has changed is told."""
+        """SettingsError where the run's recipe was edited since.
+
+        A setting that the version which began the run did not have is the default.
+        """
         then, now = state.get("recipe"), flat(trained_recipe(self.setup.recipe))
-        if not isinstance(then, dict) or then != now:
-            before = then if isinstance(then, dict) else {}
+        default = flat(trained_recipe(Recipe()))
+        before = {key: value for key, value in default.items() if key in now} | (then if isinstance(then, dict) else {})
+        if not isinstance(then, dict) or before != now:
             key = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
             raise SettingsError(
                 f"{self.run / 'recipe.toml'} is not the recipe that this training began with: {key} was "

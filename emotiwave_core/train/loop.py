@@ -1,6 +1,7 @@
 """The training loop: each epoch is scored on every configuration and kept, so that a kill loses nothing."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -13,10 +14,11 @@ from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
-from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.loading.loader import Loader, open_loader
 from emotiwave_core.data.loading.speakers import relative_to_speakers
-from emotiwave_core.interfaces import AnsweringFusion, Augmentation
-from emotiwave_core.model.fusion_model import FusionModel, Standardise
+from emotiwave_core.interfaces import AnsweringFusion, Augmentation, Encoder
+from emotiwave_core.layers.standardise import Standardise
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives import ClassObjective, Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
@@ -61,10 +63,12 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     model.to(runtime.device)
     model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
     objective.to(runtime.device)
-    optimiser = make_optimiser(model, settings)
-    average = moving_average(model, settings.ema) if settings.ema else None
     resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
     loader = open_loader(store, runtime.device, resident)
+    fit_encoders(model, loader, training, settings.batch_size)
+    group.take_over(model)
+    optimiser = make_optimiser(model, settings)
+    average = moving_average(model, settings.ema) if settings.ema else None
     augmenter = augmenter_of(job.augmentations, model, loader, training)
     setup = TrainingSetup(model, objective, recipe, loader, monitor, group, augmenter)
     checkpoint = TrainingCheckpoint(
@@ -161,3 +165,28 @@ def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:
     for stream, scaler in model.scalers.items():
         assert isinstance(scaler, Standardise)
         scaler.fit(*feature_statistics(corpus.store, stream, training.rows))
+
+
+@attrs.frozen(eq=False)
+class EncoderInput:
+    """The training fold as the encoder of a stream sees it: batches of x [B, T, F] and mask [B, T]."""
+
+    model: FusionModel
+    loader: Loader
+    training: Fold
+    stream: str
+    batch_size: int
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in self.loader.batches(self.training.rows, self.training.targets, self.batch_size):
+            yield self.model.prepare(self.stream, batch.inputs[self.stream], batch.masks[self.stream])
+
+
+@torch.no_grad()
+def fit_encoders(model: FusionModel, loader: Loader, training: Fold, batch_size: int) -> None:
+    """Let the encoders that want to see the training fold before the first step see it."""
+    model.eval()
+    for stream, encoder in model.encoders.items():
+        assert isinstance(encoder, Encoder)
+        if type(encoder).fit is not Encoder.fit:
+            encoder.fit(EncoderInput(model, loader, training, stream, batch_size))

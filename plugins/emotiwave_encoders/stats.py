@@ -1,6 +1,6 @@
 """The encoder `stats`: statistics of every feature over time, alone or beside another encoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -11,6 +11,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Encoded, Encoder
 from emotiwave_core.layers.sequence import masked_max, masked_mean, zero_masked
+from emotiwave_core.layers.standardise import Standardise
 
 Statistic = Literal["mean", "deviation", "quantiles", "range", "change"]
 ALL: list[Statistic] = ["mean", "deviation", "quantiles", "range", "change"]
@@ -24,8 +25,9 @@ class StatisticsPooling(Encoder):
     x [B, T, F], mask [B, T]. Over the n steps that are set, for each feature:
     mean m = sum x_t / n; deviation sqrt(sum (x_t - m)^2 / n); quantiles, linear between the sorted steps at q (n - 1);
     range max - min; change, the mean of |x_t - x_(t-1)| over neighbours that are both set, or 0 where there are none.
-    Side by side they are s [B, K F], and f(s) = W2 relu(W1 s + b1) + b2. The order of the steps shows in the change
-    alone. An empty sequence pools to zero.
+    Side by side they are s [B, K F], each to mean 0 and deviation 1 of the training fold's samples and clipped to 5
+    deviations (`fit`; before it they are clipped alone): samples differ far less in their means than a range is large.
+    f(s) = W2 relu(W1 s + b1) + b2. The order of the steps shows in the change alone. An empty sequence pools to zero.
 
     Alone: pooled [B, W] = f(s), and that is the only state of the sequence: states [B, 1, W], mask [B, 1].
     Beside an `encoder` of D features: pooled [B, D] = its pooled vector + f(s), states and mask are its own. Wherever a
@@ -58,6 +60,7 @@ class StatisticsPooling(Encoder):
         self.encoder = encoder
         self.out_features = width if encoder is None else encoder.out_features
         numbers = sum(len(quantiles) if name == "quantiles" else 1 for name in statistics)
+        self.scaler = Standardise(numbers * in_features)
         self.network = nn.Sequential(
             nn.Linear(numbers * in_features, width),
             nn.ReLU(),
@@ -68,12 +71,32 @@ class StatisticsPooling(Encoder):
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F], mask [B, T] bool of any pattern -> Encoded."""
         here = mask.any(dim=1, keepdim=True)
-        vector = self.network(self._statistics(zero_masked(x, mask), mask))
+        vector = self.network(self.scaler(self._statistics(zero_masked(x, mask), mask)))
         vector = torch.where(here, vector, vector.new_zeros(()))
         if self.encoder is None:
             return Encoded(vector[:, None], vector, here)
         encoded: Encoded = self.encoder(x, mask)
         return encoded._replace(pooled=encoded.pooled + vector)
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take the mean and the deviation of each statistic over the samples that have a step."""
+        total = squares = torch.zeros(())
+        count = 0
+        for first in (True, False):  # the mean, then the squares around it, which do not cancel
+            for x, mask in batches:
+                rows = self._statistics(zero_masked(x, mask), mask)[mask.any(dim=1)].double()
+                if first:
+                    total, count = total + rows.sum(dim=0), count + len(rows)
+                else:
+                    squares = squares + (rows - total / count).square().sum(dim=0)
+            if not count:
+                return
+        deviation = (squares / count).sqrt()
+        constant = deviation <= TINY
+        scale = torch.where(constant, 0.0, 1.0 / deviation.clamp(min=TINY))
+        self.scaler.fit((total / count).float(), scale.float())
+        if self.encoder is not None:
+            self.encoder.fit(batches)
 
     def attention_over_steps(self, x: Tensor, mask: Tensor) -> Tensor | None:
         """The weights of the encoder beside it, [B, T]; None where there is none, or it has none."""

@@ -16,10 +16,10 @@ from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import resampled_scores, score_interval
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.evaluate.scoring import score_configuration
+from emotiwave_core.layers.standardise import CLIP, Standardise
 from emotiwave_core.metrics import Outcomes
 from emotiwave_core.metrics.decisions import tune_thresholds
 from emotiwave_core.metrics.macro_f1 import macro_f1
-from emotiwave_core.model.fusion_model import CLIP, Standardise
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.objectives.single import SingleLabel
 from emotiwave_core.runs.schema import converter

@@ -7,7 +7,8 @@ from datasets import WIDTHS
 from training import REGISTRY, small
 
 from emotiwave_core.interfaces import Tensors
-from emotiwave_core.model.fusion_model import FusionModel, Standardise, assemble
+from emotiwave_core.layers.standardise import Standardise
+from emotiwave_core.model.fusion_model import FusionModel, assemble
 
 CROSSMODAL = {"name": "crossmodal", "width": 8, "heads": 2, "layers": 1}
 

@@ -137,3 +137,22 @@ def test_probabilities() -> None:
 def test_weights_are_ones_until_fitted(make: type) -> None:
     """Without class weights, every class weighs 1."""
     assert make().weights.tolist() == [1.0, 1.0, 1.0]
+
+
+@given(seeds, st.floats(0.0, 0.9))
+@settings(max_examples=15, deadline=None)
+def test_label_smoothing_is_the_loss_against_spread_targets(seed: int, smoothing: float) -> None:
+    """Single: cross-entropy to (1 - e) y + e / C. Multi: binary cross-entropy to 1 - e / 2 and e / 2."""
+    random = np.random.default_rng(seed)
+    logits, classes, labels = 3 * random.normal(size=(6, 3)), random.integers(0, 3, 6), random.integers(0, 2, (6, 3))
+    softmax, sigmoid = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1 / (1 + np.exp(-logits))
+    spread = (1 - smoothing) * np.eye(3)[classes] + smoothing / 3
+    target = np.where(labels == 1, 1 - smoothing / 2, smoothing / 2)
+    for kind, targets, due in (
+        ("single", classes, -(spread * np.log(softmax)).sum(axis=1)),
+        ("multi", labels, -(target * np.log(sigmoid) + (1 - target) * np.log(1 - sigmoid)).mean(axis=1)),
+    ):
+        objective = make_objective(ObjectiveSettings(kind, smoothing=smoothing, class_weights=False), EMOTIONS)
+        given_targets = torch.from_numpy(targets) if kind == "single" else torch.from_numpy(targets).float()
+        losses = objective.losses(torch.from_numpy(logits).float(), given_targets)[1]
+        assert losses.tolist() == pytest.approx(due.tolist(), rel=1e-4)

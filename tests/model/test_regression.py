@@ -102,6 +102,7 @@ def test_auto_follows_the_labels(labels: str, kind: str) -> None:
         ({"no_emotion": "class"}, "classes", ("happy", "no emotion"), "A target is called 'no emotion'"),
         ({"logit_adjustment": 1.0}, "regression", TARGETS, "objective.logit_adjustment is for classes"),
         ({"no_emotion": "first"}, "regression", TARGETS, "objective.no_emotion is for classes"),
+        ({"smoothing": 0.1}, "regression", TARGETS, "objective.smoothing is for classes"),
         ({"loss": "mae"}, "intensities", TARGETS, "objective.loss is for numbers"),
     ],
 )

@@ -289,6 +289,7 @@ def test_all_of_it_is_off_by_default() -> None:
         "distillation": 0.0,
         "unimodal": 0.0,
         "logit_adjustment": 0.0,
+        "smoothing": 0.0,
     }
     assert recipe.training.ema == 0.0
     model, (inputs, masks) = some_model(), some_batch()

@@ -1,5 +1,6 @@
 """The encoder `stats` computes NumPy's statistics over the steps that are set, alone or beside another encoder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,43 @@ def test_another_kind_inside_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(PluginError, match=r"option 'inside' for a part of the kind fusion: it can hold an? encoder"):
         REGISTRY.with_options("encoder", Part("holds"), Holds, "a test")
+
+
+class SeenBatches:
+    """Batches that can be gone through again."""
+
+    def __init__(self, *batches: tuple[Tensor, Tensor]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.batches)
+
+
+@torch.no_grad()
+def test_the_statistics_are_standardised_over_the_training_fold() -> None:
+    """`fit` takes mean and deviation of each statistic over all samples with a step, in batches of any size."""
+    encoder, x = StatisticsPooling(3, width=4).eval(), sequences()
+    encoder.fit(SeenBatches((x[:2], MASKS[:2]), (x[2:], MASKS[2:])))
+    quartiles = [0.25, 0.5, 0.75]
+    rows = np.stack(
+        [by_numpy(row.double().numpy(), mask.numpy(), quartiles) for row, mask in zip(x, MASKS, strict=True)]
+    )
+    own, deviation = rows[:4], rows[:4].std(axis=0)
+    z = np.where(deviation > 1e-9, (rows - own.mean(axis=0)) / np.maximum(deviation, 1e-9), 0.0)
+    due = encoder.network(torch.from_numpy(z).float())
+    assert torch.allclose(encoder(x, MASKS).pooled[:4], due[:4], atol=1e-4)
+    assert not encoder(x, MASKS).pooled[4].any()
+
+
+def test_a_run_fits_the_encoder_before_its_first_step(tiny: Path, tmp_path: Path) -> None:
+    """The scale in the weights is that of the training fold, in the encoder beside another one too, and not touched."""
+    start(
+        small(encoder={"name": "stats", "width": 4, "encoder": {"name": "bilstm", "hidden_size": 3}}),
+        tiny,
+        tmp_path / "run",
+    )
+    model = load_model(tmp_path / "run", REGISTRY).model
+    for encoder in model.encoders.values():
+        assert isinstance(encoder, StatisticsPooling)
+        assert encoder.scaler.mean.any()
+        assert not torch.equal(encoder.scaler.scale, torch.ones_like(encoder.scaler.scale))

@@ -20,6 +20,7 @@ from emotiwave_core.layers.masking import keep
 from emotiwave_core.runs.folder import alone_in
 from emotiwave_core.runs.history import HISTORY, read_history
 from emotiwave_core.runs.scores import SCORES
+from emotiwave_core.train import checkpoint
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_dropout.uniform import Uniform
 
@@ -205,3 +206,29 @@ def test_a_run_is_not_started_over(tiny: Path, tmp_path: Path) -> None:
     with alone_in(tmp_path / "run"), pytest.raises(SettingsError, match="at work"):
         resume(tmp_path / "run")
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+@pytest.mark.full
+def test_a_recipe_that_was_edited_is_refused_and_a_later_setting_is_its_default(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first key that differs is named; a key that the version of the checkpoint did not have is no difference."""
+    with killed_at("emotiwave_core.train.validate.tune_thresholds", 2):
+        start(MULTI, tiny, tmp_path / "run")
+    run = tmp_path / "run"
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace("smoothing = 0.0", "smoothing = 0.2"))
+    with pytest.raises(SettingsError, match=r"objective\.smoothing was 0\.0 and is 0\.2"):
+        resume(run)
+    (run / "recipe.toml").write_text(recipe)
+    inner = checkpoint.load_checkpoint
+
+    def of_an_earlier_version(*given: Any) -> dict[str, Any] | None:
+        state = inner(*given)
+        assert state is not None
+        del state["recipe"]["objective.smoothing"]
+        return state
+
+    monkeypatch.setattr(checkpoint, "load_checkpoint", of_an_earlier_version)
+    resume(run)
+    assert (run / SCORES).exists()
