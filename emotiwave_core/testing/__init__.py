@@ -5,14 +5,15 @@
             return TCN(in_features, width=8)
 
 In a file that pytest collects, each law is a test method `test_<law>`. `TestTCN.laws()` lists them without pytest: the
-`check()` of a law raises BrokenLaw, or unittest.SkipTest where it cannot be tried.
+`check()` of a law raises BrokenLaw, or unittest.SkipTest where it cannot be tried; a Remark is a SkipTest that tells of
+what may be meant so.
 """
 
 from emotiwave_core.testing.augmentation import AugmentationContract
 from emotiwave_core.testing.encoder import EncoderContract
 from emotiwave_core.testing.extractor import ExtractorContract
 from emotiwave_core.testing.fusion import FusionContract
-from emotiwave_core.testing.laws import BrokenLaw, Contract, Law
+from emotiwave_core.testing.laws import BrokenLaw, Contract, Law, Remark
 from emotiwave_core.testing.objective import ObjectiveContract
 from emotiwave_core.testing.policy import DropoutPolicyContract
 from emotiwave_core.testing.reader import ReaderContract
@@ -28,4 +29,5 @@ __all__ = [
     "Law",
     "ObjectiveContract",
     "ReaderContract",
+    "Remark",
 ]

@@ -83,7 +83,7 @@ class AugmentationContract(PluginContract):
         differ = _differences(first.inputs, first.masks, second)
         expect(differ == 0, f"{differ} numbers differ between two batches from the same seed.")
 
-    @law("Keep nothing from one batch to the next: a run that resumes begins with a new one.")
+    @law("Keep nothing from one batch to the next, no generator either: a run that resumes begins with new ones.")
     def test_keeps_no_state(self) -> None:
         """A batch is augmented alike by a new one and by one that has seen others; it has no parameters."""
         inputs, masks = features_of_samples()

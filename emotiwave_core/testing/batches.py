@@ -1,5 +1,7 @@
 """The small batches that the laws look at."""
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,16 @@ MASK = torch.tensor(
 )
 HOLES = ~MASK & (MASK.flip(1).cumsum(1).flip(1) > 0)  # masked steps before one that is set
 PADDING = ~MASK & ~HOLES
+PATTERNS = torch.cat(  # a whole row first
+    [
+        MASK,
+        torch.tensor(
+            [[1, 0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 0, 1, 0], [0, 1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 0, 0]],
+            dtype=torch.bool,
+        ),
+    ]
+)
+CONTENTS = 8  # of each pattern, for what one content hides, as a ReLU does, another shows
 
 WIDTHS = {"text": 6, "audio": 4, "visual": 3, "touch": 5}  # a D and a T' for each modality, all different
 LENGTHS = {"text": 5, "audio": 7, "visual": 3, "touch": 4}
@@ -63,18 +75,47 @@ def encoded_batch_and_empty() -> FusionBatch:
     return {name: Encoded(*map(_row_added, part)) for name, part in encoded.items()}, _row_added(present)
 
 
-def encoded_of_length(steps: int) -> FusionBatch:
-    """Two samples with all of three modalities, each of this many states."""
+def encoded_of_length(steps: int, samples: int = 2) -> FusionBatch:
+    """Samples with all of three modalities, each of this many states."""
+    return _encoded(torch.ones(samples, 3, dtype=torch.bool), torch.ones(samples, steps, dtype=torch.bool))
+
+
+def encoded_with_holes() -> FusionBatch:
+    """Samples with all of three modalities, whose states have the masks of `PATTERNS`, each `CONTENTS` times."""
+    masks = PATTERNS.repeat_interleave(CONTENTS, 0)
+    return _encoded(torch.ones(len(masks), 3, dtype=torch.bool), masks)
+
+
+def encoded_configurations(modalities: int) -> FusionBatch:
+    """Samples of each configuration, `CONTENTS` times, the complete one last. What is present has no padding."""
+    present = torch.tensor(list(product((False, True), repeat=modalities))[1:]).repeat_interleave(CONTENTS, 0)
+    return _encoded(present, torch.ones(len(present), STEPS, dtype=torch.bool))
+
+
+def _encoded(present: Tensor, mask: Tensor) -> FusionBatch:
+    """Random encodings of what is present [B, M], with the states of a mask [B, T']."""
     generator = torch.Generator().manual_seed(0)
-    encoded = {
-        name: Encoded(
-            torch.randn(2, steps, width, generator=generator),
-            torch.randn(2, width, generator=generator),
-            torch.ones(2, steps, dtype=torch.bool),
-        )
-        for name, width in list(WIDTHS.items())[:3]
-    }
-    return encoded, torch.ones(2, 3, dtype=torch.bool)
+    encoded = {}
+    for here, (name, width) in zip(present.T[..., None], WIDTHS.items(), strict=False):
+        states = torch.randn(*mask.shape, width, generator=generator)
+        pooled = torch.randn(len(mask), width, generator=generator)
+        encoded[name] = Encoded(zero_masked(states, mask & here), torch.where(here, pooled, 0.0), mask & here)
+    return encoded, present
+
+
+def as_leaves(batch: FusionBatch) -> FusionBatch:
+    """The same with states and pooled vectors that gradients are taken to."""
+    return {
+        name: Encoded(part.states.clone().requires_grad_(), part.pooled.clone().requires_grad_(), part.mask)
+        for name, part in batch[0].items()
+    }, batch[1]
+
+
+def in_bfloat16(batch: FusionBatch) -> FusionBatch:
+    """The same as encoders leave it under autocast."""
+    return {
+        name: Encoded(part.states.bfloat16(), part.pooled.bfloat16(), part.mask) for name, part in batch[0].items()
+    }, batch[1]
 
 
 def take(batch: FusionBatch, rows: slice | Tensor) -> FusionBatch:
@@ -105,6 +146,14 @@ def fill_padding(batch: FusionBatch, content: float) -> FusionBatch:
         padding = ~part.mask & batch[1][:, column, None]
         encoded[name] = part._replace(states=torch.where(padding[..., None], content, part.states))
     return encoded, batch[1]
+
+
+def pad(batch: FusionBatch) -> FusionBatch:
+    """The same with masked states behind those of each modality."""
+    return {
+        name: Encoded(append_steps(part.states, steps), part.pooled, append_steps(part.mask, steps))
+        for steps, (name, part) in enumerate(batch[0].items(), start=2)
+    }, batch[1]
 
 
 def append_steps(x: Tensor, steps: int) -> Tensor:

@@ -3,22 +3,42 @@
 import torch
 from torch import Tensor
 
-from emotiwave_core.interfaces import Encoded, Encoder
+from emotiwave_core.interfaces import Encoded, Encoder, Tensors
 from emotiwave_core.layers.parameters import wrong_groups
-from emotiwave_core.testing.batches import FEATURES, HOLES, PADDING, append_steps, sequences, sequences_and_empty
+from emotiwave_core.layers.sequence import zero_masked
+from emotiwave_core.testing.batches import (
+    CONTENTS,
+    FEATURES,
+    HOLES,
+    PADDING,
+    PATTERNS,
+    STEPS,
+    append_steps,
+    sequences,
+    sequences_and_empty,
+)
 from emotiwave_core.testing.laws import (
+    BF16_TOLERANCE,
     CUDA_TOLERANCE,
+    LONG,
     OTHER_CONTENTS,
     TOLERANCE,
+    buffers_kept,
     cuda,
+    cured,
+    cut_at,
     expect,
     expect_finite,
     expect_same,
     expect_type,
     finite,
+    gradient_to,
     gradients,
     law,
+    law_in_both,
+    not_tried,
     seed_torch,
+    switch_dropout_off,
     total,
     trainable,
 )
@@ -48,38 +68,28 @@ class EncoderContract(PluginContract):
 
     @law("Return Encoded(states [B, T', D], pooled [B, D], mask [B, T'] bool) with D = out_features.")
     def test_returns_shapes_and_types(self) -> None:
-        """The states, the pooled vector and the mask have the shapes and types of Encoded."""
-        encoder, (x, mask) = self._encoder(), sequences()
-        result = encoder(x, mask)
-        expect_type(result, Encoded)
-        states, pooled, new_mask = result
-        B, D = len(x), encoder.out_features
-        expect(tuple(pooled.shape) == (B, D), f"The pooled vector is {list(pooled.shape)} where [B, D] is {[B, D]}.")
-        expect(
-            new_mask.dim() == 2 and len(new_mask) == B,
-            f"The mask is {list(new_mask.shape)} where [B, T'] has B = {B}.",
-        )
-        expected = (*new_mask.shape, D)
-        expect(
-            tuple(states.shape) == expected,
-            f"The states are {list(states.shape)} where [B, T', D] is {list(expected)}.",
-        )
-        expect(new_mask.dtype == torch.bool, f"The mask is of type {new_mask.dtype} where torch.bool is due.")
-        for name, tensor in (("states", states), ("pooled", pooled)):
-            expect(tensor.dtype == x.dtype, f"The type of {name} is {tensor.dtype} where that of x, {x.dtype}, is due.")
+        """The states, the pooled vector and the mask have the shapes and types of Encoded, in eval() and in train()."""
+        for training in (False, True):
+            self._expect_encoded(self._encoder(training))
 
-    @law("Pass the states through emotiwave_core.layers.sequence.zero_masked as the last thing.")
-    def test_masked_states_are_zero(self) -> None:
+    @law_in_both(
+        "Pass the states through emotiwave_core.layers.sequence.zero_masked as the last thing.",
+        "Noise, too, comes before emotiwave_core.layers.sequence.zero_masked.",
+    )
+    def test_masked_states_are_zero(self, training: bool) -> None:
         """States are exactly zero where the returned mask is not set."""
-        states, _, new_mask = self._encode(self._encoder(), *sequences())
+        states, _, new_mask = self._encode(self._encoder(training), *sequences())
         largest = float(states.detach()[~new_mask].abs().max()) if (~new_mask).any() else 0.0
         expect(largest == 0.0, f"A state is {largest:.3g} where the mask is not set.")
 
-    @law("A row without a step comes back without one, a row with a step keeps at least one.")
-    def test_mask_tells_empty_rows(self) -> None:
+    @law_in_both(
+        "A row without a step comes back without one, a row with a step keeps at least one.",
+        "To drop steps in training is a dropout policy's.",
+    )
+    def test_mask_tells_empty_rows(self, training: bool) -> None:
         """The returned mask has no step set in a row if, and only if, the mask given had none."""
         x, mask = sequences_and_empty()
-        encoder, steps = self._encoder(), x.shape[1]
+        encoder, steps = self._encoder(training), x.shape[1]
         single = torch.eye(steps, dtype=torch.bool)  # one step, at every place
         for given, masks in ((x, mask), (x[:1].expand(steps, -1, -1), single)):
             new_mask = self._encode(encoder, given, masks).mask
@@ -88,32 +98,40 @@ class EncoderContract(PluginContract):
                 f"Rows with a step: {new_mask.any(1).tolist()} came of {masks.any(1).tolist()}.",
             )
 
-    @law("The encoder counts or reads padding: use the mask, and not the number of steps T.")
-    def test_padding_length_does_not_matter(self) -> None:
+    @law_in_both(
+        "The encoder counts or reads padding: use the mask, and not the number of steps T.",
+        "Usual causes: a BatchNorm, a mean or a softmax over all steps, padding among them, in train() alone.",
+    )
+    def test_padding_length_does_not_matter(self, training: bool) -> None:
         """Masked steps appended to all sequences change nothing."""
-        encoder, (x, mask) = self._encoder(), sequences()
+        encoder, (x, mask) = self._comparable(training, resized=True), sequences()
         before = self._encode(encoder, x, mask)
         after = self._encode(encoder, append_steps(x, 3), append_steps(mask, 3))
         steps = before.mask.shape[1]
         longer = after.mask[:, steps:].any()
         expect(not bool(longer), "The returned mask has steps set where masked steps were appended.")
-        shorter = Encoded(after.states[:, :steps], after.pooled, after.mask[:, :steps])
-        _expect_same(shorter, before, "3 masked steps were appended")
+        _expect_same(_first_steps(after, steps), before, "3 masked steps were appended")
 
-    @law("The encoder reads padding: apply zero_masked(x, mask) first (multiplication is no mask, NaN * 0 is NaN).")
-    def test_padding_content_does_not_matter(self) -> None:
+    @law_in_both(
+        "The encoder reads padding: apply zero_masked(x, mask) first (multiplication is no mask, NaN * 0 is NaN).",
+        "The encoder reads padding in train() alone: apply zero_masked(x, mask) first there too.",
+    )
+    def test_padding_content_does_not_matter(self, training: bool) -> None:
         """The content after the last step of a sequence changes nothing, NaN and infinity included."""
-        self._expect_unread(PADDING, "the padding")
+        self._expect_unread(PADDING, "the padding", training)
 
-    @law("The encoder reads lost steps inside a sequence: use the whole mask, and not only a length made of it.")
-    def test_hole_content_does_not_matter(self) -> None:
+    @law_in_both(
+        "The encoder reads lost steps inside a sequence: use the whole mask, and not only a length made of it.",
+        "The encoder reads lost steps in train() alone: apply zero_masked(x, mask) first there too.",
+    )
+    def test_hole_content_does_not_matter(self, training: bool) -> None:
         """The content of masked steps before and between others changes nothing, NaN and infinity included."""
-        self._expect_unread(HOLES, "the masked steps inside the sequence")
+        self._expect_unread(HOLES, "the masked steps inside the sequence", training)
 
     @law("Apply zero_masked(x, mask) before any parameter: hiding a result keeps NaN * 0 = NaN in the gradient.")
     def test_masked_content_does_not_reach_gradients(self) -> None:
         """The gradients of the parameters do not depend on what stands in masked steps."""
-        encoder, (x, mask) = self._encoder().train(), sequences()
+        encoder, (x, mask) = self._comparable(training=True), sequences()
         before = self._gradients(encoder, x, mask)
         for content in OTHER_CONTENTS:
             after = self._gradients(encoder, torch.where(mask[..., None], x, content), mask)
@@ -156,11 +174,11 @@ class EncoderContract(PluginContract):
                 apart <= TOLERANCE, f"The shares of a row are {apart:.2g} away from a sum of 1, or 0 if empty, {where}."
             )
 
-    @law("Usual causes: a convolution without padding, a table of positions that ends, BatchNorm (use LayerNorm).")
+    @law("Usual causes: a convolution without padding, a table of positions that ends, statistics of one step.")
     def test_any_number_of_steps(self) -> None:
-        """Sequences of one step, and of a thousand, give finite numbers; one step of one sample too, in train()."""
+        """Sequences of one step, padded or not, and of a thousand give finite numbers; of one sample in train() too."""
         encoder = self._encoder()
-        for steps in (1, 1000):
+        for steps in (1, LONG):
             x = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
             states, pooled, new_mask = self._encode(encoder, x, torch.ones(2, steps, dtype=torch.bool))
             shapes, expected = (
@@ -172,33 +190,96 @@ class EncoderContract(PluginContract):
                 f"Sequences of {steps} steps give the shapes {shapes}.",
             )
             expect(finite(states, pooled), f"Sequences of {steps} steps give NaN or infinity.")
+        single, one = x[:, :1], torch.ones(2, 1, dtype=torch.bool)
+        alone = self._encode(encoder, single, one)
+        padded = self._encode(encoder, append_steps(single, 6), append_steps(one, 6))
+        with cured("Look for what T = 1 decides, such as squeeze() or a statistic of one step: it may be padded."):
+            _expect_same(_first_steps(padded, alone.mask.shape[1]), alone, "a single step was padded")
         shortest = self._encode(encoder.train(), x[:1, :1], torch.ones(1, 1, dtype=torch.bool))  # the end of an epoch
         expect(finite(shortest.states, shortest.pooled), "In train() one sample of one step gives NaN or infinity.")
 
-    @law("Usual cause: squeeze() without a dimension.")
-    def test_batch_of_one(self) -> None:
+    @law("Usual causes: x[:, :512], a window that is too short, only every tenth step.")
+    def test_reads_all_of_a_long_sequence(self) -> None:
+        """Of a thousand steps no ten in a row are without a gradient, and the pooled vector's is not cut off."""
+        x = torch.randn(8, LONG, FEATURES, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        encoded = self._encode_long(self._encoder(), x)
+        if encoded is None:
+            return
+        pooled = gradient_to(x, encoded.pooled).abs().amax(dim=(0, 2))
+        if not bool(_in_tens(pooled).all()):
+            end = cut_at(pooled)
+            expect(end is None, f"The pooled vector reads the first {end} of {LONG} steps alone.")
+            read = _in_tens(pooled + gradient_to(x, encoded.states).abs().amax(dim=(0, 2)))
+            first = 10 * int(read.int().argmin())
+            whole = bool(read.all()) or not bool(read.any())  # where there is none at all, another law says so
+            expect(whole, f"Of {LONG} steps those from {first} to {first + 9} have no gradient at all.")
+
+    @law("Usual causes: detach() or no_grad() for some rows, an index such as states[:, 0] that is masked in others.")
+    def test_every_row_is_read(self) -> None:
+        """The pooled vector has a gradient to each row with a step, and to its last step, if to that of a whole row."""
+        x = torch.randn(CONTENTS, STEPS, FEATURES, generator=torch.Generator().manual_seed(0))
+        masks = PATTERNS.repeat_interleave(CONTENTS, 0)
+        x = zero_masked(x.repeat(len(PATTERNS), 1, 1), masks).requires_grad_()
+        gradient = gradient_to(x, self._encode(self._encoder(), x, masks).pooled)
+        read = (gradient != 0).any(dim=2).view(len(PATTERNS), CONTENTS, STEPS).any(dim=1)
+        for mask, steps in zip(PATTERNS, read, strict=True):
+            row, last = "".join("x" if step else "." for step in mask), int(mask.nonzero()[-1])
+            with cured("Usual cause: states[:, mask.sum(1) - 1], the last step of rows without holes only: last_step."):
+                lost = bool(read[0, -1]) and "." in row.rstrip(".") and not bool(steps[last])
+                expect(not lost, f"In a row with the steps {row} the pooled vector reads nothing of the last one.")
+            expect(bool(steps.any()), f"The pooled vector of a row with the steps {row} gives no gradient to it.")
+
+    @law("Look for detach(), no_grad() and .data on the way from one step to another, such as a hidden state's.")
+    def test_no_gradient_is_cut(self) -> None:
+        """Each step that changes the first state, the last one or the pooled vector has a gradient from it."""
+        generator, encoder = torch.Generator().manual_seed(0), self._encoder()
+        x = torch.randn(CONTENTS, STEPS, FEATURES, generator=generator).requires_grad_()
+        nudge = 0.01 * torch.randn(CONTENTS, STEPS, FEATURES, generator=generator)
+        # [CONTENTS · STEPS, T, F]: each content with each of its steps changed by a little.
+        moved = (x[:, None] + torch.eye(STEPS)[..., None] * nudge[:, None]).detach().flatten(0, 1)
+        masks = (torch.ones(one.shape[:2], dtype=torch.bool) for one in (x, moved))
+        before, after = (_ends(self._encode(encoder, one, mask)) for one, mask in zip((x, moved), masks, strict=True))
+        for name, result in before.items():
+            changes = (after[name].view(CONTENTS, STEPS, -1) - result[:, None]).detach().abs().amax(dim=(0, 2))
+            heard = changes > TOLERANCE * float(result.detach().abs().max().clamp(min=0.1))
+            reached = (gradient_to(x, result) != 0).any(dim=2).any(dim=0)
+            silent = heard & ~reached
+            expect(
+                not bool(silent.any() and reached.any()),  # where there is none at all, another law says so
+                f"Step {int(silent.int().argmax())} of {STEPS} changes the {name} and has no gradient from it.",
+            )
+
+    @law_in_both("Usual cause: squeeze() without a dimension.", "Usual cause: BatchNorm. Use LayerNorm.")
+    def test_batch_of_one(self, training: bool) -> None:
         """A batch of one sample has the shapes of any other, and finite numbers."""
-        encoder, (x, mask) = self._encoder(), sequences()
+        encoder, (x, mask) = self._encoder(training), sequences()
         alone, many = self._encode(encoder, x[:1], mask[:1]), self._encode(encoder, x, mask)
         shapes, expected = [list(tensor.shape) for tensor in alone], [[1, *tensor.shape[1:]] for tensor in many]
         expect(shapes == expected, f"A batch of one sample gives the shapes {shapes}, not {expected}.")
         expect(finite(alone.states, alone.pooled), "A batch of one sample gives NaN or infinity.")
 
-    @law("Usual causes: an LSTM without batch_first=True, a mean or a softmax over dimension 0.")
-    def test_samples_do_not_mix(self) -> None:
+    @law_in_both(
+        "Usual causes: an LSTM without batch_first=True, a mean or a softmax over dimension 0.",
+        "Usual causes: BatchNorm (use LayerNorm), a mean over the batch; to mix samples is an augmentation's.",
+    )
+    def test_samples_do_not_mix(self, training: bool) -> None:
         """The result of a sample does not depend on the others in its batch."""
-        encoder, (x, mask) = self._encoder(), sequences()
+        encoder, (x, mask) = self._comparable(training), sequences()
         before = self._encode(encoder, x, mask)
-        first = Encoded(*(tensor[:2] for tensor in before))
-        _expect_same(self._encode(encoder, x[:2], mask[:2]), first, "the samples after it were taken out of the batch")
         others = self._encode(encoder, torch.cat([1.0 - 3.0 * x[:2], x[2:]]), mask)
         last, expected = (Encoded(*(tensor[2:] for tensor in result)) for result in (others, before))
         _expect_same(last, expected, "the samples before it were changed")
+        encoder = self._comparable(training, resized=True)
+        before = self._encode(encoder, x, mask)
+        first = Encoded(*(tensor[:2] for tensor in before))
+        _expect_same(self._encode(encoder, x[:2], mask[:2]), first, "the samples after it were taken out of the batch")
 
-    @law("Something depends on a sample's place in the batch.")
-    def test_batch_order_does_not_matter(self) -> None:
+    @law_in_both(
+        "Something depends on a sample's place in the batch.", "Something depends on a sample's place in the batch."
+    )
+    def test_batch_order_does_not_matter(self, training: bool) -> None:
         """Samples in another order give the same results in that order."""
-        encoder, (x, mask) = self._encoder(), sequences()
+        encoder, (x, mask) = self._comparable(training, resized=True), sequences()
         order = torch.tensor([2, 0, 3, 1])
         before = Encoded(*(tensor[order] for tensor in self._encode(encoder, x, mask)))
         _expect_same(self._encode(encoder, x[order], mask[order]), before, "the batch was put in another order")
@@ -242,23 +323,38 @@ class EncoderContract(PluginContract):
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
     def test_state_dict_round_trip(self) -> None:
-        """A new encoder that loads the state_dict of another gives the same results."""
+        """A new encoder that loads the state_dict of one that has been trained with gives the same results."""
         (x, mask), old = sequences(), self._encoder()
+        for content in (x, -x):
+            old.train()(content, mask)
         seed_torch(7)
-        new = self.make(FEATURES).eval()
+        new = self.make(FEATURES)
         new.load_state_dict(old.state_dict())
-        _expect_same(
-            self._encode(new, x, mask), self._encode(old, x, mask), "the state_dict was loaded by a new encoder"
-        )
+        for training in (False, True):
+            now, then = (self._encode(encoder.train(training), x, mask) for encoder in (new, old))
+            repeats = not training or self._repeats(new)  # where it does not, another law says so
+            _expect_same(now if repeats else then, then, "the state_dict was loaded by a new encoder")
 
-    @law("Usual causes: float32 results written into a tensor made like x, or a constant too large for the type.")
+    @law(
+        "Usual causes: float32 results written into a tensor made like x, a number too large for bfloat16, or a "
+        "difference of large ones."
+    )
     def test_runs_in_bfloat16_autocast(self) -> None:
-        """Under bfloat16 autocast, forward and backward give finite numbers."""
-        encoder, (x, mask) = self._encoder().train(), sequences()
+        """Under bfloat16 autocast the results are those of float32 but for a tenth of the largest; gradients finite."""
+        x, mask = sequences()
+        encoder = self._encoder(training=True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            encoded = self._encode(encoder, x, mask)
-        expect(finite(encoded.states, encoded.pooled), "Under autocast the result is NaN or infinite.")
-        expect_finite(gradients(encoder, total(encoded.states, encoded.pooled)), "under autocast")
+            trained = self._encode(encoder, x, mask)
+        expect(finite(trained.states, trained.pooled), "Under autocast the result is NaN or infinite.")
+        expect_finite(gradients(encoder, total(trained.states, trained.pooled)), "under autocast")
+        encoder.eval()
+        for steps in (STEPS, LONG):
+            given = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                encoded = self._encode_long(encoder, given)
+            before = self._encode_long(encoder, given)
+            if encoded is not None and before is not None:
+                _expect_same(encoded, before, f"{steps} steps ran in bfloat16", BF16_TOLERANCE)
 
     @law("Write (self, in_features: int, *, option: type = default): the registry reads help and recipes from it.")
     def test_options_are_explicit(self) -> None:
@@ -288,23 +384,84 @@ class EncoderContract(PluginContract):
         encoder(*sequences())
         return encoder
 
-    def _encoder(self) -> Encoder:
-        return self.make(FEATURES).eval()
+    def _encoder(self, training: bool = False) -> Encoder:
+        return self.make(FEATURES).train(training)
+
+    def _comparable(self, training: bool, resized: bool = False) -> Encoder:
+        """A new encoder without torch's own dropout, so that its results can be compared with each other.
+
+        Not tried where the same seed gives others, of which another law tells; of batches of several sizes or orders
+        (`resized`) also where it draws in a way of its own.
+        """
+        encoder = self._encoder(training)
+        if training:
+            switch_dropout_off(encoder)
+            if not self._repeats(encoder, 2 if resized else 1):
+                raise not_tried("it draws in train() in a way of its own")
+        return encoder
+
+    def _repeats(self, encoder: Encoder, seed: int = 1) -> bool:
+        """Tell whether it gives the same twice, from the seed 1 and from this one."""
+        first, again = (self._encode(encoder, *sequences(), seed=number) for number in (1, seed))
+        return all(torch.equal(now, then) for now, then in zip(first, again, strict=True))
 
     def _encode(self, encoder: Encoder, x: Tensor, mask: Tensor, seed: int = 1) -> Encoded:
         seed_torch(seed)  # so that only the law about randomness sees any
-        return Encoded(*encoder(x.clone(), mask.clone()))
+        with buffers_kept(encoder):
+            return Encoded(*encoder(x.clone(), mask.clone()))
+
+    def _encode_long(self, encoder: Encoder, x: Tensor) -> Encoded | None:
+        """Encode sequences without padding; None where they are too long for it, as another law says."""
+        try:
+            return self._encode(encoder, x, torch.ones(x.shape[:2], dtype=torch.bool))
+        except Exception:
+            return None
+
+    def _expect_encoded(self, encoder: Encoder) -> None:
+        x, mask = sequences()
+        result = encoder(x, mask)
+        expect_type(result, Encoded)
+        states, pooled, new_mask = result
+        B, D = len(x), encoder.out_features
+        expect(tuple(pooled.shape) == (B, D), f"The pooled vector is {list(pooled.shape)} where [B, D] is {[B, D]}.")
+        expect(
+            new_mask.dim() == 2 and len(new_mask) == B,
+            f"The mask is {list(new_mask.shape)} where [B, T'] has B = {B}.",
+        )
+        expected = (*new_mask.shape, D)
+        expect(
+            tuple(states.shape) == expected,
+            f"The states are {list(states.shape)} where [B, T', D] is {list(expected)}.",
+        )
+        expect(new_mask.dtype == torch.bool, f"The mask is of type {new_mask.dtype} where torch.bool is due.")
+        for name, tensor in (("states", states), ("pooled", pooled)):
+            expect(tensor.dtype == x.dtype, f"The type of {name} is {tensor.dtype} where that of x, {x.dtype}, is due.")
 
     def _gradients(self, encoder: Encoder, x: Tensor, mask: Tensor) -> dict[str, Tensor]:
         encoded = self._encode(encoder, x, mask)
         return gradients(encoder, total(encoded.states, encoded.pooled))
 
-    def _expect_unread(self, where: Tensor, held_by: str) -> None:
-        encoder, (x, mask) = self._encoder(), sequences()
+    def _expect_unread(self, where: Tensor, held_by: str, training: bool) -> None:
+        encoder, (x, mask) = self._comparable(training), sequences()
         before = self._encode(encoder, x, mask)
         for content in OTHER_CONTENTS:
             after = self._encode(encoder, torch.where(where[..., None], content, x), mask)
             _expect_same(after, before, f"{held_by} held {content}")
+
+
+def _first_steps(encoded: Encoded, steps: int) -> Encoded:
+    return Encoded(encoded.states[:, :steps], encoded.pooled, encoded.mask[:, :steps])
+
+
+def _ends(encoded: Encoded) -> Tensors:
+    """The pooled vector, the first state and the last, of sequences without padding: {name: [B, D]}."""
+    states, pooled, _ = encoded
+    return {"pooled vector": pooled, "first state": states[:, 0], "last state": states[:, -1]}
+
+
+def _in_tens(strength: Tensor) -> Tensor:
+    """Whether any of ten steps in a row has a gradient: [T] -> [T / 10] bool."""
+    return (strength > 0).view(-1, 10).any(dim=1)
 
 
 def _expect_same(now: Encoded, before: Encoded, when: str, tolerance: float = TOLERANCE) -> None:

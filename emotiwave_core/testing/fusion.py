@@ -1,5 +1,7 @@
 """The laws of a fusion."""
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -7,31 +9,47 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import AnsweringFusion, Encoded, Fused, Fusion, ObjectiveKind, OutputSpace
 from emotiwave_core.layers.parameters import wrong_groups
 from emotiwave_core.testing.batches import (
+    CONTENTS,
+    PATTERNS,
     PRESENT,
+    STEPS,
     WIDTHS,
     FusionBatch,
-    append_steps,
+    as_leaves,
     encoded_batch,
     encoded_batch_and_empty,
+    encoded_configurations,
     encoded_of_length,
+    encoded_with_holes,
     fill_absent,
     fill_padding,
+    in_bfloat16,
+    pad,
     take,
     take_fused,
 )
 from emotiwave_core.testing.laws import (
+    BF16_TOLERANCE,
     CUDA_TOLERANCE,
+    LONG,
     OTHER_CONTENTS,
     TOLERANCE,
+    buffers_kept,
     cuda,
+    cured,
+    cut_at,
     expect,
     expect_finite,
     expect_same,
     expect_type,
     finite,
+    gradient_to,
     gradients,
     law,
+    law_in_both,
+    not_tried,
     seed_torch,
+    switch_dropout_off,
     total,
     trainable,
 )
@@ -102,45 +120,49 @@ class FusionContract(PluginContract):
 
     @law("Usual causes: a mean over no sample, the logarithm of 0.")
     def test_loss_is_finite(self) -> None:
-        """The loss, if any, is a finite number in training and in eval()."""
-        fusion = self._fusion()
-        for training in (False, True):
-            loss = self._fuse(fusion.train(training), encoded_batch()).loss
-            expect(finite(loss), f"The loss is {loss} in {'train()' if training else 'eval()'}.")
+        """The loss, if any, is a finite number in training and in eval(), of one sample too."""
+        for training, batch in product((False, True), (encoded_batch(), take(encoded_batch(), slice(0, 1)))):
+            loss = self._fuse(self._fusion(training), batch).loss
+            of = "one sample" if len(batch[1]) == 1 else f"{len(batch[1])} samples"
+            expect(finite(loss), f"The loss of {of} is {loss} in {'train()' if training else 'eval()'}.")
 
-    @law("Choose with torch.where(present, …): multiplication by 0 does not hide NaN.")
-    def test_absent_content_does_not_matter(self) -> None:
+    @law_in_both(
+        "Choose with torch.where(present, …): multiplication by 0 does not hide NaN.",
+        "The fusion reads what is absent in train() alone: choose with torch.where(present, …) there too.",
+    )
+    def test_absent_content_does_not_matter(self, training: bool) -> None:
         """The content of the states and the pooled vector of an absent modality changes nothing, NaN included."""
-        fusion, batch = self._fusion(), encoded_batch()
+        fusion, batch = self._comparable(training), encoded_batch()
         before = self._fuse(fusion, batch)
         for content in OTHER_CONTENTS:
             after = self._fuse(fusion, fill_absent(batch, content))
             _expect_same(after, before, f"absent modalities held {content}")
 
-    @law("Pass the states through zero_masked(states, mask) first, and mask every softmax over steps.")
-    def test_padding_content_does_not_matter(self) -> None:
+    @law_in_both(
+        "Pass the states through zero_masked(states, mask) first, and mask every softmax over steps.",
+        "The fusion reads padding in train() alone: zero_masked(states, mask) comes first there too.",
+    )
+    def test_padding_content_does_not_matter(self, training: bool) -> None:
         """The content of masked steps of a present modality changes nothing, NaN and infinity included."""
-        fusion, batch = self._fusion(), encoded_batch()
+        fusion, batch = self._comparable(training), encoded_batch()
         before = self._fuse(fusion, batch)
         for content in OTHER_CONTENTS:
             after = self._fuse(fusion, fill_padding(batch, content))
             _expect_same(after, before, f"masked steps held {content}")
 
-    @law("The fusion counts or reads padding: use the masks, and not the number of steps T'.")
-    def test_padding_length_does_not_matter(self) -> None:
+    @law_in_both(
+        "The fusion counts or reads padding: use the masks, and not the number of steps T'.",
+        "Usual causes: a BatchNorm, a mean or a softmax over all steps, padding among them, in train() alone.",
+    )
+    def test_padding_length_does_not_matter(self, training: bool) -> None:
         """Masked steps appended to the states change nothing."""
-        fusion, (encoded, present) = self._fusion(), encoded_batch()
-        before = self._fuse(fusion, (encoded, present))
-        longer = {
-            name: Encoded(append_steps(part.states, steps), part.pooled, append_steps(part.mask, steps))
-            for steps, (name, part) in enumerate(encoded.items(), start=2)
-        }
-        _expect_same(self._fuse(fusion, (longer, present)), before, "masked steps were appended")
+        fusion, batch = self._comparable(training, resized=True), encoded_batch()
+        _expect_same(self._fuse(fusion, pad(batch)), self._fuse(fusion, batch), "masked steps were appended")
 
     @law("Choose with torch.where before a norm, root or division too: hiding its result keeps NaN in the gradient.")
     def test_absent_content_does_not_reach_gradients(self) -> None:
         """An absent modality gets no gradient, and what stands in it reaches the gradient of nothing else."""
-        fusion, batch = self._fusion().train(), encoded_batch()
+        fusion, batch = self._comparable(training=True), encoded_batch()
         before = self._gradients(fusion, batch)
         expect_finite(before, "where modalities are absent")
         for column, name in enumerate(batch[0]):
@@ -162,39 +184,114 @@ class FusionContract(PluginContract):
 
     @law("Usual causes: a table of positions that ends, a difference of two steps.")
     def test_any_number_of_steps(self) -> None:
-        """Sequences of one state, and of a thousand, give finite numbers in the shapes of any other."""
+        """Sequences of one state, padded or not, and of a thousand give finite numbers in the shapes of any other."""
         fusion = self._fusion()
-        for steps in (1, 1000):
+        for steps in (1, LONG):
             fused, expected = self._fuse(fusion, encoded_of_length(steps)), [2, fusion.out_features]
             expect(
                 list(fused.vector.shape) == expected, f"{steps} states give {list(fused.vector.shape)}, not {expected}."
             )
             expect(finite(*fused), f"{steps} states give NaN or infinity.")
+        single = encoded_of_length(1)
+        with cured("Look for what T' = 1 decides, such as squeeze() or a statistic of one state: it may be padded."):
+            _expect_same(self._fuse(fusion, pad(single)), self._fuse(fusion, single), "a single state was padded")
 
-    @law("Usual cause: squeeze() without a dimension.")
-    def test_batch_of_one(self) -> None:
-        """A batch of one sample has the shapes of any other, and finite numbers."""
+    @law("Usual causes: states[:, :512], states[:, mask.sum(1) - 1], which is the last one without holes only.")
+    def test_reads_all_states(self) -> None:
+        """States, if they are read, are read beyond the first 512, and the last one behind holes as without."""
         fusion = self._fusion()
-        fused, many = self._fuse(fusion, take(encoded_batch(), slice(0, 1))), self._fuse(fusion, encoded_batch())
+        long = as_leaves(encoded_of_length(LONG, CONTENTS))
+        answer = self._answer_if_able(fusion, long)
+        for name, part in long[0].items() if answer else ():
+            end = cut_at(gradient_to(part.states, *answer).abs().amax(dim=(0, 2)))
+            expect(end is None, f"It reads the first {end} of {LONG} states of {name} alone.")
+        batch = as_leaves(encoded_with_holes())
+        answer = _answer(self._fuse(fusion, batch))
+        for name, part in batch[0].items():
+            read = (gradient_to(part.states, *answer) != 0).any(dim=2).view(len(PATTERNS), CONTENTS, STEPS).any(dim=1)
+            for mask, steps in zip(PATTERNS, read, strict=True):
+                row, last = "".join("x" if step else "." for step in mask), int(mask.nonzero()[-1])
+                lost = bool(read[0, -1]) and not bool(steps[last])
+                expect(not lost, f"Of the states {row} of {name} it reads nothing of the last one.")
+
+    @law("Usual causes: a zip or a list that ends with the third modality, detach(), a weight that is always 0.")
+    def test_every_modality_is_read(self) -> None:
+        """Of one to four modalities that are present each has a gradient, and some of them in every configuration."""
+        for number in (1, 2, 3, 4):
+            fusion, batch = self.make(dict(list(WIDTHS.items())[:number])).eval(), encoded_configurations(number)
+            leaves = as_leaves(batch)
+            answer = self._answer_if_able(fusion, leaves)
+            if not answer:
+                return
+            read = torch.stack(
+                [
+                    (gradient_to(part.pooled, *answer) != 0).any(dim=1)
+                    | (gradient_to(part.states, *answer) != 0).any(dim=2).any(dim=1)
+                    for part in leaves[0].values()
+                ],
+                dim=1,
+            )
+            read = read.view(-1, CONTENTS, number).any(dim=1)  # [configurations, M]
+            for present, these in zip(batch[1][::CONTENTS], read, strict=True):
+                names = "+".join(name for name, here in zip(leaves[0], present, strict=True) if here)
+                expect(bool(these.any()), f"Nothing of a sample of {names} has a gradient.")
+            unread = [name for name, each in zip(leaves[0], read[-1], strict=True) if not bool(each)]
+            expect(not unread, f"Of {number} modalities {' and '.join(unread)} has no gradient.")
+
+    @law("Look for detach(), no_grad() and .data on the way from a modality to the vector.")
+    def test_no_gradient_is_cut(self) -> None:
+        """Each pooled vector and each state that changes the answer has a gradient from it."""
+        fusion, batch = self._fusion(), as_leaves(encoded_configurations(3))
+        before = _answer(self._fuse(fusion, batch))
+        for name, part in batch[0].items():
+            for which, leaf in (("pooled", part.pooled), ("states", part.states)):
+                reached = (gradient_to(leaf, *before) != 0).any(dim=-1).any(dim=0)  # [] or [T']
+                for step in range(max(reached.numel(), 1)):
+                    place = leaf if which == "pooled" else leaf[:, step]
+                    moved = leaf.detach().clone()
+                    (moved if which == "pooled" else moved[:, step]).add_(0.01 * torch.randn(place.shape))
+                    encoded = batch[0] | {name: part._replace(**{which: moved})}
+                    with torch.no_grad():
+                        after = _answer(self._fuse(fusion, (encoded, batch[1])))
+                    heard = any(
+                        bool((now - then).abs().max() > TOLERANCE * then.abs().max().clamp(min=0.1))
+                        for now, then in zip(after, before, strict=True)
+                    )
+                    where = "The pooled vector" if which == "pooled" else f"State {step}"
+                    cut = heard and not bool(reached.flatten()[step])
+                    expect(not cut, f"{where} of {name} changes the answer and has no gradient from it.")
+
+    @law_in_both("Usual cause: squeeze() without a dimension.", "Usual cause: BatchNorm. Use LayerNorm.")
+    def test_batch_of_one(self, training: bool) -> None:
+        """A batch of one sample has the shapes of any other, and finite numbers."""
+        fusion, batch = self._fusion(training), encoded_batch()
+        fused, many = self._fuse(fusion, take(batch, slice(0, 1))), self._fuse(fusion, batch)
         shape, expected = list(fused.vector.shape), [1, *many.vector.shape[1:]]
         expect(shape == expected, f"A batch of one sample gives a vector of the shape {shape}, not {expected}.")
-        expect(finite(*fused), "A batch of one sample gives NaN or infinity.")
+        expect(finite(fused.vector, fused.weights), "A batch of one sample gives NaN or infinity.")
 
-    @law("Usual causes: a mean or a softmax over dimension 0, attention without batch_first=True.")
-    def test_samples_do_not_mix(self) -> None:
+    @law_in_both(
+        "Usual causes: a mean or a softmax over dimension 0, attention without batch_first=True.",
+        "Usual causes: BatchNorm (use LayerNorm), a mean over the batch; to mix samples is an augmentation's.",
+    )
+    def test_samples_do_not_mix(self, training: bool) -> None:
         """The vector and weights of a sample do not depend on the others in its batch."""
-        fusion, batch = self._fusion(), encoded_batch()
-        before = self._fuse(fusion, batch)
+        fusion, batch = self._comparable(training), encoded_batch()
         first, last = slice(0, 2), slice(4, 7)
-        alone = self._fuse(fusion, take(batch, first))._replace(loss=None)
-        _expect_same(alone, take_fused(before, first), "the samples after it were taken out of the batch")
+        before = self._fuse(fusion, batch)
         others = self._fuse(fusion, take(batch, torch.tensor([1, 0, 3, 2, 4, 5, 6])))
         _expect_same(take_fused(others, last), take_fused(before, last), "the samples before it were changed")
+        fusion = self._comparable(training, resized=True)
+        before = self._fuse(fusion, batch)
+        alone = self._fuse(fusion, take(batch, first))._replace(loss=None)
+        _expect_same(alone, take_fused(before, first), "the samples after it were taken out of the batch")
 
-    @law("Something depends on a sample's place in the batch.")
-    def test_batch_order_does_not_matter(self) -> None:
+    @law_in_both(
+        "Something depends on a sample's place in the batch.", "Something depends on a sample's place in the batch."
+    )
+    def test_batch_order_does_not_matter(self, training: bool) -> None:
         """Samples in another order give the same vectors and weights in that order."""
-        fusion, batch = self._fusion(), encoded_batch()
+        fusion, batch = self._comparable(training, resized=True), encoded_batch()
         order = torch.tensor([2, 0, 6, 1, 5, 3, 4])
         before = take_fused(self._fuse(fusion, batch), order)
         after = self._fuse(fusion, take(batch, order))._replace(loss=None)
@@ -210,7 +307,7 @@ class FusionContract(PluginContract):
     @law("Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own.")
     def test_seed_repeats_it(self) -> None:
         """In training, the same torch.manual_seed gives the same results."""
-        fusion, batch = self._fusion().train(), encoded_batch()
+        fusion, batch = self._fusion(training=True), encoded_batch()
         before = self._fuse(fusion, batch)
         _expect_same(self._fuse(fusion, batch), before, "it ran twice from the same seed")
 
@@ -241,12 +338,17 @@ class FusionContract(PluginContract):
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
     def test_state_dict_round_trip(self) -> None:
-        """A new fusion that loads the state_dict of another gives the same results."""
+        """A new fusion that loads the state_dict of one that has been trained with gives the same results."""
         batch, old = encoded_batch(), self._fusion()
+        for rows in (slice(0, 4), slice(3, 7)):
+            old.train()(*take(batch, rows))
         seed_torch(7)
-        new = self.ready(THREE).eval()
+        new = self.ready(THREE)
         new.load_state_dict(old.state_dict())
-        _expect_same(self._fuse(new, batch), self._fuse(old, batch), "the state_dict was loaded by a new fusion")
+        for training in (False, True):
+            now, then = (self._fuse(fusion.train(training), batch) for fusion in (new, old))
+            repeats = not training or self._repeats(new)  # where it does not, another law says so
+            _expect_same(now if repeats else then, then, "the state_dict was loaded by a new fusion")
 
     @law("Take the modalities and their widths from in_features, never by name or number.")
     def test_any_number_of_modalities(self) -> None:
@@ -262,14 +364,22 @@ class FusionContract(PluginContract):
             expect(finite(*fused), f"{number} modalities give NaN or infinity.")
             expect_finite(gradients(fusion, total(*fused)), f"with {number} modalities")
 
-    @law("Usual causes: results of two types in one tensor, or a constant too large for the type.")
+    @law("Usual causes: results of two types in one tensor, a number too large, or a difference of large ones.")
     def test_runs_in_bfloat16_autocast(self) -> None:
-        """Under bfloat16 autocast, forward and backward give finite numbers."""
-        fusion, batch = self._fusion().train(), encoded_batch()
+        """Under bfloat16 autocast the results are those of float32 but for a tenth of the largest; gradients finite."""
+        fusion, batch = self._fusion(training=True), encoded_batch()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             fused = self._fuse(fusion, batch)
         expect(finite(fused.vector, fused.weights, fused.logits), "Under autocast the result is NaN or infinite.")
         expect_finite(gradients(fusion, total(*fused)), "under autocast")
+        fusion.eval()
+        for given in (batch, encoded_of_length(LONG)):
+            expected = self._answer_if_able(fusion, given)
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                came = self._answer_if_able(fusion, in_bfloat16(given))
+            steps = given[0]["text"].mask.shape[1]
+            for now, then in zip(came, expected, strict=True) if came and expected else ():
+                expect_same("The vector", now, then, f"{steps} states ran in bfloat16", BF16_TOLERANCE)
 
     @law("Write (self, in_features: dict[str, int], *, option: type = default): the registry reads help from it.")
     def test_options_are_explicit(self) -> None:
@@ -333,24 +443,54 @@ class FusionContract(PluginContract):
             fusion.answer(OutputSpace(kind, CLASSES))
         return fusion
 
-    def _fusion(self) -> Fusion:
-        return self.ready(THREE).eval()
+    def _fusion(self, training: bool = False) -> Fusion:
+        return self.ready(THREE).train(training)
+
+    def _comparable(self, training: bool, resized: bool = False) -> Fusion:
+        """A new fusion without torch's own dropout, so that its results can be compared with each other.
+
+        Not tried where the same seed gives others, of which another law tells; of batches of several sizes or orders
+        (`resized`) also where it draws in a way of its own.
+        """
+        fusion = self._fusion(training)
+        if training:
+            switch_dropout_off(fusion)
+            if not self._repeats(fusion, 2 if resized else 1):
+                raise not_tried("it draws in train() in a way of its own")
+        return fusion
+
+    def _repeats(self, fusion: Fusion, seed: int = 1) -> bool:
+        """Tell whether it gives the same twice, from the seed 1 and from this one; whatever is NaN is not looked at."""
+        first, again = (self._fuse(fusion, encoded_batch(), number) for number in (1, seed))
+        pairs = [(now, then) for now, then in zip(first, again, strict=True) if now is not None and then is not None]
+        return all(torch.equal(now, then) or not finite(now, then) for now, then in pairs)
 
     def _fuse(self, fusion: Fusion, batch: FusionBatch, seed: int = 1) -> Fused:
         seed_torch(seed)  # so that only the law about randomness sees any
-        return Fused(*fusion(dict(batch[0]), batch[1].clone()))
+        with buffers_kept(fusion):
+            return Fused(*fusion(dict(batch[0]), batch[1].clone()))
+
+    def _answer_if_able(self, fusion: Fusion, batch: FusionBatch) -> list[Tensor]:
+        """Its answer; nothing where it cannot take the states or the modalities, as another law says."""
+        try:
+            return _answer(self._fuse(fusion, batch))
+        except Exception:
+            return []
 
     def _gradients(self, fusion: Fusion, batch: FusionBatch) -> dict[str, Tensor]:
         """Of the parameters, and of the states and the pooled vector of each modality."""
-        leaves = {
-            name: Encoded(part.states.clone().requires_grad_(), part.pooled.clone().requires_grad_(), part.mask)
-            for name, part in batch[0].items()
-        }
-        by_name = gradients(fusion, total(*self._fuse(fusion, (leaves, batch[1]))))
-        for name, part in leaves.items():
+        leaves = as_leaves(batch)
+        by_name = gradients(fusion, total(*self._fuse(fusion, leaves)))
+        for name, part in leaves[0].items():
             for which, leaf in (("states", part.states), ("pooled", part.pooled)):
                 by_name[f"{name}.{which}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         return by_name
+
+
+def _answer(fused: Fused) -> list[Tensor]:
+    """The tensors [B, …] that decide: neither the shares nor the loss."""
+    decide = {name: tensor for name, tensor in fused._asdict().items() if name not in ("weights", "loss")}
+    return [tensor for tensor in decide.values() if tensor is not None]
 
 
 def _expect_same(now: Fused, before: Fused, when: str, tolerance: float = TOLERANCE) -> None:

@@ -5,6 +5,7 @@ import inspect
 import traceback
 import unittest
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -15,11 +16,23 @@ from emotiwave_core.interfaces import Tensors
 
 TOLERANCE = 1e-5  # of the largest number compared: float32 keeps about 1e-7, and a sum over many steps loses some of it
 CUDA_TOLERANCE = 1e-2  # cuDNN's recurrent and convolution kernels may use TF32, which keeps about 1e-3
+BF16_TOLERANCE = 0.1  # bfloat16 keeps 8 bits, .4 %, and a part takes many steps in it
+LONG = 1000  # steps of a long sequence
+KNOWN_CAUSES = {  # what torch says, and what it means for a part
+    "Expected more than 1 value per channel when training": "BatchNorm needs more than one value: use LayerNorm.",
+    "modified by an inplace operation": "Work out of place: x + 1 or torch.where, not x += 1 or x[~mask] = 0.",
+}
 OTHER_CONTENTS = (float("nan"), float("inf"), 1e30)  # what may stand where nobody should look
 
 
 class BrokenLaw(AssertionError):  # noqa: N818 -- it is a finding, not a fault of the program
     """A law that a plugin breaks. The message is for the plugin's author: what came, and what usually causes it."""
+
+    cured = False  # True where the message ends with a cure
+
+
+class Remark(unittest.SkipTest):
+    """A finding that may be meant so: no law is broken, and the author is told of it."""
 
 
 class Law(NamedTuple):
@@ -55,21 +68,61 @@ def law(cure: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
     def decorate(check: Callable[[C], None]) -> Callable[[C], None]:
         @functools.wraps(check)
         def run(contract: C) -> None:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), cured(cure):
                 seed_torch(0)
-                try:
-                    check(contract)
-                except BrokenLaw as broken:
-                    raise BrokenLaw(f"{broken} {cure}") from None
-                except unittest.SkipTest:
-                    raise
-                except (Exception, SystemExit) as error:
-                    what = str(error).strip().split("\n")[0][:120].rstrip(".") or "no message"
-                    raise BrokenLaw(f"It raised {type(error).__name__} ({what}){_place(error)}. {cure}") from error
+                check(contract)
 
         return run
 
     return decorate
+
+
+def law_in_both(cure: str, in_train: str) -> Callable[[Callable[[C, bool], None]], Callable[[C], None]]:
+    """Make a method a law of eval() and of train(), which has a cure of its own. `check` is told whether it trains."""
+
+    def decorate(check: Callable[[C, bool], None]) -> Callable[[C], None]:
+        @law(cure)
+        def run(contract: C) -> None:
+            check(contract, False)
+            try:
+                with cured(in_train):
+                    seed_torch(0)
+                    check(contract, True)
+            except BrokenLaw as broken:
+                said = str(broken)
+                again = BrokenLaw(f"In train() {said[0].lower()}{said[1:]}")
+                again.cured = True
+                raise again from broken.__cause__
+            except unittest.SkipTest:
+                return  # what it draws in train() cannot be held still: eval() has spoken
+
+        # Not functools.wraps: pytest would take `training` for a fixture.
+        run.__name__, run.__qualname__, run.__doc__ = check.__name__, check.__qualname__, check.__doc__
+        return run
+
+    return decorate
+
+
+@contextmanager
+def cured(cure: str) -> Iterator[None]:
+    """End the message of a law that is broken within by this cure; the innermost counts. What is raised breaks it."""
+    try:
+        yield
+    except BrokenLaw as broken:
+        if broken.cured:
+            raise
+        found, cause = BrokenLaw(f"{broken} {cure}"), broken.__cause__
+    except unittest.SkipTest:
+        raise
+    except (Exception, SystemExit) as error:
+        said = str(error).strip() or "no message"
+        cure = next((known for words, known in KNOWN_CAUSES.items() if words in said), cure)
+        what = said.split("\n")[0][:120].rstrip(".")
+        found, cause = BrokenLaw(f"It raised {type(error).__name__} ({what}){_place(error)}. {cure}"), error
+    else:
+        return
+    found.cured = True
+    raise found from cause
 
 
 def seed_torch(number: int) -> None:
@@ -164,6 +217,47 @@ def gradients(module: nn.Module, loss: Tensor) -> Tensors:
 def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that are meant to learn."""
     return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+
+
+def switch_dropout_off(module: nn.Module) -> None:
+    """Switch torch's own dropout off in a module, so that train() can be compared with itself."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.eval()
+        elif isinstance(part, nn.RNNBase | nn.MultiheadAttention):
+            part.dropout = 0.0
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Put back in train() what forward changes in the buffers: it may count there, and be compared with itself."""
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()} if module.training else {}
+    yield
+    for name, now in module.named_buffers():
+        if name in before and not torch.equal(now, before[name]):
+            now.data = before[name]  # autograd's versions stay as they are
+
+
+def cut_at(strength: Tensor) -> int | None:
+    """The number of steps after which reading is cut off, of the strength [T] of each step's gradient; None: nowhere.
+
+    A cut ends at full strength, where forgetting fades. The last quarter of the steps may be unread by chance, for a
+    maximum takes few of them; the first ones may be, for a window may end at the last step.
+    """
+    read = (strength > 0).nonzero().flatten()
+    if not len(read) or int(read[-1]) >= 0.75 * len(strength):
+        return None
+    last = int(read[-1])
+    return last + 1 if float(strength[last]) > 1e-4 * float(strength.max()) else None
+
+
+def gradient_to(leaf: Tensor, *results: Tensor) -> Tensor:
+    """The gradient of a random weighted sum of the results to a leaf, of its shape; zero where there is none."""
+    loss = total(*results)
+    if not loss.requires_grad:
+        return torch.zeros_like(leaf)
+    (gradient,) = torch.autograd.grad(loss, [leaf], retain_graph=True, allow_unused=True)
+    return torch.zeros_like(leaf) if gradient is None else gradient
 
 
 def cuda() -> torch.device:

@@ -1,18 +1,22 @@
 """The laws of a dropout policy."""
 
+import inspect
 import math
 from collections import Counter
 
 import torch
+from torch import Tensor
 
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.layers.masking import present_in
 from emotiwave_core.testing.batches import LENGTHS, SAMPLES, masks_of_samples
-from emotiwave_core.testing.laws import cuda, expect, law, not_tried, seed_torch
+from emotiwave_core.testing.laws import Remark, buffers_kept, cuda, expect, law, not_tried, seed_torch
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 MIDDLE = 0.5  # of training
 DRAWS = 1000
+FEW_DRAWS = 200
+CHANCES = ("p", "rate", "drop", "dropout", "probability")  # names of options that say how much is lost
 Kept = tuple[bool, ...]  # which modalities, in the order of the masks
 
 
@@ -20,7 +24,7 @@ class DropoutPolicyContract(PluginContract):
     """The laws that every dropout policy keeps. A subclass makes the policy that is checked."""
 
     granted = ("is_a_dropout_policy", "returns_shapes_and_types")
-    drops = True  # a policy that never drops anything says False
+    drops: bool | None = True  # a policy that never drops anything says False; None: nobody has said, and it is told
 
     def rates(self, present: Kept) -> dict[Kept, float] | None:
         """Probability of each configuration that a lone sample with these modalities keeps half way through training.
@@ -75,11 +79,13 @@ class DropoutPolicyContract(PluginContract):
 
     @law("Draw with torch from its global generator, not with random, numpy or a generator of your own.")
     def test_seed_repeats_it(self) -> None:
-        """The same torch.manual_seed gives the same masks."""
-        masks = masks_of_samples()
-        first, second = self._drop(self.make(), masks), self._drop(self.make(), masks)
-        differ = sum(int((first[name] != second[name]).sum()) for name in masks)
-        expect(differ == 0, f"{differ} steps differ between two runs from the same seed.")
+        """The same torch.manual_seed gives the same masks, of a new policy and of one that has drawn before."""
+        masks, policy = masks_of_samples(), self.make()
+        first = self._drop(policy, masks)
+        for other, which in ((self.make(), "two policies"), (policy, "two draws of a policy")):
+            again = self._drop(other, masks)
+            differ = sum(int((first[name] != again[name]).sum()) for name in masks)
+            expect(differ == 0, f"{differ} steps differ between {which} from the same seed.")
 
     @law("Work out of place: mask & kept, not mask &= kept or mask[rows] = False.")
     def test_does_not_change_its_input(self) -> None:
@@ -106,14 +112,50 @@ class DropoutPolicyContract(PluginContract):
     @law("If that is what it is for, say drops = False in the class of the contract.")
     def test_drops_something(self) -> None:
         """In training, some of the samples lose something."""
-        if not self.drops:
-            raise not_tried("a policy may be meant to drop nothing")
+        if self.drops is False:
+            raise not_tried("it is said to drop nothing")
         policy, masks = self.make(), masks_of_samples()
         lost = 0
         for seed, progress in enumerate((MIDDLE, MIDDLE, 1.0, 1.0)):
             after = self._drop(policy, masks, seed, progress)
             lost += sum(int((masks[name] & ~after[name].bool()).sum()) for name in masks)
+        if lost == 0 and self.drops is None:
+            raise Remark(f"None of {4 * SAMPLES} samples lost a step in training: {_measured(policy)}.")
         expect(lost > 0, f"None of {4 * SAMPLES} samples lost a step in training.")
+
+    @law("Draw for each sample anew, among all that it has.")
+    def test_loses_by_chance(self) -> None:
+        """What a complete sample loses differs from draw to draw, and none of its modalities is lost in all of them."""
+        policy, complete = self.make().train(), (True, True, True)
+        steps = {tuple(kept.tolist()) for kept in self._lone_draws(policy)}
+        if len(steps) == 1:
+            if all(next(iter(steps))):
+                return  # it loses nothing, as another law says
+            raise Remark(f"In {FEW_DRAWS} draws of a complete sample it lost the same each time: {_measured(policy)}.")
+        counts = Counter(kept_draws(policy, complete, FEW_DRAWS))
+        never = [str(m + 1) for m in range(len(complete)) if not any(kept[m] for kept in counts)]
+        if never:
+            lost = f"it always lost modality {' and '.join(never)}"
+            raise Remark(f"In {FEW_DRAWS} draws of a complete sample {lost}: {_measured(policy)}.")
+
+    @law("Let p be the probability of losing, as nn.Dropout has it.")
+    def test_more_p_loses_more(self) -> None:
+        """With a larger value of an option that is called p, rate, drop, dropout or probability more is lost."""
+        policy = self.make()
+        parameters = inspect.signature(type(policy).__init__).parameters
+        for name in [name for name in CHANCES if name in parameters and isinstance(parameters[name].default, float)]:
+            lost = {}
+            for value in (0.1, 0.9):
+                try:
+                    made = type(policy)(**{name: value})
+                except Exception:
+                    raise not_tried(f"it is not made with {name} = {value} alone") from None
+                lost[value] = 1.0 - float(torch.stack(self._lone_draws(made.train())).float().mean())
+            if lost[0.9] < lost[0.1]:
+                raise Remark(
+                    f"With {name} = 0.1 a complete sample loses {lost[0.1]:.0%} of its steps, with {name} = 0.9 "
+                    f"{lost[0.9]:.0%}: does {name} say what is kept? For nn.Dropout p is what is lost."
+                )
 
     @law(
         "Usual causes: a draw that forgets what the sample lacks, or that it must keep something; or rates() is wrong."
@@ -204,16 +246,39 @@ class DropoutPolicyContract(PluginContract):
 
     def _drop(self, policy: DropoutPolicy, masks: Tensors, seed: int = 1, progress: float = MIDDLE) -> Tensors:
         seed_torch(seed)
-        after: Tensors = policy({name: mask.clone() for name, mask in masks.items()}, torch.tensor(progress))
+        with buffers_kept(policy):
+            after: Tensors = policy({name: mask.clone() for name, mask in masks.items()}, torch.tensor(progress))
         return after
+
+    def _lone_draws(self, policy: DropoutPolicy) -> list[Tensor]:
+        """The steps [9] that a policy leaves of three modalities of a lone complete sample, draw after draw."""
+        seed_torch(1)
+        draws = (policy(_lone((True, True, True)), torch.tensor(MIDDLE)) for _ in range(FEW_DRAWS))
+        return [torch.cat([mask.flatten() for mask in draw.values()]) for draw in draws]
+
+
+def _lone(present: Kept) -> Tensors:
+    """The masks of a lone sample with these modalities, three steps each."""
+    return {name: torch.full((1, 3), here) for name, here in zip(LENGTHS, present, strict=False)}
+
+
+def _measured(policy: DropoutPolicy) -> str:
+    """How often which modalities of a complete sample of three are kept."""
+    counts = Counter(kept_draws(policy, (True, True, True), FEW_DRAWS))
+    return ", ".join(f"{name_kept(kept)} is kept in {count / FEW_DRAWS:.0%}" for kept, count in counts.most_common())
+
+
+def _batched(masks: Tensors) -> Tensors:
+    """Masks of one sample [1, T], whatever their shape: of a wrong one another law tells."""
+    return {name: mask.reshape(1, -1) for name, mask in masks.items()}
 
 
 def kept_draws(policy: DropoutPolicy, present: Kept, draws: int) -> list[Kept]:
     """Draw what a lone sample with these modalities keeps, so many times."""
     seed_torch(1)
-    masks = {name: torch.full((1, 3), here) for name, here in zip(LENGTHS, present, strict=False)}
     progress = torch.tensor(MIDDLE)
-    return [tuple(present_in(policy(dict(masks), progress))[0].tolist()) for _ in range(draws)]
+    kept = (present_in(_batched(policy(_lone(present), progress)))[0] for _ in range(draws))
+    return [tuple(row.tolist()) for row in kept]
 
 
 def name_kept(remaining: Kept) -> str:

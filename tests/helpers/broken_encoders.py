@@ -80,7 +80,7 @@ class AlwaysAStep(SoundEncoder):
 
 
 class MeanOverAllSteps(SoundEncoder):
-    breaks = ("padding_length_does_not_matter",)
+    breaks = ("padding_length_does_not_matter", "any_number_of_steps")  # that of one step, alone and padded
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
@@ -207,6 +207,162 @@ class CentresTheBatch(SoundEncoder):
         return encoded._replace(pooled=encoded.pooled - encoded.pooled.mean(dim=0))
 
 
+class CentresInTraining(SoundEncoder):
+    breaks = ("samples_do_not_mix",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled - self.training * encoded.pooled.mean(dim=0))
+
+
+class MixesSamples(SoundEncoder):
+    breaks = ("samples_do_not_mix",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        partner = torch.randperm(len(x)) if self.training else torch.arange(len(x))
+        return encoded._replace(pooled=0.7 * encoded.pooled + 0.3 * encoded.pooled[partner])
+
+
+class NormalisesTheBatch(SoundEncoder):
+    breaks = (
+        "samples_do_not_mix",
+        "batch_of_one",
+        "any_number_of_steps",
+    )  # it refuses one sample in train()
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.norm = nn.BatchNorm1d(self.out_features)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=self.norm(encoded.pooled))
+
+
+class NormalisesValidSteps(SoundEncoder):
+    breaks = ("samples_do_not_mix",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states, _, _ = super().forward(x, mask)
+        if self.training:
+            states = zero_masked(states - masked_mean(states.flatten(0, 1)[None], mask.flatten()[None]), mask)
+        return Encoded(states, masked_mean(states, mask), mask)
+
+
+class NormalisesAllSteps(SoundEncoder):
+    breaks = ("padding_length_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states, _, _ = super().forward(x, mask)
+        if self.training:
+            states = zero_masked(states - states.mean(dim=1, keepdim=True), mask)
+        return Encoded(states, masked_mean(states, mask), mask)
+
+
+class WeighsPaddingInTraining(SoundEncoder):
+    breaks = ("padding_length_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        scores = encoded.states.sum(dim=2)
+        weights = scores.softmax(dim=1) if self.training else masked_softmax(scores, mask)
+        return encoded._replace(pooled=(weights[..., None] * encoded.states).sum(dim=1))
+
+
+class SingleStepsApart(SoundEncoder):
+    breaks = ("any_number_of_steps",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=2.0 * encoded.pooled) if x.shape[1] == 1 else encoded
+
+
+class NoiseOnPadding(SoundEncoder):
+    breaks = ("masked_states_are_zero",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        noise = 0.1 * self.training * torch.randn_like(encoded.states)
+        return encoded._replace(states=encoded.states + noise)
+
+
+class ReadsPaddingInTraining(ReadsPadding):
+    breaks = ("padding_content_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return super().forward(x, mask) if self.training else SoundEncoder.forward(self, x, mask)
+
+
+class OrderInTraining(SoundEncoder):
+    breaks = ("batch_order_does_not_matter",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled + self.training * torch.arange(len(x))[:, None])
+
+
+class FailsInTraining(SoundEncoder):
+    breaks = ("batch_of_one",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        if self.training and len(x) == 1 and x.shape[1] > 1:
+            raise ValueError("two samples at least")
+        return super().forward(x, mask)
+
+
+class ReadsTheFirst512(SoundEncoder):
+    breaks = ("reads_all_of_a_long_sequence",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return super().forward(x[:, :512], mask[:, :512])
+
+
+class PoolsTheFirst512(SoundEncoder):
+    breaks = ("reads_all_of_a_long_sequence",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=masked_mean(encoded.states[:, :512], mask[:, :512]))
+
+
+class DetachesSingleSteps(SoundEncoder):
+    breaks = ("every_row_is_read",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        several = mask.sum(dim=1, keepdim=True) > 1
+        return encoded._replace(pooled=torch.where(several, encoded.pooled, encoded.pooled.detach()))
+
+
+class CountsToTheLastState(SoundEncoder):
+    breaks = ("every_row_is_read",)  # the state there may be a masked one
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        last = (mask.sum(dim=1) - 1).clamp(min=0)
+        return encoded._replace(pooled=encoded.states[torch.arange(len(x)), last])
+
+
+class CountsToTheLastStep(SoundEncoder):
+    breaks = ("every_row_is_read",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        last = (mask.sum(dim=1) - 1).clamp(min=0)
+        first = encoded.states[torch.arange(len(x)), before_a_set_step(mask).int().argmin(1)]
+        return encoded._replace(pooled=encoded.states.cumsum(dim=1)[torch.arange(len(x)), last] + 0.0 * first)
+
+
+class TruncatesTheGradient(SoundEncoder):
+    breaks = ("no_gradient_is_cut",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        before = encoded.states.detach().cumsum(dim=1) - encoded.states.detach()
+        return encoded._replace(states=zero_masked(encoded.states + before, mask))
+
+
 class AttendsToPadding(SoundEncoder):
     breaks = ("attention_is_a_share_of_steps",)
 
@@ -267,6 +423,62 @@ class DrawsFromPython(SoundEncoder):
         return encoded._replace(pooled=encoded.pooled + (random.random() if self.training else 0.0))
 
 
+class DrawsFromItsOwn(SoundEncoder):
+    breaks = ("seed_repeats_it",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        noise = torch.randn(encoded.pooled.shape, generator=self.generator)
+        return encoded._replace(pooled=encoded.pooled + 0.1 * self.training * noise)
+
+
+class CountsItsCalls(SoundEncoder):
+    breaks = ("seed_repeats_it", "state_dict_round_trip")  # a run that resumes begins with no call
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.calls = 0
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        self.calls += self.training
+        return encoded._replace(pooled=encoded.pooled * (1.0 + 0.1 * self.calls))
+
+
+class CountsInABuffer(SoundEncoder):
+    breaks = ()
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        if self.training:
+            self.calls = self.calls + 1.0
+        return encoded._replace(pooled=encoded.pooled * (1.0 + 0.1 * self.calls))
+
+
+class CountsInABufferThatIsNotSaved(CountsInABuffer):
+    breaks = ("state_dict_round_trip",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+
+class DropsElsewhere(SoundEncoder):
+    breaks = ()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=nn.functional.dropout(encoded.pooled, 0.5, self.training))
+
+
 class ClearsInPlace(SoundEncoder):
     breaks = ("does_not_change_its_input",)
 
@@ -283,7 +495,7 @@ class Unused(SoundEncoder):
 
 
 class Detaches(SoundEncoder):
-    breaks = ("every_parameter_learns",)
+    breaks = ("every_parameter_learns", "every_row_is_read")  # nothing has a gradient
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
@@ -309,6 +521,14 @@ class WritesIntoFloat32(SoundEncoder):
         states = x.new_zeros(*mask.shape, self.out_features)
         states[mask] = self.linear(x[mask])
         return Encoded(states, masked_mean(states, mask), mask)
+
+
+class SubtractsLargeNumbers(SoundEncoder):
+    breaks = ("runs_in_bfloat16_autocast",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=(encoded.pooled + 100.0) - 100.0)
 
 
 class AnyOptions(SoundEncoder):

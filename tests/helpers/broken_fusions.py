@@ -109,7 +109,7 @@ class ReadsPaddedStates(SoundFusion):
 
 
 class MeanOverAllStates(SoundFusion):
-    breaks = ("padding_length_does_not_matter",)
+    breaks = ("padding_length_does_not_matter", "any_number_of_steps")  # of a single state, alone and padded
 
     def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
         mean = zero_masked(part.states, part.mask).mean(dim=1)
@@ -162,6 +162,108 @@ class CentresVectors(SoundFusion):
         return fused._replace(vector=fused.vector - fused.vector.mean(dim=0))
 
 
+class CentresVectorsInTraining(SoundFusion):
+    breaks = ("samples_do_not_mix",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector - self.training * fused.vector.mean(dim=0))
+
+
+class NormalisesVectors(SoundFusion):
+    breaks = ("samples_do_not_mix", "batch_of_one", "loss_is_finite")  # it refuses one sample in train()
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        self.norm = nn.BatchNorm1d(self.out_features)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=self.norm(fused.vector))
+
+
+class LossOfTheSpread(SoundFusion):
+    breaks = ("loss_is_finite",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        squares = (fused.vector - fused.vector.mean(dim=0)).square().sum()
+        return fused._replace(loss=squares / (len(present) - 1) if self.training else None)
+
+
+class WeighsPaddedStatesInTraining(SoundFusion):
+    breaks = ("padding_length_does_not_matter",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        if not self.training:
+            return super().read(linear, part, here)
+        states = zero_masked(part.states, part.mask)
+        weights = states.sum(dim=2).softmax(dim=1)
+        return super().read(linear, part._replace(pooled=(weights[..., None] * states).sum(dim=1)), here)
+
+
+class ReadsPaddedStatesInTraining(ReadsPaddedStates):
+    breaks = ("padding_content_does_not_matter",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        return super().read(linear, part, here) if self.training else SoundFusion.read(self, linear, part, here)
+
+
+class ReadsTheAbsentInTraining(ReadsTheAbsent):
+    breaks = ("absent_content_does_not_matter",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        return super().forward(encoded, present) if self.training else SoundFusion.forward(self, encoded, present)
+
+
+class SingleStatesApart(SoundFusion):
+    breaks = ("any_number_of_steps",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        came = super().read(linear, part, here)
+        return 2.0 * came if part.mask.shape[1] == 1 else came
+
+
+class ReadsTheFirst512States(SoundFusion):
+    breaks = ("reads_all_states",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        return super().read(linear, part._replace(states=part.states[:, :512], mask=part.mask[:, :512]), here)
+
+
+class CountsToTheLastState(SoundFusion):
+    breaks = ("reads_all_states",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        last = (part.mask.sum(dim=1) - 1).clamp(min=0)
+        state = zero_masked(part.states, part.mask)[torch.arange(len(last)), last]
+        return super().read(linear, part._replace(states=state[:, None], mask=here), here)
+
+
+class ReadsThreeOfFour(SoundFusion):
+    breaks = ("every_modality_is_read",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        return super().read(linear, part, here) * (linear not in self.linears[3:])
+
+
+class ReadsNothingOfOneAlone(SoundFusion):
+    breaks = ("every_modality_is_read",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        several = present.sum(dim=1, keepdim=True) > 1
+        return fused._replace(vector=torch.where(several, fused.vector, fused.vector.detach()))
+
+
+class GatesByWhatIsDetached(SoundFusion):
+    breaks = ("no_gradient_is_cut",)
+
+    def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
+        gate = torch.where(here, part.pooled, 0.0).detach().mean(dim=1, keepdim=True).sigmoid()
+        return gate * super().read(linear, part._replace(pooled=torch.zeros_like(part.pooled)), here)
+
+
 class ReadsThePlaceInTheBatch(SoundFusion):
     breaks = ("batch_order_does_not_matter",)
 
@@ -184,6 +286,45 @@ class FusionDrawsFromPython(SoundFusion):
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
         fused = super().forward(encoded, present)
         return fused._replace(vector=fused.vector + (random.random() if self.training else 0.0))
+
+
+class FusionDrawsFromItsOwn(SoundFusion):
+    breaks = ("seed_repeats_it",)
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        noise = torch.randn(fused.vector.shape, generator=self.generator)
+        return fused._replace(vector=fused.vector + 0.1 * self.training * noise)
+
+
+class FusionCountsItsCalls(SoundFusion):
+    breaks = ("seed_repeats_it", "state_dict_round_trip")  # a run that resumes begins with no call
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        self.calls = 0
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        self.calls += self.training
+        return fused._replace(vector=fused.vector * (1.0 + 0.1 * self.calls))
+
+
+class FusionCountsInABuffer(SoundFusion):
+    breaks = ()
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        fused = super().forward(encoded, present)
+        self.calls += self.training
+        return fused._replace(vector=fused.vector * (1.0 + 0.1 * self.calls.item()))
 
 
 class EmptiesTheDict(SoundFusion):
@@ -239,6 +380,14 @@ class WritesVectorsIntoFloat32(SoundFusion):
         out = part.pooled.new_zeros(len(here), self.out_features)
         out[here[:, 0]] = linear(part.pooled[here[:, 0]])
         return out
+
+
+class FusionSubtractsLargeNumbers(SoundFusion):
+    breaks = ("runs_in_bfloat16_autocast",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        large = {m: part._replace(pooled=(part.pooled + 300.0) - 300.0) for m, part in encoded.items()}
+        return super().forward(large, present)
 
 
 class AnyFusionOptions(SoundFusion):

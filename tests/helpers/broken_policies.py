@@ -97,6 +97,52 @@ class NeverDrops(SoundPolicy):
         return present
 
 
+class DropsTheFirst(SoundPolicy):
+    breaks = ("loses_by_chance",)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        first = torch.arange(present.shape[1]) == 0
+        return torch.where((present & ~first).any(dim=1, keepdim=True), present & ~first, present)
+
+
+class DropsTheFirstAndOthers(DropsTheFirst):
+    breaks = ("loses_by_chance",)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        return draw_nonempty(super().draw(present, progress), 0.5)
+
+
+class SeedsItsOwn(SoundPolicy):
+    breaks = ("loses_by_chance",)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        order = torch.rand(present.shape, generator=torch.Generator().manual_seed(0)).to(present.device)
+        return present & (order == torch.where(present, order, -1.0).amax(dim=1, keepdim=True))
+
+
+class DrawsFromItsOwn(SoundPolicy):
+    breaks = ("seed_repeats_it",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        order = torch.rand(present.shape, generator=self.generator).to(present.device)
+        return present & (order == torch.where(present, order, -1.0).amax(dim=1, keepdim=True))
+
+
+class KeepsWithP(SoundPolicy):
+    breaks = ("more_p_loses_more",)
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        return draw_nonempty(present, 1.0 - self.p)
+
+
 class TakesALogarithm(SoundPolicy):
     breaks = ("accepts_progress_from_0_to_1",)
 

@@ -1,6 +1,5 @@
 """Each law of each contract catches the plugin that breaks it, and no other law is set off by it."""
 
-import contextlib
 import sys
 import unittest
 from itertools import product
@@ -14,7 +13,14 @@ import broken_policies
 import pytest
 import torch
 
-from emotiwave_core.testing import BrokenLaw, Contract, DropoutPolicyContract, EncoderContract, FusionContract
+from emotiwave_core.testing import (
+    BrokenLaw,
+    Contract,
+    DropoutPolicyContract,
+    EncoderContract,
+    FusionContract,
+    Remark,
+)
 
 pytestmark = pytest.mark.usefixtures("warm_children")  # they start many processes
 
@@ -45,19 +51,20 @@ def even(present: tuple[bool, ...]) -> dict[tuple[bool, ...], float]:
 CASES = [(contract, plugin) for contract in PLUGINS for plugin in plugins(contract)]
 
 
-def broken_laws(contract: type[Contract], plugin: Any) -> dict[str, BrokenLaw]:
-    """Run the whole contract over a plugin: the laws that it breaks."""
+def broken_laws(contract: type[Contract], plugin: Any) -> dict[str, BrokenLaw | Remark]:
+    """Run the whole contract over a plugin: the laws that it breaks, and those that have a remark on it."""
     ways: dict[str, Any] = {"make": lambda self, *arguments: plugin(*arguments)}
     if plugin in (broken_policies.SoundPolicy, broken_policies.SaysOtherRates):  # for the others it takes long
         ways["rates"] = lambda self, present: even(present)
     checked: type[Contract] = type("Checked", (contract,), ways)
-    broken = {}
+    broken: dict[str, BrokenLaw | Remark] = {}
     for law in checked.laws():
         try:
-            with contextlib.suppress(unittest.SkipTest):
-                law.check()
-        except BrokenLaw as error:
+            law.check()
+        except (BrokenLaw, Remark) as error:
             broken[law.name] = error
+        except unittest.SkipTest:
+            continue
     return broken
 
 
@@ -103,6 +110,31 @@ def test_the_law_about_gpus_compares(contract: type[Contract], sound: Any, monke
     monkeypatch.setattr(sys.modules[contract.__module__], "cuda", lambda: torch.device("cpu"))
     assert set(broken_laws(contract, sound)) == set()
     assert set(broken_laws(contract, Spoilt)) == {"same_on_cuda"}
+
+
+def test_a_policy_that_never_drops_is_remarked_on_where_nobody_says_that_it_may() -> None:
+    """Where its author says nothing of it, a policy that loses nothing breaks no law, and its rates are told."""
+    never = broken_policies.NeverDrops
+    ways = {"make": lambda self: never(), "drops": None}
+    checked: type[Contract] = type("Checked", (DropoutPolicyContract,), ways)
+    law = next(law for law in checked.laws() if law.name == "drops_something")
+    with pytest.raises(Remark, match=r"None of 256 samples lost a step in training: 1\+2\+3 is kept in 100%\."):
+        law.check()
+
+
+@pytest.mark.parametrize(
+    ("plugin", "law", "cure"),
+    [
+        (broken_encoders.NormalisesTheBatch, "batch_of_one", "BatchNorm needs more than one value: use LayerNorm."),
+        (broken_encoders.CentresInTraining, "samples_do_not_mix", "to mix samples is an augmentation's."),
+        (broken_encoders.CentresTheBatch, "samples_do_not_mix", "a mean or a softmax over dimension 0."),
+        (broken_encoders.Squeezes, "batch_of_one", "Usual cause: squeeze() without a dimension."),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_the_cure_fits_what_was_seen(plugin: Any, law: str, cure: str) -> None:
+    """A law that is broken in train() alone, or by a known exception, ends with the cure of that and no other."""
+    assert str(broken_laws(EncoderContract, plugin)[law]).endswith(cure)
 
 
 def test_an_exception_in_a_plugin_is_a_broken_law() -> None:
