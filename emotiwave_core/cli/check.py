@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from emotiwave_core import errors
 from emotiwave_core.cli.common import SectionedCommand, json_option, option, print_json, registry_option, say
 from emotiwave_core.errors import printable
 from emotiwave_core.parts.kinds import part_kind, part_kinds
@@ -13,7 +14,7 @@ from emotiwave_core.parts.kinds import part_kind, part_kinds
 WIDTH = 80
 UNITS = {"forward": (1e3, " ms"), "forward and backward": (1e3, " ms"), "held for backward": (1e-6, " MB")}
 ANSWERS = {True: "yes", False: "no", None: "–"}
-STATES = {"holds": "holds", "broken": "BROKEN", "not tried": "not tried"}
+STATES = {"holds": "holds", "broken": "BROKEN", "not tried": "not tried", "warning": "WARNING"}
 
 Event = dict[str, Any]
 
@@ -23,7 +24,7 @@ Examples:
   emotiwave plugins check my_encoder.py --option width=32
   emotiwave plugins check bernoulli:p=0.5 --json
 
-Exit code 0 if no law is broken, 1 if one is, 2 for a wrong name or option, 4 if it does not load.
+Exit code 0 if no law is broken, 1 if one is, 2 for a wrong name or option, 4 if it does not load or is not made.
 """
 kind_option = option(
     "--kind", type=click.Choice([kind.name for kind in part_kinds()]), help="Where a name has several."
@@ -34,6 +35,7 @@ kind_option = option(
 @click.argument("target", metavar="NAME[:OPTIONS]|FILE")
 @kind_option
 @option("--option", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the part, as in NAME:OPTIONS.")
+@option("--no-measure", is_flag=True, help="Try the laws alone.")
 @json_option
 @registry_option
 @click.pass_context
@@ -42,12 +44,14 @@ def check(
     target: str,
     kind: str | None,
     settings: tuple[str, ...],
+    no_measure: bool,
     as_json: bool,
     registry_file: Path | None,
 ) -> None:
     """Hold a part to the laws of its kind, one by one, and measure it.
 
-    NAME is any part that `emotiwave plugins` lists; FILE is a .py file, of which all parts are checked.
+    NAME is any part that `emotiwave plugins` lists; FILE is a .py file, of which all parts are checked, whatever
+    happens to one of them.
     """
     from emotiwave_core.config.flags import parse_part, parse_value
     from emotiwave_core.parts.check.laws_in_child import check as events
@@ -60,7 +64,7 @@ def check(
             raise click.UsageError(f"--option takes KEY=VALUE, such as width=32, not '{setting}'.")
         options[key.strip()] = parse_value(value.strip())
     parts: list[dict[str, Any]] = []
-    for event in events(name, kind, options, registry_file):
+    for event in events(name, kind, options, registry_file, measure=not no_measure):
         gather(parts, event)
         if not as_json:
             print_event(parts, event)
@@ -68,7 +72,7 @@ def check(
         print_json(parts)
     else:
         print_verdict(parts[-1])
-    context.exit(0 if all(part["holds"] for part in parts) else 1)
+    context.exit(exit_code(parts))
 
 
 @click.command(cls=SectionedCommand, epilog="\b\nExample:\n  emotiwave plugins show crossmodal")
@@ -90,14 +94,23 @@ def show(name: str, kind: str | None, as_json: bool, registry_file: Path | None)
         print_part(rows)
 
 
+def exit_code(parts: list[Event]) -> int:
+    """1 where a law is broken, else the code of the first part that was not made, else 0."""
+    if any(part["holds"] is False for part in parts):
+        return 1
+    return next((getattr(errors, part["error"]).exit_code for part in parts if "error" in part), 0)
+
+
 def gather(parts: list[Event], event: Event) -> None:
     """Add an event to the list of parts, each with its laws and measurements."""
     what = event["event"]
     rest = {key: value for key, value in event.items() if key != "event"}
     if what == "part":
-        parts.append(rest | {"holds": True, "laws": [], "measurements": [], "laws_in_contract": rest["laws"]})
+        parts.append(rest | {"holds": True, "laws": [], "measurements": [], "contract": rest["laws"]})
+    elif what == "failed":
+        parts.append({"options": {}, "contract": []} | rest | {"holds": None, "laws": [], "measurements": []})
     elif what == "setting":
-        parts[-1] |= rest
+        parts[-1] |= {key: value for key, value in rest.items() if key != "measurements"}
     elif "law" in event:
         parts[-1]["laws"].append({"state": "broken"} | rest)
         parts[-1]["holds"] &= parts[-1]["laws"][-1]["state"] != "broken"
@@ -108,9 +121,12 @@ def gather(parts: list[Event], event: Event) -> None:
 def print_event(parts: list[Event], event: Event) -> None:
     """Print what an event adds."""
     what, part = event["event"], parts[-1]
-    if what == "part":
+    if what in ("part", "failed"):
         for before in parts[-2:-1]:
             print_verdict(before)
+    if what == "failed":
+        _print(f"{part['kind']} {part['name']} of {part['provider']}")
+    elif what == "part":
         options = ", ".join(f"{name}={value!r}" for name, value in part["options"].items())
         _print(f"{part['kind']} {part['name']}: {part['part']} of {part['provider']}")
         _print(f"with {options}" if options else "without options")
@@ -134,21 +150,31 @@ def _law(law: Event) -> None:
 
 def print_verdict(part: Event) -> None:
     """Say in a line how many laws hold."""
-    states = [law["state"] for law in part["laws"]]
-    holds, broken, not_tried = (states.count(state) for state in STATES)
-    left = part["laws_in_contract"] - len(states)
     say()
+    if "error" in part:
+        _print(f"{part['kind']} {part['name']}: no law could be tried. {part['sentence']}")
+        say()
+        return
+    states = [law["state"] for law in part["laws"]]
+    holds, broken, not_tried, warnings = (states.count(state) for state in STATES)
+    tried = [law["law"] for law in part["laws"]]
+    left = [law for law in part["contract"] if law not in tried]
     verdict = (
-        f"{broken} of {part['laws_in_contract']} laws {'is' if broken == 1 else 'are'} broken"
+        f"{broken} of {len(part['contract'])} laws {'is' if broken == 1 else 'are'} broken"
         if broken
         else "No law is broken"
     )
-    _print(f"{part['kind']} {part['name']}: {verdict}; {holds} hold, {not_tried + left} not tried.")
+    warned = f", {warnings} with a warning" if warnings else ""
+    _print(f"{part['kind']} {part['name']}: {verdict}; {holds} hold, {not_tried + len(left)} not tried{warned}.")
     for law in part["laws"]:
-        if law["state"] == "broken":
-            say(f"  {law['law']}")
+        if law["state"] in ("broken", "warning"):
+            say(f"  {law['law']}{' (warning)' if law['state'] == 'warning' else ''}")
     if left:
         _print("Mend the last one above first: the laws after it, and the measurements, need what it asks for.")
+        _print(f"Not tried: {', '.join(left)}.")
+    unmeasured = [one["measure"] for one in part["measurements"] if one.get("lost")]
+    if unmeasured:
+        _print(f"Not measured: {', '.join(unmeasured)}. No law asks for it; --no-measure leaves measuring out.")
     say()
 
 

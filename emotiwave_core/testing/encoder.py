@@ -460,7 +460,7 @@ def _ends(encoded: Encoded) -> Tensors:
 
 
 def _in_tens(strength: Tensor) -> Tensor:
-    """Whether any of ten steps in a row has a gradient: [T] -> [T / 10] bool."""
+    """Tell for each ten steps in a row whether one has a gradient: [T] -> [T / 10] bool."""
     return (strength > 0).view(-1, 10).any(dim=1)
 
 

@@ -218,7 +218,7 @@ class FusionContract(PluginContract):
     def test_every_modality_is_read(self) -> None:
         """Of one to four modalities that are present each has a gradient, and some of them in every configuration."""
         for number in (1, 2, 3, 4):
-            fusion, batch = self.make(dict(list(WIDTHS.items())[:number])).eval(), encoded_configurations(number)
+            fusion, batch = self.ready(dict(list(WIDTHS.items())[:number])).eval(), encoded_configurations(number)
             leaves = as_leaves(batch)
             answer = self._answer_if_able(fusion, leaves)
             if not answer:

@@ -125,7 +125,7 @@ class DropoutPolicyContract(PluginContract):
 
     @law("Draw for each sample anew, among all that it has.")
     def test_loses_by_chance(self) -> None:
-        """What a complete sample loses differs from draw to draw, and none of its modalities is lost in all of them."""
+        """A complete sample loses one thing in one draw and another in the next, and no modality in all of them."""
         policy, complete = self.make().train(), (True, True, True)
         steps = {tuple(kept.tolist()) for kept in self._lone_draws(policy)}
         if len(steps) == 1:
@@ -166,7 +166,7 @@ class DropoutPolicyContract(PluginContract):
         for present in ((True, True, True), (True, False, True)):
             promised = self.rates(present)
             if promised is None:
-                raise not_tried("no method `rates` of the contract's class says what they are")
+                raise not_tried("its author has not said what they are: the method `rates` of the contract's class")
             counts = Counter(kept_draws(policy, present, DRAWS))
             whole = sum(promised.values())
             expect(abs(whole - 1.0) < 1e-6, f"The rates for {name_kept(present)} sum to {whole:.4g} and not to 1.")
@@ -263,7 +263,7 @@ def _lone(present: Kept) -> Tensors:
 
 
 def _measured(policy: DropoutPolicy) -> str:
-    """How often which modalities of a complete sample of three are kept."""
+    """Say how often which modalities of a complete sample of three are kept."""
     counts = Counter(kept_draws(policy, (True, True, True), FEW_DRAWS))
     return ", ".join(f"{name_kept(kept)} is kept in {count / FEW_DRAWS:.0%}" for kept, count in counts.most_common())
 

@@ -41,6 +41,7 @@ FILES = [
     "target.py",
     "watcher.py",
     "test_convnet.py",
+    "test_ramped.py",
 ]
 
 
@@ -119,10 +120,11 @@ def test_the_watcher_of_the_guide_ends_a_run(written: Path, tiny: Path, capfd: p
 @pytest.mark.full
 @pytest.mark.usefixtures("warm_children")
 def test_the_test_of_the_guide_is_green(written: Path) -> None:
-    """The contract test of the guide passes under pytest."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_convnet.py"]
+    """The contract tests of the guide pass under pytest, and the rates of its policy are what it says."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *FILES[5:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+    assert "`rates`" not in done.stdout  # none is left out for want of them
 
 
 def recipe_rows() -> dict[str, list[str]]:

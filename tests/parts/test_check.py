@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trusted import trust_here
 from typed_commands import Cli, typed_commands
 
-from emotiwave_core.cli.check import gather, print_event
+from emotiwave_core.cli.check import exit_code, gather, print_event
 from emotiwave_core.errors import EmotiwaveError
 from emotiwave_core.parts.check import measure
 from emotiwave_core.parts.check.laws_in_child import check, find_parts
@@ -112,6 +112,52 @@ def test_a_part_that_kills_or_stalls_the_check_is_named_by_its_law(
     *_, last = check(write(forward=forward), None, {}, None, seconds)
     assert (last["event"], last["law"]) == ("lost", "returns_shapes_and_types")
     assert message in last["message"]
+
+
+@pytest.mark.full
+def test_every_part_of_a_file_is_tried_whatever_happens_to_one(cli: Cli) -> None:
+    """A part that dies when it is measured, or is not made, ends the check of no other; each loss has its name."""
+    measured = "if x.shape[1] == 300: os._exit(3)"  # as many steps as the measurements have, and no law
+    names = ("mine", "dies", "unmade", "broken")
+    more = "".join(f"    register('{name}', {name.title()})\n" for name in names[1:])
+    classes = [
+        "class Dies(Mine):\n    def forward(self, x, mask):\n        if len(x) == 1: os._exit(7)\n"
+        "        return super().forward(x, mask)\n",
+        "class Unmade(Mine):\n    def __init__(self, in_features: int):\n        raise RuntimeError('nothing')\n",
+        "class Broken(Mean):\n    pass\n",
+    ]
+    code = BOTH.replace("@hookimpl\n", "\n".join(classes) + "@hookimpl\n") + more
+    done = cli("check", write(code, measured), "--json")
+    assert done.code == 1, done.err
+    parts = {part["name"]: part for part in json.loads(done.out)}
+    assert tuple(parts) == ("mine", "mean", *names[1:])
+    assert {name: part["holds"] for name, part in parts.items()} == {
+        "mine": True,
+        "mean": False,
+        "dies": False,
+        "unmade": None,
+        "broken": False,
+    }
+    lost = [one["measure"] for one in parts["mine"]["measurements"] if one.get("lost")]
+    assert lost[0] == "forward"
+    assert "compiles" in lost  # named, though it was not its turn
+    assert "RuntimeError: nothing" in parts["unmade"]["sentence"]
+    assert len(parts["dies"]["laws"]) < len(parts["dies"]["contract"])  # the names of those that were not tried
+
+
+def test_where_a_part_is_not_made_and_no_law_is_broken_the_code_says_so() -> None:
+    """The exit code is that of a broken law, or else of the first part that was not made."""
+    sound, broken, unmade = {"holds": True}, {"holds": False}, {"holds": None, "error": "PluginError"}
+    assert exit_code([sound, unmade]) == 4
+    assert exit_code([unmade, broken]) == 1
+    assert exit_code([sound]) == 0
+
+
+def test_measuring_can_be_left_out(cli: Cli) -> None:
+    """With --no-measure every law is tried and nothing is measured."""
+    events = list(check(write(), None, {}, None, measure=False))
+    assert {event["event"] for event in events} == {"part", "law"}
+    assert len(events) == 1 + len(events[0]["laws"])
 
 
 @pytest.mark.slow

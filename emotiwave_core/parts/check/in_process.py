@@ -11,7 +11,7 @@ from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.parts.check.laws_in_child import contract_of
 from emotiwave_core.parts.kinds import base_names, kind_of
 from emotiwave_core.parts.registry import load_registry
-from emotiwave_core.testing import BrokenLaw, Law
+from emotiwave_core.testing import BrokenLaw, Law, Remark
 
 WORDS = {True: "holds", False: "BROKEN", None: "not tried"}
 
@@ -24,9 +24,10 @@ class CheckedLaw:
     sentence: str  # what every part of the kind promises
     holds: bool | None  # None: it cannot be tried here
     message: str = ""  # what came and what usually causes it, or why it was not tried
+    warning: bool = False  # what the message tells may be meant so
 
     def __repr__(self) -> str:
-        lines = [f"{WORDS[self.holds]:10} {self.name}", f"{'':11}{self.sentence}"]
+        lines = [f"{'WARNING' if self.warning else WORDS[self.holds]:10} {self.name}", f"{'':11}{self.sentence}"]
         return "\n".join([*lines, f"{'':9}> {self.message}"] if self.message else lines)
 
 
@@ -86,5 +87,5 @@ def _try(law: Law) -> CheckedLaw:
     except BrokenLaw as broken:
         return CheckedLaw(law.name, law.sentence, False, str(broken))
     except unittest.SkipTest as reason:
-        return CheckedLaw(law.name, law.sentence, None, str(reason))
+        return CheckedLaw(law.name, law.sentence, None, str(reason), isinstance(reason, Remark))
     return CheckedLaw(law.name, law.sentence, True)

@@ -1,7 +1,8 @@
 """Holds parts to the laws of their kind, one by one, and measures them, in a child process: a part may hang or crash.
 
-`check` starts this module as a program and follows it. The child writes one event a line, as JSON: `part`, then `law`
-for each law, `setting`, then `measure` for each measurement; `running` before each step, `done` at the end.
+`check` starts this module as a program and follows it; it starts another for the parts behind one that has killed it.
+The child writes one event a line, as JSON: `begin` for each part, then `part` or `failed`, `law` for each law,
+`setting`, `measure` for each measurement; `running` before each step, `done` at the end.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import unittest
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -45,55 +46,100 @@ class FoundPart(NamedTuple):
 
 
 def check(
-    target: str, kind: str | None, options: Mapping[str, Any], registry_file: Path | None, seconds: float = SECONDS
+    target: str,
+    kind: str | None,
+    options: Mapping[str, Any],
+    registry_file: Path | None,
+    seconds: float = SECONDS,
+    measure: bool = True,
 ) -> Iterator[Event]:
-    """Yield the events of a check as they come: `part`, `law`, `setting`, `measure`.
+    """Yield the events of a check as they come: `part`, `law`, `setting`, `measure`, and `failed` for a part not made.
 
-    A law or measurement that kills the process or takes longer than `seconds` ends the check of the part, as `lost`.
-    The project's errors are raised where the part is not found, does not load or cannot be constructed.
+    A law or measurement that kills the process or takes longer than `seconds` ends the check of the part, as `lost`,
+    and the measurements after it are said to be not tried. The parts behind it are checked all the same. The project's
+    errors are raised where no part is found, nothing loads, or the only part cannot be constructed.
     """
-    task = {"target": target, "kind": kind, "options": dict(options), "registry": str(registry_file or "")}
+    task = {
+        "target": target,
+        "kind": kind,
+        "options": dict(options),
+        "registry": str(registry_file or ""),
+        "measure": measure,
+    }
+    first: int | None = 0
+    while first is not None:
+        first = yield from _follow(_start(task | {"first": first}), target, seconds)
+
+
+def _start(task: dict[str, Any]) -> "subprocess.Popen[str]":
     command = [sys.executable, "-P", "-m", "emotiwave_core.parts.check.laws_in_child", json.dumps(task)]
     # The child finds the modules that this process would find, and no others: what holds there works in a run.
     # Inductor's own workers would outlive a child that is killed.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        yield from _follow(process, target, seconds)
-    finally:
-        process.kill()
-        process.wait()
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def _follow(process: "subprocess.Popen[str]", target: str, seconds: float) -> Iterator[Event]:
-    """Yield what the child writes until it says that it is done; what ends it before is said of the step it was at."""
+def _follow(process: "subprocess.Popen[str]", target: str, seconds: float) -> Generator[Event, None, int | None]:
+    """Yield what the child writes. Returns the number of the part to go on with after what has ended it, or None."""
     lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    part: Event | None = None  # the last `begin`
     running: Event | None = None
-    while True:
-        try:
-            line = lines.get(timeout=seconds)
-        except queue.Empty:
-            failure = f"there was no answer within {seconds:.0f} s"
-            break
-        if line is None:
-            failure = f"the process ended with exit code {process.wait()}"
-            break
-        event: Event = json.loads(line)
-        if event["event"] == "done":
-            return
-        if event["event"] == "error":
-            raise getattr(errors, event["kind"])(event["sentence"])
-        if event["event"] == "running":
-            running = event
-        else:
-            yield event
-    if running is None:
+    measurements: list[str] = []  # still to come
+    try:
+        while True:
+            event, failure = _next_event(process, lines, seconds)
+            if failure:
+                break
+            what = event["event"]
+            if what == "done":
+                return None
+            if what == "error":
+                raise getattr(errors, event["kind"])(event["sentence"])
+            if what == "begin":
+                part, running, measurements = event, None, []
+            elif what == "running":
+                running = event
+            else:
+                if what == "failed" and part is not None and part["parts"] == 1:
+                    raise getattr(errors, event["error"])(event["sentence"])
+                measurements = event.get("measurements", [one for one in measurements if one != event.get("measure")])
+                yield event
+    finally:
+        process.kill()
+        process.wait()
+    if part is None:
         raise PluginError(f"While {target} was loaded, {failure}: let a module define, and do nothing else.")
-    if "step" in running:
-        raise PluginError(f"During {running['step']}, {failure}.")
-    yield {**running, "event": "lost", "message": f"While it ran, {failure}."}
+    yield from _lost(part, running, measurements, failure)
+    following = int(part["number"]) + 1
+    return following if following < part["parts"] else None
+
+
+def _next_event(
+    process: "subprocess.Popen[str]", lines: "queue.Queue[str | None]", seconds: float
+) -> tuple[Event, str]:
+    """The next event, or a clause on why there is none."""
+    try:
+        line = lines.get(timeout=seconds)
+    except queue.Empty:
+        return {}, f"there was no answer within {seconds:.0f} s"
+    return ({}, f"the process ended with exit code {process.wait()}") if line is None else (json.loads(line), "")
+
+
+def _lost(part: Event, running: Event | None, measurements: list[str], failure: str) -> Iterator[Event]:
+    """The events of a part whose process has ended before its check had."""
+    if running is None or "step" in running:
+        sentence = f"During the construction of the {part['kind']} '{part['name']}', {failure}."
+        if part["parts"] == 1:
+            raise PluginError(sentence)
+        yield part | {"event": "failed", "error": "PluginError", "sentence": sentence}
+        return
+    yield {**running, "event": "lost", "message": f"While it ran, {failure}.", "lost": True}
+    for measure in measurements:
+        if measure != running.get("measure"):
+            note = f"not tried: {running['measure']} ended it"
+            yield {"event": "measure", "measure": measure, "value": None, "reference": None, "note": note, "lost": True}
 
 
 def _read(stream: IO[str], lines: "queue.Queue[str | None]") -> None:
@@ -138,17 +184,20 @@ def _parts_of_file(path: Path, kind: str | None) -> list[FoundPart]:
 
 def contract_of(kind: str, make: Callable[..., Any], part: type) -> Any:
     """The contract of a kind for parts of a class that `make` makes, as a class."""
-    own = {"make": lambda self, *arguments: make(*arguments), "drops": False, "part": part}
+    own = {"make": lambda self, *arguments: make(*arguments), "drops": None, "part": part}
     return type("Checked", (part_kind(kind).contract_class,), own)
 
 
-def check_part(part_found: FoundPart, options: dict[str, Any], registry: Registry, answer: Answer) -> None:
-    """Answer with all that is to be said of one part: itself, its laws, its measurements."""
+def check_part(part_found: FoundPart, task: dict[str, Any], registry: Registry, answer: Answer) -> None:
+    """Answer with all that is to be said of one part: itself, its laws, its measurements.
+
+    The project's errors where it is not made with the options of the task.
+    """
     kind, name, part, provider = part_found
-    resolved = registry.with_options(kind, Part(name, options), part, provider)
+    resolved = registry.with_options(kind, Part(name, task["options"]), part, provider)
     completed = resolved.settings.options
     contract = contract_of(kind, resolved.construct, part)
-    answer("running", step=f"the construction of the {kind} '{name}'")
+    answer("running", step="construction")
     try:
         tried = contract()  # it keeps the files that its arguments name
         resolved.construct(*tried.first_arguments())
@@ -158,23 +207,27 @@ def check_part(part_found: FoundPart, options: dict[str, Any], registry: Registr
         what = f"{type(error).__name__}: {error}"
         raise PluginError(f"{resolved.who} fails at construction with {completed}: {what}") from error
     laws = contract.laws()
-    answer("part", kind=kind, name=name, provider=provider, part=part.__qualname__, options=completed, laws=len(laws))
+    names = [law.name for law in laws]
+    answer("part", kind=kind, name=name, provider=provider, part=part.__qualname__, options=completed, laws=names)
     for law in laws:
         answer("running", law=law.name, sentence=law.sentence)
         outcome = _outcome(law.check)
         answer("law", law=law.name, sentence=law.sentence, **outcome)
         if law.name in contract.granted and outcome["state"] == "broken":
             return
-    _measure(resolved, registry, answer)
+    if task["measure"]:
+        _measure(resolved, registry, answer)
 
 
 def _outcome(law: Callable[[], None]) -> dict[str, str]:
-    from emotiwave_core.testing import BrokenLaw
+    from emotiwave_core.testing import BrokenLaw, Remark
 
     try:
         law()
     except BrokenLaw as broken:
         return {"state": "broken", "message": str(broken)}
+    except Remark as remark:
+        return {"state": "warning", "message": str(remark)}
     except unittest.SkipTest as reason:
         return {"state": "not tried", "message": str(reason)}
     return {"state": "holds", "message": ""}
@@ -188,8 +241,17 @@ def _measure(resolved: ResolvedPart, registry: Registry, answer: Answer) -> None
     if kind.workload is None:
         return
     workload: Workload = pkgutil.resolve_name(kind.workload)
-    answer("setting", setting=workload.setting, reference=kind.reference)
-    for measurement, work in measurements(workload, resolved.construct, kind, registry):
+    setting: Event = {"setting": workload.setting, "reference": kind.reference}
+    answer("running", measure="construction")
+    try:
+        steps = list(measurements(workload, resolved.construct, kind, registry))
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:150]
+        answer("setting", **setting, measurements=[])
+        answer("measure", measure="construction", value=None, reference=None, note=f"it is not made so large: {what}")
+        return
+    answer("setting", **setting, measurements=[name for name, _ in steps])
+    for measurement, work in steps:
         answer("running", measure=measurement)
         try:
             answer("measure", measure=measurement, **work()._asdict())
@@ -222,8 +284,14 @@ def main(task: dict[str, Any]) -> None:
     with _answers() as answer:
         try:
             registry = load_registry(Path(task["registry"]) if task["registry"] else None)
-            for part_found in find_parts(registry, task["target"], task["kind"]):
-                check_part(part_found, task["options"], registry, answer)
+            found = find_parts(registry, task["target"], task["kind"])
+            for number, part in list(enumerate(found))[task["first"] :]:
+                names = {"kind": part.kind, "name": part.name, "provider": part.provider}
+                answer("begin", number=number, parts=len(found), **names)
+                try:
+                    check_part(part, task, registry, answer)
+                except EmotiwaveError as error:
+                    answer("failed", error=type(error).__name__, sentence=str(error), **names)
             answer("done")
         except EmotiwaveError as error:
             answer("error", kind=type(error).__name__, sentence=str(error))
