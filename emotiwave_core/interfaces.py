@@ -7,6 +7,7 @@ what stands in its tensors must never be read (use `torch.where`, not multiplica
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -55,9 +56,18 @@ class ParameterGroup(NamedTuple):
 
 
 class LearnedPart(nn.Module, ABC):
-    """A part whose parameters are trained: an encoder or a fusion."""
+    """A part whose parameters are trained: an encoder or a fusion. Its constructor reads no file and no network."""
 
     out_features: int
+
+    def initialise(self) -> Sequence[Path] | None:
+        """Put other numbers in its parameters and buffers than the constructor's, such as a checkpoint's. Optional.
+
+        Called once, without gradients, before the first step of a training, in the first of several processes; never
+        where a run is resumed or rebuilt, which has weights of its own. Shapes, types and what is trained stay as they
+        are. Returns the files that it has read: `model.json` keeps their SHA-256.
+        """
+        return None
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Its parameters that are trained otherwise than the rest. Optional; by default none.

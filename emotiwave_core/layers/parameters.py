@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from emotiwave_core.interfaces import LearnedPart, ParameterGroup
@@ -56,4 +57,26 @@ def wrong_groups(part: nn.Module, groups: object) -> str | None:
         rate = group.learning_rate
         if not isinstance(rate, int | float) or not 0.0 <= rate < math.inf:
             return f"has a group with the learning rate {rate!r}: it is a factor, of at least 0"
+    return None
+
+
+Form = dict[str, tuple[tuple[int, ...], torch.dtype, bool]]  # shape, type and whether it is trained, by name
+
+
+def form_of(part: nn.Module) -> Form:
+    """The form of a part: all that a run must find again when it is rebuilt, but for the numbers."""
+    trained = {name for name, parameter in part.named_parameters() if parameter.requires_grad}
+    return {name: (tuple(x.shape), x.dtype, name in trained) for name, x in part.state_dict().items()}
+
+
+def changed_form(before: Form, after: Form) -> str | None:
+    """The first change of a part's form, as the end of a sentence; None where it has the same."""
+    for name in {**before, **after}:
+        if name not in before or name not in after:
+            return f"{'loses' if name in before else 'gets'} the tensor {name}"
+        for what, then, now in zip(("shape", "type", "training"), before[name], after[name], strict=True):
+            if then != now:
+                was, is_now = (list(x) if isinstance(x, tuple) else x for x in (then, now))
+                told = f"{'stops' if then else 'begins'} to train {name}"
+                return told if what == "training" else f"changes the {what} of {name} from {was} to {is_now}"
     return None

@@ -17,7 +17,7 @@ from emotiwave_core.runs.schema import Fraction, converter, damaged, file_bytes,
 MODEL = "model.json"
 FORMAT = 1
 WAY_OUT = "train again"
-OPTIONAL = ("scale", "calibration")  # keys that are left out where there is nothing to say
+OPTIONAL = ("scale", "calibration", "initialised_from")  # keys that are left out where there is nothing to say
 MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
 
 
@@ -92,6 +92,17 @@ class TrainingData:
     inputs: dict[str, TrainedInput] = field(factory=dict)  # {stream: …}
 
 
+@frozen
+class InitialFile:
+    """A file that a part has read its first weights from."""
+
+    kind: str
+    name: str
+    modality: str | None  # of an encoder; its stream, where the modality has several
+    file: str
+    sha256: str
+
+
 @frozen(kw_only=True)
 class ModelDescription:
     """The part of the file that is known before the training."""
@@ -107,6 +118,7 @@ class ModelDescription:
     targets: list[str]  # the emotions of the data
     data: TrainingData
     scale: dict[str, TargetScale] | None = None  # of a regression, from the training fold
+    initialised_from: list[InitialFile] = field(factory=list)
 
 
 @frozen(kw_only=True)
@@ -122,7 +134,7 @@ class ModelFile(ModelDescription):
 def write_model_file(run: Path, model: ModelFile) -> None:
     """Write `model.json` of a run."""
     content = converter.unstructure(model)
-    write_json(run / MODEL, {key: value for key, value in content.items() if key not in OPTIONAL or value is not None})
+    write_json(run / MODEL, {key: value for key, value in content.items() if key not in OPTIONAL or value})
 
 
 def read_model_file(run: Path, exact: bool = True) -> ModelFile:

@@ -8,7 +8,7 @@ parts of it than the weights can fill.
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -35,6 +35,7 @@ from emotiwave_core.runs.model_file import (
     MODEL,
     BestEpoch,
     Calibrations,
+    InitialFile,
     ModelDescription,
     ModelFile,
     TrainedInput,
@@ -63,7 +64,13 @@ class SavedModel(NamedTuple):
     changes: list[str]
 
 
-def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, corpus: Corpus) -> ModelDescription:
+def describe(
+    parts: ResolvedParts,
+    model: FusionModel,
+    objective: Objective,
+    corpus: Corpus,
+    initialised_from: Sequence[InitialFile] = (),
+) -> ModelDescription:
     """The description of a model that is to be trained on this corpus: enough to assemble it again."""
     from emotiwave_core.version import __version__
 
@@ -87,6 +94,7 @@ def describe(parts: ResolvedParts, model: FusionModel, objective: Objective, cor
                 for name, facts in corpus.store.facts.modalities.items()
             },
         ),
+        initialised_from=list(initialised_from),
     )
 
 

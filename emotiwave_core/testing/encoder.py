@@ -1,5 +1,8 @@
 """The laws of an encoder."""
 
+import contextlib
+import unittest
+
 import torch
 from torch import Tensor
 
@@ -42,10 +45,10 @@ from emotiwave_core.testing.laws import (
     total,
     trainable,
 )
-from emotiwave_core.testing.shared import PluginContract, expect_options
+from emotiwave_core.testing.shared import LearnedPartContract, expect_options, initialised
 
 
-class EncoderContract(PluginContract):
+class EncoderContract(LearnedPartContract):
     """The laws that every encoder keeps. A subclass makes the encoder that is checked."""
 
     positional = ("in_features",)
@@ -323,8 +326,10 @@ class EncoderContract(PluginContract):
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
     def test_state_dict_round_trip(self) -> None:
-        """A new encoder that loads the state_dict of one that has been trained with gives the same results."""
+        """A new encoder that loads the state_dict of one that was initialised and trained gives the same results."""
         (x, mask), old = sequences(), self._encoder()
+        with contextlib.suppress(unittest.SkipTest):  # its weights are not here
+            initialised(old)
         for content in (x, -x):
             old.train()(content, mask)
         seed_torch(7)

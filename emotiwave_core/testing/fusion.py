@@ -1,5 +1,7 @@
 """The laws of a fusion."""
 
+import contextlib
+import unittest
 from itertools import product
 
 import torch
@@ -53,7 +55,7 @@ from emotiwave_core.testing.laws import (
     total,
     trainable,
 )
-from emotiwave_core.testing.shared import PluginContract, expect_options
+from emotiwave_core.testing.shared import LearnedPartContract, expect_options, initialised
 
 THREE = {name: WIDTHS[name] for name in ("text", "audio", "visual")}
 CLASSES = 4  # that a fusion is told to answer, where it answers itself
@@ -61,7 +63,7 @@ KINDS: tuple[ObjectiveKind, ...] = ("single", "multi", "regression")
 PRIOR = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
 
 
-class FusionContract(PluginContract):
+class FusionContract(LearnedPartContract):
     """The laws that every fusion keeps. A subclass makes the fusion that is checked."""
 
     positional = ("in_features",)
@@ -338,8 +340,10 @@ class FusionContract(PluginContract):
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
     def test_state_dict_round_trip(self) -> None:
-        """A new fusion that loads the state_dict of one that has been trained with gives the same results."""
+        """A new fusion that loads the state_dict of one that was initialised and trained gives the same results."""
         batch, old = encoded_batch(), self._fusion()
+        with contextlib.suppress(unittest.SkipTest):  # its weights are not here
+            initialised(old)
         for rows in (slice(0, 4), slice(3, 7)):
             old.train()(*take(batch, rows))
         seed_torch(7)

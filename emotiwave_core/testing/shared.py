@@ -7,9 +7,11 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -19,6 +21,8 @@ from torch import nn
 
 from emotiwave_core.config.options import Option, bare, check_options, is_part
 from emotiwave_core.errors import SettingsError
+from emotiwave_core.interfaces import LearnedPart
+from emotiwave_core.layers.parameters import changed_form, form_of
 from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried, seed_torch
 
 SECONDS = 300.0  # for a module to be imported, on a busy machine too
@@ -106,6 +110,81 @@ class PluginContract(Contract):
             raise not_tried("it was not defined in a module that can be imported again")
         touched = _touched_at_import(name, file)
         expect(not touched, f"Importing {name} changed the state of {' and '.join(touched)}.")
+
+
+class LearnedPartContract(PluginContract):
+    """The laws that encoders and fusions share."""
+
+    def make(self, *arguments: Any) -> Any:
+        """A new part for these arguments."""
+        raise NotImplementedError
+
+    @law("Read weights in initialise(): a run must be rebuilt where its checkpoint is no more.")
+    def test_constructing_reads_nothing(self) -> None:
+        """The constructor opens no file and connects to nobody, so that a run rebuilds from its folder alone."""
+        self.make(*self.arguments)  # what is imported late is imported by now
+        with _accesses() as seen:
+            self.make(*self.arguments)
+        expect(not seen, f"Constructing it read {' and '.join(seen[:3])}.")
+
+    @law("Copy numbers into what the constructor has made (load_state_dict), and freeze by parameter_groups().")
+    def test_initialise_changes_numbers_alone(self) -> None:
+        """Its initialise(), if any, leaves names, shapes, types and what is trained, and returns the files it read."""
+        part = self.make(*self.arguments)
+        before = form_of(part)
+        read = initialised(part)
+        if changed := changed_form(before, form_of(part)):
+            raise BrokenLaw(f"It {changed} when it is initialised.")
+        absent = [str(path) for path in read or () if not Path(path).exists()]
+        expect(not absent, f"It returns {' and '.join(absent)}, which is not there.")
+
+
+def initialised(part: object) -> Sequence[Path] | None:
+    """Initialise a part as a training does, and return what it returns; not tried where its weights are not here."""
+    if not isinstance(part, LearnedPart):
+        return None  # another law says so
+    try:
+        with torch.no_grad():
+            return part.initialise()
+    except Exception as error:
+        first = " ".join(f"{type(error).__name__}: {error}".split())[:150]
+        raise not_tried(f"it could not be initialised here ({first})") from error
+
+
+CODE = {".py", ".pyc", ".so", ".pyi", ".pyd", ".dylib"}
+SYSTEM = ("/proc/", "/sys/", "/dev/")
+_seen: list[tuple[int, str]] | None = None  # of the audit hook, while somebody watches: the thread, and what it read
+
+
+@contextmanager
+def _accesses() -> Iterator[list[str]]:
+    """Collect the files that this thread opens meanwhile, but for code, and the addresses that it connects to."""
+    global _seen
+    _watch_accesses()
+    names: list[str] = []
+    _seen = []
+    try:
+        yield names
+    finally:
+        seen, _seen = _seen, None
+        names += dict.fromkeys(name for thread, name in seen if thread == threading.get_ident())
+
+
+@functools.cache
+def _watch_accesses() -> None:
+    """Install the hook that Python calls for what it opens: once, for it cannot be taken away."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if _seen is None or event not in ("open", "socket.connect", "socket.getaddrinfo"):
+            return
+        if event != "open":
+            _seen.append((threading.get_ident(), f"from {arguments[1 if event == 'socket.connect' else 0]}"))
+        elif isinstance(arguments[0], str | bytes):
+            name = os.fsdecode(arguments[0])
+            if Path(name).suffix not in CODE and not name.startswith(SYSTEM):
+                _seen.append((threading.get_ident(), name))
+
+    sys.addaudithook(hook)
 
 
 def expect_options(plugin: object, positional: tuple[str, ...]) -> None:

@@ -26,11 +26,13 @@ from emotiwave_core.io.untrusted import parse_json
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.watchers import NOBODY, Watchers
 from emotiwave_core.runs.history import Epoch, append_history, cut_history
-from emotiwave_core.runs.model_file import BestEpoch, ModelDescription, ValidationFit
+from emotiwave_core.runs.model_file import BestEpoch, InitialFile, ModelDescription, ValidationFit
 from emotiwave_core.runs.saved_model import restore, save_model, unfit
+from emotiwave_core.runs.schema import exact_converter
 from emotiwave_core.train.step import TrainingSetup
 
 LAST = "last.safetensors"
+INITIAL = "initialised_from"
 STATE = {"epoch": int, "best_epoch": int, "best_score": float}
 
 
@@ -72,6 +74,7 @@ class TrainingCheckpoint:
             self._check_recipe(state)
             self.epoch, self.best_epoch, self.best_score = (state[key] for key in STATE)
             self.middle, self.stopped = state.get("middle"), state.get("stopped")
+            self._recall_initial_files(state)
             steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
         group.first(lambda: cut_history(self.run, self.epoch))
@@ -90,6 +93,14 @@ class TrainingCheckpoint:
                 f"{self.run / 'recipe.toml'} is not the recipe that this training began with: {key} was "
                 f"{short(before.get(key))} and is {short(now.get(key))}. Put it back, or start a new run."
             )
+
+    def _recall_initial_files(self, state: dict[str, Any]) -> None:
+        """Let the description say what the training began with: a part reads it once, and not where a run goes on."""
+        try:
+            read = exact_converter.structure(state.get(INITIAL, []), list[InitialFile])
+        except Exception as error:
+            raise _damaged(self.run / LAST, error) from error
+        self.description = attrs.evolve(self.description, initialised_from=read)
 
     def begin(self, epoch: int) -> BegunEpoch:
         """Seed an epoch, or take it up where it was stopped."""
@@ -139,7 +150,9 @@ class TrainingCheckpoint:
     def _state(self) -> dict[str, Any]:
         stopped = {} if self.stopped is None else {"stopped": self.stopped}
         kept = {key: getattr(self, key) for key in STATE} | stopped
-        return kept | {"recipe": flat(trained_recipe(self.setup.recipe))}
+        read = self.description.initialised_from
+        initial = {INITIAL: exact_converter.unstructure(read)} if read else {}
+        return kept | {"recipe": flat(trained_recipe(self.setup.recipe))} | initial
 
 
 def trained_recipe(recipe: Recipe) -> dict[str, Any]:

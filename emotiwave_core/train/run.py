@@ -1,6 +1,7 @@
 """A run from start to end: data, model, training, scores, report. The test fold is read only after training."""
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -36,11 +37,12 @@ from emotiwave_core.predict.trained import check_unchanged, reopen_trained_run
 from emotiwave_core.runs.data_file import data_file, read_data, write_data
 from emotiwave_core.runs.folder import LOG, free, take, take_up
 from emotiwave_core.runs.history import read_history
-from emotiwave_core.runs.model_file import MODEL, read_model_file
+from emotiwave_core.runs.model_file import MODEL, InitialFile, read_model_file
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.saved_model import changed_parts, describe
 from emotiwave_core.runs.scores import Scores, check_size
 from emotiwave_core.train.checkpoint import LAST
+from emotiwave_core.train.initialise import initialise
 from emotiwave_core.train.loop import TrainingJob, train
 
 
@@ -107,7 +109,8 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
     augmentations = [(part.who, part.make()) for part in parts.augmentation]
-    description = describe(parts, model, objective, corpus)
+    read = group.first(lambda: _initialise(out, model, parts, monitor))
+    description = describe(parts, model, objective, corpus, read)
     if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
     if recipe.computing.deterministic:
@@ -130,6 +133,17 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         return scores
 
     return group.first(finish)
+
+
+def _initialise(out: Path, model: FusionModel, parts: ResolvedParts, monitor: Monitor) -> list[InitialFile]:
+    """Initialise the parts of a training that begins; the files that they have read, which are said."""
+    if os.path.lexists(out / LAST):  # it has weights of its own
+        return []
+    read = initialise(model, parts)
+    for one in read:
+        of = f" of {one.modality}" if one.modality else ""
+        monitor.say(f"Note: the {one.kind} '{one.name}'{of} starts from {one.file} (SHA-256 {one.sha256[:12]}…).")
+    return read
 
 
 def _check_mixtures(parts: ResolvedParts) -> None:

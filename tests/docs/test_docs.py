@@ -31,25 +31,25 @@ from emotiwave_core.testing import (
 )
 
 GUIDE = text_of("docs/plugins.md")
-FILES = [
+PARTS = [
     "convnet.py",
     "scored.py",
     "voting.py",
     "ramped.py",
     "quieter.py",
     "hard.py",
+    "pretrained.py",
     "target.py",
     "watcher.py",
-    "test_convnet.py",
-    "test_ramped.py",
 ]
+TESTS = ["test_convnet.py", "test_ramped.py"]
 
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of the guide, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    for name in FILES:
+    for name in [*PARTS, *TESTS]:
         Path(name).write_text(block(GUIDE, f"# {name}"))
     return tmp_path
 
@@ -62,6 +62,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("scored.py", "Scored", FusionContract),
         pytest.param("voting.py", "Voting", FusionContract, marks=pytest.mark.full),
         ("ramped.py", "Ramped", DropoutPolicyContract),
+        pytest.param("pretrained.py", "Pretrained", EncoderContract, marks=pytest.mark.full),
         pytest.param("quieter.py", "Quieter", AugmentationContract, marks=pytest.mark.full),
         pytest.param("hard.py", "Hard", ObjectiveContract, marks=pytest.mark.full),
     ],
@@ -82,7 +83,7 @@ def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: s
 
 def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With the guide's registry.toml lines, one run takes its encoder, fusion, policy and watcher."""
-    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in FILES[:-1]))
+    lines = ("[plugins]", *(f'{name.removesuffix(".py")} = "{name}"' for name in PARTS))
     Path("registry.toml").write_text("\n".join(lines))
     trust_here()
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
@@ -121,7 +122,7 @@ def test_the_watcher_of_the_guide_ends_a_run(written: Path, tiny: Path, capfd: p
 @pytest.mark.usefixtures("warm_children")
 def test_the_test_of_the_guide_is_green(written: Path) -> None:
     """The contract tests of the guide pass under pytest, and the rates of its policy are what it says."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *FILES[5:]]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *TESTS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "`rates`" not in done.stdout  # none is left out for want of them

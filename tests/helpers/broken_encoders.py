@@ -3,6 +3,7 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -601,3 +602,51 @@ class GroupsAStranger(SoundEncoder):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup([nn.Parameter(torch.zeros(2))])]
+
+
+class ReadsWhenMade(SoundEncoder):
+    breaks = ("constructing_reads_nothing",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        (Path(__file__).parents[2] / "pyproject.toml").read_bytes()
+
+
+class GrowsWhenInitialised(SoundEncoder):
+    breaks = ("initialise_changes_numbers_alone", "state_dict_round_trip")  # a new one has no place for it
+
+    def initialise(self) -> None:
+        self.register_parameter("spare", nn.Parameter(torch.zeros(2), requires_grad=False))
+
+
+class FreezesWhenInitialised(SoundEncoder):
+    breaks = ("initialise_changes_numbers_alone",)
+
+    def initialise(self) -> None:
+        next(self.parameters()).requires_grad_(False)
+
+
+class RemembersWhatItRead(SoundEncoder):
+    breaks = ("state_dict_round_trip",)
+
+    def initialise(self) -> None:
+        self.scale = 3.0
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        came = super().forward(x, mask)
+        return came._replace(pooled=came.pooled * getattr(self, "scale", 1.0))
+
+
+class StartsFromOnes(SoundEncoder):
+    breaks = ()
+
+    def initialise(self) -> list[Path]:
+        nn.init.ones_(next(self.parameters()))
+        return [Path(__file__)]
+
+
+class HasNoCheckpointHere(SoundEncoder):
+    breaks = ()
+
+    def initialise(self) -> list[Path]:
+        raise FileNotFoundError("no weights")

@@ -2,6 +2,7 @@
 # ruff: noqa: D101, D102 -- the name of a broken plugin says what is wrong with it
 
 import random
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -478,3 +479,51 @@ class KeepsThePriorAside(SoundAnswer):
 
     def take_prior(self, prior: Tensor) -> None:
         self.__dict__["prior"] = prior
+
+
+class ReadsWhenMade(SoundFusion):
+    breaks = ("constructing_reads_nothing",)
+
+    def __init__(self, in_features: dict[str, int]) -> None:
+        super().__init__(in_features)
+        (Path(__file__).parents[2] / "pyproject.toml").read_bytes()
+
+
+class GrowsWhenInitialised(SoundFusion):
+    breaks = ("initialise_changes_numbers_alone", "state_dict_round_trip")  # a new one has no place for it
+
+    def initialise(self) -> None:
+        self.register_parameter("spare", nn.Parameter(torch.zeros(2), requires_grad=False))
+
+
+class FreezesWhenInitialised(SoundFusion):
+    breaks = ("initialise_changes_numbers_alone",)
+
+    def initialise(self) -> None:
+        next(self.parameters()).requires_grad_(False)
+
+
+class RemembersWhatItRead(SoundFusion):
+    breaks = ("state_dict_round_trip",)
+
+    def initialise(self) -> None:
+        self.scale = 3.0
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        came = super().forward(encoded, present)
+        return came._replace(vector=came.vector * getattr(self, "scale", 1.0))
+
+
+class StartsFromOnes(SoundFusion):
+    breaks = ()
+
+    def initialise(self) -> list[Path]:
+        nn.init.ones_(next(self.parameters()))
+        return [Path(__file__)]
+
+
+class HasNoCheckpointHere(SoundFusion):
+    breaks = ()
+
+    def initialise(self) -> list[Path]:
+        raise FileNotFoundError("no weights")

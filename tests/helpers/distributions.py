@@ -40,7 +40,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def install(site: Path, distribution: str, entry: str, module: str, code: str) -> None:
     """What pip leaves of a distribution with one entry point."""
     about = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
-    about.mkdir()
+    about.mkdir(exist_ok=True)  # a second time: new code in its place
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[emotiwave]\n{entry} = {module}\n")
     (site / f"{module}.py").write_text(code)

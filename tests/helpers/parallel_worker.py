@@ -18,11 +18,13 @@ from emotiwave_core.interfaces import Fused, Tensors
 from emotiwave_core.train import run
 from emotiwave_core.train.step import LossWatch
 from emotiwave_dropout.uniform import Uniform
+from emotiwave_encoders.bilstm import BiLSTM
 from emotiwave_fusions.concat import Concat
 
 LOSSES: list[float] = []
 WRITTEN: list[str] = []
 KEPT: list[int] = []  # steps that the policy has left of every batch
+INITIALISED: list[int] = []  # the rank, once for each part that was initialised
 SEEN: list[float] = []  # a statistic of a part, as validation has it
 
 
@@ -70,6 +72,17 @@ def keep_statistics() -> None:
     Concat.forward = fused  # type: ignore[method-assign]
 
 
+def initialise_by_rank(rank: int) -> None:
+    """Let encoders `bilstm` begin with numbers that are another process's own."""
+
+    def initialise(encoder: BiLSTM) -> None:
+        INITIALISED.append(rank)
+        for parameter in encoder.parameters():
+            parameter.fill_(0.01 * (rank + 1))
+
+    BiLSTM.initialise = initialise  # type: ignore[method-assign]
+
+
 def watch_files(event: str, arguments: tuple[Any, ...]) -> None:
     """Keep the name of every file that is opened to be written, and of every folder that is made."""
     if event == "os.mkdir" or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
@@ -78,13 +91,15 @@ def watch_files(event: str, arguments: tuple[Any, ...]) -> None:
 
 def train(group: parallel.ProcessGroup, job: dict[str, Any], data: Path, out: Path) -> dict[str, Any]:
     """A run of several processes: the loss of every batch and the files that this one has written."""
-    for found in (LOSSES, WRITTEN, KEPT, SEEN):
+    for found in (LOSSES, WRITTEN, KEPT, SEEN, INITIALISED):
         found.clear()  # type: ignore[attr-defined]
     if job.get("statistics"):
         keep_statistics()
+    if job.get("initialised"):
+        initialise_by_rank(group.rank)
     scores = run.start(small(**job["recipe"]), data, out, REGISTRY, Runtime(CPU, group=group))
     found = {"losses": list(LOSSES), "written": list(WRITTEN), "kept": list(KEPT), "seen": sorted(set(SEEN))}
-    return found | {"mean": scores.mean}
+    return found | {"mean": scores.mean, "initialised": list(INITIALISED)}
 
 
 def said(work: Any) -> str:

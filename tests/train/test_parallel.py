@@ -88,6 +88,7 @@ def pair(launcher: str, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     jobs["noisy"] = {"recipe": {"model": {"head_dropout": 0.5}, "fusion": "misa", "training": {"batch_size": 7}}}
     jobs["diverging"] = {"recipe": {"training": {"learning_rate": 1e38}}, "error": True}
     jobs["statistics"] = {"recipe": {"model": QUIET, "training": {"ema": 0.5}}, "statistics": True}
+    jobs["initialised"] = {"recipe": {"model": QUIET}, "initialised": True}  # the last: its encoders stay so
     return folder, launch(launcher, folder, data, jobs)
 
 
@@ -151,6 +152,14 @@ def test_statistics_of_a_part_are_those_of_the_first_process(pair: tuple[Path, l
     assert saved in [pytest.approx(seen) for seen in first["statistics"]["seen"]]
     assert len(second["statistics"]["seen"]) == 3
     assert set(second["statistics"]["seen"]) <= set(first["statistics"]["seen"])
+
+
+@pytest.mark.slow
+def test_the_first_process_initialises_for_all(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Rank 0 alone initialises each part once, and all processes begin with its numbers."""
+    _, (first, second) = pair
+    assert (first["initialised"]["initialised"], second["initialised"]["initialised"]) == ([0, 0, 0], [])
+    assert first["initialised"]["losses"] == second["initialised"]["losses"]
 
 
 @pytest.mark.slow
