@@ -178,6 +178,12 @@ class DropoutPolicy(nn.Module, ABC):
     def __init__(self) -> None:  # nn.Module's takes anything; a policy without options takes nothing
         super().__init__()
 
+    def prepare(self, modalities: tuple[str, ...]) -> None:
+        """Learn which modalities there are, in the order of the masks, once and before anything is drawn. Optional.
+
+        Buffers that depend on their number are made here. SettingsError where an option names another modality.
+        """
+
     @abstractmethod
     def forward(self, masks: Tensors, progress: Tensor) -> Tensors:
         """masks {modality: [B, T] bool}, progress [] from 0 (first step) to 1 (end of training) -> masks."""

@@ -6,10 +6,17 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import Tensors
+from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.modalities import by_modality
 
 MOST_MODALITIES = 10  # of a policy that keeps a number for each configuration: 1023 configurations
+
+
+def prepare_policies(policy: DropoutPolicy, modalities: tuple[str, ...]) -> None:
+    """Tell a policy, and those inside it, which modalities there are."""
+    for one in policy.modules():
+        if isinstance(one, DropoutPolicy):
+            one.prepare(modalities)
 
 
 def present_in(masks: Tensors) -> Tensor:

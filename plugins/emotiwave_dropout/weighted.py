@@ -40,8 +40,12 @@ class Weighted(DropoutPolicy):
             raise SettingsError("The options weights and other of weighted are all 0: no configuration is left.")
         self.other = other
 
+    def prepare(self, modalities: tuple[str, ...]) -> None:
+        """SettingsError for a weight of an unknown modality, or for more of them than it can weigh."""
+        self._scores(list(modalities))
+
     def forward(self, masks: Tensors, progress: Tensor) -> Tensors:
-        """masks {modality: [B, T] bool}, progress [] -> masks. SettingsError for a weight of an unknown modality."""
+        """masks {modality: [B, T] bool}, progress [] -> masks. SettingsError as in `prepare`."""
         if not self.training:
             return masks
         present = present_in(masks)

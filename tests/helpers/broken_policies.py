@@ -8,6 +8,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.layers.masking import draw_nonempty, keep, present_in
 
@@ -169,6 +170,27 @@ class ForgetsWhatItLearned(SoundPolicy):
 
     def observe(self, present: Tensor, loss: Tensor) -> None:
         self.p = 0.9
+
+
+class SizedByTheModalities(SoundPolicy):
+    breaks = ()
+
+    def prepare(self, modalities: tuple[str, ...]) -> None:
+        self.register_buffer("losses", torch.zeros(len(modalities)))
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        return draw_nonempty(present, 0.9 if self.losses.sum() > 0.0 else 0.5)
+
+    def observe(self, present: Tensor, loss: Tensor) -> None:
+        self.losses += (present * loss[:, None]).sum(dim=0)
+
+
+class IsForOthers(SoundPolicy):
+    breaks = ()
+
+    def prepare(self, modalities: tuple[str, ...]) -> None:
+        if "visual" not in modalities:
+            raise SettingsError("It is for faces.")
 
 
 class KnowsThreeNames(SoundPolicy):

@@ -9,7 +9,8 @@ from models import CROSSMODAL, LENGTHS, some_batch, some_model
 from torch import nn
 from training import REGISTRY, small
 
-from emotiwave_core.interfaces import Encoded, Tensors
+from emotiwave_core.errors import PluginError, SettingsError
+from emotiwave_core.interfaces import DropoutPolicy, Encoded, Tensors
 from emotiwave_core.modalities import by_modality, configurations, misnamed, modality_of, setting_of, streams_of
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.model.streams import StreamJoin, join_masks, split_masks
@@ -206,3 +207,27 @@ def test_a_name_that_cannot_be_is_told(names: list[str], reason: str) -> None:
     """Empty parts, a plus, a second slash, one name for two things, and too many."""
     assert reason in (misnamed(names) or "")
     assert misnamed(["text", "audio/frames", "audio/clip"]) is None
+
+
+def test_policies_are_told_of_the_modalities_when_a_model_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each policy, those inside others too, learns the modalities once, not the streams, in the order of the masks."""
+    told: list[tuple[str, tuple[str, ...]]] = []
+
+    def keep_what_it_hears(policy: DropoutPolicy, modalities: tuple[str, ...]) -> None:
+        told.append((type(policy).__name__, modalities))
+
+    monkeypatch.setattr(DropoutPolicy, "prepare", keep_what_it_hears)
+    model = two_streams(dropout={"name": "scheduled", "policy": {"name": "mixed"}})
+    assert told == [(name, model.modalities) for name in ("Scheduled", "Mixed", "Uniform", "Frames")]
+    assert model.modalities == ("text", "audio", "visual")
+
+
+def test_a_policy_that_cannot_be_told_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plugin raises as it is told of the modalities is a sentence with its name, or its own about a setting."""
+    wrong = {"name": "mixed", "policies": [{"name": "weighted", "weights": {"audoi": 1.0}}]}
+    with pytest.raises(SettingsError, match=r"names the modality 'audoi', .* Did you mean 'audio'"):
+        two_streams(dropout=wrong)
+    monkeypatch.setattr(DropoutPolicy, "prepare", lambda policy, modalities: modalities[3])
+    told = "The dropout 'uniform' fails when it is told of the modalities text, audio, visual: IndexError: tuple index"
+    with pytest.raises(PluginError, match=told):
+        two_streams(dropout="uniform")

@@ -61,8 +61,10 @@ def test_weights_are_relative(scale: float) -> None:
 
 
 def test_a_modality_that_is_not_there_is_named() -> None:
-    """A weight of an unknown modality is refused at the first batch, with the modalities that there are."""
+    """A weight of an unknown modality is refused before the first batch, and at it, with the modalities there are."""
     policy = Weighted(weights={"a": 1.0, "b+d": 1.0})
+    with pytest.raises(SettingsError, match=r"the modality 'd'.*Choose from: a, b, c"):
+        policy.prepare(("a", "b", "c"))
     with pytest.raises(SettingsError, match=r"the modality 'd'.*Choose from: a, b, c"):
         policy(masks_of(torch.tensor([ALL])), torch.tensor(0.5))
 

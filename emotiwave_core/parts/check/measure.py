@@ -19,7 +19,8 @@ from torch.utils import _pytree as pytree
 
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError
-from emotiwave_core.interfaces import AnsweringFusion, Encoded, OutputSpace
+from emotiwave_core.interfaces import AnsweringFusion, DropoutPolicy, Encoded, OutputSpace
+from emotiwave_core.layers.masking import prepare_policies
 from emotiwave_core.layers.sequence import zero_masked
 from emotiwave_core.parts.kinds import PartKind
 from emotiwave_core.parts.registry import Registry
@@ -65,6 +66,9 @@ def measurements(
     if kind.reference is not None:
         with contextlib.suppress(EmotiwaveError):  # disabled, or replaced by one that does not work
             reference = registry.make(kind.name, Part(kind.reference), *workload.arguments)
+    for policy in (part, reference) if drops else ():
+        if isinstance(policy, DropoutPolicy):
+            prepare_policies(policy, tuple(WIDTHS))
     yield "parameters", lambda: _counted(parameters, part, reference)
     yield "forward", lambda: timed(forward, part, reference, inputs, training=drops)
     if drops:
