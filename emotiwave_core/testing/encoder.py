@@ -219,18 +219,17 @@ class EncoderContract(LearnedPartContract):
 
     @law("Usual causes: detach() or no_grad() for some rows, an index such as states[:, 0] that is masked in others.")
     def test_every_row_is_read(self) -> None:
-        """The pooled vector has a gradient to each row with a step, and to its last step, if to that of a whole row."""
-        x = torch.randn(CONTENTS, STEPS, FEATURES, generator=torch.Generator().manual_seed(0))
-        masks = PATTERNS.repeat_interleave(CONTENTS, 0)
-        x = zero_masked(x.repeat(len(PATTERNS), 1, 1), masks).requires_grad_()
-        gradient = gradient_to(x, self._encode(self._encoder(), x, masks).pooled)
-        read = (gradient != 0).any(dim=2).view(len(PATTERNS), CONTENTS, STEPS).any(dim=1)
+        """The pooled vector reads each row with a step, and of one with holes the last step, if that of a whole row."""
+        read = self._read_steps()
         for mask, steps in zip(PATTERNS, read, strict=True):
             row, last = "".join("x" if step else "." for step in mask), int(mask.nonzero()[-1])
             with cured("Usual cause: states[:, mask.sum(1) - 1], the last step of rows without holes only: last_step."):
                 lost = bool(read[0, -1]) and "." in row.rstrip(".") and not bool(steps[last])
                 expect(not lost, f"In a row with the steps {row} the pooled vector reads nothing of the last one.")
-            expect(bool(steps.any()), f"The pooled vector of a row with the steps {row} gives no gradient to it.")
+            expect(
+                bool(steps.any()),
+                f"The pooled vector of a row with the steps {row} takes no gradient from it, or nothing.",
+            )
 
     @law("Look for detach(), no_grad() and .data on the way from one step to another, such as a hidden state's.")
     def test_no_gradient_is_cut(self) -> None:
@@ -421,6 +420,22 @@ class EncoderContract(LearnedPartContract):
             return self._encode(encoder, x, torch.ones(x.shape[:2], dtype=torch.bool))
         except Exception:
             return None
+
+    def _read_steps(self) -> Tensor:
+        """The steps of each of `PATTERNS` that give the pooled vector a gradient, whatever is in them: [patterns, T].
+
+        Where none does, as in an encoder that holds a frozen one, those that change the pooled vector.
+        """
+        encoder, masks = self._encoder(), PATTERNS.repeat_interleave(CONTENTS, 0)
+        contents = torch.randn(CONTENTS, STEPS, FEATURES, generator=torch.Generator().manual_seed(0))
+        x = zero_masked(contents.repeat(len(PATTERNS), 1, 1), masks).requires_grad_()
+        pooled = self._encode(encoder, x, masks).pooled
+        read = (gradient_to(x, pooled) != 0).any(dim=2)
+        if not bool(read.any()):
+            moved = (zero_masked(torch.where(place, 1.0 - x, x), masks) for place in torch.eye(STEPS).bool()[..., None])
+            changes = ((self._encode(encoder, one, masks).pooled != pooled).any(dim=1) for one in moved)
+            read = torch.stack(list(changes), dim=1)
+        return read.view(len(PATTERNS), CONTENTS, STEPS).any(dim=1)
 
     def _expect_encoded(self, encoder: Encoder) -> None:
         x, mask = sequences()

@@ -495,8 +495,28 @@ class Unused(SoundEncoder):
         self.spare = nn.Linear(2, 2)
 
 
+class HoldsAFrozenOne(SoundEncoder):
+    breaks = ()
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.frozen = nn.Linear(in_features, in_features).requires_grad_(False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        with torch.no_grad():
+            seen = self.frozen(zero_masked(x, mask))
+        return super().forward(seen, mask)
+
+
+class ReadsNothing(SoundEncoder):
+    breaks = ("every_row_is_read",)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return super().forward(torch.ones_like(x), mask)
+
+
 class Detaches(SoundEncoder):
-    breaks = ("every_parameter_learns", "every_row_is_read")  # nothing has a gradient
+    breaks = ("every_parameter_learns",)
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)
