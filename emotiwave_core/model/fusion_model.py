@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.errors import DataError, PluginError, SettingsError
+from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.interfaces import (
     AnsweringFusion,
     DropoutPolicy,
@@ -20,7 +20,7 @@ from emotiwave_core.interfaces import (
     OutputSpace,
     Tensors,
 )
-from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
+from emotiwave_core.layers.masking import prepare_policies, present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.layers.standardise import Standardise
 from emotiwave_core.modalities import by_modality
@@ -28,7 +28,7 @@ from emotiwave_core.model.calibration import LogitCalibration
 from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
 from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
-from emotiwave_core.parts.guard import check_snapshot, snapshot
+from emotiwave_core.parts.guard import check_snapshot, forbid_exit, in_words, preserve_global_state, snapshot
 from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
 
 
@@ -289,7 +289,7 @@ def assemble(
     _width(fusion)
     kind = parts.recipe.objective.kind
     _let_answer(parts.fusion, fusion, OutputSpace("single" if kind == "auto" else kind, classes))
-    policy: DropoutPolicy = parts.dropout.make()
+    policy = _prepared(parts.dropout, tuple(by_modality(features)))
     model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe)
     model.steps = steps or {}
     model.names = {encoder: parts.encoder_of(s).who for s, encoder in encoders.items()}
@@ -310,6 +310,20 @@ def _let_answer(part: ResolvedPart, fusion: Fusion, space: OutputSpace) -> None:
                 f"{part.who} has a {type(module).__name__} inside, which answers itself and gives no vector to others: "
                 "take another fusion there."
             )
+
+
+def _prepared(part: ResolvedPart, modalities: tuple[str, ...]) -> DropoutPolicy:
+    """The dropout policy, which knows the modalities. PluginError where it, or one inside it, fails at that."""
+    policy: DropoutPolicy = part.make()
+    failed = f"{part.who} fails when it is told of the modalities {', '.join(modalities)}"
+    with forbid_exit(failed), preserve_global_state(part.who, "when it is told of the modalities", drawing="weights"):
+        try:
+            prepare_policies(policy, modalities)
+        except EmotiwaveError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{failed}: {in_words(error)}") from error
+    return policy
 
 
 def _width(part: Encoder | Fusion) -> int:
