@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Recording as Recording
     from emotiwave_core.interfaces import SpokenWord as SpokenWord
     from emotiwave_core.interfaces import Stream as Stream
+    from emotiwave_core.metrics import ClassMean as ClassMean
+    from emotiwave_core.metrics import Metric as Metric
+    from emotiwave_core.metrics import Outcomes as Outcomes
+    from emotiwave_core.metrics.numbers import NumberMetric as NumberMetric
+    from emotiwave_core.metrics.numbers import PredictedNumbers as PredictedNumbers
     from emotiwave_core.model.fusion_model import FusionModel as FusionModel
     from emotiwave_core.objectives import Objective as Objective
     from emotiwave_core.objectives.multi import MultiLabel as MultiLabel
@@ -47,6 +52,7 @@ _PUBLIC = {
     "AnsweringFusion": "interfaces",
     "Augmentation": "interfaces",
     "Augmented": "interfaces",
+    "ClassMean": "metrics",
     "Contents": "reading",
     "DropoutPolicy": "interfaces",
     "EmotiwaveError": "errors",
@@ -58,12 +64,16 @@ _PUBLIC = {
     "Fused": "interfaces",
     "Fusion": "interfaces",
     "FusionModel": "model.fusion_model",
+    "Metric": "metrics",
     "Missing": "interfaces",
     "Mixture": "interfaces",
     "MultiLabel": "objectives.multi",
+    "NumberMetric": "metrics.numbers",
     "Objective": "objectives",
+    "Outcomes": "metrics",
     "Output": "interfaces",
     "ParameterGroup": "interfaces",
+    "PredictedNumbers": "metrics.numbers",
     "Reader": "reading",
     "Recipe": "config.recipe",
     "Recording": "interfaces",

@@ -128,6 +128,7 @@ def train(
     dropout: str | Mapping[str, Any] | None = None,
     augmentation: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None" = None,
     objective: str | Mapping[str, Any] | None = None,
+    metric: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None" = None,
     watch: Sequence[str] = (),
     seed: int | None = None,
     out: FilePath | None = None,
@@ -144,7 +145,8 @@ def train(
     recipe: a name that `recipes()` lists, a `.toml` file, or a table; what follows is laid over it.
     encoder: `"NAME:option=value"` or a table with a `name`, for all modalities; or one of these for each modality,
     `{"text": "bilstm", "*": "mean"}`. fusion, dropout: likewise, one part.
-    augmentation: likewise, one or a list of them. objective: `"NAME:option=value"`, or settings of the recipe's table.
+    augmentation, metric: likewise, one or a list of them.
+    objective: `"NAME:option=value"`, or settings of the recipe's table.
     watch: plugins that watch the run, besides those of the recipe. seed: of weights, order and dropout.
     settings: tables of the recipe, such as training={"epochs": 5} or data={"folds": "random"}; docs/reference.md
     lists them.
@@ -163,7 +165,7 @@ def train(
     from emotiwave_core.train import run as engine
 
     registry, here = _registry(registry), monitor or monitor_for_here()
-    chosen = _recipe(recipe, registry, encoder, fusion, dropout, augmentation, objective, watch, seed, settings)
+    chosen = _recipe(recipe, registry, encoder, fusion, dropout, augmentation, objective, metric, watch, seed, settings)
     data = _dataset_folder(dataset)
     target = Path(out) if out is not None else next_folder(chosen.name)
     try:
@@ -248,20 +250,29 @@ class Run:
 
         return read_scores(self.folder)
 
-    def evaluate(self, dataset: "Dataset | FilePath | None" = None, *, fold: str = "test") -> "Scores":
+    def evaluate(
+        self,
+        dataset: "Dataset | FilePath | None" = None,
+        *,
+        fold: str = "test",
+        metric: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None" = None,
+    ) -> "Scores":
         """Score the run on every configuration, on a fold of its own data or of another labelled data set.
 
         fold: train, valid, test or all. On the test fold of its own data the run's scores, predictions and report are
-        written anew; otherwise the folder stays as it is. DataError for data of another form.
+        written anew; otherwise the folder stays as it is. metric: those of plugins, as for `train`; None: those of the
+        run's recipe. DataError for data of another form.
         """
         from emotiwave_core.compute.runtime import Runtime
+        from emotiwave_core.config.recipe import as_part
         from emotiwave_core.evaluate.evaluation import evaluate
 
         _check_fold(fold)
         data, is_own = _optional_folder(dataset), dataset is None and fold == "test"
         with _errors_of_ours():
             runtime = Runtime(_device(self.device), self._monitor)
-            return evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own)
+            asked = None if metric is None else [as_part(table) for table in _part_tables(metric)]
+            return evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own, metrics=asked)
 
     def robustness(
         self,
@@ -644,7 +655,7 @@ class PartInfo:
 
 
 def parts(kind: str | None = None, registry: FilePath | None = None) -> list[PartInfo]:
-    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "augmentation", "objective", …) or of all.
+    """Parts that are known, of one kind ("encoder", "fusion", "dropout", "objective", "metric", …) or of all.
 
     Each is loaded once, in a process of its own, so that a broken one is listed as broken. SettingsError for another
     kind.
@@ -887,6 +898,7 @@ def _recipe(
     dropout: str | Mapping[str, Any] | None,
     augmentation: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None",
     objective: str | Mapping[str, Any] | None,
+    metric: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None",
     watch: Sequence[str],
     seed: int | None,
     settings: Mapping[str, Mapping[str, Any]],
@@ -914,8 +926,9 @@ def _recipe(
         table["encoder"] = _encoder_table(encoder)
     table |= {name: _part_table(part) for name, part in (("fusion", fusion), ("dropout", dropout)) if part is not None}
     if augmentation is not None:
-        several = [augmentation] if isinstance(augmentation, str | Mapping) else augmentation
-        table["augmentation"] = [_part_table(part) for part in several]
+        table["augmentation"] = _part_tables(augmentation)
+    if metric is not None:
+        table["metric"] = _part_tables(metric)
     if watch:
         table["watch"] = [*table.get("watch", []), *watch]
     if seed is not None:
@@ -927,6 +940,11 @@ def _part_table(part: str | Mapping[str, Any]) -> dict[str, Any]:
     from emotiwave_core.config.flags import parse_part
 
     return parse_part(part) if isinstance(part, str) else dict(part)
+
+
+def _part_tables(parts: "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]") -> list[dict[str, Any]]:
+    """The tables of one part, or of several."""
+    return [_part_table(part) for part in ([parts] if isinstance(parts, str | Mapping) else parts)]
 
 
 def _encoder_table(encoder: str | Mapping[str, Any]) -> dict[str, Any]:

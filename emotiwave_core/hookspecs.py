@@ -2,9 +2,9 @@
 
 A plugin that offers parts implements the hook of their kind: `register_encoders(register)`,
 `register_fusions(register)`, `register_dropout_policies(register)`, `register_augmentations(register)`,
-`register_objectives(register)`, `register_readers(register)` or `register_extractors(register)`. It calls
-`register("name", Class)` for each of its parts. The table of kinds, parts/kinds.py, names these hooks; those that watch
-a run are below.
+`register_objectives(register)`, `register_metrics(register)`, `register_readers(register)` or
+`register_extractors(register)`. It calls `register("name", Class)` for each of its parts. The table of kinds,
+parts/kinds.py, names these hooks; those that watch a run are below.
 """
 
 from pathlib import Path

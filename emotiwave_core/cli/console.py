@@ -57,6 +57,11 @@ def print_scores(scores: Scores) -> None:
     print_table(console, table)
     for guess in baselines:
         console.print(f"{guess.name}: {guess.meaning}", soft_wrap=True)
+    complete = scores.complete.configuration
+    for name, metric in scores.plugin_metrics.items():
+        value, chance = _number(scores[complete].extra.get(name)), _number(metric.guess)
+        told = f"{metric.title}: {value} with {complete}, {chance} for the best guess without the input"
+        console.print(Text(printable(told)), soft_wrap=True)
     collapsed = {name: entry.collapsed for name, entry in scores.configurations.items() if entry.collapsed}
     for note in [*(f"With {name} {sentence}." for name, sentence in collapsed.items()), *scores.notes]:
         console.print(Text(printable(f"Note: {note}")), soft_wrap=True)
@@ -66,12 +71,15 @@ def _interval(interval: tuple[float, float] | None) -> str:
     return "–" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
 
 
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _cell(metrics: Metrics, key: str) -> str:
     """A metric to three decimals, a dash where it is not defined, nothing where it is not known."""
     if key not in metrics:
         return ""
-    value = metrics[key]
-    return "–" if value is None else f"{value:.3f}"
+    return _number(metrics[key])
 
 
 SUMMARIES = {"AUILC": "auilc", "relative": "relative_robustness", "effective": "effective_robustness"}

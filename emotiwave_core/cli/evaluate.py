@@ -32,6 +32,13 @@ Examples:
 @option("--data", type=DATA, section="Data", help="Another data set of the same form.  [default: the run's own]")
 @option("--fold", type=click.Choice([*FOLDS, "all"]), default="test", show_default=True, section="Data")
 @option(
+    "--metric",
+    multiple=True,
+    metavar="NAME[:OPTIONS]",
+    section="Data",
+    help="A further score of a plugin, instead of those of the recipe.",
+)
+@option(
     "--protocol",
     type=click.Choice([CONFIGURATIONS, *corruption_names()]),
     default=CONFIGURATIONS,
@@ -50,6 +57,7 @@ def evaluate(
     run: Path,
     data: Path | None,
     fold: str,
+    metric: tuple[str, ...],
     protocol: str,
     seed: int | None,
     manifest: Path | None,
@@ -66,6 +74,8 @@ def evaluate(
     """
     if protocol == CONFIGURATIONS and (seed, manifest, against) != (None, None, None):
         raise click.UsageError("--seed, --manifest and --against need a --protocol that draws something.")
+    if protocol != CONFIGURATIONS and metric:
+        raise click.UsageError("A protocol has the headline score alone: leave --metric out.")
     if manifest is not None and seed is not None:
         raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
 
@@ -78,7 +88,7 @@ def evaluate(
     opened = api.open_run(run, device=device, registry=registry_file, monitor=console, strict=strict)
     if protocol == CONFIGURATIONS:
         with quiet():
-            scores = opened.evaluate(data, fold=fold)
+            scores = opened.evaluate(data, fold=fold, metric=metric or None)
         print_json(scores.to_dict()) if as_json else print_scores(scores)
         return
     with quiet():

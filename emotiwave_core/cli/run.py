@@ -48,6 +48,7 @@ Examples:
     "--augmentation", multiple=True, metavar="NAME[:OPTIONS]", section="Parts", help="How training changes features."
 )
 @option("--objective", metavar="NAME[:OPTIONS]", section="Parts", help="What is learned of outputs and labels.")
+@option("--metric", multiple=True, metavar="NAME[:OPTIONS]", section="Parts", help="A further score of a plugin.")
 @option("--watch", multiple=True, metavar="NAME", section="Parts", help="A plugin that watches, such as tensorboard.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", section="Parts", help="Any value of the recipe.")
 @device_option
@@ -69,6 +70,7 @@ def run(
     dropout: str | None,
     augmentation: tuple[str, ...],
     objective: str | None,
+    metric: tuple[str, ...],
     watch: tuple[str, ...],
     settings: tuple[str, ...],
     device: str,
@@ -96,7 +98,7 @@ def run(
         registry = load_registry(registry_file)
         training: dict[str, Any] = {"device": device, "registry": registry, "processes": processes, "test": not no_test}
         if resume is not None:
-            parts = (encoder, fusion, dropout, augmentation, objective, watch)
+            parts = (encoder, fusion, dropout, augmentation, objective, metric, watch)
             if any((recipe, *parts, settings, precision, deterministic, auto_batch, out)):
                 raise click.UsageError(
                     "--resume takes everything from the run's folder; give only --device with it, and --data where its "
@@ -109,7 +111,7 @@ def run(
         settings += (f"training.precision={precision}",) if precision else ()
         table, source = registry.recipe_table(recipe or "default")
         chosen: dict[str, Any] = {"encoder": encoder, "fusion": fusion, "dropout": dropout}
-        override(table, settings, **chosen, augmentation=augmentation, objective=objective)
+        override(table, settings, **chosen, augmentation=augmentation, objective=objective, metric=metric)
         if watch:
             table["watch"] = [*table.get("watch", []), *watch]
         complete_recipe = Recipe.from_table(table, source)

@@ -18,13 +18,14 @@ def override(
     *,
     encoder: Sequence[str] = (),
     augmentation: Sequence[str] = (),
+    metric: Sequence[str] = (),
     objective: str | None = None,
     **parts: str | None,
 ) -> dict[str, Any]:
     """Lay flags over the table of a recipe, which is changed and returned.
 
     settings: `KEY=VALUE`, such as training.epochs=5. encoder: `NAME:OPTIONS` for all modalities or
-    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. augmentation: `NAME:OPTIONS`, any number of them.
+    `MODALITY=NAME:OPTIONS` for one, or for one stream of it. augmentation, metric: `NAME:OPTIONS`, any number of them.
     objective: `NAME:OPTIONS`, which is set in the table of that name. Others, fusion and dropout: `NAME:OPTIONS`.
     SettingsError where a flag cannot be read.
     """
@@ -32,6 +33,8 @@ def override(
         table["encoder"] = parse_encoders(encoder)
     if augmentation:
         table["augmentation"] = [parse_part(flag) for flag in augmentation]
+    if metric:
+        table["metric"] = [parse_part(flag) for flag in metric]
     if objective:
         name, options = (part := parse_part(objective)).pop("name"), part
         rest = {key: value for key, value in table.get("objective", {}).items() if key not in ("name", "options")}

@@ -234,6 +234,7 @@ class Recipe:
     fusion: Part = _setting(lambda: Part("concat"), "Fusion: all modalities to one vector.")
     dropout: Part = _setting(lambda: Part("uniform"), "Dropout policy: the modalities that training takes away.")
     augmentation: list[Part] = _setting(list, "Augmentations: changes of the features in training, one after another.")
+    metric: list[Part] = _setting(list, "Metrics of plugins, which scores have besides the usual ones.")
     watch: list[str] = _setting(list, "Plugins that watch the run.")
     data: DataSettings = attrs.Factory(DataSettings)
     model: ModelSettings = attrs.Factory(ModelSettings)
@@ -252,9 +253,10 @@ class Recipe:
         encoders = {name: part_table(part) for name, part in self.encoder.items()}
         table["encoder"] = encoders[ALL] if set(encoders) == {ALL} else encoders
         table |= {"fusion": part_table(self.fusion), "dropout": part_table(self.dropout)}
-        table["augmentation"] = [part_table(part) for part in self.augmentation]
-        if not self.augmentation:  # so that the recipe of a run from before there were any is the same
-            del table["augmentation"]
+        for several in ("augmentation", "metric"):
+            table[several] = [part_table(part) for part in getattr(self, several)]
+            if not table[several]:  # so that the recipe of a run from before there were any is the same
+                del table[several]
         for settings in ("data", "objective"):  # TOML has no word for None
             table[settings] = {key: value for key, value in table[settings].items() if value is not None}
         return table

@@ -29,18 +29,23 @@ def number_baselines(objective: Regression, truth: NDArray[np.float64]) -> Numbe
     The median has the smallest absolute error of all numbers where the fold is like the training fold, the mean the
     smallest squared error.
     """
-    guesses: dict[str, Metrics] = {}
-    for guess in ("mean", "median"):
-        answer = [getattr(objective.scale[name], guess) for name in objective.classes]
-        targets = {
-            name: PredictedNumbers(
-                truth[:, c], np.full(len(truth), answer[c]), sentiment_scale(name, objective.scale[name])
-            )
-            for c, name in enumerate(objective.classes)
-        }
-        guesses[f"training {guess}"] = score_numbers(targets).metrics
+    guesses = {guess: score_numbers(targets).metrics for guess, targets in guessed_numbers(objective, truth).items()}
     best: Metrics = {}
     for metric in registered_numbers():
         values = [value for each in guesses.values() if (value := each[metric.key]) is not None]
         best[metric.key] = (max if metric.higher_is_better else min)(values) if values else None
     return NumberBaselines(best, guesses)
+
+
+def guessed_numbers(objective: Regression, truth: NDArray[np.float64]) -> dict[str, dict[str, PredictedNumbers]]:
+    """The targets of each guess, by its name: one number of the training fold for every sample; truth [N, C]."""
+    guesses = {}
+    for guess in ("mean", "median"):
+        answers = {name: getattr(objective.scale[name], guess) for name in objective.classes}
+        guesses[f"training {guess}"] = {
+            name: PredictedNumbers(
+                truth[:, c], np.full(len(truth), answers[name]), sentiment_scale(name, objective.scale[name])
+            )
+            for c, name in enumerate(objective.classes)
+        }
+    return guesses

@@ -1,12 +1,15 @@
 """Evaluation of a trained run: every configuration scored, and the results kept in its folder."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.config.recipe import Part
 from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.evaluate.plugin_metrics import NO_METRICS, PluginMetrics, find_metrics, load_metrics
 from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.explain.records import write_explanations
 from emotiwave_core.parts.registry import Registry
@@ -27,23 +30,34 @@ def evaluate(
     data: Path | None = None,
     fold: str = "test",
     write: bool = False,
+    metrics: Sequence[Part] | None = None,
 ) -> Scores:
-    """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run."""
+    """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run.
+
+    metrics: those of plugins that are asked for; None: those of the run's recipe.
+    """
     with adding_to(run) if write else contextlib.nullcontext():
         trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
         watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
-        scores = score_run(trained, watchers, runtime, write)
+        if metrics is None:
+            asked = find_metrics(trained.recipe.metric, registry, runtime.monitor)
+        else:
+            asked = load_metrics(metrics, registry, runtime.monitor)
+            asked.check(trained.objective.kind)
+        scores = score_run(trained, watchers, runtime, write, asked)
         if write:
             write_report(run)
         return scores
 
 
-def score_run(trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool) -> Scores:
+def score_run(
+    trained: TrainedRun, watchers: Watchers, runtime: Runtime, write: bool, metrics: PluginMetrics = NO_METRICS
+) -> Scores:
     """Score an open run on every configuration of its fold. `write` keeps predictions, scores and explanation in it."""
     if write:
         _write_data(trained)
     predictions = trained.predict(runtime.device, runtime.monitor)
-    scores = score_all(trained, predictions.answers, watchers)
+    scores = score_all(trained, predictions.answers, watchers, metrics)
     if write:
         _write_results(trained, predictions, scores, runtime)
     return scores

@@ -8,6 +8,7 @@ from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.baselines import baselines, number_baselines
 from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_scores
 from emotiwave_core.evaluate.calibration import calibration
+from emotiwave_core.evaluate.plugin_metrics import NO_METRICS, PluginMetrics
 from emotiwave_core.metrics import Outcomes, compute_metrics
 from emotiwave_core.metrics.ccc import CCC
 from emotiwave_core.metrics.decisions import collapse, confusion, constant_number, count, ratio
@@ -30,7 +31,9 @@ from emotiwave_core.runs.scores import (
 Array = NDArray[np.float64]
 
 
-def score_all(trained: TrainedRun, answers: Array, watchers: Watchers = NOBODY) -> Scores:
+def score_all(
+    trained: TrainedRun, answers: Array, watchers: Watchers = NOBODY, metrics: PluginMetrics = NO_METRICS
+) -> Scores:
     """Scores of every configuration from its answers [K, N, C], with their mean, the worst and the baselines.
 
     The intervals are by bootstrap over groups, or videos; where there is one only they are None. PluginError where an
@@ -50,10 +53,10 @@ def score_all(trained: TrainedRun, answers: Array, watchers: Watchers = NOBODY) 
     for k, name in enumerate(names):
         own = None if resampled is None else resampled[:, k]
         if isinstance(objective, Regression):
-            scores[name] = score_targets(objective, truth, decided[k], own, complete)
+            scores[name] = score_targets(objective, truth, decided[k], own, complete, metrics)
         else:
             outcomes = Outcomes(truth, decided[k], answers[k], objective.classes)
-            scores[name] = score_configuration(outcomes, own, complete, watchers)
+            scores[name] = score_configuration(outcomes, own, complete, watchers, metrics)
     worst = min(scores, key=lambda name: scores[name].score)
     return Scores(
         dataset=dataset.name,
@@ -74,13 +77,20 @@ def score_all(trained: TrainedRun, answers: Array, watchers: Watchers = NOBODY) 
         else baselines(truth, objective.classes),
         interval=bootstrap_settings(groups, unit),
         thresholds=None if thresholds is None else dict(zip(objective.classes, thresholds.tolist(), strict=True)),
+        plugin_metrics=metrics.meanings_of_numbers(objective, truth)
+        if isinstance(objective, Regression)
+        else metrics.meanings(truth, objective.classes),
         notes=[*trained.notes, *_notes(scores[names[-1]], unit if resampled is None else None)],
         headline=headline.key,
     )
 
 
 def score_configuration(
-    outcomes: Outcomes, resampled: Array | None, complete: float, watchers: Watchers = NOBODY
+    outcomes: Outcomes,
+    resampled: Array | None,
+    complete: float,
+    watchers: Watchers = NOBODY,
+    metrics: PluginMetrics = NO_METRICS,
 ) -> ConfigurationScores:
     """All scores of one configuration; its F1 in every resample [R, C], and the macro-F1 of the complete one."""
     truth, decided, chances, classes = outcomes.truth, outcomes.decided, outcomes.probabilities, outcomes.classes
@@ -91,7 +101,7 @@ def score_configuration(
         confusion=confusion(truth, decided, classes),
         collapsed=collapse(decided, classes),
         calibration=calibration(truth, decided, chances),
-        extra=watchers.metrics(truth, decided, chances, classes),
+        extra=metrics.of_classes(outcomes) | watchers.metrics(truth, decided, chances, classes),
         interval=None if resampled is None else _interval(resampled.mean(axis=1)),
         absolute_drop=drop,
         relative_drop=drop / complete if complete > 0 else None,
@@ -99,7 +109,12 @@ def score_configuration(
 
 
 def score_targets(
-    objective: Regression, truth: Array, predicted: Array, resampled: Array | None, complete: float
+    objective: Regression,
+    truth: Array,
+    predicted: Array,
+    resampled: Array | None,
+    complete: float,
+    metrics: PluginMetrics = NO_METRICS,
 ) -> ConfigurationScores:
     """All scores of one configuration of numbers: truth and predicted [N, C], its CCC in every resample [R, C]."""
     numbers = {
@@ -119,6 +134,7 @@ def score_targets(
             for c, (name, one) in enumerate(numbers.items())
         },
         collapsed=constant_number(predicted, objective.classes),
+        extra=metrics.of_numbers(numbers),
         interval=None if resampled is None else _interval(resampled.mean(axis=1)),
         absolute_drop=drop,
         relative_drop=drop / complete if complete > 0 else None,

@@ -45,30 +45,45 @@ class Outcomes:
         return one_hot(self.decided, len(self.classes))
 
 
-class Metric(ABC):
-    """A score from 0 to 1 of the decisions of one configuration; None where it is not defined.
+class AnyMetric(ABC):
+    """A score of one configuration, of classes (`Metric`) or of numbers (`metrics.numbers.NumberMetric`).
 
-    A subclass says what the metric is; its instance is given to `register`. A metric that is a mean over the classes
-    sets `class_key` and writes `score_class` and `guess_class`; any other writes `score` and `guess`.
+    That of a plugin has the constructor `(*, options…)`. It stands in a run's scores by the name that it is offered by.
     """
 
-    key: ClassVar[str]  # in scores.json
-    title: ClassVar[str]  # in the report, with the definitions
-    single_label: ClassVar[str]
-    multi_label: ClassVar[str]
+    key: ClassVar[str]  # in scores.json; of a plugin's nothing asks for it
+    title: ClassVar[str]  # in the report, with the definition
     position: ClassVar[int] = 100  # among the metrics; ties by key
     higher_is_better: ClassVar[bool] = True
-    class_key: ClassVar[str | None] = None  # of its per-class form in scores.json, where it has one
 
-    def definition(self, multi: bool) -> str:
-        """The sentence of the report."""
-        return self.multi_label if multi else self.single_label
+    def __init__(self) -> None:  # a metric without options takes nothing
+        return None
+
+    @abstractmethod
+    def definition(self, multi: bool = False) -> str:
+        """The sentence of the report, without a subject and a full stop."""
 
     def gain(self, value: float | None, guess: float | None) -> float | None:
         """Distance of a score from a guess, positive where the score is the better one."""
         if value is None or guess is None:
             return None
         return value - guess if self.higher_is_better else guess - value
+
+
+class Metric(AnyMetric):
+    """A score of the decisions of one configuration, a core one from 0 to 1; None where it is not defined.
+
+    A subclass says what the metric is; its instance is given to `register`. A metric that is a mean over the classes
+    sets `class_key` and writes `score_class` and `guess_class`; any other writes `score` and `guess`.
+    """
+
+    single_label: ClassVar[str]
+    multi_label: ClassVar[str]
+    class_key: ClassVar[str | None] = None  # of its per-class form in scores.json, where it has one
+
+    def definition(self, multi: bool = False) -> str:
+        """The sentence of the report."""
+        return self.multi_label if multi else self.single_label
 
     def score_class(self, outcomes: Outcomes, c: int) -> float | None:
         """The score of class number `c` against the rest."""
@@ -130,22 +145,32 @@ def compute_metrics(outcomes: Outcomes) -> MetricValues:
     whole: dict[str, float | None] = {}
     classes: dict[str, dict[str, float | None]] = {name: {} for name in outcomes.classes}
     for metric in registered():
-        each = [metric.score_class(outcomes, c) for c in range(len(classes))] if metric.class_key else []
-        whole[metric.key] = metric.score(outcomes, each)
+        whole[metric.key], each = score_of(metric, outcomes)
         _enter(classes, metric.class_key, each)
     return MetricValues(whole, classes)
 
 
+def score_of(metric: Metric, outcomes: Outcomes) -> tuple[float | None, list[float | None]]:
+    """A metric of one configuration, and those of the classes [C], empty without `class_key`."""
+    each = [metric.score_class(outcomes, c) for c in range(len(outcomes.classes))] if metric.class_key else []
+    return metric.score(outcomes, each), each
+
+
 def best_guesses(truth: Decisions, classes: tuple[str, ...]) -> MetricValues:
     """The best score of one answer for every sample, of each metric by itself: no one guess need reach them all."""
-    shares = one_hot(truth, len(classes)).mean(axis=0)  # [C]
     whole: dict[str, float | None] = {}
     guesses: dict[str, dict[str, float | None]] = {name: {} for name in classes}
     for metric in registered():
-        each = [metric.guess_class(share) for share in shares.tolist()] if metric.class_key else []
-        whole[metric.key] = metric.guess(shares, each, truth.ndim == 2)
+        whole[metric.key], each = guess_of(metric, truth, classes)
         _enter(guesses, metric.class_key, each)
     return MetricValues(whole, guesses)
+
+
+def guess_of(metric: Metric, truth: Decisions, classes: tuple[str, ...]) -> tuple[float | None, list[float | None]]:
+    """The best score of one answer for every sample, and those of the classes [C], empty without `class_key`."""
+    shares = one_hot(truth, len(classes)).mean(axis=0)  # [C]
+    each = [metric.guess_class(share) for share in shares.tolist()] if metric.class_key else []
+    return metric.guess(shares, each, truth.ndim == 2), each
 
 
 def _enter(classes: dict[str, dict[str, float | None]], key: str | None, each: list[float | None]) -> None:

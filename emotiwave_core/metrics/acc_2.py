@@ -22,7 +22,7 @@ class AccuracyWithZero(PolarityAccuracy):
 
     key, polarity, position = "acc_2_has0", "has0", 4
     title = "Acc-2 with zero"
-    definition = "share of the samples that are rightly said to be at least 0, or below it"
+    meaning = "share of the samples that are rightly said to be at least 0, or below it"
 
 
 class AccuracyWithoutZero(PolarityAccuracy):
@@ -30,7 +30,7 @@ class AccuracyWithoutZero(PolarityAccuracy):
 
     key, polarity, position = "acc_2_non0", "non0", 5
     title = "Acc-2 without zero"
-    definition = "share of the samples that are rightly said to be above 0, or not; without those whose truth is 0"
+    meaning = "share of the samples that are rightly said to be above 0, or not; without those whose truth is 0"
 
 
 class AccuracySims(PolarityAccuracy):
@@ -38,7 +38,7 @@ class AccuracySims(PolarityAccuracy):
 
     key, polarity, position = "acc_2", "sims", 6
     title = "Acc-2"
-    definition = "share of the samples that are rightly said to be above 0, or not"
+    meaning = "share of the samples that are rightly said to be above 0, or not"
 
 
 for _metric in (AccuracyWithZero(), AccuracyWithoutZero(), AccuracySims()):

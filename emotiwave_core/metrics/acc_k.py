@@ -23,7 +23,7 @@ class Accuracy3(SentimentAccuracy):
 
     key, classes, position = "acc_3", 3, 10
     title = "Acc-3"
-    definition = "share of right answers out of negative, neutral (above −0.1, up to 0.1) and positive"
+    meaning = "share of right answers out of negative, neutral (above −0.1, up to 0.1) and positive"
 
 
 class Accuracy5(SentimentAccuracy):
@@ -31,7 +31,7 @@ class Accuracy5(SentimentAccuracy):
 
     key, classes, position = "acc_5", 5, 11
     title = "Acc-5"
-    definition = (
+    meaning = (
         "share of right answers out of five: on the scale to ±3 cut to ±2 and rounded, to ±1 with borders of its own"
     )
 
@@ -41,7 +41,7 @@ class Accuracy7(SentimentAccuracy):
 
     key, classes, position = "acc_7", 7, 12
     title = "Acc-7"
-    definition = "share of right answers out of seven: cut to ±3 and rounded"
+    meaning = "share of right answers out of seven: cut to ±3 and rounded"
 
 
 for _metric in (Accuracy3(), Accuracy5(), Accuracy7()):

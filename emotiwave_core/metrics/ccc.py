@@ -20,7 +20,7 @@ class Concordance(NumberMetric, Headline):
     title = "CCC"
     beside = "mae"
     beside_name = "MAE"
-    definition = "concordance correlation (Lin 1989): agreement in order, mean and deviation; one answer to all has 0"
+    meaning = "concordance correlation (Lin 1989): agreement in order, mean and deviation; one answer to all has 0"
     position = 1
 
     def score(self, numbers: PredictedNumbers) -> float | None:

@@ -23,7 +23,7 @@ class F1WithZero(PolarityF1):
 
     key, polarity, position = "f1_has0", "has0", 7
     title = "F1 with zero"
-    definition = "F1 of at least 0 and of below 0, weighted by their samples"
+    meaning = "F1 of at least 0 and of below 0, weighted by their samples"
 
 
 class F1WithoutZero(PolarityF1):
@@ -31,7 +31,7 @@ class F1WithoutZero(PolarityF1):
 
     key, polarity, position = "f1_non0", "non0", 8
     title = "F1 without zero"
-    definition = "F1 of above 0 and of the rest, weighted by their samples; without those whose truth is 0"
+    meaning = "F1 of above 0 and of the rest, weighted by their samples; without those whose truth is 0"
 
 
 class F1Sims(PolarityF1):
@@ -39,7 +39,7 @@ class F1Sims(PolarityF1):
 
     key, polarity, position = "f1", "sims", 9
     title = "F1"
-    definition = "F1 of above 0 and of the rest, weighted by their samples"
+    meaning = "F1 of above 0 and of the rest, weighted by their samples"
 
 
 for _metric in (F1WithZero(), F1WithoutZero(), F1Sims()):

@@ -10,7 +10,7 @@ class MeanAbsoluteError(NumberMetric):
 
     key = "mae"
     title = "MAE"
-    definition = "mean distance from the truth, in the unit of the target"
+    meaning = "mean distance from the truth, in the unit of the target"
     position = 2
     higher_is_better = False
 

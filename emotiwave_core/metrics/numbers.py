@@ -5,7 +5,7 @@ Each is computed for one target; that of several targets is their mean. Some are
 
 import importlib
 import pkgutil
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import ClassVar, Literal, NamedTuple
 
 import attrs
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import emotiwave_core.metrics as metrics
-from emotiwave_core.metrics import mean_of_defined
+from emotiwave_core.metrics import AnyMetric, mean_of_defined
 
 Array = NDArray[np.float64]
 SentimentScale = Literal["-3..3", "-1..1"]  # that of CMU-MOSI and CMU-MOSEI, that of CH-SIMS
@@ -38,14 +38,14 @@ class PredictedNumbers(NamedTuple):
     scale: SentimentScale | None = None  # None for what is no sentiment, such as arousal
 
 
-class NumberMetric(ABC):
+class NumberMetric(AnyMetric):
     """A score of the predicted numbers of one target; None where it is not defined, never NaN."""
 
-    key: ClassVar[str]  # in scores.json
-    title: ClassVar[str]  # in the report, with the definition
-    definition: ClassVar[str]
-    position: ClassVar[int] = 100  # among the metrics; ties by key
-    higher_is_better: ClassVar[bool] = True
+    meaning: ClassVar[str]  # what `definition` says
+
+    def definition(self, multi: bool = False) -> str:
+        """The sentence of the report."""
+        return self.meaning
 
     @abstractmethod
     def score(self, numbers: PredictedNumbers) -> float | None:
@@ -54,12 +54,6 @@ class NumberMetric(ABC):
     def mean(self, each: list[float | None]) -> float | None:
         """The score of several targets: the mean of those for which it is defined."""
         return mean_of_defined(each)
-
-    def gain(self, value: float | None, guess: float | None) -> float | None:
-        """Distance of a score from a guess, positive where the score is the better one."""
-        if value is None or guess is None:
-            return None
-        return value - guess if self.higher_is_better else guess - value
 
 
 class NumberValues(NamedTuple):

@@ -10,9 +10,7 @@ class Pearson(NumberMetric):
 
     key = "pearson"
     title = "Pearson r"
-    definition = (
-        "linear correlation with the truth, whatever the means and deviations; not defined for one answer to all"
-    )
+    meaning = "linear correlation with the truth, whatever the means and deviations; not defined for one answer to all"
     position = 3
 
     def score(self, numbers: PredictedNumbers) -> float | None:

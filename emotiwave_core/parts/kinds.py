@@ -65,6 +65,7 @@ COMMAND = "command"  # offers no part: a command of the command line
 POLICY = "dropout"  # parts of this kind may be options of all others; of another kind, of their own kind alone
 AUGMENTATION = "augmentation"
 OBJECTIVE = "objective"
+METRIC = "metric"
 READER = "reader"
 EXTRACTOR = "extractor"
 
@@ -130,6 +131,16 @@ KINDS: dict[str, Kind] = {
             template=TEMPLATES / "objective.py.j2",
             example="smoothing=0.2",
             reference="single",
+        ),
+        PartKind(
+            name=METRIC,
+            title="metric",
+            hook="register_metrics",
+            base="emotiwave_core.metrics:AnyMetric",
+            contract="emotiwave_core.testing:MetricContract",
+            parameters=(),
+            template=TEMPLATES / "metric.py.j2",
+            reference="uar",
         ),
         PartKind(
             name=READER,

@@ -165,12 +165,20 @@ def metric_rows(scores: Scores, scored: ConfigurationScores) -> list[MetricRow]:
             value, chance = scored.metrics[metric.key], scores.constant.metrics[metric.key]
             if metric.key == scores.headline:
                 chance = scores.constant.floor
-            definition = (
-                metric.definition(scores.objective == "multi") if isinstance(metric, Metric) else metric.definition
-            )
+            definition = metric.definition(scores.objective == "multi")
             definition += "" if metric.higher_is_better else "; lower is better"
             gain = metric.gain(value, chance)
             rows.append(MetricRow(metric.title, value, chance, gain, definition, metric.higher_is_better))
+    return [*rows, *_plugin_rows(scores, scored)]
+
+
+def _plugin_rows(scores: Scores, scored: ConfigurationScores) -> list[MetricRow]:
+    """Those of plugins, whose meaning is in the file: they need not be installed."""
+    rows = []
+    for name, metric in scores.plugin_metrics.items():
+        definition = metric.definition + ("" if metric.higher_is_better else "; lower is better")
+        value = scored.extra.get(name)
+        rows.append(MetricRow(metric.title, value, metric.guess, metric.gain(value), definition, False))
     return rows
 
 

@@ -99,7 +99,7 @@ class ConfigurationScores:
     confusion: Confusion | None = None  # empty where there would be more than MOST_CELLS in all, or of this one
     collapsed: str | None = None  # a sentence where every sample is predicted the same
     calibration: Calibration | None = None
-    extra: dict[str, float] = field(factory=dict)  # of plugins that watch
+    extra: dict[str, float] = field(factory=dict)  # of plugins: metrics, and what those that watch say
     interval: ScoreInterval | None
     absolute_drop: float
     relative_drop: float | None
@@ -205,6 +205,22 @@ class NumberBaselines:
 
 
 @frozen
+class MetricMeaning:
+    """A metric of a plugin: what its values under `extra` mean, and what is reached without the input."""
+
+    title: str
+    definition: str
+    higher_is_better: bool
+    guess: float | None  # the best of one answer for every sample; None where it is not defined
+
+    def gain(self, value: float | None) -> float | None:
+        """Distance of a score from the guess, positive where the score is the better one."""
+        if value is None or self.guess is None:
+            return None
+        return value - self.guess if self.higher_is_better else self.guess - value
+
+
+@frozen
 class NamedScore:
     """The headline score of one configuration, by name."""
 
@@ -234,6 +250,7 @@ class Scores:
     interval: Bootstrap
     thresholds: dict[str, float] | None = None
     notes: list[str] = field(factory=list)
+    plugin_metrics: dict[str, MetricMeaning] = field(factory=dict)  # by name, as under `extra`
     headline: str = "macro_f1"
 
     @property
@@ -255,6 +272,8 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """The content of `scores.json`."""
         content: dict[str, Any] = converter.unstructure(self)
+        if not self.plugin_metrics:  # so that scores without any are as they were before there were some
+            del content["plugin_metrics"]
         return content
 
     def to_frame(self) -> Any:

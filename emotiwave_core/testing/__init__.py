@@ -14,6 +14,7 @@ from emotiwave_core.testing.encoder import EncoderContract
 from emotiwave_core.testing.extractor import ExtractorContract
 from emotiwave_core.testing.fusion import FusionContract
 from emotiwave_core.testing.laws import BrokenLaw, Contract, Law, Remark
+from emotiwave_core.testing.metric import MetricContract
 from emotiwave_core.testing.objective import ObjectiveContract
 from emotiwave_core.testing.policy import DropoutPolicyContract
 from emotiwave_core.testing.reader import ReaderContract
@@ -27,6 +28,7 @@ __all__ = [
     "ExtractorContract",
     "FusionContract",
     "Law",
+    "MetricContract",
     "ObjectiveContract",
     "ReaderContract",
     "Remark",

@@ -156,8 +156,8 @@ class TrainingCheckpoint:
 
 
 def trained_recipe(recipe: Recipe) -> dict[str, Any]:
-    """All of a recipe that its weights depend on: not who watches, and not how it is computed."""
-    return {key: value for key, value in recipe.to_table().items() if key not in ("watch", "computing")}
+    """All of a recipe that its weights depend on: not who watches, what is scored, or how it is computed."""
+    return {key: value for key, value in recipe.to_table().items() if key not in ("watch", "metric", "computing")}
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

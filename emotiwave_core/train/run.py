@@ -24,12 +24,14 @@ from emotiwave_core.errors import (
     is_out_of_memory,
 )
 from emotiwave_core.evaluate.evaluation import score_run, write_report
+from emotiwave_core.evaluate.plugin_metrics import PluginMetrics, find_metrics, load_metrics
 from emotiwave_core.modalities import streams_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.settle import settle
+from emotiwave_core.parts.kinds import METRIC
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.parts.watchers import Watchers, find_watchers, load_watchers
@@ -58,13 +60,15 @@ def start(
     """
     parts = registry.resolve(recipe)
     watchers = load_watchers(recipe.watch, registry, runtime.monitor)
+    metrics = load_metrics(recipe.metric, registry, runtime.monitor)
     load_dataset(data)  # so that a wrong folder leaves no run behind
     group = runtime.group
     with contextlib.ExitStack() as held:
-        recipe = group.first(lambda: take(parts.completed(), data, out, held, job))
+        completed = attrs.evolve(parts.completed(), metric=[registry.complete(METRIC, part) for part in recipe.metric])
+        recipe = group.first(lambda: take(completed, data, out, held, job))
         runtime.monitor.keep_unsaid(out / LOG)
         try:
-            return _walk(attrs.evolve(parts, recipe=recipe), data, out, watchers, runtime)
+            return _walk(attrs.evolve(parts, recipe=recipe), data, out, watchers, metrics, runtime)
         except (SettingsError, DataError, PluginError, DivergedError, MemoryError, RuntimeError) as error:
             mendable = isinstance(error, EmotiwaveError) or is_out_of_memory(error)
             if mendable and group.rank == 0 and not (out / LAST).exists():  # nothing was learned: free for another try
@@ -84,10 +88,13 @@ def resume(
         recipe, folder = runtime.group.first(lambda: take_up(out, held, auto_batch, data))
         runtime.monitor.keep_unsaid(out / LOG)
         watchers = find_watchers(recipe.watch, registry, runtime.monitor)
-        return _walk(registry.resolve(recipe), folder, out, watchers, runtime)
+        metrics = find_metrics(recipe.metric, registry, runtime.monitor)
+        return _walk(registry.resolve(recipe), folder, out, watchers, metrics, runtime)
 
 
-def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runtime: Runtime) -> Scores | None:
+def _walk(
+    parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, metrics: PluginMetrics, runtime: Runtime
+) -> Scores | None:
     recipe, monitor, group = parts.recipe, runtime.monitor, runtime.group
     seed_everything(recipe.seed)
     corpus = group.in_turn(lambda: open_corpus(data, recipe.data, monitor))
@@ -101,6 +108,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
     objective = parts.make_objective(corpus.store.targets)
     check_size(len(corpus.store.modalities), len(objective.classes))
     _check_mixtures(parts)
+    metrics.check(objective.kind)
     corpus.check_not_empty("test")
     group.first(lambda: _write_opened(out, corpus, objective))
     group.first(lambda: _write_start(out, runtime))
@@ -125,7 +133,7 @@ def _walk(parts: ResolvedParts, data: Path, out: Path, watchers: Watchers, runti
         began = time.perf_counter()
         with deterministic(recipe.computing.deterministic):
             trained = reopen_trained_run(out, parts, corpus)
-            scores = score_run(trained, watchers, runtime, write=True)
+            scores = score_run(trained, watchers, runtime, write=True, metrics=metrics)
         training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
         write_end(out, training_seconds, time.perf_counter() - began, stopped)
         write_report(out)

@@ -1,1 +1,1 @@
-"""The shipped objectives, one file each."""
+"""Emotiwave's own objectives beside those of each kind, one file each."""

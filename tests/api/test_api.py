@@ -55,7 +55,7 @@ def test_a_recipe_is_a_name_a_file_a_table_or_a_recipe(trained: ew.Run, tiny: Pa
     from emotiwave_core.api import _recipe, _registry
 
     def made(recipe: Any, encoder: Any = None, **settings: Any) -> Any:
-        return _recipe(recipe, _registry(None), encoder, None, None, (), None, (), 1, settings)
+        return _recipe(recipe, _registry(None), encoder, None, None, (), None, None, (), 1, settings)
 
     by_name = made("notebook")
     assert made(ew.recipes()["notebook"]) == made(by_name) == by_name

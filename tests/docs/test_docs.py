@@ -27,6 +27,7 @@ from emotiwave_core.testing import (
     DropoutPolicyContract,
     EncoderContract,
     FusionContract,
+    MetricContract,
     ObjectiveContract,
 )
 
@@ -39,6 +40,7 @@ PARTS = [
     "quieter.py",
     "hard.py",
     "pretrained.py",
+    "found.py",
     "target.py",
     "watcher.py",
 ]
@@ -65,6 +67,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param("pretrained.py", "Pretrained", EncoderContract, marks=pytest.mark.full),
         pytest.param("quieter.py", "Quieter", AugmentationContract, marks=pytest.mark.full),
         pytest.param("hard.py", "Hard", ObjectiveContract, marks=pytest.mark.full),
+        ("found.py", "Found", MetricContract),
     ],
 )
 def test_the_parts_of_the_guide_keep_every_law(written: Path, file: str, name: str, contract: type[Contract]) -> None:
@@ -87,11 +90,12 @@ def test_the_parts_of_the_guide_train_together(written: Path, tiny: Path, capfd:
     Path("registry.toml").write_text("\n".join(lines))
     trust_here()
     parts = ["--encoder", "convnet:width=8", "--fusion", "scored", "--dropout", "ramped:p=0.9", "--watch", "watcher"]
-    parts += ["--augmentation", "quieter", "--objective", "hard:pull=0.1"]
+    parts += ["--augmentation", "quieter", "--objective", "hard:pull=0.1", "--metric", "found"]
     assert exit_code_of(["run", "--data", str(tiny), "--out", "run", "--set", "training.epochs=2", *parts]) == 0
     assert "epoch 2: loss" in capfd.readouterr().err  # stdout is kept for the scores
     scores = json.loads(Path("run/scores.json").read_text())
-    assert all("watcher.confidence" in entry["extra"] for entry in scores["configurations"].values())
+    assert all({"found", "watcher.confidence"} == set(each["extra"]) for each in scores["configurations"].values())
+    assert scores["plugin_metrics"]["found"]["guess"] == 1.0
 
 
 @pytest.mark.full

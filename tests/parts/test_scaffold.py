@@ -40,9 +40,10 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     return typed_commands(capfd, "plugins", "new")
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [("encoder", "convnet"), ("fusion", "my-gate"), ("dropout", "x2"), ("objective", "smooth")]
-)
+NEW = {"encoder": "convnet", "fusion": "my-gate", "dropout": "x2", "objective": "smooth", "metric": "jaccard"}
+
+
+@pytest.mark.parametrize(("kind", "name"), NEW.items())
 def test_a_new_plugin_keeps_every_law_by_its_own_test(
     kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from emotiwave_core.testing import (
     DropoutPolicyContract,
     EncoderContract,
     FusionContract,
+    MetricContract,
     ObjectiveContract,
 )
 from emotiwave_core.testing.laws import Contract
@@ -34,6 +35,7 @@ CONTRACTS: dict[str, type[Contract]] = {
     "dropout": DropoutPolicyContract,
     "augmentation": AugmentationContract,
     "objective": ObjectiveContract,
+    "metric": MetricContract,
 }
 Rates = Callable[[Kept], dict[Kept, float]]
 
@@ -132,6 +134,8 @@ EXAMPLES: dict[str, list[Example]] = {
     "objective.regression": [of()],
     "objective.focal": [of(), of(gamma=0.0), of(gamma=0.5)],
     "objective.supervised_contrastive": [of(), of(weight=3.0, temperature=1.0)],
+    "metric.uar": [of()],
+    "metric.rmse": [of()],
     "dropout.adversarial": [
         Example(
             {"temperature": 0.2, "floor": 0.1},

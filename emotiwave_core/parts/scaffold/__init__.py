@@ -25,6 +25,7 @@ OURS = {
     "encoders",
     "extractors",
     "fusions",
+    "metrics",
     "objectives",
     "watch",
 }  # emotiwave_core and its sisters are Emotiwave itself

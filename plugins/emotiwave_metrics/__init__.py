@@ -1,0 +1,1 @@
+"""Emotiwave's own metrics beside those that every run has, one file each."""
