@@ -151,8 +151,11 @@ def steps_of(folder: Path, labels: dict[str, Entry], entries: Mapping[str, objec
     dataset = make(folder, labels)
     samples = read_samples(dataset, unit)
     arrays = {key: np.asarray(intervals, dtype=np.float64).reshape(-1, 2) for key, intervals in entries.items()}
-    found = cut_samples(arrays, samples, range(len(samples.ids)), unit)
-    return {samples.ids[row]: steps.tolist() for row, steps, _ in found}
+    (found,) = [*cut_samples(arrays, samples, range(len(samples.ids)), unit)] or [None]
+    if found is None:
+        return {}
+    each = np.split(found.rows, np.cumsum(found.counts)[:-1])
+    return {samples.ids[row]: rows.tolist() for row, rows in zip(found.samples, each, strict=True)}
 
 
 def test_a_plain_entry_is_cut_by_each_segment(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ mean of all rows that overlap its whole interval, as the CMU-MultimodalSDK's `al
 al. 2018). Unlike there, a word during which a modality has nothing is not dropped, but kept and marked.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
 
@@ -19,62 +19,84 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.formats.reader import Reader, Source, open_reader
 from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.data.prepare.segments import (
+    MOST_PAIRS,
+    MOST_SAMPLES,
+    Cut,
     InTimeOrder,
     Samples,
     bounds,
     cut_samples,
     end_to_end,
     entries_by_video,
-    overlap,
+    parts,
     places,
 )
 from emotiwave_core.errors import DataError, SettingsError
 
-MOST_PAIRS = 1 << 20  # of a step and a row that may overlap it, looked at together: about 50 MB
+LONGEST = 1 << 62  # steps: no limit
 NOTABLE = 0.01  # share of the rows that no step reads, above which it is said
 
 
 class Steps(NamedTuple):
-    """The T steps of a sample in one modality: the rows of a file that each is the mean of."""
+    """The T steps of a sample in one modality, or of several samples one after the other."""
 
-    rows: NDArray[np.intp]  # [P], those of the first step, then those of the second, …
+    rows: NDArray[np.intp]  # [P] of a file that each step is the mean of: those of the first one, of the second, …
     counts: NDArray[np.intp]  # [T], how many each has; 0 where the modality has nothing
     times: NDArray[np.float64]  # [T, 2] seconds
 
-    def first(self, count: int) -> "Steps":
-        """The first steps alone."""
-        return Steps(self.rows[: self.counts[:count].sum()], self.counts[:count], self.times[:count])
+    def part(self, start: int, end: int) -> "Steps":
+        """Some of the steps."""
+        first = int(self.counts[:start].sum())
+        rows = self.rows[first : first + int(self.counts[start:end].sum())]
+        return Steps(rows, self.counts[start:end], self.times[start:end])
 
-    def emptied(self) -> "Steps":
-        """The same steps with nothing in any of them."""
-        return Steps(self.rows[:0], np.zeros_like(self.counts), self.times)
+    def without_rows(self, emptied: NDArray[np.bool_]) -> "Steps":
+        """The same steps with nothing in those that are named, [T]."""
+        kept = np.repeat(~emptied, self.counts)
+        return self._replace(rows=self.rows[kept], counts=np.where(emptied, 0, self.counts))
 
 
-class SampleSteps(NamedTuple):
-    """The steps of one sample in one modality."""
+class Sequences(NamedTuple):
+    """The steps of n samples of one video in a modality, one sample after the other.
 
-    row: int  # its number among the samples
+    A very long sample comes in several of these, one alone in each.
+    """
+
+    samples: NDArray[np.intp]  # [n], their numbers
     steps: Steps
-    cut: int  # what it has beyond `max_steps`: rows, or steps where aligned
-    whole: bool  # True where it is all of an entry
+    lengths: NDArray[np.intp]  # [n], how many of the steps are each one's
+    cut: NDArray[np.intp]  # [n], what each has beyond `max_steps`: rows, or steps where aligned
+    whole: NDArray[np.bool_]  # [n], whether it is all of an entry
+    averaged: NDArray[np.bool_]  # [n], whether a step of the sample is not one row
 
 
-def grouped(intervals: NDArray[np.float64], rows: NDArray[np.intp], k: int) -> Steps:
-    """Each k of some rows as one step, from the first one's start to the last one's end; the last may have fewer."""
-    first = np.arange(0, len(rows), k)
-    last = np.minimum(first + k, len(rows)) - 1
+def grouped(
+    intervals: NDArray[np.float64], rows: NDArray[np.intp], k: int, counts: NDArray[np.intp] | None = None
+) -> Steps:
+    """Each k of a sample's rows as one step, from the first one's start to the last one's end; the last may have fewer.
+
+    counts [n]: how many of the rows are each sample's; without them all are of one.
+    """
     times = bounds(intervals[rows])
+    if k == 1:
+        return Steps(rows, np.ones(len(rows), dtype=np.intp), times)
+    counts = np.array([len(rows)]) if counts is None else counts
+    steps = -(-counts // k)  # of each sample
+    number = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+    first = np.repeat(np.cumsum(counts) - counts, steps) + number * k
+    last = np.minimum(first + k, np.repeat(np.cumsum(counts), steps)) - 1
     return Steps(rows, last + 1 - first, np.stack([times[first, 0], times[last, 1]], axis=1))
 
 
-def _to_the_microsecond(times: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_the_microsecond(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times as aligning compares them."""
     with np.errstate(over="ignore"):  # what lies 1e302 s away is infinitely far
         return np.round(times, 6)
 
 
 def rounded(intervals: NDArray[np.float64]) -> InTimeOrder:
     """Rows [S, 2] for `overlapping`: put right, to the microsecond, for 0.1 + 0.2 s is not 0.3 s, and sorted."""
-    return InTimeOrder(_to_the_microsecond(bounds(intervals)))
+    return InTimeOrder(to_the_microsecond(bounds(intervals)))
 
 
 def overlapping(rows: InTimeOrder | NDArray[np.float64], times: NDArray[np.float64]) -> Steps:
@@ -84,27 +106,10 @@ def overlapping(rows: InTimeOrder | NDArray[np.float64], times: NDArray[np.float
     them once with `rounded` where they are asked for more than once.
     """
     rows = rows if isinstance(rows, InTimeOrder) else rounded(rows)
-    whole = _to_the_microsecond(bounds(times))
-    first, last = rows.near(*whole.T)
-    counts = np.maximum(last - first, 0)
-    part = np.cumsum(counts) // MOST_PAIRS
-    parts = [
-        _overlapping(rows, whole[steps], first[steps], counts[steps])
-        for steps in np.split(np.arange(len(times)), np.flatnonzero(np.diff(part)) + 1)
-    ]
+    found = list(rows.cut_each(to_the_microsecond(bounds(times))))
     return Steps(
-        rows.order[np.concatenate([own for own, _ in parts])], np.concatenate([n for _, n in parts]), bounds(times)
+        np.concatenate([own for own, _ in found]), np.concatenate([counts for _, counts in found]), bounds(times)
     )
-
-
-def _overlapping(
-    rows: InTimeOrder, times: NDArray[np.float64], first: NDArray[np.intp], counts: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Of `counts` rows from `first` on for each step: those that overlap it, and how many they are."""
-    step = np.repeat(np.arange(len(times)), counts)
-    row = np.arange(len(step)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    belongs = overlap(rows.low[row], rows.high[row], times[step, 0], times[step, 1])
-    return row[belongs], np.bincount(step[belongs], minlength=len(times))
 
 
 def sequence_steps(
@@ -116,6 +121,31 @@ def sequence_steps(
     """
     taken = rows if most is None else rows[: most * k]
     return grouped(intervals, taken, k), len(rows) - len(taken)
+
+
+def sequences_of(
+    intervals: NDArray[np.float64], cut: Cut, most: int | None, k: int, known: NDArray[np.intp]
+) -> Iterator[Sequences]:
+    """The steps of samples that are not aligned, as `sequence_steps` makes them of one.
+
+    known [n]: so many steps of each sample alone are kept, beside what is cut. Of a very long sample MOST_PAIRS rows
+    are in each part.
+    """
+    taken = cut.counts if most is None else np.minimum(cut.counts, most * k)
+    beyond, averaged = cut.counts - taken, taken > 1 if k > 1 else np.zeros(len(taken), dtype=bool)
+    kept = np.minimum(taken, np.minimum(known, LONGEST // k) * k)
+    rows = cut.rows
+    if (kept != cut.counts).any():
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(cut.counts) - cut.counts, cut.counts)
+        rows = rows[place < np.repeat(kept, cut.counts)]
+    size = max(MOST_PAIRS // k, 1) * k
+    if len(rows) <= size or len(kept) > 1:
+        yield Sequences(cut.samples, grouped(intervals, rows, k, kept), -(-kept // k), beyond, cut.whole, averaged)
+        return
+    for start in range(0, len(rows), size):
+        steps = grouped(intervals, rows[start : start + size], k)
+        length, said = np.array([len(steps.counts)]), beyond if start == 0 else np.zeros_like(beyond)
+        yield Sequences(cut.samples, steps, length, said, cut.whole, averaged)
 
 
 def reference_times(
@@ -134,11 +164,17 @@ def span_of(rows: NDArray[np.intp]) -> slice:
     return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(0, 0)
 
 
-def average(features: NDArray[np.float32], steps: Steps, all_finite: bool = False) -> NDArray[np.float32]:
+def average(
+    features: NDArray[np.float32],
+    steps: Steps,
+    all_finite: bool = False,
+    averaged: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
     """The mean of the rows of each step, features [S, F] -> [T, F]; of finite values, and 0 where there is none.
 
-    Where it is known that all features are finite, they are not looked through again. Where nothing is averaged or
-    replaced, the result can be a view of the features.
+    Where it is known that all features are finite, they are not looked through again. averaged [T]: whether a step is
+    of a sample that has one which is not one row; without it the steps are those of one sample. Where nothing is
+    averaged or replaced, the result can be a view of the features.
     """
     if not len(steps.rows):
         return np.zeros((len(steps.counts), features.shape[1]), dtype=np.float32)
@@ -147,12 +183,15 @@ def average(features: NDArray[np.float32], steps: Steps, all_finite: bool = Fals
     finite = np.isfinite(near) if not all_finite else np.ones(0, dtype=bool)
     whole = bool(finite.all())
     clean = near if whole else np.where(finite, near, np.float32(0))
-    if (steps.counts == 1).all():
+    averaged = np.full(len(steps.counts), bool((steps.counts != 1).any())) if averaged is None else averaged
+    if not averaged.any():
         # Rows that follow one another are taken as they stand, without a copy.
         return clean if (np.diff(steps.rows) == 1).all() else clean[steps.rows - span.start]
     steps = steps._replace(rows=steps.rows - span.start)
     counts = steps.counts[:, None] if whole else _sums(finite, steps)
-    return np.asarray(_sums(clean, steps) / np.maximum(counts, 1), dtype=np.float32)
+    means = np.asarray(_sums(clean, steps) / np.maximum(counts, 1), dtype=np.float32)
+    means[~averaged] = clean[steps.rows[np.repeat(~averaged, steps.counts)]]  # -0.0 too, which no sum keeps
+    return means
 
 
 def informative_steps(values: NDArray[np.float32]) -> int:
@@ -171,15 +210,55 @@ def _sums(values: NDArray[np.float32] | NDArray[np.bool_], steps: Steps) -> NDAr
 
 def grid(start: float, end: float, rate: float, most: int | None = None) -> NDArray[np.float64]:
     """Steps [T, 2] of 1 / rate seconds from start to end, `most` of them at most; the last one may be shorter."""
-    count = np.ceil(round((float(end) - float(start)) * rate, 6))  # 2 s at 10 a second are 20 steps, however rounded
-    edges = start + np.arange(int(count if most is None else min(count, most)) + 1) / rate
-    return np.stack([edges[:-1], np.minimum(edges[1:], end)], axis=1)
+    interval = np.array([[start, end]], dtype=np.float64)
+    return _grids(interval, rate, _grid_lengths(interval, rate, most))
+
+
+def _grid_lengths(intervals: NDArray[np.float64], rate: float, most: int | None) -> NDArray[np.intp]:
+    """How many steps `grid` makes of each interval [n, 2]: [n]. 2 s at 10 a second are 20, however rounded."""
+    counts = [np.ceil(round(span, 6)) for span in ((intervals[:, 1] - intervals[:, 0]) * rate).tolist()]
+    return np.array([int(count if most is None else min(count, most)) for count in counts], dtype=np.intp)
+
+
+def _grids(intervals: NDArray[np.float64], rate: float, lengths: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The steps of each interval [n, 2], one interval after the other: [T, 2]."""
+    number = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    start, end = np.repeat(intervals, lengths, axis=0).T
+    return np.stack([start + number / rate, np.minimum(start + (number + 1) / rate, end)], axis=1)
 
 
 def check_words(file: Reader) -> None:
     """DataError where the file that should hold the words holds numbers."""
     if not file.is_words:
         raise DataError(f"{file.path} holds numbers, not words: `words` in dataset.toml names the file of transcripts.")
+
+
+class Times(NamedTuple):
+    """The times of the steps of n samples that follow one another, one sample after the other."""
+
+    samples: range  # [n], their numbers
+    steps: NDArray[np.float64]  # [T, 2] seconds
+    lengths: NDArray[np.intp]  # [n], how many of the steps are each one's
+
+    def first(self, most: int | None) -> "Times":
+        """The first `most` steps of each sample alone."""
+        if most is None or not (self.lengths > most).any():
+            return self
+        number = np.arange(len(self.steps)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths)
+        return Times(self.samples, self.steps[number < most], np.minimum(self.lengths, most))
+
+
+def _with_a_step_each(
+    rows: range, steps: NDArray[np.float64], lengths: NDArray[np.intp], spans: NDArray[np.float64]
+) -> Times:
+    """Times [T, 2] of n samples, with one step from its start to its end, spans [n, 2], for each that has none."""
+    nothing = lengths == 0
+    whole = np.where(nothing, 1, lengths)
+    times = np.empty((int(whole.sum()), 2))
+    added = np.zeros(len(times), dtype=bool)
+    added[(np.cumsum(whole) - whole)[nothing]] = True
+    times[added], times[~added] = spans[nothing], steps
+    return Times(rows, times, whole)
 
 
 class Reference:
@@ -214,41 +293,43 @@ class Reference:
         if self._file:
             self._file.close()
 
-    def times(self, video: str, samples: Samples, rows: range) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Of each sample of a video, the times [T, 2] of its steps; of a rate, `most` and one more at most."""
-        words: dict[int, NDArray[np.float64]] = {}
-        if self._file:
-            entries = {key: self._file.intervals(key) for key in self._entries.get(video, [])}
-            every = end_to_end(entries)
-            words = {row: every[steps] for row, steps, _ in cut_samples(entries, samples, rows, self.unit)}
-        for row in rows:
-            own = words.get(row, np.empty((0, 2)))
-            self.wordless += isinstance(self.align, str) and not len(own)
-            start, end = samples.intervals[row].tolist()
-            yield row, reference_times(self.align, own, start, end, self.most)
+    def times(self, video: str, samples: Samples, rows: range) -> Iterator[Times]:
+        """The times of the steps of a video's samples; of a rate, `most` and one more at most for each."""
+        entries = {key: self._file.intervals(key) for key in self._entries.get(video, [])} if self._file else {}
+        every = end_to_end(entries)
+        for start in range(rows.start, rows.stop, MOST_SAMPLES):
+            part = range(start, min(start + MOST_SAMPLES, rows.stop))
+            spans = samples.intervals[part.start : part.stop]
+            if not isinstance(self.align, str):
+                lengths = _grid_lengths(spans, self.align, None if self.most is None else self.most + 1)
+                for few in parts(np.maximum(lengths, 1), MOST_PAIRS):
+                    steps = _grids(spans[few], self.align, lengths[few])
+                    yield _with_a_step_each(part[few], steps, lengths[few], spans[few])
+                continue
+            found, lengths = [np.empty((0, 2))], np.zeros(len(part), dtype=np.intp)
+            for cut in cut_samples(entries, samples, part, self.unit):
+                found.append(every[cut.rows])
+                lengths[cut.samples - part.start] = cut.counts
+            self.wordless += int((lengths == 0).sum())
+            yield _with_a_step_each(part, np.concatenate(found), lengths, spans)
 
-    def count(
-        self,
-        entries: dict[str, NDArray[np.float64]],
-        samples: Samples,
-        rows: range,
-        steps_of_samples: Iterable["SampleSteps"],
-    ) -> None:
-        """Count the rows of a video that belong to its samples, and which of them no step reads.
-
-        entries {key: intervals [S, 2]}. Where steps were cut off, what lies after the last one counts as neither.
-        """
-        spans = _to_the_microsecond(bounds(end_to_end(entries)))
-        own, read = np.zeros((2, len(spans)), dtype=bool)
-        steps_of = {sample.row: (sample.steps, sample.cut) for sample in steps_of_samples}
-        for row, span, whole in places(entries, samples, rows, self.unit):
-            steps, beyond = steps_of[row]
+    def held(
+        self, entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range
+    ) -> Iterator[tuple[range, slice, bool]]:
+        """As `places`, of all samples: those without an entry are held by no row, `slice(0, 0)`."""
+        done = rows.start
+        for own, entry, whole in places(entries, samples, rows, self.unit):
+            if own.start > done:
+                yield range(done, own.start), slice(0, 0), False
+            yield own, entry, whole
             self.own_entries |= whole
-            start, end = (-np.inf, np.inf) if whole else samples.intervals[row]
-            last = steps.times[:, 1].max() if beyond else np.inf
-            own[span] |= overlap(*spans[span].T, *_to_the_microsecond(np.array([start, min(end, last)])))
-            read[steps.rows] = True
-        own &= np.isfinite(spans).all(axis=1)
+            done = own.stop
+        if done < rows.stop:
+            yield range(done, rows.stop), slice(0, 0), False
+
+    def count(self, intervals: NDArray[np.float64], own: NDArray[np.bool_], read: NDArray[np.bool_]) -> None:
+        """Count the rows [S] of a video that belong to its `own` samples, and those of them that no step has `read`."""
+        own = own & np.isfinite(intervals).all(axis=1)
         self.rows += int(own.sum())
         self.unread += int((own & ~read).sum())
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.formats.reader import split_key
-from emotiwave_core.data.prepare.align import SampleSteps
 from emotiwave_core.data.prepare.segments import are_times, end_to_end
 from emotiwave_core.errors import DataError, short
 
@@ -35,12 +34,11 @@ class Coverage:
         self._numbered = 0
         self._agree = {-1: 0, 0: 0, 1: 0}  # entries in time with the label row of the number k + shift
 
-    def count(self, entries: dict[str, Times], samples: list[SampleSteps], labelled: Times | None) -> None:
-        """Count one video: its entries [T, 2], the steps that its samples read, and its labelled intervals."""
+    def count(self, entries: dict[str, Times], read: int, labelled: Times | None) -> None:
+        """Count one video: its entries [T, 2], how many of their rows are read, and its labelled intervals."""
         times = end_to_end(entries)
         self.rows += len(times)
-        self.read_rows += len(np.unique(np.concatenate([np.empty(0, np.intp), *(s.steps.rows for s in samples)])))
-        self.cut_rows += sum(sample.cut for sample in samples)
+        self.read_rows += read
         usable = times[are_times(times)]
         self.timeless_rows += len(times) - len(usable)
         if not len(usable):

@@ -1,4 +1,8 @@
-"""Packing `.csd` files into the flat arrays of a store, one video in memory at a time and the next on its way."""
+"""Packing `.csd` files into the flat arrays of a store, one block of rows in memory at a time and the next on its way.
+
+Of a video the intervals are held whole, in some 50 bytes a row, and of its features no more than ROOM bytes, or the
+rows of one step.
+"""
 
 import os
 from collections.abc import Generator, Iterator
@@ -13,25 +17,26 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.facts import ModalityFacts, StoreFacts
 from emotiwave_core.data.formats.reader import Reader, open_reader
 from emotiwave_core.data.prepare.align import (
+    LONGEST,
     Reference,
-    SampleSteps,
+    Sequences,
     Steps,
     average,
     informative_steps,
     overlapping,
     rounded,
-    sequence_steps,
+    sequences_of,
     span_of,
+    to_the_microsecond,
 )
 from emotiwave_core.data.prepare.coverage import NOTABLE_LOSS, Coverage, check_unfit
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import (
-    InTimeOrder,
     Samples,
     cut_samples,
     end_to_end,
     entries_by_video,
-    places,
+    parts,
     read_samples,
 )
 from emotiwave_core.data.prepare.store_key import check_features, meaning, paths_of
@@ -45,14 +50,52 @@ from emotiwave_core.monitor import Monitor
 # {modality: {sample: (steps that are kept, steps that are dropped)}}, of the samples that hold filler
 Filler = dict[str, dict[str, tuple[int, int]]]
 LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
+ROOM = 16 << 20  # bytes of features that are read together
+NEAR = 64 << 10  # bytes between two rows, from which they are read apart
 
 
-class _Video(NamedTuple):
-    """The rows of one video that its samples read in a modality."""
+class _Block(NamedTuple):
+    """The rows of some steps of samples of a video."""
 
     features: NDArray[np.float32]  # [S, F]
     all_finite: bool
-    samples: list[SampleSteps]  # whose rows are those of these features
+    steps: Steps  # whose rows are those of these features
+    lengths: NDArray[np.intp]  # [n], how many of the steps are each sample's
+    sequences: Sequences  # whose samples they are
+
+
+class _Ends:
+    """Of the samples of one video: how many steps each has so far, and up to which one it is not zeros alone."""
+
+    def __init__(self, rows: range) -> None:
+        self.rows = rows
+        self.steps, self.informative = np.zeros((2, len(rows)), dtype=np.int64)
+        self.whole = np.zeros(len(rows), dtype=bool)
+
+    def follow(self, block: _Block, values: NDArray[np.float32]) -> None:
+        """Look at the next steps [T, F]. Where the last one says something, the others need no look."""
+        ends = np.cumsum(block.lengths)
+        has = block.lengths > 0
+        told = np.zeros(len(ends), dtype=bool)
+        told[has] = values[ends[has] - 1].any(axis=1)
+        samples = block.sequences.samples - self.rows.start
+        for number in np.flatnonzero(has & ~told):
+            own = informative_steps(values[ends[number] - block.lengths[number] : ends[number]])
+            if own:
+                self.informative[samples[number]] = self.steps[samples[number]] + own
+        self.steps[samples] += block.lengths
+        self.informative[samples[told]] = self.steps[samples[told]]
+        self.whole[samples] = block.sequences.whole
+
+    def filler(self, aligned: bool) -> Iterator[tuple[int, int, int]]:
+        """The samples of zeros alone, and, of those that are all of an entry, the ones with zeros at their end.
+
+        Each with its steps that are kept, and those that are dropped.
+        """
+        for number in np.flatnonzero(self.informative < self.steps).tolist():
+            kept, steps = int(self.informative[number]), int(self.steps[number])
+            if kept == 0 or (self.whole[number] and not aligned):
+                yield self.rows[number], kept, steps - kept
 
 
 class Packer:
@@ -225,13 +268,18 @@ class Packer:
             with self.monitor.progress(f"Counting {name}", len(videos)) as step:
                 for video, rows in videos:
                     intervals = {key: file.intervals(key) for key in entries.get(video, [])}
-                    times = reference.times(video, samples, rows) if reference else None
-                    steps_of_samples = list(self._steps(name, file, intervals, samples, rows, times))
-                    for row, steps, _, _ in steps_of_samples:
-                        counts[:, row] = len(steps.counts), np.count_nonzero(steps.counts)
-                    coverage.count(intervals, steps_of_samples, samples.intervals[rows] if file.has_times else None)
+                    every = end_to_end(intervals)
+                    own, read = np.zeros((2, len(every)), dtype=bool)
+                    for part in self._steps(name, file, video, intervals, samples, rows, reference, own):
+                        ends = np.concatenate([[0], np.cumsum(part.steps.counts > 0)])[np.cumsum(part.lengths)]
+                        counts[0, part.samples] += part.lengths
+                        counts[1, part.samples] += np.diff(ends, prepend=0)
+                        read[part.steps.rows] = True
+                        coverage.cut_rows += int(part.cut.sum())
+                    labelled = samples.intervals[rows.start : rows.stop] if file.has_times else None
+                    coverage.count(intervals, int(np.count_nonzero(read)), labelled)
                     if reference:
-                        reference.count(intervals, samples, rows, steps_of_samples)
+                        reference.count(every, own, read)
                     step()
             filled = [sample in self.known_filler.get(name, {}) for sample in samples.ids]
             self.warnings += coverage.warnings((counts[1] > 0) | filled, samples.videos, file.keys)
@@ -265,7 +313,7 @@ class Packer:
 
     def _pack(self, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
         """The values, the times and, where aligned, the presence of the steps of every sample in turn."""
-        counts, source = self.counts[name], self.dataset.modalities[name]
+        source = self.dataset.modalities[name]
         is_file = source.path.is_file() and source.path not in self.hashes
         size, videos = source.path.stat().st_size, self._videos(self.samples)
         with (
@@ -275,20 +323,20 @@ class Packer:
             self._reading(file, name, reference, size // len(videos)) as read,
             self.monitor.progress(f"Packing {name}", len(videos)) as step,
         ):
-            for done, (features, all_finite, steps_of_samples) in enumerate(read, 1):
-                for sample in steps_of_samples:
-                    counts["truncated"] += sample.cut > 0
-                    if not all_finite:
-                        _count_replaced(counts, features, sample.steps)
-                    values = average(features, sample.steps, all_finite)
-                    self._notice_filler(name, sample, values)
+            for done, (_, rows) in enumerate(videos, 1):
+                ends = _Ends(rows)
+                while (block := next(read)) is not None:
+                    averaged = np.repeat(block.sequences.averaged, block.lengths)
+                    values = average(block.features, block.steps, block.all_finite, averaged)
+                    ends.follow(block, values)
                     yield f"{name}.values", values
-                if steps_of_samples:
                     with np.errstate(over="ignore"):  # as for the features: what float32 cannot hold is infinite
-                        times = np.concatenate([sample.steps.times for sample in steps_of_samples]).astype(np.float32)
-                    yield f"{name}.times", times
-                if steps_of_samples and self.aligned:
-                    yield f"{name}.present", np.concatenate([sample.steps.counts for sample in steps_of_samples]) > 0
+                        yield f"{name}.times", block.steps.times.astype(np.float32)
+                    if self.aligned:
+                        yield f"{name}.present", block.steps.counts > 0
+                if self.options.filler != "keep":
+                    for row, kept, dropped in ends.filler(self.aligned):
+                        self.filler[name][self.samples.ids[row]] = (kept, dropped)
                 if follower:
                     follower.reach(size * done // len(videos))  # about as far as was read: it is still in memory
                 step()
@@ -296,66 +344,58 @@ class Packer:
                 self.hashes[source.path] = follower.finish(size)
             self.wordless = reference.wordless if reference else 0
 
-    def _notice_filler(self, name: str, sample: SampleSteps, values: NDArray[np.float32]) -> None:
-        """Remember a sample [T, F] of zeros alone, and the zeros at the end of one that is all of its entry."""
-        if self.options.filler == "keep" or not len(values) or values[-1].any():
-            return
-        steps = informative_steps(values)
-        if steps == 0 or (sample.whole and not self.aligned and steps < len(values)):
-            self.filler[name][self.samples.ids[sample.row]] = (steps, len(values) - steps)
-
     def _reading(
         self, file: Reader, name: str, reference: Reference | None, size: int
-    ) -> AbstractContextManager[Iterator[_Video]]:
-        """The videos in turn; where they are large (about `size` bytes each), the next one is read in a thread."""
+    ) -> AbstractContextManager[Iterator[_Block | None]]:
+        """The blocks of the videos; where these are large (about `size` bytes each), the next is read in a thread."""
         read = self._read(file, name, reference)
-        return closing(cast("Generator[_Video, None, None]", prefetch(read, 1) if size >= LARGE else read))
+        return closing(cast("Generator[_Block | None, None, None]", prefetch(read, 1) if size >= LARGE else read))
 
-    def _read(self, file: Reader, name: str, reference: Reference | None) -> Iterator[_Video]:
-        """The videos in turn. What lies before the first row that is read, and after the last one, is not unpacked."""
-        entries = self._entries(name, file)
+    def _read(self, file: Reader, name: str, reference: Reference | None) -> Iterator[_Block | None]:
+        """The blocks of each video in turn, and None behind its last one. What is not finite in them is counted."""
+        entries, counts = self._entries(name, file), self.counts[name]
         for video, rows in self._videos(self.samples):
             intervals = {key: file.intervals(key) for key in entries.get(video, [])}
-            times = reference.times(video, self.samples, rows) if reference else None
-            samples = list(self._steps(name, file, intervals, self.samples, rows, times))
-            span = span_of(np.concatenate([np.empty(0, np.intp), *(sample.steps.rows for sample in samples)]))
-            parts, first = [np.empty((0, file.width), dtype=np.float32)], 0
-            for key, own in intervals.items():
-                wanted = slice(max(span.start - first, 0), min(max(span.stop - first, 0), len(own)))
-                if wanted.start < wanted.stop:
-                    parts.append(file.features(key, wanted))
-                first += len(own)
-            features = parts[-1] if len(parts) <= 2 else np.concatenate(parts)
-            moved = [each._replace(steps=each.steps._replace(rows=each.steps.rows - span.start)) for each in samples]
-            yield _Video(features, bool(np.isfinite(features).all()), moved)
+            lengths = {key: len(own) for key, own in intervals.items()}
+            for part in self._steps(name, file, video, intervals, self.samples, rows, reference):
+                counts["truncated"] += int(np.count_nonzero(part.cut))
+                steps, ends, damaged = part.steps, np.cumsum(part.lengths), [np.empty((3, 0), dtype=np.int64)]
+                for few in parts(steps.counts, max(ROOM // (file.width * 4), 1)):
+                    own = steps.part(few.start, few.stop)
+                    features, held = _rows_of(file, lengths, own.rows)
+                    all_finite = bool(np.isfinite(features).all())
+                    if not all_finite:
+                        damaged.append(_damage(features, held))
+                    moved = own._replace(rows=np.searchsorted(held, own.rows) if len(held) else own.rows)
+                    within = np.diff(np.clip(ends, few.start, few.stop), prepend=few.start).astype(np.intp)
+                    yield _Block(features, all_finite, moved, within, part)
+                if len(damaged) > 1:
+                    _count_replaced(counts, part, np.unique(np.concatenate(damaged, axis=1), axis=1))
+            yield None
 
     def _steps(
         self,
         name: str,
         file: Reader,
+        video: str,
         entries: dict[str, NDArray[np.float64]],
         samples: Samples,
         rows: range,
-        times: Iterator[tuple[int, NDArray[np.float64]]] | None,
-    ) -> Iterator[SampleSteps]:
-        """The steps of each sample of a video, its own or those of the reference, without what is known for filler."""
-        filler = self.known_filler.get(name, {})
-        for sample in (
-            self._own_steps(name, file, entries, samples, rows)
-            if times is None
-            else self._reference_steps(entries, samples, rows, times)
-        ):
-            if (known := filler.get(samples.ids[sample.row])) is None:
-                yield sample
-            elif self.aligned:
-                yield sample._replace(steps=sample.steps.emptied())
-            else:
-                yield sample._replace(steps=sample.steps.first(known[0]))
+        reference: Reference | None,
+        own: NDArray[np.bool_] | None = None,
+    ) -> Iterator[Sequences]:
+        """The steps of the samples of a video, their own or those of the reference, without what is known for filler.
+
+        In `own` [S], of a reference, the rows that belong to a sample are marked.
+        """
+        if reference is None:
+            return self._own_steps(name, file, entries, samples, rows)
+        return self._reference_steps(name, video, entries, samples, rows, reference, own)
 
     def _own_steps(
         self, name: str, file: Reader, entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range
-    ) -> Iterator[SampleSteps]:
-        every, unit = end_to_end(entries), self.options.unit
+    ) -> Iterator[Sequences]:
+        every, unit, filler = end_to_end(entries), self.options.unit, self.known_filler.get(name, {})
         limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
         if not file.has_times and unit == "video" and len(entries) > 1:
             raise SettingsError(
@@ -367,27 +407,48 @@ class Packer:
                 f"{file.path} has no times, so its entry {short(samples.videos[rows[0]])} cannot be cut into "
                 f"{len(rows)} segments: give its `rate` in dataset.toml, or an entry for each, `id[0]`, `id[1]`, …"
             )
-        for row, own, whole in cut_samples(entries, samples, rows, unit, file.has_times):
-            yield SampleSteps(row, *sequence_steps(every, own, limit, k), whole)
+        for cut in cut_samples(entries, samples, rows, unit, file.has_times):
+            known = [filler.get(samples.ids[row], (LONGEST, 0))[0] if filler else LONGEST for row in cut.samples]
+            yield from sequences_of(every, cut, limit, k, np.array(known))
 
     def _reference_steps(
         self,
+        name: str,
+        video: str,
         entries: dict[str, NDArray[np.float64]],
         samples: Samples,
         rows: range,
-        times: Iterator[tuple[int, NDArray[np.float64]]],
-    ) -> Iterator[SampleSteps]:
-        every, unit = end_to_end(entries), self.options.unit
-        held = {row: entry for row, entry, _ in places(entries, samples, rows, unit)}
-        ordered: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
-        for row, whole in times:
-            entry, cut = held.get(row, slice(0, 0)), whole[: self.most]
-            span = (entry.start, entry.stop)
-            if span not in ordered:
-                ordered[span] = rounded(every[entry])
-            steps = overlapping(ordered[span], cut)
-            moved = steps._replace(rows=steps.rows + entry.start)
-            yield SampleSteps(row, moved, len(whole) - len(cut), whole=False)
+        reference: Reference,
+        marked: NDArray[np.bool_] | None,
+    ) -> Iterator[Sequences]:
+        every, filler = end_to_end(entries), self.known_filler.get(name, {})
+        last, ordered = slice(0, 0), rounded(every[:0])  # of the entry that was asked for last
+        for times in reference.times(video, samples, rows):
+            first = times.first(self.most)
+            ends, done = np.cumsum(first.lengths), 0
+            for numbers, entry, whole in reference.held(entries, samples, times.samples):
+                own = slice(numbers.start - times.samples.start, numbers.stop - times.samples.start)
+                if entry != last:
+                    last, ordered = entry, rounded(every[entry])
+                lengths, beyond = first.lengths[own], (times.lengths - first.lengths)[own]
+                steps = overlapping(ordered, first.steps[done : ends[own.stop - 1]])
+                if marked is not None:
+                    spans = _spans(samples.intervals[numbers.start : numbers.stop], whole, steps, lengths, beyond)
+                    for found, _ in ordered.cut_each(spans):
+                        marked[found + entry.start] = True
+                if filler:
+                    emptied = np.array([samples.ids[row] in filler for row in numbers])
+                    steps = steps.without_rows(np.repeat(emptied, lengths))
+                averaged = np.add.reduceat(steps.counts != 1, np.cumsum(lengths) - lengths) > 0
+                yield Sequences(
+                    np.arange(numbers.start, numbers.stop),
+                    steps._replace(rows=steps.rows + entry.start),
+                    lengths,
+                    beyond,
+                    np.zeros(len(lengths), dtype=bool),
+                    averaged,
+                )
+                done = int(ends[own.stop - 1])
 
     def _reference(self) -> AbstractContextManager[Reference | None]:
         align = self.options.align
@@ -400,8 +461,57 @@ class Packer:
         return [(samples.videos[start], range(start, end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def _count_replaced(counts: dict[str, int], features: NDArray[np.float32], steps: Steps) -> None:
-    """Count what is not finite in the rows of some steps, each row once."""
-    used = features[np.unique(steps.rows)]
-    counts["nan"] += int(np.count_nonzero(np.isnan(used)))
-    counts["inf"] += int(np.count_nonzero(np.isinf(used)))
+def _spans(
+    intervals: NDArray[np.float64], whole: bool, steps: Steps, lengths: NDArray[np.intp], beyond: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """The time [n, 2] of each sample in which it should read every row: where steps were cut off, up to the last one.
+
+    Of samples that are the `whole` entry it has no other end.
+    """
+    spans = np.tile([-np.inf, np.inf], (len(intervals), 1)) if whole else intervals.copy()
+    last = np.maximum.reduceat(steps.times[:, 1], np.cumsum(lengths) - lengths)
+    spans[:, 1] = np.where(beyond > 0, np.minimum(spans[:, 1], last), spans[:, 1])
+    return to_the_microsecond(spans)
+
+
+def _rows_of(
+    file: Reader, lengths: dict[str, int], rows: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Features [S, F] of some rows of entries of these lengths, put end to end, and which rows they are [S], in order.
+
+    Rows that lie near each other are read with those between them; others would be far more than are asked for.
+    """
+    if not len(rows):
+        return np.empty((0, file.width), dtype=np.float32), rows
+    span = span_of(rows)
+    runs = [span]
+    if (span.stop - span.start) * file.width * 4 > ROOM:
+        wanted = np.unique(rows)
+        edges = np.flatnonzero(np.diff(wanted) > max(NEAR // (file.width * 4), 1)) + 1
+        runs = [span_of(run) for run in np.split(wanted, edges)]
+    found = []
+    for run in runs:
+        first = 0
+        for key, length in lengths.items():
+            own = slice(max(run.start - first, 0), min(max(run.stop - first, 0), length))
+            if own.start < own.stop:
+                found.append(file.features(key, own))
+            first += length
+    held = np.concatenate([np.arange(run.start, run.stop) for run in runs])
+    return (found[0] if len(found) == 1 else np.concatenate(found)), held
+
+
+def _damage(features: NDArray[np.float32], held: NDArray[np.intp]) -> NDArray[np.int64]:
+    """The rows in which something is not finite, and how many values are NaN and infinite in each: [3, R]."""
+    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    return np.stack([held[rows], np.isnan(features[rows]).sum(axis=1), np.isinf(features[rows]).sum(axis=1)])
+
+
+def _count_replaced(counts: dict[str, int], part: Sequences, damage: NDArray[np.int64]) -> None:
+    """Count what is not finite in the rows of each sample, each row once; damage [3, R] as of `_damage`, in order."""
+    sample = np.repeat(np.repeat(np.arange(len(part.lengths)), part.lengths), part.steps.counts)
+    place = np.searchsorted(damage[0], part.steps.rows)
+    found = np.append(damage[0], -1)[place] == part.steps.rows
+    pairs = np.unique(np.stack([sample[found], place[found]]), axis=1)
+    counts["nan"] += int(damage[1, pairs[1]].sum())
+    counts["inf"] += int(damage[2, pairs[1]].sum())

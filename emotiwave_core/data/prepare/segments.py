@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, groupby, pairwise, repeat
 from typing import Any, NamedTuple
 
 import attrs
@@ -15,15 +16,18 @@ from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.errors import DataError, short
 
 LATEST = 1e9  # seconds, which are 31 years: what a file has beyond it is damage, and float32 would not hold it
+MOST_PAIRS = 1 << 20  # of a step and a segment that may overlap, looked at together: about 50 MB
+MOST_SAMPLES = 1 << 13  # of one video, looked at together
 
 Times = float | NDArray[np.float64]
 
 
-class _Row(NamedTuple):
-    id: str
-    video: str
-    interval: NDArray[np.float64]  # [2]
-    labels: NDArray[np.float32]  # [C]
+class _Rows(NamedTuple):
+    """The n labelled rows of one video: of a long recording there are millions, so they stand in arrays."""
+
+    ids: list[str]
+    intervals: NDArray[np.float64]  # [n, 2]
+    labels: NDArray[np.float32]  # [n, C]
 
 
 @attrs.frozen(eq=False)
@@ -41,6 +45,8 @@ class Samples:
 
     def take(self, rows: NDArray[np.intp]) -> "Samples":
         """Some of the samples."""
+        if np.array_equal(rows, np.arange(len(self.ids))):
+            return self
         return attrs.evolve(
             self,
             ids=tuple(self.ids[row] for row in rows),
@@ -63,21 +69,23 @@ def read_samples(dataset: Dataset, unit: Unit) -> Samples:
     else:
         by_video, columns, notes, told = _read_labels(dataset.labels, dataset)
         by_video = _with_times(by_video, dataset)
-    rows = [row for video in sorted(by_video) for row in by_video[video]]
-    if unit == "video":
-        rows = [_whole(by_video[video]) for video in sorted(by_video)]
-    if not rows:
+    rows = {
+        video: by_video[video] if unit == "segment" else _whole(video, by_video[video]) for video in sorted(by_video)
+    }
+    ids = tuple(chain.from_iterable(own.ids for own in rows.values()))
+    if not ids:
         wanted = f"{dataset.labels.path} holds no label row" if dataset.labels else f"{dataset.folder} holds no entry"
         raise DataError(" ".join([f"{wanted} that can be used.", *notes]))
-    if len({row.id for row in rows}) != len(rows):
+    if len(set(ids)) != len(ids):
         path = dataset.labels and dataset.labels.path
         raise DataError(f"{path} labels a segment twice: it holds an id both whole and as `id[0]`.")
-    groups, group_notes = _groups([row.video for row in rows], dataset, told)
+    videos = tuple(chain.from_iterable(repeat(video, len(own.ids)) for video, own in rows.items()))
+    groups, group_notes = _groups(videos, dataset, told)
     return Samples(
-        ids=tuple(row.id for row in rows),
-        videos=tuple(row.video for row in rows),
-        intervals=np.stack([row.interval for row in rows]),
-        labels=np.stack([row.labels for row in rows]),
+        ids=ids,
+        videos=videos,
+        intervals=np.concatenate([own.intervals for own in rows.values()]),
+        labels=np.concatenate([own.labels for own in rows.values()]),
         columns=columns,
         groups=groups,
         notes=columns.notes + notes + group_notes,
@@ -120,12 +128,12 @@ def _field(video: str, groups: Groups) -> str | None:
 
 def _read_labels(
     source: Source, dataset: Dataset
-) -> tuple[dict[str, list[_Row]], LabelColumns, tuple[str, ...], Mapping[str, str]]:
+) -> tuple[dict[str, _Rows], LabelColumns, tuple[str, ...], Mapping[str, str]]:
     """The rows of a label file by video, the columns that are targets, notes on what is left out, and the groups.
 
     A row of a file without times is a whole entry, and its interval is NaN until the features tell it.
     """
-    by_video: dict[str, list[_Row]] = defaultdict(list)
+    by_video: dict[str, _Rows] = {}
     left_out = far = 0
     with open_reader(source) as file:
         entries = _by_key(file, with_labels=dataset.targets != ())
@@ -134,6 +142,7 @@ def _read_labels(
         for video, keys in entries_by_video(file.keys).items():
             if video in keys and len(keys) > 1:
                 raise DataError(f"{file.path} labels a segment twice: it holds {video!r} whole and as {keys[-1]!r}.")
+            pieces = []
             for key in keys:
                 values, intervals = entries[key]
                 row_labels = columns.values(values) if columns.targets else values
@@ -143,15 +152,21 @@ def _read_labels(
                 left_out += int((~finite).sum())
                 far += int((finite & ~usable).sum())
                 is_one = len(usable) == 1 and (split_key(key)[1] is not None or not file.has_times)
-                for row in np.flatnonzero(usable):
-                    name = key if is_one else f"{key}[{row}]"
-                    by_video[video].append(_Row(name, video, np.sort(intervals[row]), row_labels[row]))
+                names = [key if is_one else f"{key}[{row}]" for row in np.flatnonzero(usable).tolist()]
+                pieces.append(_Rows(names, np.sort(intervals[usable], axis=1), row_labels[usable]))
+            if any(piece.ids for piece in pieces):
+                by_video[video] = pieces[0] if len(pieces) == 1 else _joined(pieces)
         groups, notes = dict(file.groups), file.notes
     if left_out:
         notes += (f"{left_out} label rows hold a NaN, an infinity or no class, and are left out.",)
     if far:
         notes += (f"{far} label rows have times beyond {LATEST:.0e} s and are left out.",)
     return by_video, columns, notes, groups
+
+
+def _joined(pieces: Sequence[_Rows]) -> _Rows:
+    ids, intervals, labels = zip(*pieces, strict=True)
+    return _Rows(list(chain.from_iterable(ids)), np.concatenate(intervals), np.concatenate(labels))
 
 
 def _by_key(file: Reader, with_labels: bool) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float64]]]:
@@ -166,30 +181,32 @@ def _by_key(file: Reader, with_labels: bool) -> dict[str, tuple[NDArray[np.float
     return entries
 
 
-def _read_entries(dataset: Dataset) -> tuple[dict[str, list[_Row]], LabelColumns, tuple[str, ...]]:
+def _read_entries(dataset: Dataset) -> tuple[dict[str, _Rows], LabelColumns, tuple[str, ...]]:
     """The entries of all feature files by video, as rows without labels.
 
     An entry goes from its first moment to its last one in any modality. Where a video stands in one file whole and in
     another by segments, the segments are its rows.
     """
     times, timeless = _entry_times(dataset)
-    by_video: dict[str, list[_Row]] = {}
+    by_video: dict[str, _Rows] = {}
     for video, keys in entries_by_video(tuple(times)).items():
         segments = [key for key in keys if key != video] or keys
-        by_video[video] = [_Row(key, video, times[key], np.empty(0, dtype=np.float32)) for key in segments]
+        intervals = np.stack([times[key] for key in segments])
+        by_video[video] = _Rows(segments, intervals, np.empty((len(segments), 0), dtype=np.float32))
     count = len(timeless - set(times))
     notes = (f"{count} entries have no step with a time that can be used, and are left out.",) if count else ()
     return by_video, NO_COLUMNS, notes
 
 
-def _with_times(by_video: dict[str, list[_Row]], dataset: Dataset) -> dict[str, list[_Row]]:
+def _with_times(by_video: dict[str, _Rows], dataset: Dataset) -> dict[str, _Rows]:
     """The rows, those of a label file without times with the first and the last moment of their entries."""
-    if not any(np.isnan(row.interval).any() for rows in by_video.values() for row in rows):
+    if not any(np.isnan(rows.intervals).any() for rows in by_video.values()):
         return by_video
     times, _ = _entry_times(dataset)
     nothing = np.zeros(2)  # an id that no file has, and that is left out
     return {
-        video: [row._replace(interval=times.get(row.id, nothing)) for row in rows] for video, rows in by_video.items()
+        video: rows._replace(intervals=np.stack([times.get(name, nothing) for name in rows.ids]))
+        for video, rows in by_video.items()
     }
 
 
@@ -211,11 +228,10 @@ def _entry_times(dataset: Dataset) -> tuple[dict[str, NDArray[np.float64]], set[
     return times, timeless
 
 
-def _whole(rows: list[_Row]) -> _Row:
+def _whole(video: str, rows: _Rows) -> _Rows:
     """The segments of a video as one: the mean of their labels."""
-    intervals = np.stack([row.interval for row in rows])
-    labels = np.stack([row.labels for row in rows]).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return _Row(rows[0].video, rows[0].video, np.array([intervals[:, 0].min(), intervals[:, 1].max()]), labels)
+    labels = rows.labels.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+    return _Rows([video], np.array([[rows.intervals[:, 0].min(), rows.intervals[:, 1].max()]]), labels)
 
 
 def entries_by_video(keys: tuple[str, ...]) -> dict[str, list[str]]:
@@ -244,8 +260,8 @@ class InTimeOrder:
         self.order = in_time_order(intervals)
         self.low, self.high = bounds(intervals[self.order]).T
         # Both only grow, whatever the steps: the latest end so far, and the earliest bound from here on.
-        self._reach = np.maximum.accumulate(self.high)
-        self._ahead = np.minimum.accumulate(self.low[::-1])[::-1]
+        self._reach = self.high if _grows(self.high) else np.maximum.accumulate(self.high)
+        self._ahead = self.low if _grows(self.low) else np.minimum.accumulate(self.low[::-1])[::-1]
 
     def near(self, start: Times, end: Times) -> tuple[Any, Any]:
         """First and last + 1 of the places in `order` where a step can belong to [start, end); some do not.
@@ -258,6 +274,31 @@ class InTimeOrder:
         """As the function `cut`."""
         near = slice(*self.near(start, end))
         return np.asarray(self.order[near][overlap(self.low[near], self.high[near], start, end)])
+
+    def cut_each(self, segments: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """As `cut` by each of some segments [n, 2], in parts: their steps one after the other, and how many each has.
+
+        A part is of segments that follow one another.
+        """
+        first, last = self.near(*segments.T)
+        counts = np.maximum(last - first, 0)
+        for part in parts(counts, MOST_PAIRS):
+            own = counts[part]
+            segment = np.repeat(np.arange(part.start, part.stop), own)
+            place = np.arange(len(segment)) + np.repeat(first[part] - (np.cumsum(own) - own), own)
+            belongs = overlap(self.low[place], self.high[place], segments[segment, 0], segments[segment, 1])
+            yield self.order[place[belongs]], np.bincount(segment[belongs] - part.start, minlength=len(own))
+
+
+def _grows(numbers: NDArray[np.float64]) -> bool:
+    return bool((numbers[1:] >= numbers[:-1]).all())
+
+
+def parts(counts: NDArray[np.intp], most: int) -> Iterator[slice]:
+    """Things of so many rows each [n], cut into parts of about `most` rows, of one thing at least."""
+    number = np.cumsum(counts) // most
+    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(counts)]
+    return (slice(start, end) for start, end in pairwise(edges))
 
 
 def cut(intervals: NDArray[np.float64], start: float, end: float) -> NDArray[np.intp]:
@@ -297,38 +338,79 @@ def entries_of(keys: Collection[str], sample: str, unit: Unit, has_times: bool =
     return (labelled,), not has_times
 
 
+class Cut(NamedTuple):
+    """The steps of n samples of one video, one sample after the other, as rows of all entries put end to end."""
+
+    samples: NDArray[np.intp]  # [n], their numbers
+    rows: NDArray[np.intp]  # [P]
+    counts: NDArray[np.intp]  # [n], how many of the rows are each one's
+    whole: NDArray[np.bool_]  # [n], whether an entry is the sample, whole
+
+
+class Place(NamedTuple):
+    """Samples of one video that follow one another and are held by the same entries."""
+
+    rows: range  # their numbers
+    entries: slice  # where these lie among all entries put end to end
+    whole: bool  # whether they are the sample, and hold nothing else
+
+
 def places(
     entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range, unit: Unit, has_times: bool = True
-) -> Iterator[tuple[int, slice, bool]]:
-    """Of each sample of one video that has an entry: where that lies among all entries put end to end.
-
-    With it whether the entry is the sample, whole, or holds more. entries {key: intervals [T, 2]}.
-    """
+) -> Iterator[Place]:
+    """The places of the samples of one video that have an entry. entries {key: intervals [T, 2]}."""
     ends = np.cumsum([len(intervals) for intervals in entries.values()]).tolist()
     spans = {key: slice(end - len(entries[key]), end) for key, end in zip(entries, ends, strict=True)}
-    for row in rows:
-        names, whole = entries_of(entries, samples.ids[row], unit, has_times)
-        if names:
-            yield row, slice(spans[names[0]].start, spans[names[-1]].stop), whole
+    held = ((row, *entries_of(entries, samples.ids[row], unit, has_times)) for row in rows)
+    # A sample's number less its place in the loop stays the same while no sample is passed over.
+    alike = groupby(enumerate(each for each in held if each[1]), lambda each: (each[1][0] - each[0], *each[1][1:]))
+    for (_, names, whole), own in alike:
+        numbers = [row for _, (row, _, _) in own]
+        entry = slice(spans[names[0]].start, spans[names[-1]].stop)
+        yield Place(range(numbers[0], numbers[-1] + 1), entry, whole)
 
 
 def cut_samples(
     entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range, unit: Unit, has_times: bool = True
-) -> Iterator[tuple[int, NDArray[np.intp], bool]]:
-    """The steps of each sample of one video that has an entry, as rows of all entries put end to end.
-
-    With them whether the entry is the sample, whole.
-    """
+) -> Iterator[Cut]:
+    """The steps of each sample of one video that has an entry, in parts of bounded size (but for a large sample)."""
     every = end_to_end(entries)
-    sorted_steps: dict[tuple[int, int], InTimeOrder] = {}  # of each entry: a video has many segments
-    for row, steps, whole in places(entries, samples, rows, unit, has_times):
-        span = (steps.start, steps.stop)
-        if span not in sorted_steps:
-            sorted_steps[span] = InTimeOrder(every[steps])
-        in_order = sorted_steps[span]
-        yield row, steps.start + (in_order.order if whole else in_order.cut(*samples.intervals[row])), whole
+    last, steps = slice(0, 0), InTimeOrder(every[:0])  # sorted once for all the segments of an entry, which follow
+    waiting, size = list[Cut](), 0
+    for start in range(rows.start, rows.stop, MOST_SAMPLES):
+        part = range(start, min(start + MOST_SAMPLES, rows.stop))
+        for numbers, entry, whole in places(entries, samples, part, unit, has_times):
+            if entry != last:
+                last, steps = entry, InTimeOrder(every[entry])
+            for cut in _cut(steps, samples, numbers, entry.start, whole):
+                waiting.append(cut)
+                size += len(cut.rows) + len(cut.samples)
+                if size > MOST_PAIRS:
+                    yield joined(waiting)
+                    waiting, size = [], 0
+    if waiting:
+        yield joined(waiting)
+
+
+def _cut(steps: InTimeOrder, samples: Samples, rows: range, first: int, whole: bool) -> Iterator[Cut]:
+    """The steps of samples whose entries begin at the row `first`."""
+    numbers = np.arange(rows.start, rows.stop)
+    if whole:
+        own = steps.order + first if first else steps.order
+        for number in numbers:
+            yield Cut(np.array([number]), own, np.array([len(own)]), np.ones(1, dtype=bool))
+        return
+    done = 0
+    for own, counts in steps.cut_each(samples.intervals[rows.start : rows.stop]):
+        yield Cut(numbers[done : done + len(counts)], own + first, counts, np.zeros(len(counts), dtype=bool))
+        done += len(counts)
+
+
+def joined(cuts: Sequence[Cut]) -> Cut:
+    """Several as one."""
+    return cuts[0] if len(cuts) == 1 else Cut(*map(np.concatenate, zip(*cuts, strict=True)))
 
 
 def end_to_end(entries: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """The intervals of all entries as one array [T, 2]."""
-    return np.concatenate([np.empty((0, 2)), *entries.values()])
+    return next(iter(entries.values())) if len(entries) == 1 else np.concatenate([np.empty((0, 2)), *entries.values()])
