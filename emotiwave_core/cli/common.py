@@ -65,6 +65,21 @@ registry_option = option(
 device_option = option(
     "--device", default="auto", show_default=True, section="Computing", help="auto, cpu, cuda or cuda:N."
 )
+
+
+def executor_options(command: F) -> F:
+    """Options of a command whose jobs may be carried out elsewhere."""
+
+    def computing(name: str, **settings: Any) -> Callable[[F], F]:
+        return option(name, section="Computing", **settings)
+
+    command = computing("--slurm", multiple=True, metavar="KEY=VALUE", help="Of Slurm, such as time=30.")(command)
+    command = computing("--address", metavar="HOST:PORT", help="A Ray cluster, or auto.  [default: a new one]")(command)
+    kinds = click.Choice(["local", "ray", "slurm"])
+    where = "Processes of this machine, Ray or Slurm (docs/scaling.md)."
+    return computing("--executor", type=kinds, default="local", show_default=True, help=where)(command)
+
+
 strict_option = option(
     "--strict", is_flag=True, section="Other", help="Refuse a run whose parts have other code by now."
 )

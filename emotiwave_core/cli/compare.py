@@ -11,6 +11,7 @@ from emotiwave_core.cli.common import (
     DATA,
     SectionedCommand,
     device_option,
+    executor_options,
     json_option,
     option,
     print_json,
@@ -55,9 +56,10 @@ Examples:
     "--folds", metavar="FILE", section="Runs", help="Folds in the data set's folder, each tested on once (cv.json)."
 )
 @option(
-    "--jobs", type=click.IntRange(min=1), section="Runs", help="Runs side by side.  [default: one for each processor]"
+    "--jobs", type=click.IntRange(min=1), section="Runs", help="Side by side.  [default: one for each processor or GPU]"
 )
 @option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, section="Result", help="The folder.")
+@executor_options
 @device_option
 @json_option
 @registry_option
@@ -69,6 +71,9 @@ def compare(
     seeds: int,
     folds: str | None,
     jobs: int | None,
+    executor: str,
+    address: str | None,
+    slurm: tuple[str, ...],
     out: Path,
     device: str,
     as_json: bool,
@@ -81,6 +86,7 @@ def compare(
     """
     from emotiwave_core import api
     from emotiwave_core.compare.plan import read_row
+    from emotiwave_core.execute.executor import read_slurm
     from emotiwave_core.monitor import TerminalMonitor
 
     rows = [read_row(flag) for flag in recipes]
@@ -96,6 +102,9 @@ def compare(
         specialists=specialists,
         baseline=baseline,
         jobs=jobs,
+        executor=executor,
+        address=address,
+        slurm=read_slurm(slurm),
         device=device,
         registry=registry_file,
         monitor=TerminalMonitor(),

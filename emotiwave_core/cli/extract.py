@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from emotiwave_core.cli.common import EXISTING, FILE, FOLDER, SectionedCommand, json_option, option, print_json
+from emotiwave_core.cli.common import (
+    EXISTING,
+    FILE,
+    FOLDER,
+    SectionedCommand,
+    executor_options,
+    json_option,
+    option,
+    print_json,
+)
 from emotiwave_core.cli.common import registry_option as registry
 from emotiwave_core.monitor import TerminalMonitor
 
@@ -37,6 +46,7 @@ PATH = click.Path(path_type=Path, exists=True)
     "--asr-model", metavar="MODEL", section="Beside the recordings", help="A Whisper model of CTranslate2 for --asr."
 )
 @option("--workers", type=click.IntRange(1), section="Computing", help="Processes.  [default: one for each processor]")
+@executor_options
 @option("--out", type=FOLDER, required=True, section="Result", help="The folder of the data set.")
 @json_option
 @registry
@@ -50,6 +60,9 @@ def extract(
     asr: bool,
     asr_model: str | None,
     workers: int | None,
+    executor: str,
+    address: str | None,
+    slurm: tuple[str, ...],
     out: Path,
     as_json: bool,
     registry_file: Path | None,
@@ -64,6 +77,7 @@ def extract(
 
     from emotiwave_core import api
     from emotiwave_core.errors import DataError
+    from emotiwave_core.execute.executor import read_slurm
     from emotiwave_core.parts.stdout import quiet
 
     console = TerminalMonitor()
@@ -78,6 +92,9 @@ def extract(
             face=face,
             download=download,
             workers=workers,
+            executor=executor,
+            address=address,
+            slurm=read_slurm(slurm),
             registry=registry_file,
             monitor=console,
         )

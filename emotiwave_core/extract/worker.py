@@ -1,6 +1,6 @@
 """Extracts from clips, one after another, in a process of its own: what crashes in it costs one clip.
 
-`extraction.py` starts this module as a program. The first line that it reads is the task, each further one a clip; it
+An executor starts this module as a program. The first line that it reads is the task, each further one a clip; it
 answers each with a line. What extractors print is no answer.
 """
 

@@ -18,7 +18,7 @@ from typed_commands import typed_commands
 import emotiwave as ew
 from emotiwave_core.compare import compare as whole
 from emotiwave_core.compare.comparison import Cell, ComparedRow, Comparison, Difference
-from emotiwave_core.compare.execute import Executor, is_done
+from emotiwave_core.compare.jobs import Runs, is_done
 from emotiwave_core.compare.outcomes import groups_of, read_outcome
 from emotiwave_core.compare.pages import escaped, figure, latex, page, probability
 from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder, specialists_of
@@ -37,7 +37,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders of the runs that are carried out, in this process; one of the row `bad` fails, and all of `worst`."""
     done: list[str] = []
 
-    def in_this_process(runs: list[PlannedRun], place: Executor, monitor: Monitor) -> dict[str, str]:
+    def in_this_process(runs: list[PlannedRun], place: Runs, monitor: Monitor) -> dict[str, str]:
         failed = {}
         for run in runs:
             if is_done(run, place.out):
@@ -50,7 +50,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             start(run.recipe(), place.data, run_folder(place.out, run))
         return failed
 
-    monkeypatch.setattr(whole, "carry_out", in_this_process)
+    monkeypatch.setattr(whole, "carry_out_runs", in_this_process)
     return done
 
 

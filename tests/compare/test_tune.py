@@ -1,6 +1,7 @@
 """A search: by validation alone, repeatable, and going on where it was stopped."""
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -16,10 +17,10 @@ from training import resume, start
 
 import emotiwave as ew
 from emotiwave_core.compare import tune as searching
-from emotiwave_core.compare.execute import Executor
 from emotiwave_core.compare.space import laid_over, read_space
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.execute.job import JobAnswer, Program, TextFile
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train import run as engine
@@ -40,20 +41,23 @@ class InThisProcess:
     killed: ClassVar[set[int]] = set()  # trials that are interrupted as they begin
     broken: ClassVar[set[int]] = set()  # trials that fail
 
-    def __init__(self, folder: Path, recipe: Recipe, executor: Executor, *more: str) -> None:
-        assert more == ("--no-test",)
-        self.folder, self.is_stopped = folder, False
-        number = int(folder.name.removeprefix("trial-"))
+    def __init__(self, program: Program) -> None:
+        words = dict(itertools.pairwise(program.words))
+        assert "--no-test" in words
+        folder, self.is_stopped = Path(str(words["--out"])), False
+        self.number = number = int(folder.name.removeprefix("trial-"))
         self.begun.append(folder)
         if number in self.killed:
             self.killed.discard(number)
             raise KeyboardInterrupt
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        engine.start(recipe, executor.data, folder, load_registry(), Runtime(_cpu(), tests=False))
+        file = program.words[-1]
+        assert isinstance(file, TextFile)
+        recipe = Recipe.from_table(tomllib.loads(file.text), "The recipe")
+        engine.start(recipe, Path(str(words["--data"])), folder, load_registry(), Runtime(_cpu(), tests=False))
 
-    def failure(self) -> str | None:
+    def answer(self) -> JobAnswer:
         """It ended well, unless it is broken."""
-        return "it broke" if int(self.folder.name.removeprefix("trial-")) in self.broken else None
+        return JobAnswer(1, said="Error: it broke") if self.number in self.broken else JobAnswer(0)
 
     def has_ended(self) -> bool:
         """It has, since it was made."""
@@ -76,7 +80,7 @@ def _cpu() -> Any:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> type[InThisProcess]:
     """Trials are carried out in this process."""
-    monkeypatch.setattr(searching, "RunProcess", InThisProcess)
+    monkeypatch.setattr(searching, "ProgramProcess", InThisProcess)
     InThisProcess.begun = []
     return InThisProcess
 

@@ -21,6 +21,7 @@ FLOORS = (
     ("explain",),
     ("predict", "report"),
     ("extract",),
+    ("execute",),
     ("runs",),
     ("data",),
     ("model",),

@@ -16,6 +16,9 @@ from training import small, start
 
 import emotiwave as ew
 from emotiwave_core.data.formats.reader import open_reader
+from emotiwave_core.execute import local
+from emotiwave_core.execute.executor import Execution
+from emotiwave_core.execute.job import Job, JobAnswer
 from emotiwave_core.extract import extraction
 from emotiwave_core.extract.clips import find_clips
 from emotiwave_core.extract.dataset_files import write_dataset
@@ -30,26 +33,33 @@ COUNT = 8
 
 
 class InProcess:
-    """Stands for a process that extracts, so that a test need not start one."""
+    """Stands for a slot, so that a test need not start a process that extracts."""
 
-    def __init__(self, task: dict[str, Any], identities: Any = None) -> None:
-        self.worker = Worker(task)
-        self.identities = {one.modality: one.identity for one in self.worker.extractors}
+    def __init__(self, environment: Any = None) -> None:
+        self.worker: Worker | None = None
 
-    def clip(self, clip: Any) -> dict[str, Any]:
+    def do(self, job: Job) -> JobAnswer:
         """Extract from a clip."""
-        transcript = None if clip.transcript is None else clip.transcript.to_json()
-        return self.worker.clip({"path": str(clip.path), "transcript": transcript})
+        assert job.program.opening is not None
+        worker = self.worker = self.worker or Worker(json.loads(job.program.opening))
+        opening = json.dumps({"identities": {one.modality: one.identity for one in worker.extractors}})
+        return JobAnswer(
+            line=None if job.line is None else json.dumps(worker.clip(json.loads(job.line))), opening=opening
+        )
 
-    def end(self) -> None:
+    def stop(self) -> None:
+        """Nothing runs beside."""
+
+    def end(self, patience: float) -> None:
         """End the process that decodes."""
-        self.worker.decoder.close()
+        if self.worker is not None:
+            self.worker.decoder.close()
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extract in this process."""
-    monkeypatch.setattr(extraction, "_Process", InProcess)
+    monkeypatch.setattr(local, "Slot", InProcess)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +166,7 @@ def mine(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
     """A run on the data set of the clips."""
     folder = tmp_path_factory.mktemp("mine")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "_Process", InProcess)
+        patch.setattr(local, "Slot", InProcess)
         extracted(recordings, folder / "data")
     recipe = small(encoder={"name": "mean", "width": 4}, training={"epochs": 2}, data={"ratios": [0.5, 0.25, 0.25]})
     start(recipe, folder / "data", folder / "run")
@@ -218,7 +228,9 @@ def test_features_made_another_way_are_refused(mine: ew.Run, recordings: Path) -
 def test_a_request_names_its_parts(recordings: Path, tmp_path: Path, in_process: None) -> None:
     """The pieces can be used one by one, as the face does."""
     registry = load_registry(recordings / "registry.toml")
-    request = Request(choose(["quiet"], registry, None), tmp_path, recordings / "registry.toml", workers=1)
+    request = Request(
+        choose(["quiet"], registry, None), tmp_path, recordings / "registry.toml", execution=Execution(jobs=1)
+    )
     found = find_clips([recordings / "clips"])
     results, identities = extraction.extract_clips(found.clips, request)
     assert all(isinstance(one, Extracted) and one.failure is None for one in results)

@@ -1,0 +1,90 @@
+"""Runs of a comparison or a search as jobs: each is an `emotiwave run`, so that a failed one costs no other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import tomli_w
+
+from emotiwave_core.compare.plan import PlannedRun, run_folder
+from emotiwave_core.config.recipe import Recipe, read_recipe
+from emotiwave_core.errors import SettingsError
+from emotiwave_core.execute.executor import Execution, carry_out, opened
+from emotiwave_core.execute.job import Job, JobAnswer, Program, Resumed, TextFile
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.runs.folder import RECIPE
+from emotiwave_core.runs.scores import SCORES, read_scores
+
+MEMORY = 1.0e9  # bytes that a run is taken to need
+
+
+@attrs.frozen
+class Runs:
+    """The setting of many runs: on which data, into which folder, and where they are carried out."""
+
+    data: Path
+    out: Path
+    registry_file: Path | None = None
+    execution: Execution = attrs.field(factory=Execution)
+
+
+def is_done(run: PlannedRun, out: Path) -> bool:
+    """True where a run has ended before. SettingsError where its folder holds one of another recipe."""
+    folder = run_folder(out, run)
+    if not (folder / RECIPE).exists():
+        return False
+    if read_recipe(folder / RECIPE) != run.recipe().to_table():
+        raise SettingsError(f"{folder} was made from another recipe; give another row name, or another --out.")
+    return (folder / SCORES).exists()
+
+
+def program_of(folder: Path, recipe: Recipe, runs: Runs, *more: str) -> Program:
+    """`emotiwave run` for a folder: it begins there, or goes on where it was cut. more: further words."""
+    folder = folder.absolute()
+    words: tuple[str, ...] = ("run", "--device", runs.execution.device, *more)
+    if runs.registry_file is not None:
+        words += ("--registry", str(runs.registry_file))
+    file = TextFile(RECIPE, tomli_w.dumps(recipe.to_table()))
+    return Program(
+        module="emotiwave_core.cli",
+        words=(*words, "--data", str(runs.data), "--out", str(folder), file),
+        resumed=Resumed(folder / RECIPE, (*words, "--resume", str(folder))),
+    )
+
+
+def failure(answer: JobAnswer) -> str | None:
+    """The sentence of a run that failed; None of one that ended well."""
+    if answer.code == 0:
+        return None
+    if answer.lost:
+        return answer.lost
+    if answer.killed:
+        return f"its process was killed ({answer.killed}), as happens where memory is short: give fewer --jobs"
+    return answer.sentence
+
+
+def carry_out_runs(planned: Sequence[PlannedRun], runs: Runs, monitor: Monitor) -> dict[str, str]:
+    """Carry out all runs that are not done; those that were cut go on. {folder: the sentence of a run that failed}.
+
+    KeyboardInterrupt, passed on, lets the processes keep the step that they are in.
+    """
+    waiting = [run for run in planned if not is_done(run, runs.out)]
+    if len(waiting) < len(planned):
+        monitor.say(f"{len(planned) - len(waiting)} of {len(planned)} runs are done already.")
+    if not waiting:
+        return {}
+    failed: dict[str, str] = {}
+
+    def ended(job: Job, answer: JobAnswer) -> bool:
+        if (why := failure(answer)) is None:
+            monitor.say(f"{job.name}: {read_scores(runs.out / job.name).mean:.3f}")
+            return True
+        failed[job.name] = why
+        monitor.say(f"{job.name} failed: {why}")
+        return False
+
+    jobs = [Job(run.folder, program_of(run_folder(runs.out, run), run.recipe(), runs), retries=1) for run in waiting]
+    needs = [runs.data, *([] if runs.registry_file is None else [runs.registry_file])]
+    with opened(runs.execution, runs.out, needs, MEMORY, len(jobs), monitor) as executor:
+        carry_out(jobs, executor, monitor, "Runs", ended)
+    return failed
