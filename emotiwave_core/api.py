@@ -805,6 +805,18 @@ def compare(
         return carried_out(plan, setting, _registry(registry), monitor or monitor_for_here())
 
 
+def compare_runs(runs: Sequence[FilePath], /, *, out: FilePath, monitor: Monitor | None = None) -> "Comparison":
+    """Compare runs that have ended, without training any: those of one recipe are a row, whatever their seed and fold.
+
+    The rows are compared with that of the first run, as in `compare`, and `out` gets the same files. SettingsError for
+    runs on other data or of another task; DataError where a run has not ended, or its data are no longer there.
+    """
+    from emotiwave_core.compare.existing import compare_existing
+
+    with _errors_of_ours():
+        return compare_existing([Path(run) for run in runs], Path(out), monitor or monitor_for_here())
+
+
 def tune(
     dataset: "Dataset | FilePath",
     recipe: "str | Mapping[str, Any]" = "default",

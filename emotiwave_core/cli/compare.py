@@ -112,12 +112,13 @@ def compare(
     if as_json:
         print_json(result.to_dict())
     else:
-        _print(result, out)
+        print_comparison(result, out)
     if failed := sum(len(row.failed) for row in result.rows):
         raise DataError(f"{failed} runs failed and are left out; the page says why.")
 
 
-def _print(result: "Comparison", out: Path) -> None:
+def print_comparison(result: "Comparison", out: Path) -> None:
+    """Print the table of a comparison, its verdict and notes, and where its page is."""
     from emotiwave_core.compare.pages import columns, probability, verdict
 
     names = columns(result)

@@ -215,17 +215,29 @@ def _test(folds: int) -> tuple[str, str]:
 def _notes(rows: Sequence[RowRuns], seeds: int, folds: int, groups: int, unit: str) -> list[str]:
     notes = []
     if seeds < 3:
-        notes.append(f"{seeds} seed{'s' if seeds > 1 else ''}: how much training itself varies is hardly seen.")
+        notes.append(f"{counted(seeds, 'seed')}: how much training itself varies is hardly seen.")
     if groups < FEW_GROUPS:
         smallest = 2.0 ** (1 - groups)
-        notes.append(f"{groups} {unit}s are too few to conclude much: no permutation can give p below {smallest:.3f}.")
-    if seeds * max(folds, 1) < LEAST_PAIRS:
         notes.append(
-            f"{seeds * max(folds, 1)} pairs of runs are too few for a signed-rank test, which needs {LEAST_PAIRS}."
+            f"{counted(groups, unit)} {'is' if groups == 1 else 'are'} too few to conclude much: no permutation can "
+            f"give p below {smallest:.3f}."
+        )
+    if (pairs := seeds * max(folds, 1)) < LEAST_PAIRS and len(rows) > 1:
+        notes.append(
+            f"{counted(pairs, 'pair')} of runs {'is' if pairs == 1 else 'are'} too few for a signed-rank test, which "
+            f"needs {LEAST_PAIRS}."
         )
     missing = {row.name: len(row.failed) for row in rows if row.failed}
-    notes += [f"{count} runs of {name} failed and are left out." for name, count in missing.items()]
+    notes += [
+        f"{counted(count, 'run')} of {name} failed and {'is' if count == 1 else 'are'} left out."
+        for name, count in missing.items()
+    ]
     return notes
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as `1 seed` and `2 seeds`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def merged_specialists(name: str, recipe: str, parts: Mapping[str, RowRuns]) -> RowRuns:

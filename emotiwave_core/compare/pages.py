@@ -8,15 +8,17 @@ from pathlib import Path
 
 import matplotlib.style
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from emotiwave_core.compare.comparison import MEAN, Cell, ComparedRow, Comparison, Difference
+from emotiwave_core.compare.comparison import MEAN, Cell, ComparedRow, Comparison, Difference, counted
 from emotiwave_core.io.atomic import write_bytes, write_json, write_text
 from emotiwave_core.report.page import environment
 from emotiwave_core.report.pictures import COLUMN, FORMATS, GREY, INK, LINES, STYLE
 from emotiwave_core.version import __version__
 
 JSON, PAGE, TEX, FIGURE = "comparison.json", "comparison.html", "comparison.tex", "comparison"
+LONG_NAME = 18  # characters, more than half of a legend holds
 NAMES = {"macro_f1": "macro-F1", "ccc": "CCC"}
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -60,12 +62,19 @@ def page(result: Comparison, drawing: bytes) -> str:
         columns=columns(result),
         best=best_rows(result),
         drawing=base64.b64encode(drawing).decode(),
+        breakable=breakable,
+        counted=counted,
         number=_number,
         signed=lambda value: f"{value:+.3f}",
         probability=probability,
         verdict=verdict(result),
         version=__version__,
     )
+
+
+def breakable(name: str) -> Markup:
+    """A name in HTML, in which a line may break after punctuation and nowhere within a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[.,+_-])", name))
 
 
 def verdict(result: Comparison) -> str:
@@ -110,7 +119,8 @@ def figure(result: Comparison) -> Figure:
     axes.set_xlabel(f"{NAMES[result.headline]}, 95 % over {result.unit}s")
     axes.grid(axis="x", color=GREY, linewidth=0.3, alpha=0.5)
     axes.tick_params(axis="y", length=0, colors=INK)
-    drawing.legend(loc="outside upper left", ncols=2, fontsize=6.5)
+    is_long = max(len(row.name) for row in result.rows) > LONG_NAME
+    drawing.legend(loc="outside upper left", ncols=1 if is_long else 2, fontsize=6.5)
     return drawing
 
 
@@ -130,8 +140,8 @@ def latex(result: Comparison) -> str:
         spans = [_interval(row.scores[name]) for name in names]
         if any(spans):
             lines.append(" & ".join(["", *spans]) + r" \\")
-    runs = _counted(len(result.seeds), "seed")
-    runs += "" if result.folds is None else f", {_counted(len(result.folds), 'fold')}"
+    runs = counted(len(result.seeds), "seed")
+    runs += "" if result.folds is None else f", {counted(len(result.folds), 'fold')}"
     lines += [
         "\\bottomrule",
         "\\end{tabular}",
@@ -139,10 +149,6 @@ def latex(result: Comparison) -> str:
         f"% A star: different from {escaped(result.rows[0].name)}, p < .05. {escaped(result.test)}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _latex_cell(row: ComparedRow, name: str, is_best: bool) -> str:

@@ -1,0 +1,146 @@
+"""Runs that are there already, side by side: those of one recipe are a row, whatever their seed and fold."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from emotiwave_core.compare.compare import check_same_tasks
+from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows
+from emotiwave_core.compare.outcomes import groups_of, read_outcome
+from emotiwave_core.compare.pages import write_comparison
+from emotiwave_core.config.recipe import Recipe, read_recipe
+from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.io.atomic import out_of_space
+from emotiwave_core.metrics.headline import headline_of
+from emotiwave_core.monitor import Monitor
+from emotiwave_core.runs.data_file import DataFile, read_data
+from emotiwave_core.runs.folder import RECIPE
+from emotiwave_core.runs.scores import SCORES
+
+APART = ("name", "data.rotation")
+BESIDE = ("seed", "watch", "computing")  # like those, what makes no other recipe of one
+SHOWN = 3  # values in a row's name
+
+
+@attrs.frozen
+class ExistingRun:
+    """A run that has ended."""
+
+    folder: Path
+    recipe: Recipe
+    data: DataFile
+
+    @property
+    def key(self) -> tuple[int, int | None]:
+        """The seed and the fold."""
+        return self.recipe.seed, self.recipe.data.rotation
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """All values of its recipe that make it a row of its own, {key: value}."""
+        values = flat(self.recipe.to_table())
+        return {key: value for key, value in values.items() if key.partition(".")[0] not in BESIDE and key not in APART}
+
+
+def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Comparison:
+    """Compare runs that have ended with those of the first one's recipe, and write the comparison into `out`.
+
+    SettingsError for runs of other data or of another task, or two of one recipe, seed and fold; DataError for a run
+    that has not ended, or data that are no longer there or have changed.
+    """
+    runs = [_opened(folder) for folder in folders]
+    for run in runs[1:]:
+        if difference := _difference(runs[0].data, run.data):
+            raise SettingsError(f"{runs[0].folder} and {run.folder} cannot be compared: {difference}.")
+    corpus = open_corpus(Path(runs[0].data.folder), runs[0].recipe.data, monitor)
+    if (now := corpus.facts()).sources != runs[0].data.sources:
+        raise DataError(f"The data in {now.folder} have changed since {runs[0].folder} was trained.")
+    group_of, unit = groups_of(corpus)
+    rows = []
+    for name, own in _named(runs).items():
+        found: dict[tuple[int, int | None], ExistingRun] = {}
+        for run in own:
+            if (other := found.setdefault(run.key, run)) is not run:
+                raise SettingsError(f"{other.folder} and {run.folder} are one recipe, seed and fold: give one of them.")
+        outcomes = {key: read_outcome(run.folder, group_of) for key, run in found.items()}
+        ordered = sorted(outcomes.items(), key=lambda pair: (pair[0][0], pair[0][1] or 0))
+        filled = {key: dict.fromkeys(outcome.scores, outcome) for key, outcome in ordered}
+        rows.append(RowRuns(name, own[0].recipe.name, filled))
+    objective = check_same_tasks(rows)
+    for row in rows[1:]:
+        if not row.runs.keys() & rows[0].runs.keys():
+            raise SettingsError(
+                f"{rows[0].name} and {row.name} have no seed and fold in common ({_keys(rows[0])}; {_keys(row)}): "
+                "differences are tested in pairs."
+            )
+    result = compare_rows(rows, corpus.dataset.name, unit, headline_of(objective))
+    with out_of_space(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_comparison(out, result)
+    return result
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a nested table by their keys, joined by dots."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
+
+
+def _opened(folder: Path) -> ExistingRun:
+    if not (folder / RECIPE).exists():
+        raise DataError(f"{folder} holds no run; give the folder of one that has ended.")
+    if not (folder / SCORES).exists() or (data := read_data(folder)) is None:
+        raise DataError(f"{folder} has not ended: emotiwave run --resume {folder}")
+    return ExistingRun(folder, Recipe.from_table(read_recipe(folder / RECIPE), str(folder / RECIPE)), data)
+
+
+def _difference(one: DataFile, other: DataFile) -> str:
+    """The difference between the data of two runs; empty where they are the same."""
+    if one.sources.keys() != other.sources.keys() or one.dataset != other.dataset:
+        return f"they are of different data, {one.dataset} in {one.folder} and {other.dataset} in {other.folder}"
+    for name, digest in one.sources.items():
+        if other.sources[name] != digest:
+            return f"{name} in {other.folder} is not the one in {one.folder}"
+    if one.unit != other.unit:
+        return f"one is of {one.unit}s and the other of {other.unit}s (data.unit)"
+    for key in one.meaning.keys() | other.meaning.keys():
+        if one.meaning.get(key) != other.meaning.get(key):
+            return f"they take the same files in another way ({key})"
+    return ""
+
+
+def _named(runs: Sequence[ExistingRun]) -> dict[str, list[ExistingRun]]:
+    """The runs by row. A row has the name of its recipe, and what differs from the first one of that name."""
+    rows: list[list[ExistingRun]] = []
+    for run in runs:
+        own = next((row for row in rows if row[0].row == run.row), None)
+        rows.append([run]) if own is None else own.append(run)
+    named: dict[str, list[ExistingRun]] = {}
+    for own in rows:
+        name = own[0].recipe.name
+        if (first := next((row for row in rows if row[0].recipe.name == name), own)) is not own:
+            name += _changes(first[0].row, own[0].row)
+        number = 2
+        while (unique := name if name not in named else f"{name}-{number}") in named:
+            number += 1
+        named[unique] = own
+    return named
+
+
+def _changes(first: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    changed = {key: value for key, value in own.items() if key not in first or first[key] != value}
+    parts = tuple(
+        key.removesuffix("name") for key in changed if key.endswith(".name")
+    )  # whose options follow from them
+    told = {key: value for key, value in changed.items() if key.endswith(".name") or not key.startswith(parts)}
+    words = [f",{key.removesuffix('.name')}={value}" for key, value in told.items()]
+    return "".join(words[:SHOWN]) + (",…" if len(words) > SHOWN else "")
+
+
+def _keys(row: RowRuns) -> str:
+    return ", ".join(f"seed {seed}" + ("" if fold is None else f" fold {fold}") for seed, fold in row.runs)
