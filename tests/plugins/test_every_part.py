@@ -4,12 +4,14 @@ A new part needs one line: an example of options with which it is checked in a s
 each kind is checked by `make test`, that of the other parts by `make full`, all other examples by `make slow`.
 """
 
+import sys
 import unittest
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from documents import ENTRIES
 from policy_draws import ADVERSE_LOSSES, Kept, after_losses, by_coins, by_losses, evenly, mixture
 from training import REGISTRY
@@ -226,6 +228,18 @@ def test_it_keeps_the_laws_of_its_kind(part: str, example: Example) -> None:
         except unittest.SkipTest:  # it needs a GPU, or promises nothing
             continue
     assert not broken, "\n".join(broken)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("part", "example"), [pytest.param(*case.values, id=case.id) for case in CASES])
+def test_it_is_on_a_gpu_what_it_is_on_a_cpu(part: str, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The laws about GPUs hold; where there is none they are played on the CPU, so that they are known to run."""
+    contract = contract_of(part, example)
+    if not torch.cuda.is_available():
+        module = sys.modules[CONTRACTS[part.partition(".")[0]].__module__]
+        monkeypatch.setattr(module, "cuda", lambda: torch.device("cpu"))
+    (law,) = [law for law in contract.laws() if law.name.endswith("_on_cuda")]
+    law.check()
 
 
 def test_every_part_has_an_example() -> None:
