@@ -3,7 +3,7 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST = 2000  # characters of a sentence, in which the content of a stranger's file may stand
 MOST_CHOICES = 50
@@ -101,6 +101,12 @@ def choices(wrong: str, right: Iterable[str]) -> str:
     hint = f" Did you mean '{near[0]}'?" if near else ""
     more = ", …" if len(names) > MOST_CHOICES else ""
     return f"{hint} Choose from: {', '.join(names[:MOST_CHOICES]) or 'nothing (none is there)'}{more}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, of very many the first ones."""
+    more = f" and {len(names) - MOST_CHOICES} more" if len(names) > MOST_CHOICES else ""
+    return ", ".join(names[:MOST_CHOICES]) + more
 
 
 def short(value: object) -> str:

@@ -63,7 +63,11 @@ GROUPS: dict[str, list[Callable[[Setting], list[Row]]]] = {
     "latency": [_of("latency", "measure", "folder", "device")],
     "export": [_of("exported", "measure", "folder")],
     "serving": [_of("serve", "measure", "folder", "device")],
-    "growth": [_of("growth", "measure", "data", "videos", "device"), _of("build", "growth", "data")],
+    "growth": [
+        _of("growth", "measure", "data", "videos", "device"),
+        _of("build", "growth", "data"),
+        _of("build", "growth_of_one", "data"),
+    ],
 }
 
 

@@ -146,6 +146,52 @@ def growth(folder: Path, videos: tuple[int, ...] = (8, 16, 32, 64)) -> list[Row]
     return rows
 
 
+def growth_of_one(folder: Path, shortest: int = 1_000_000) -> list[Row]:
+    """Time and peak memory of a build whose data are one recording, at 1, 2, 4 and 8 times its length.
+
+    Once with a label for 1,000 rows, once, of a recording an eighth as long, with one for each row. The bytes are those
+    by which the peak grows from the shortest to the longest.
+    """
+    table = []
+    for what, rows_a_label in (("a label for 1,000", 1000), ("a label each", 1)):
+        rows = [shortest * size // (8 if rows_a_label == 1 else 1) for size in (1, 2, 4, 8)]
+        found = []
+        for count in rows:
+            some = _one_recording(folder / f"one-{count}-{rows_a_label}", count, rows_a_label)
+            with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+                found.append(pool.submit(_build_measured, some).result())
+        seconds, peaks = zip(*found, strict=True)
+        slope = float(np.polyfit(np.log(rows), np.log(seconds), 1)[0])
+        each = ", ".join(f"{value:.3g} of {count}" for value, count in zip(seconds, rows, strict=True))
+        table.append(
+            Row("growth", f"one recording, rows with {what}: time, slope", slope, "", goal="<= 1.1", note=f"s {each}")
+        )
+        bytes_a_row = (peaks[-1] - peaks[0]) * 2**20 / (rows[-1] - rows[0])
+        each = ", ".join(f"{value:.3g} of {count}" for value, count in zip(peaks, rows, strict=True))
+        goal = "<= 64" if rows_a_label > 1 else "<= 700"
+        table.append(
+            Row("growth", f"one recording, rows with {what}: memory a row", bytes_a_row, "B", goal=goal,
+                note=f"MiB {each}")
+        )  # fmt: skip
+    return table
+
+
+def _one_recording(folder: Path, rows: int, rows_a_label: int) -> Path:
+    """A data set of one id, with 8 features 100 times a second."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for name, width, count in (("audio", 8, rows), ("labels", 2, rows // rows_a_label)):
+        edges = np.linspace(0, rows / 100, count + 1)
+        with h5py.File(folder / f"{name}.csd", "w") as file:
+            entry = file.create_group(f"{name}/data/one")
+            entry["features"] = random.integers(0, 3, (count, width)).astype(np.float32)
+            entry["intervals"] = np.stack([edges[:-1], edges[1:]], axis=1)
+    (folder / "dataset.toml").write_text(
+        'name = "one"\n[labels]\nfile = "labels.csd"\ncolumns = ["happy", "sad"]\n[modalities]\naudio = "audio.csd"\n'
+    )
+    return folder
+
+
 def _build_measured(folder: Path) -> tuple[float, float]:
     """The median seconds of three builds, and the peak memory in MiB."""
     seconds = medians({"build": lambda: build(folder)}, runs=3)["build"]

@@ -20,7 +20,7 @@ from emotiwave_core.data.loading.speakers import enrolment_sha256
 from emotiwave_core.data.prepare.labels import tied
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
-from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.errors import DataError, SettingsError, listed, short
 from emotiwave_core.io.untrusted import is_file
 from emotiwave_core.modalities import setting_of, streams_of
 from emotiwave_core.monitor import SILENT, Monitor
@@ -127,7 +127,7 @@ class Corpus:
             absent = [name for name, count in zip(objective.classes, counts, strict=True) if not count]
             if absent and len(targets):
                 name = {"train": "training", "valid": "validation"}[fold]
-                notes.append(f"No sample of {', '.join(absent)} in the {name} fold.")
+                notes.append(f"No sample of {listed(absent)} in the {name} fold.")
         return notes
 
     def facts(self, objective: Objective | None = None) -> CorpusFacts:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.data.corpus import spread_of
-from emotiwave_core.errors import PluginError
+from emotiwave_core.errors import PluginError, listed
 from emotiwave_core.evaluate.baselines import baselines, number_baselines
 from emotiwave_core.evaluate.bootstrap import bootstrap_settings, percentiles, resampled_scores
 from emotiwave_core.evaluate.calibration import calibration
@@ -179,10 +179,10 @@ def _check_finite(answers: Array, name: str) -> None:
 def _notes(complete: ConfigurationScores, single: str | None) -> list[str]:
     """Sentences about classes without samples, about targets that do not vary and about missing intervals."""
     empty = [name for name, entry in complete.classes.items() if not entry.support]
-    notes = [f"No sample of {', '.join(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []
+    notes = [f"No sample of {listed(empty)} in this fold: its F1 counts as 0 in every macro-F1."] if empty else []
     flat = [name for name, entry in complete.targets.items() if entry.truth.lowest == entry.truth.highest]
     if flat:
-        notes.append(f"All samples of this fold have the same {', '.join(flat)}: its CCC is 0 whatever is predicted.")
+        notes.append(f"All samples of this fold have the same {listed(flat)}: its CCC is 0 whatever is predicted.")
     if single:
         notes.append(f"All samples are of one {single}: there is nothing to resample, and no score has an interval.")
     return notes

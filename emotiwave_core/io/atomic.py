@@ -76,7 +76,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinity are refused, for no other program reads them."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = io.StringIO()  # `json.dumps` would hold a list of all that it writes, many times as large
+    text.writelines(json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(value))
+    write_text(path, text.getvalue() + "\n")
 
 
 def csv_line(fields: Iterable[object]) -> str:

@@ -35,6 +35,7 @@ from emotiwave_core.report.model_words import model_in_words, seed_of
 from emotiwave_core.report.numbers import FILTERS
 from emotiwave_core.report.pictures import write_pictures
 from emotiwave_core.report.samples import drawn_samples
+from emotiwave_core.report.shown_classes import most_frequent, shown_matrix
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
 from emotiwave_core.runs.contents import RunContents, read_run
@@ -102,6 +103,9 @@ def render(run: RunContents, pictures: list[str]) -> str:
             ranges=ranges(run),
             crowded=len(scores.classes) > 8 or max(map(len, scores.classes), default=0) > 12,
             row_shares=row_shares,
+            shown_matrix=shown_matrix,
+            most_frequent=most_frequent,
+            supports=lambda one: {name: entry.support for name, entry in one.classes.items()},
             firm=FIRM,
             reliability=complete.calibration and reliability_chart(complete.calibration),
             risks=risk_chart(complete.risks) if complete.risks else None,

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from emotiwave_core.io.atomic import write_bytes
 from emotiwave_core.report.charts import FIRM
 from emotiwave_core.report.numbers import score, side, signed
+from emotiwave_core.report.shown_classes import most_frequent, shown_matrix
 from emotiwave_core.runs.contents import RunContents
 from emotiwave_core.runs.explanation import ExplanationFile
 from emotiwave_core.runs.protocol_scores import ProtocolScores
@@ -102,10 +103,15 @@ def configurations(run: RunContents) -> Figure:
 
 
 def confusion(run: RunContents) -> Figure:
-    """The confusion of the complete configuration: one matrix, or a 2 x 2 one for each emotion."""
+    """The confusion of the complete configuration: one matrix, or a 2 x 2 one for each frequent emotion."""
     scores = run.scores
-    matrices = scores.configurations[scores.complete.configuration].confusion or {}
-    names = [short(name, 16) for name in scores.classes]
+    complete = scores.configurations[scores.complete.configuration]
+    matrices, classes = complete.confusion or {}, scores.classes
+    if isinstance(matrices, list):
+        matrices, classes = shown_matrix(matrices, classes)
+    else:
+        classes = most_frequent({name: complete.classes[name].support for name in classes})
+    names = [short(name, 16) for name in classes]
     if isinstance(matrices, list):
         size = min(max(1.3 + 0.36 * len(names), COLUMN), TWO_COLUMNS)
         figure = Figure(figsize=(size, size * 0.94), layout="constrained")
@@ -115,7 +121,7 @@ def confusion(run: RunContents) -> Figure:
     rows = math.ceil(len(names) / columns) or 1
     figure = Figure(figsize=(1.75 * columns, 1.8 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, name, emotion in zip(grid, names, scores.classes, strict=False):
+    for axes, name, emotion in zip(grid, names, classes, strict=False):
         _heat(axes, matrices[emotion], ["no", "yes"])
         axes.set_title(name, fontsize=8)
     for axes in grid[len(names) :]:
@@ -234,8 +240,12 @@ def scatter(run: RunContents) -> Figure:
 
 
 def shapley(explanation: ExplanationFile) -> Figure:
-    """The score from no modality to all above, and the mean Shapley value for each class below."""
-    fold, names, classes = explanation.score, explanation.modalities, explanation.classes
+    """The score from no modality to all above, and the mean Shapley value for each class below (of the largest)."""
+    fold, names = explanation.score, explanation.modalities
+    values_of = {c: [explanation.by_class[c].shapley[name] for name in names] for c in explanation.classes}
+    classes = most_frequent(
+        {c: max((abs(value or 0.0) for value in values), default=0.0) for c, values in values_of.items()}
+    )
     rows = 0.19 * (len(names) + 2), 0.19 * len(classes)
     figure = Figure(figsize=(COLUMN, 1.75 + sum(rows)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=rows)
@@ -253,7 +263,7 @@ def shapley(explanation: ExplanationFile) -> Figure:
         ylim=(len(labels) - 0.4, -0.6), xlabel=f"{explanation.judged_by.title} ({short(explanation.fold, 20)} fold)"
     )
     above.margins(x=0.02)
-    _signed_heat(below, [[explanation.by_class[c].shapley[name] for name in names] for c in classes])
+    _signed_heat(below, [values_of[c] for c in classes])
     below.set_xticks(range(len(names)), [short(name, 40 // len(names)) for name in names])
     below.set_yticks(range(len(classes)), [short(name, 16) for name in classes])
     unit = "probability" if explanation.value == "probability" else "log-odds"

@@ -12,7 +12,8 @@ import h5py
 from emotiwave_core.data.formats.hdf5_chunks import FLETCHER32, GZIP, SHUFFLE
 from emotiwave_core.errors import DataError
 
-MAX_BYTES = 2 << 30  # of one id's features: 2 GiB is hours of the widest known feature
+MAX_BYTES = 16 << 30  # of one id's features, which are read in parts: days of them
+MAX_CHUNK = 2 << 30  # of a part that is compressed as one, and so unpacked whole
 MAX_EXPANSION = 1100  # deflate cannot pack tighter than 1032 to 1
 LARGE, PLAUSIBLE = 256 << 20, 100  # what unpacks to more bytes than this packs no tighter, but for a bomb
 _FILTERS = {GZIP, SHUFFLE, FLETCHER32}
@@ -86,9 +87,10 @@ def check(path: Path, key: str, dataset: h5py.Dataset) -> None:
     size, stored = shape[0] * shape[1] * kind.itemsize, dataset.id.get_storage_size()
     is_bomb = size != stored
     if plist.get_layout() == h5py.h5d.CHUNKED:
-        size = max(size, math.prod(plist.get_chunk()) * kind.itemsize)
+        chunk = math.prod(plist.get_chunk()) * kind.itemsize
+        size = max(size, chunk)
         is_bomb = size > MAX_EXPANSION * max(stored, 64) or size > max(LARGE, PLAUSIBLE * stored)
-        is_bomb |= stored > path.stat().st_size
+        is_bomb |= stored > path.stat().st_size or chunk > MAX_CHUNK
     if is_bomb or size > MAX_BYTES:
         raise DataError(f"{where} declares {size} bytes of data but {stored} are stored; it is not read.")
 

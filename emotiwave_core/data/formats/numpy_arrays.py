@@ -25,7 +25,8 @@ from emotiwave_core.io.untrusted import open_file, starts_with, why
 MAGIC, ZIP = b"\x93NUMPY", b"PK\x03\x04"
 SUFFIXES = (".npy", ".npz")
 TIMES = "_times"  # after the id, of the array that has its times
-MOST_BYTES = 2 << 30  # of one array
+MOST_BYTES = 16 << 30  # of one array
+MOST_PACKED = 2 << 30  # of one in an archive, which is held whole
 MOST_EXPANSION = 1100  # deflate cannot pack tighter than 1032 to 1
 LONGEST_HEADER = 10_000  # bytes
 MOST_AXES = 8
@@ -84,6 +85,7 @@ class NumpyArrays(Reader):
         self.root = source.path.stem
         self.is_words = False
         self._headers: dict[str, Header] = {}
+        self._last: tuple[str | None, NDArray[Any]] = (None, np.empty((0, 0)))  # of those that are read whole
         self._archives: dict[Path, zipfile.ZipFile] = {}
         try:
             self._arrays, self._times = self._places()
@@ -125,9 +127,15 @@ class NumpyArrays(Reader):
         """The features [T, F] of an entry, or some rows of them."""
         if (form := self._form(key)) != self.width:
             raise DataError(f"{self.path}: {key!r} has {form} columns; most ids have {self.width}.")
-        values = np.atleast_2d(self._content(self._arrays[key], self._header(key), key))
+        place, header = self._arrays[key], self._header(key)
+        if place.member is None and not header.is_fortran and len(header.shape) == 2:
+            values = self._content(place, header, key, rows)  # a long recording is read in parts
+        else:
+            if self._last[0] != key:
+                self._last = (key, np.atleast_2d(self._content(place, header, key)))
+            values = self._last[1][rows]
         with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, and counted as such later
-            return np.asarray(values[rows], dtype=np.float32)
+            return np.asarray(values, dtype=np.float32)
 
     def unfit(self) -> dict[str, str]:
         """The entries of another width or number of axes than most."""
@@ -182,18 +190,24 @@ class NumpyArrays(Reader):
         except _FAILURES as error:
             raise self._damaged(place, name, error) from error
 
-    def _content(self, place: Place, header: Header, name: str) -> NDArray[Any]:
-        size = math.prod(header.shape) * header.dtype.itemsize
+    def _content(self, place: Place, header: Header, name: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """An array, whole, or some rows of one that is stored plainly, row by row."""
+        shape, skipped, whole = header.shape, 0, math.prod(header.shape) * header.dtype.itemsize
+        if rows != slice(None):
+            start, stop, _ = rows.indices(shape[0])
+            skipped = start * shape[1] * header.dtype.itemsize
+            shape = (max(stop - start, 0), shape[1])
+        size = math.prod(shape) * header.dtype.itemsize
         try:
             if header.dtype.hasobject:
                 raise ValueError("it holds Python objects, which could be anything")
             with self._open(place) as file:
-                file.seek(header.start)
-                content = file.read(size + 1)
+                file.seek(header.start + skipped)
+                content = file.read(size if size < whole else size + 1)
             if len(content) != size:
                 raise ValueError("it is cut off" if len(content) < size else "it is longer than it says")
             values: NDArray[Any] = np.frombuffer(content, header.dtype) if size else np.empty(0, header.dtype)
-            return values.reshape(header.shape, order="F" if header.is_fortran else "C")
+            return values.reshape(shape, order="F" if header.is_fortran else "C")
         except _FAILURES as error:
             raise self._damaged(place, name, error) from error
 
@@ -203,7 +217,7 @@ class NumpyArrays(Reader):
             return open_file(place.path)
         archive = self._archive(place.path)
         about = archive.getinfo(place.member)
-        if about.file_size > MOST_EXPANSION * max(about.compress_size, 64) or about.file_size > MOST_BYTES:
+        if about.file_size > MOST_EXPANSION * max(about.compress_size, 64) or about.file_size > MOST_PACKED:
             raise ValueError(f"it declares {about.file_size} bytes, and {about.compress_size} are stored")
         return archive.open(about)
 

@@ -50,7 +50,7 @@ from emotiwave_core.monitor import Monitor
 # {modality: {sample: (steps that are kept, steps that are dropped)}}, of the samples that hold filler
 Filler = dict[str, dict[str, tuple[int, int]]]
 LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
-ROOM = 16 << 20  # bytes of features that are read together
+ROOM = 8 << 20  # bytes of features that are read together
 NEAR = 64 << 10  # bytes between two rows, from which they are read apart
 
 

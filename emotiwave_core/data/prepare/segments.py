@@ -16,7 +16,7 @@ from emotiwave_core.data.prepare.options import Unit
 from emotiwave_core.errors import DataError, short
 
 LATEST = 1e9  # seconds, which are 31 years: what a file has beyond it is damage, and float32 would not hold it
-MOST_PAIRS = 1 << 20  # of a step and a segment that may overlap, looked at together: about 50 MB
+MOST_PAIRS = 1 << 18  # of a step and a segment that may overlap, looked at together: some 30 MB
 MOST_SAMPLES = 1 << 13  # of one video, looked at together
 
 Times = float | NDArray[np.float64]
@@ -244,13 +244,16 @@ def entries_by_video(keys: tuple[str, ...]) -> dict[str, list[str]]:
 
 def in_time_order(intervals: NDArray[np.float64]) -> NDArray[np.intp]:
     """The steps whose bounds are times, by their start (stable)."""
-    finite = np.flatnonzero(are_times(intervals))
+    usable = are_times(intervals)
+    if usable.all() and _grows(intervals[:, 0]):
+        return np.arange(len(intervals))
+    finite = np.flatnonzero(usable)
     return finite[np.argsort(intervals[finite, 0], kind="stable")]
 
 
 def are_times(intervals: NDArray[np.float64]) -> NDArray[np.bool_]:
     """True for each interval of [T, 2] whose bounds can be seconds of a video, [T]."""
-    return np.asarray((np.abs(intervals) <= LATEST).all(axis=1))  # of NaN, nothing is so
+    return np.asarray(((intervals <= LATEST) & (intervals >= -LATEST)).all(axis=1))  # of NaN, nothing is so
 
 
 class InTimeOrder:
@@ -258,7 +261,10 @@ class InTimeOrder:
 
     def __init__(self, intervals: NDArray[np.float64]) -> None:
         self.order = in_time_order(intervals)
-        self.low, self.high = bounds(intervals[self.order]).T
+        is_sorted = len(self.order) == len(intervals) and _grows(self.order)
+        self.low, self.high = bounds(
+            intervals if is_sorted else intervals[self.order]
+        ).T  # views where nothing is moved
         # Both only grow, whatever the steps: the latest end so far, and the earliest bound from here on.
         self._reach = self.high if _grows(self.high) else np.maximum.accumulate(self.high)
         self._ahead = self.low if _grows(self.low) else np.minimum.accumulate(self.low[::-1])[::-1]
@@ -290,7 +296,7 @@ class InTimeOrder:
             yield self.order[place[belongs]], np.bincount(segment[belongs] - part.start, minlength=len(own))
 
 
-def _grows(numbers: NDArray[np.float64]) -> bool:
+def _grows(numbers: NDArray[Any]) -> bool:
     return bool((numbers[1:] >= numbers[:-1]).all())
 
 
@@ -311,8 +317,10 @@ def cut(intervals: NDArray[np.float64], start: float, end: float) -> NDArray[np.
 
 
 def bounds(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intervals [T, 2] with those put right that are reversed."""
+    """Intervals [T, 2] with those put right that are reversed; the same array where none is."""
     first, second = intervals[:, 0], intervals[:, 1]
+    if (first <= second).all():
+        return intervals
     return np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
 
 
