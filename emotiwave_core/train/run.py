@@ -11,7 +11,7 @@ import torch
 from emotiwave_core.compute.device import cost_of_determinism, deterministic, hardware_name, seed_everything
 from emotiwave_core.compute.distributed import ProcessGroup
 from emotiwave_core.compute.runtime import Runtime
-from emotiwave_core.config.recipe import ALL, Recipe
+from emotiwave_core.config.recipe import ALL, ModelSettings, Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.data.loading.speakers import speaker_notes
@@ -116,6 +116,8 @@ def _walk(
     for note in group.first(lambda: _changes(out, parts)):
         monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
+    for note in _unused_settings(parts, model):
+        monitor.say(f"Note: {note}")
     augmentations = [(part.who, part.make()) for part in parts.augmentation]
     read = group.first(lambda: _initialise(out, model, parts, monitor))
     description = describe(parts, model, objective, corpus, read)
@@ -159,6 +161,16 @@ def _check_mixtures(parts: ResolvedParts) -> None:
     mixing = [part.name for part in parts.augmentation if part.part.mixes]  # type: ignore[attr-defined]
     if len(mixing) > 1:
         raise SettingsError(f"The augmentations {' and '.join(mixing)} both mix samples: leave all but one out.")
+
+
+def _unused_settings(parts: ResolvedParts, model: FusionModel) -> list[str]:
+    """A sentence where the recipe sets the head of a model whose fusion answers itself."""
+    settings, default = parts.recipe.model, ModelSettings()
+    chosen = [name for name in ("head", "head_dropout") if getattr(settings, name) != getattr(default, name)]
+    if model.head is not None or not chosen:
+        return []
+    named = " and ".join(f"model.{name}" for name in chosen)
+    return [f"{parts.fusion.who[:1].lower()}{parts.fusion.who[1:]} answers itself, and has no use for {named}."]
 
 
 def _say_facts(corpus: Corpus, objective: Objective, parts: ResolvedParts, monitor: Monitor) -> None:

@@ -12,6 +12,7 @@ from models import some_batch, some_model
 from torch import Tensor, nn
 from training import REGISTRY, evaluate, resume, small, start
 
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.recipe import ObjectiveSettings, Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.errors import SettingsError
@@ -155,6 +156,16 @@ def test_a_run_rebuilds_from_its_own_files(tiny: Path, tmp_path: Path) -> None:
     start(small(**FUSION, objective={"kind": "multi"}), tiny, tmp_path / "weighted")
     weighted = load_model(tmp_path / "weighted", REGISTRY).model.state_dict()["fusion.prior"]
     assert weighted.sigmoid().numpy() == pytest.approx(0.5)  # of a loss that weighs there and not there alike
+
+
+@pytest.mark.full
+def test_a_head_that_is_not_built_is_said(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A run whose recipe sets the head says that the fusion has none; a recipe that leaves it alone is told nothing."""
+    command = ["run", "--data", str(tiny), "--encoder", "mean:width=4", "--set", "training.epochs=1", "--out"]
+    for out, flags, said in (("a", ["--set", "model.head=64"], True), ("b", [], False)):
+        assert exit_code_of([*command, str(tmp_path / out), "--fusion", "experts", *flags]) == 0
+        sentence = "Note: the fusion 'experts' answers itself, and has no use for model.head."
+        assert (sentence in capfd.readouterr().err) == said
 
 
 @pytest.mark.full
