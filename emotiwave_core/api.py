@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from emotiwave_core.compare.comparison import Comparison
     from emotiwave_core.compare.tune import Search
-    from emotiwave_core.config.recipe import Recipe
+    from emotiwave_core.config.recipe import OnAlarm, Recipe
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
     from emotiwave_core.explain.coalitions import Empty, Value
@@ -213,11 +213,15 @@ def open_run(
     registry: "Registry | FilePath | None" = None,
     monitor: Monitor | None = None,
     strict: bool = False,
+    on_alarm: "OnAlarm | None" = None,
 ) -> "Run":
     """Open the folder of a run. DataError where it holds none. The model is read when it is needed.
 
     device: where the run computes. registry: a registry.toml laid over the others, for parts of your own. strict:
     refuse (PluginError) a run whose parts have other code by now than in its training; without it that is told.
+    on_alarm: "warn", "drop" or "ignore" in the place of the recipe's `model.on_alarm`, where a modality is unlike those
+    of the training. Predictions, scores and protocols read a dropped one as missing; the run's own files stay as they
+    are.
     """
     from emotiwave_core.runs.saved_model import refuse_changed_parts
 
@@ -226,7 +230,7 @@ def open_run(
         raise DataError(f"{path} holds no trained model (model.json); give the folder of a run that has ended.")
     if strict:
         refuse_changed_parts(path, known)
-    return Run(path, device, known, monitor)
+    return Run(path, device, known, monitor, on_alarm)
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
@@ -237,6 +241,7 @@ class Run:
     device: "str | torch.device"
     registry: "Registry"
     monitor: Monitor | None = None
+    on_alarm: "OnAlarm | None" = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -268,11 +273,20 @@ class Run:
         from emotiwave_core.evaluate.evaluation import evaluate
 
         _check_fold(fold)
-        data, is_own = _optional_folder(dataset), dataset is None and fold == "test"
+        data, is_own = _optional_folder(dataset), dataset is None and fold == "test" and self.on_alarm is None
         with _errors_of_ours():
             runtime = Runtime(_device(self.device), self._monitor)
             asked = None if metric is None else [as_part(table) for table in _part_tables(metric)]
-            return evaluate(self.folder, self.registry, runtime, data=data, fold=fold, write=is_own, metrics=asked)
+            return evaluate(
+                self.folder,
+                self.registry,
+                runtime,
+                data=data,
+                fold=fold,
+                write=is_own,
+                metrics=asked,
+                on_alarm=self.on_alarm,
+            )
 
     def robustness(
         self,
@@ -302,8 +316,9 @@ class Run:
             against=against.folder if isinstance(against, Run) else None if against is None else Path(against),
             data=_optional_folder(dataset),
             fold=fold,
+            on_alarm=self.on_alarm,
         )
-        is_own = dataset is None and fold == "test"
+        is_own = dataset is None and fold == "test" and self.on_alarm is None
         with _errors_of_ours():
             runtime = Runtime(_device(self.device), self._monitor)
             return evaluate_protocol(self.folder, request, self.registry, runtime, write=is_own)
@@ -529,7 +544,7 @@ class Run:
         """The model in memory, read when it is first asked."""
         from emotiwave_core.predict.predictor import open_predictor
 
-        return open_predictor(self.folder, self.registry, _device(self.device))
+        return open_predictor(self.folder, self.registry, _device(self.device), self.on_alarm)
 
     def explain(
         self,

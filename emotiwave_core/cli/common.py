@@ -83,6 +83,18 @@ def executor_options(command: F) -> F:
 strict_option = option(
     "--strict", is_flag=True, section="Other", help="Refuse a run whose parts have other code by now."
 )
+
+
+def on_alarm_option(section: str) -> Callable[[F], F]:
+    """`--on-alarm`, in a section of the help."""
+    return option(
+        "--on-alarm",
+        type=click.Choice(["warn", "drop", "ignore"]),
+        section=section,
+        help="A modality that is unlike those of the training: warn, or read as missing.  [default: the recipe's]",
+    )
+
+
 json_option = option("--json", "as_json", is_flag=True, section="Other", help="JSON on stdout, for programs.")
 
 

@@ -1,6 +1,7 @@
 """`emotiwave evaluate` (Train and score): Score a trained run on every configuration, or under a protocol."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,7 @@ from emotiwave_core.cli.common import (
     SectionedCommand,
     device_option,
     json_option,
+    on_alarm_option,
     option,
     print_json,
     registry_option,
@@ -18,6 +20,9 @@ from emotiwave_core.cli.common import (
 )
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.evaluate.corruptions import CONFIGURATIONS, corruption_names
+
+if TYPE_CHECKING:
+    from emotiwave_core.config.recipe import OnAlarm
 
 EXAMPLES = """\b
 Examples:
@@ -38,6 +43,7 @@ Examples:
     section="Data",
     help="A further score of a plugin, instead of those of the recipe.",
 )
+@on_alarm_option("Data")
 @option(
     "--protocol",
     type=click.Choice([CONFIGURATIONS, *corruption_names()]),
@@ -58,6 +64,7 @@ def evaluate(
     data: Path | None,
     fold: str,
     metric: tuple[str, ...],
+    on_alarm: "OnAlarm | None",
     protocol: str,
     seed: int | None,
     manifest: Path | None,
@@ -70,7 +77,8 @@ def evaluate(
     """Score a trained run on every configuration, or under a protocol.
 
     On the test fold of its own data the scores, predictions and report in RUN are written anew (of a protocol: the
-    scores and the manifest in RUN/protocols); otherwise RUN stays as it is and the scores are only printed.
+    scores and the manifest in RUN/protocols); otherwise, and with --on-alarm, RUN stays as it is and the scores are
+    only printed.
     """
     if protocol == CONFIGURATIONS and (seed, manifest, against) != (None, None, None):
         raise click.UsageError("--seed, --manifest and --against need a --protocol that draws something.")
@@ -85,7 +93,7 @@ def evaluate(
     from emotiwave_core.parts.stdout import quiet
 
     console = TerminalMonitor()
-    opened = api.open_run(run, device=device, registry=registry_file, monitor=console, strict=strict)
+    opened = api.open_run(run, device=device, registry=registry_file, monitor=console, strict=strict, on_alarm=on_alarm)
     if protocol == CONFIGURATIONS:
         with quiet():
             scores = opened.evaluate(data, fold=fold, metric=metric or None)
@@ -99,5 +107,5 @@ def evaluate(
         print_json(curves.to_dict())
     else:
         print_protocol(curves)
-        if data is None and fold == "test":
+        if data is None and fold == "test" and on_alarm is None:
             console.say(f"Curves and manifest: {run / 'protocols'}")

@@ -14,6 +14,7 @@ from emotiwave_core.cli.common import (
     SectionedCommand,
     device_option,
     json_option,
+    on_alarm_option,
     option,
     print_json,
     registry_option,
@@ -23,6 +24,7 @@ from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError, prin
 
 if TYPE_CHECKING:
     from emotiwave_core.api import Run
+    from emotiwave_core.config.recipe import OnAlarm
     from emotiwave_core.explain.recording import RecordingPrediction
     from emotiwave_core.predict.predictor import Prediction
 
@@ -74,6 +76,7 @@ MOST_WORDS = 60  # characters of a segment's words in the table
     section="Answer",
     help="Decide only where at most this share of such decisions was wrong in validation.",
 )
+@on_alarm_option("Answer")
 @option("--explain", is_flag=True, section="Answer", help="Of a data set too: what each modality adds.")
 @option("--picture", type=click.Path(path_type=Path, dir_okay=False), section="Answer", help="A PNG or HTML over time.")
 @option(
@@ -93,6 +96,7 @@ def predict(
     explain: bool,
     enrol: tuple[Path, ...],
     max_risk: float | None,
+    on_alarm: "OnAlarm | None",
     device: str,
     as_json: bool,
     registry_file: Path | None,
@@ -109,6 +113,8 @@ def predict(
     With --out, rows keep the order of the inputs; an input that cannot be used is a row with its error, and the exit
     code is 3 at the end.
 
+    A modality whose encoding is unlike any of the training is an alarm; --on-alarm drop reads it as missing.
+
     With --max-risk .1 it says "don't know" where, with these modalities, more than a tenth of the decisions of that
     confidence or more was wrong on the run's validation fold.
     """
@@ -123,7 +129,7 @@ def predict(
     if not inputs and not settings["features"]:
         raise click.UsageError("Name recordings, a data set, or files of features.")
     with quiet():
-        opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor())
+        opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor(), on_alarm=on_alarm)
         if enrol:
             opened = opened.enrol(enrol)
         if max_risk is not None:
@@ -222,12 +228,16 @@ def _print_dataset(predictions: "list[Prediction]", as_json: bool) -> None:
     decides = ["decided"] if predictions[0].probabilities else []  # numbers are their own decision
     adds = ["added by each"] if predictions[0].shapley else []
     columns = [*(predictions[0].probabilities or predictions[0].numbers), *decides]
-    table = Table("id", *columns, "present", *adds, box=None, pad_edge=False)
+    unlike = ["alarm"] if any(prediction.alarms for prediction in predictions) else []
+    table = Table("id", *columns, "present", *unlike, *adds, box=None, pad_edge=False)
     for prediction in predictions:
         values = [f"{value:.3f}" for value in (prediction.probabilities or prediction.numbers).values()]
         decided = [DONT_KNOW if prediction.abstained else "+".join(prediction.decided) or "none"] * len(decides)
         parts = [_parts(prediction.shapley)] * len(adds)
-        table.add_row(*map(_text, [prediction.id or "", *values, *decided, " ".join(prediction.present), *parts]))
+        alarms = [" ".join(prediction.alarms)] * len(unlike)
+        table.add_row(
+            *map(_text, [prediction.id or "", *values, *decided, " ".join(prediction.present), *alarms, *parts])
+        )
     tables().print(table)
 
 
@@ -241,6 +251,10 @@ def print_answer(answer: "RecordingPrediction") -> None:
         console.print(_table(answer))
     else:
         console.print("No evidence: nothing in it can be used.")
+    for segment in answer.segments:
+        for modality, share in segment.alarms.items():
+            where = "" if len(answer.segments) == 1 else f" from {segment.start:.1f} to {segment.end:.1f} s"
+            console.print(_text(_alarm(modality, share, modality in segment.present, where)), soft_wrap=True)
     for modality, reason in answer.missing.items():
         console.print(_text(f"{modality} is missing: {reason}."), soft_wrap=True)
     for problem in answer.problems:
@@ -281,6 +295,14 @@ def _table(answer: "RecordingPrediction") -> Table:
         have, parts = "+".join(segment.present), _parts(segment.shapley)
         table.add_row(*map(_text, [times, shown or "", f"{value:.3f}", have, parts, segment.words[:MOST_WORDS]]))
     return table
+
+
+def _alarm(modality: str, share: float, is_read: bool, where: str) -> str:
+    """The sentence about a modality that is unlike those of the training."""
+    done = "it is read all the same (--on-alarm drop leaves it out)" if is_read else "it is left out"
+    return (
+        f"ALARM: {modality}{where} is unlike what the run was trained on, {share:.1f} times as far as is usual: {done}."
+    )
 
 
 def _parts(shapley: Mapping[str, float]) -> str:

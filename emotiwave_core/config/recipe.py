@@ -20,6 +20,7 @@ PerModality = int | dict[str, int]
 Align = Literal["none", "words"] | float
 Filler = Literal["absent", "keep"]
 Standardise = bool | Literal["own", "enrolled"]
+OnAlarm = Literal["warn", "drop", "ignore"]
 NO_EMOTION_CLIPS = "no_emotion"  # the value of `data.enrolment` that is not the name of a file
 
 
@@ -107,6 +108,11 @@ class ModelSettings:
     )
     absent: Literal["mask", "zeros"] = _setting(
         "mask", '"zeros": an absent modality is fed as zeros and taken for present, as most published code does.'
+    )
+    on_alarm: OnAlarm = _setting(
+        "warn",
+        "A modality whose encoding is unlike those of the training fold: predictions warn of it, or read the sample as "
+        'if it had no such modality ("drop"), or neither ("ignore").',
     )
     head: int = _setting(128, "Hidden width of the head.", _at_least(1), validators.le(2**20))
     head_dropout: float = _setting(0.3, "Dropout inside the head.", _at_least(0.0), validators.lt(1.0))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emotiwave_core.compute.runtime import Runtime
-from emotiwave_core.config.recipe import Part
+from emotiwave_core.config.recipe import OnAlarm, Part
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.evaluate.plugin_metrics import NO_METRICS, PluginMetrics, find_metrics, load_metrics
 from emotiwave_core.evaluate.scoring import score_all
@@ -31,13 +31,14 @@ def evaluate(
     fold: str = "test",
     write: bool = False,
     metrics: Sequence[Part] | None = None,
+    on_alarm: OnAlarm | None = None,
 ) -> Scores:
     """Score a run on every configuration, on its own data set or on the one in `data`. `write` keeps it in the run.
 
-    metrics: those of plugins that are asked for; None: those of the run's recipe.
+    metrics: those of plugins that are asked for; None: those of the run's recipe. on_alarm: as in `open_trained_run`.
     """
     with adding_to(run) if write else contextlib.nullcontext():
-        trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold)
+        trained = open_trained_run(run, registry, runtime.monitor, data=data, fold=fold, on_alarm=on_alarm)
         watchers = find_watchers(trained.recipe.watch, registry, runtime.monitor)
         if metrics is None:
             asked = find_metrics(trained.recipe.metric, registry, runtime.monitor)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.config.recipe import OnAlarm
 from emotiwave_core.data.loading.batch import feature_statistics
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, short
@@ -45,6 +46,7 @@ class ProtocolRequest:
     against: Path | None = None  # another run, scored under the same manifest
     data: Path | None = None  # another data set than the run's own
     fold: str = "test"
+    on_alarm: OnAlarm | None = None  # in the place of the recipe's
 
 
 def evaluate_protocol(
@@ -64,16 +66,17 @@ def evaluate_protocol(
     if not 0 <= request.seed <= MOST_SEED:
         raise SettingsError(f"The seed of a protocol must be between 0 and 2^64 - 1, not {short(request.seed)}.")
     monitor = runtime.monitor
-    trained = open_trained_run(run, registry, monitor, data=request.data, fold=request.fold)
+    data, fold = request.data, request.fold
+    trained = open_trained_run(run, registry, monitor, data=data, fold=fold, on_alarm=request.on_alarm)
     _check_modalities(trained, corruption)
     other = None
     if request.against is not None:
-        other = open_trained_run(request.against, registry, monitor, data=request.data, fold=request.fold)
+        other = open_trained_run(request.against, registry, monitor, data=data, fold=fold)
         _check_same(trained, other)
     runs = [trained] if other is None else [trained, other]
     for note in dict.fromkeys(note for opened in runs for note in opened.notes):
         monitor.say(f"Note: {note}")
-    manifest, data = _manifest(request, corruption, trained)
+    manifest, drawn = _manifest(request, corruption, trained)
     for opened in runs:
         check_fits(manifest, opened)
     curves, *baseline = [
@@ -88,13 +91,13 @@ def evaluate_protocol(
         samples=len(trained.fold.rows),
         seed=manifest.seed,
         manifest=manifest_name(request.protocol) if write else None,
-        manifest_sha256=hashlib.sha256(data).hexdigest(),
+        manifest_sha256=hashlib.sha256(drawn).hexdigest(),
         curves=curves,
     )
     if other is not None:
         scores = _compare(scores, other.run, *baseline)
     if write:
-        _keep(run, scores, data)
+        _keep(run, scores, drawn)
     return scores
 
 

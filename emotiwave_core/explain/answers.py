@@ -8,7 +8,7 @@ import attrs
 from emotiwave_core.explain.recording import RecordingPrediction
 from emotiwave_core.predict.predictor import Prediction
 
-TEXTS = ("input", "id", "decided", "abstained", "present", "missing", "explained", "words", "error")
+TEXTS = ("input", "id", "decided", "abstained", "present", "missing", "alarms", "explained", "words", "error")
 
 
 @attrs.frozen
@@ -21,6 +21,7 @@ class Answer:
     end: float | None = None
     decided: tuple[str, ...] = ()
     confidence: float | None = None
+    alarms: dict[str, float] = attrs.field(factory=dict)  # {modality: its distance from the training's, threshold 1}
     abstained: bool = False  # it is not sure enough to decide
     probabilities: dict[str, float] = attrs.field(factory=dict)  # of each class; empty without evidence
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
@@ -46,6 +47,7 @@ class Answer:
             **{f"predicted({name})": self.numbers.get(name) for name in classes if self.numbers},
             "present": "+".join(self.present),
             "missing": missing,
+            "alarms": "; ".join(f"{modality} {share:.2f}" for modality, share in self.alarms.items()),
             "explained": self.explained or "",
             **{f"shapley({modality})": self.shapley.get(modality) for modality in modalities},
             "words": self.words,
@@ -71,6 +73,7 @@ def answers_of_recording(given: str, recording: RecordingPrediction, name: str) 
             end=segment.end,
             decided=segment.decided,
             confidence=segment.confidence,
+            alarms=segment.alarms,
             abstained=segment.abstained,
             probabilities=segment.probabilities,
             numbers=segment.numbers,
@@ -92,6 +95,7 @@ def answer_of_sample(given: str, sample: Prediction, modalities: Sequence[str]) 
         end=end,
         decided=sample.decided,
         confidence=sample.confidence,
+        alarms=sample.alarms,
         abstained=sample.abstained,
         probabilities=sample.probabilities,
         numbers=sample.numbers,

@@ -33,6 +33,7 @@ class SegmentPrediction:
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression
     missing: dict[str, str] = attrs.field(factory=dict)  # {modality that is not there: why}
     configurations: dict[str, dict[str, float]] = attrs.field(factory=dict)  # {`text+audio`: the answer from these}
+    alarms: dict[str, float] = attrs.field(factory=dict)  # {modality: its distance from the training's, threshold 1}
     abstained: bool = False  # it is not sure enough to decide (`Run.selective`)
 
     @property
@@ -128,6 +129,7 @@ def predict_segments(
                 numbers=prediction.numbers,
                 missing={m: missing.get(m, f"it has nothing from {start:.2f} s to {end:.2f} s") for m in empty},
                 configurations=subsets,
+                alarms=prediction.alarms,
                 abstained=prediction.abstained,
             )
         )

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.config.recipe import OnAlarm, Recipe
 from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.interfaces import (
     AnsweringFusion,
@@ -24,6 +24,7 @@ from emotiwave_core.layers.masking import prepare_policies, present_in, rows_to_
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.layers.standardise import Standardise
 from emotiwave_core.modalities import by_modality
+from emotiwave_core.model.alarm import StateAlarm, trusted_in
 from emotiwave_core.model.calibration import LogitCalibration
 from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
 from emotiwave_core.model.terms import needs_heads
@@ -77,6 +78,9 @@ class FusionModel(nn.Module):
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
         self.calibration: LogitCalibration | None = None  # of a trained model, in eval()
+        self.alarm: StateAlarm | None = None  # of a trained model
+        self.on_alarm: OnAlarm = settings.on_alarm
+        self.widths = joined_widths(widths)  # of the pooled vectors, by modality
         self.features = dict(features)  # by stream
         self.steps: dict[str, int] = {}  # of every sequence of a stream, where absent ones are zeros
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
@@ -179,6 +183,8 @@ class FusionModel(nn.Module):
 
     def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
         """encoded {m: Encoded}, present [B, M] bool -> Output."""
+        if self.alarm is not None and self.on_alarm == "drop" and not self.training:
+            encoded, present = self._without_alarmed(encoded, present, self.alarm)
         seen = torch.ones_like(present) if self.absent == "zeros" else present
         who, before = self._who(self.fusion), snapshot()
         like = next(iter(encoded.values())).pooled
@@ -201,6 +207,17 @@ class FusionModel(nn.Module):
             return returned.check_unimodal(self._who(self.fusion), alone, (*present.shape, space.size))
         return torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
 
+    def _without_alarmed(
+        self, encoded: dict[str, Encoded], present: Tensor, alarm: StateAlarm
+    ) -> tuple[dict[str, Encoded], Tensor]:
+        """The encodings and what is present [B, M] without the modalities that raise an alarm, if any is left."""
+        trusted = trusted_in(present, alarm(encoded, present))
+        if not torch.compiler.is_exporting() and torch.equal(trusted, present):
+            return encoded, present
+        first = next(iter(encoded.values())).states
+        inputs = {s: first.new_zeros(1, 1, width, dtype=torch.float32) for s, width in self.features.items()}
+        return self._without(encoded, trusted, inputs), trusted
+
     def restrict(
         self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
     ) -> dict[str, Encoded]:
@@ -222,6 +239,15 @@ class FusionModel(nn.Module):
         steps = 1 if self.absent == "mask" else None
         first = {s: torch.zeros_like(inputs[s][:1, :steps]) for s in self.encoders}
         return self.encode(first, {s: x.new_zeros(x.shape[:2], dtype=torch.bool) for s, x in first.items()})
+
+    def set_alarm(self, on_alarm: OnAlarm | None) -> None:
+        """Take another answer to alarms than the recipe's, None for the same. SettingsError where there can be none."""
+        if on_alarm == "drop" and self.alarm is None:
+            raise SettingsError(
+                "This run has no alarms (alarm.safetensors): an earlier version trained it, or on other weights. "
+                "Resume it to fit them, or leave `on_alarm` out."
+            )
+        self.on_alarm = on_alarm or self.on_alarm
 
     def check_parameter_groups(self) -> None:
         """PluginError where the parameter groups of a part are wrong."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.compute.memory import retry_smaller_batches
-from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.config.recipe import OnAlarm, Recipe
 from emotiwave_core.data.corpus import Fold, open_unlabelled
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
@@ -53,12 +53,17 @@ class Prediction:
     interval: tuple[float, float] | None = None  # seconds, of a sample of a data set
     explained: str | None = None  # where it was asked for: the class or target whose value `shapley` splits
     shapley: dict[str, float] = attrs.field(factory=dict)  # {modality: its part, beyond the class frequencies}
+    alarms: dict[str, float] = attrs.field(factory=dict)  # {modality: its distance from the training's, threshold 1}
     abstained: bool = False  # the run was asked not to decide where it errs more often than that (`selective`)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it: probabilities and decided of classes, numbers of a regression."""
         unused = ("probabilities", "decided", "confidence") if self.numbers else ("numbers",)
-        unasked = [*(() if self.shapley else ("explained", "shapley")), *(() if self.abstained else ("abstained",))]
+        unasked = [
+            *(() if self.alarms else ("alarms",)),
+            *(() if self.shapley else ("explained", "shapley")),
+            *(() if self.abstained else ("abstained",)),
+        ]
         return {key: value for key, value in attrs.asdict(self).items() if key not in {*unused, *unasked}}
 
 
@@ -164,17 +169,20 @@ class Predictor:
                 rows = np.arange(first, min(first + chunk, len(store)))
                 samples = Fold("all", rows, torch.empty(len(rows), 0))
                 with attribute_errors(self.model):
-                    answers = retry_smaller_batches(
+                    answers, shares = retry_smaller_batches(
                         lambda size, samples=samples: self._answers(store, samples, size, advance),  # type: ignore[misc]
                         batch_size,
                         self.recipe,
                         "predicting",
                         monitor,
                     )
-                yield samples, self._named(store, samples, answers, has_ids)
+                yield samples, self._named(store, samples, answers, shares, has_ids)
 
-    def _named(self, store: Store, samples: Fold, answers: Array, has_ids: bool) -> list[Prediction]:
-        """Answers [N, C] about some samples of a store as predictions. PluginError where one is not finite."""
+    def _named(self, store: Store, samples: Fold, answers: Array, shares: Array, has_ids: bool) -> list[Prediction]:
+        """Answers [N, C] about some samples of a store, and alarms [N, M], as predictions.
+
+        PluginError where an answer is not finite.
+        """
         bad = int((~np.isfinite(answers)).any(axis=1).sum())
         if bad:
             raise NotFinite(
@@ -189,7 +197,8 @@ class Predictor:
         predictions = []
         for n, row in enumerate(samples.rows):
             names = () if is_number else self._names(decided[n])
-            have = tuple(modality for modality, has in present.items() if has[n])
+            alarms = {m: share for m, share in zip(present, shares[n].tolist(), strict=True) if share > 1.0}
+            have = self._read(tuple(modality for modality, has in present.items() if has[n]), alarms)
             confidence = None if is_number else confidence_of(named[n], names, self.objective.multi)
             abstained = self.least is not None and (confidence or 0.0) < self.least.get(name_of(have), NEVER)
             predictions.append(
@@ -201,21 +210,32 @@ class Predictor:
                     numbers=named[n] if is_number else {},
                     confidence=confidence,
                     interval=(intervals[n][0], intervals[n][1]) if has_ids else None,
+                    alarms=alarms,
                     abstained=abstained,
                 )
             )
         return predictions
 
+    def _read(self, have: tuple[str, ...], alarms: Mapping[str, float]) -> tuple[str, ...]:
+        """The modalities that are read of those that a sample has."""
+        trusted = tuple(modality for modality in have if modality not in alarms)
+        return trusted if trusted and self.model.on_alarm == "drop" else have
+
     @torch.inference_mode()
-    def _answers(self, store: Store, samples: Fold, batch_size: int, advance: Callable[[], None]) -> Array:
-        """Answers [N, C] about some samples, of all the modalities that they have."""
-        loader = open_loader(store, self.device)
-        logits = []
+    def _answers(
+        self, store: Store, samples: Fold, batch_size: int, advance: Callable[[], None]
+    ) -> tuple[Array, Array]:
+        """Answers [N, C] about some samples, of all the modalities that they have, and the alarms [N, M] of these."""
+        loader, alarm = open_loader(store, self.device), None if self.model.on_alarm == "ignore" else self.model.alarm
+        logits, shares = [], []
         for batch in loader.batches(samples.rows, samples.targets, batch_size):
             with autocast(self.device, self.recipe.training.precision):
-                logits.append(self.model.forward_masked(batch.inputs, batch.masks).logits.float())
+                encoded, present = self.model.encode(batch.inputs, batch.masks), self.model.present(batch.masks)
+                logits.append(self.model.fuse(encoded, present).logits.float())
+                shares.append(present.new_zeros(present.shape).float() if alarm is None else alarm(encoded, present))
             advance()
-        return np.asarray(self.objective.answers(torch.cat(logits)).cpu().double().numpy())
+        answers = self.objective.answers(torch.cat(logits))
+        return answers.cpu().double().numpy(), torch.cat(shares).cpu().double().numpy()
 
     def _names(self, decision: Any) -> tuple[str, ...]:
         """The classes of a decision: an index [], or 0 and 1 for each [C]."""
@@ -233,9 +253,13 @@ def confidence_of(probabilities: Mapping[str, float], decided: Sequence[str], mu
     return float(np.mean(given))
 
 
-def open_predictor(run: Path, registry: Registry, device: torch.device) -> Predictor:
-    """The model of a run, on a device. DataError where it has none, or a file is damaged."""
+def open_predictor(run: Path, registry: Registry, device: torch.device, on_alarm: OnAlarm | None = None) -> Predictor:
+    """The model of a run, on a device. DataError where it has none, or a file is damaged.
+
+    on_alarm: in the place of the recipe's; SettingsError for "drop" where the run has no alarms.
+    """
     model, objective, recipe, description, changes = load_model(run, registry)
+    model.set_alarm(on_alarm)
     for change in changes:
         warnings.warn(change, Notice, stacklevel=2)
     tuned = description.thresholds

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.compute.memory import retry_smaller_batches
-from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.config.recipe import OnAlarm, Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
@@ -66,14 +66,21 @@ class TrainedRun:
 
 
 def open_trained_run(
-    run: Path, registry: Registry, monitor: Monitor = SILENT, *, data: Path | None = None, fold: str = "test"
+    run: Path,
+    registry: Registry,
+    monitor: Monitor = SILENT,
+    *,
+    data: Path | None = None,
+    fold: str = "test",
+    on_alarm: OnAlarm | None = None,
 ) -> TrainedRun:
-    """Open a run on a fold of its own data set, or of the one in `data`.
+    """Open a run on a fold of its own data set, or of the one in `data`. on_alarm: in the place of the recipe's.
 
     SettingsError where the training has not ended and the test fold is asked for; DataError where a file is damaged or
     the data are not what the run was trained on.
     """
     loaded = load_model(run, registry)
+    loaded.model.set_alarm(on_alarm)
     features = None if data is None else loaded.description.features
     split = data is None or fold != "all"
     corpus = open_corpus(data or _own_folder(run), loaded.recipe.data, monitor, features=features, split=split)

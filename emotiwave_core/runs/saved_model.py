@@ -31,6 +31,7 @@ from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.resolved import ResolvedParts
+from emotiwave_core.runs.alarm_file import read_alarm
 from emotiwave_core.runs.model_file import (
     MODEL,
     BestEpoch,
@@ -186,6 +187,7 @@ def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
     if not all(tensor.isfinite().all() for tensor in model.parameters()):
         raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")
     _calibrate(model, objective, description, run / MODEL)
+    model.alarm = read_alarm(run, model, description.weights_sha256)
     return SavedModel(model.eval(), objective, recipe, description, changed_parts(description.plugins, parts))
 
 

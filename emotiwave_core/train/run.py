@@ -44,6 +44,7 @@ from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
 from emotiwave_core.runs.saved_model import changed_parts, describe
 from emotiwave_core.runs.scores import Scores, check_size
 from emotiwave_core.train.checkpoint import LAST
+from emotiwave_core.train.fit_alarm import fit_alarm
 from emotiwave_core.train.initialise import initialise
 from emotiwave_core.train.loop import TrainingJob, train
 
@@ -128,6 +129,7 @@ def _walk(
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
         job = TrainingJob(out, recipe, description, watchers, augmentations)
         stopped = train(job, model, objective, corpus, runtime)
+    group.first(lambda: fit_alarm(out, parts, corpus, runtime))
     if not runtime.tests:
         return None
 

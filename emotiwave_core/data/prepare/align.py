@@ -56,7 +56,7 @@ class Steps(NamedTuple):
         return self._replace(rows=self.rows[kept], counts=np.where(emptied, 0, self.counts))
 
 
-class Sequences(NamedTuple):
+class PackedSequences(NamedTuple):
     """The steps of n samples of one video in a modality, one sample after the other.
 
     A very long sample comes in several of these, one alone in each.
@@ -125,7 +125,7 @@ def sequence_steps(
 
 def sequences_of(
     intervals: NDArray[np.float64], cut: Cut, most: int | None, k: int, known: NDArray[np.intp]
-) -> Iterator[Sequences]:
+) -> Iterator[PackedSequences]:
     """The steps of samples that are not aligned, as `sequence_steps` makes them of one.
 
     known [n]: so many steps of each sample alone are kept, beside what is cut. Of a very long sample MOST_PAIRS rows
@@ -140,12 +140,14 @@ def sequences_of(
         rows = rows[place < np.repeat(kept, cut.counts)]
     size = max(MOST_PAIRS // k, 1) * k
     if len(rows) <= size or len(kept) > 1:
-        yield Sequences(cut.samples, grouped(intervals, rows, k, kept), -(-kept // k), beyond, cut.whole, averaged)
+        yield PackedSequences(
+            cut.samples, grouped(intervals, rows, k, kept), -(-kept // k), beyond, cut.whole, averaged
+        )
         return
     for start in range(0, len(rows), size):
         steps = grouped(intervals, rows[start : start + size], k)
         length, said = np.array([len(steps.counts)]), beyond if start == 0 else np.zeros_like(beyond)
-        yield Sequences(cut.samples, steps, length, said, cut.whole, averaged)
+        yield PackedSequences(cut.samples, steps, length, said, cut.whole, averaged)
 
 
 def reference_times(
@@ -215,7 +217,7 @@ def grid(start: float, end: float, rate: float, most: int | None = None) -> NDAr
 
 
 def _grid_lengths(intervals: NDArray[np.float64], rate: float, most: int | None) -> NDArray[np.intp]:
-    """How many steps `grid` makes of each interval [n, 2]: [n]. 2 s at 10 a second are 20, however rounded."""
+    """The number of steps that `grid` makes of each interval [n, 2], [n]: of 2 s at 10 a second 20, rounded or not."""
     counts = [np.ceil(round(span, 6)) for span in ((intervals[:, 1] - intervals[:, 0]) * rate).tolist()]
     return np.array([int(count if most is None else min(count, most)) for count in counts], dtype=np.intp)
 

@@ -1,0 +1,71 @@
+"""Densities of a trained model's encodings, for alarms: fitted on the training fold, their thresholds on validation."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emotiwave_core.compute.device import autocast
+from emotiwave_core.compute.runtime import Runtime
+from emotiwave_core.data.corpus import Corpus, Fold
+from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.loading.speakers import relative_to_speakers
+from emotiwave_core.data.store.store import Store
+from emotiwave_core.model.alarm import QUANTILE, Density
+from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.parts.resolved import ResolvedParts
+from emotiwave_core.runs.alarm_file import write_alarm
+from emotiwave_core.runs.saved_model import reload_model
+
+Array = NDArray[np.float64]
+LEAST = 10  # samples of a modality, in each fold: of fewer nothing is known
+TINY = 1e-6
+
+
+def fit_alarm(run: Path, parts: ResolvedParts, corpus: Corpus, runtime: Runtime) -> None:
+    """Write `alarm.safetensors` of a run that has been trained on this corpus."""
+    saved = reload_model(run, parts)
+    model, recipe = saved.model.to(runtime.device), saved.recipe
+    model.alarm = None
+    store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
+    training, validation = (
+        _pooled(model, store, corpus.fold(name, saved.objective), recipe.training.batch_size, recipe.training.precision)
+        for name in ("train", "valid")
+    )
+    densities = {
+        modality: density_of(training[modality], validation[modality])
+        for modality in model.modalities
+        if min(len(training[modality]), len(validation[modality])) >= LEAST
+    }
+    write_alarm(run, densities, saved.description.weights_sha256)
+
+
+@torch.inference_mode()
+def _pooled(model: FusionModel, store: Store, fold: Fold, batch_size: int, precision: str) -> dict[str, Array]:
+    """The pooled vectors [N, D] of the samples of a fold that have each modality."""
+    device = next(model.parameters()).device
+    rows: dict[str, list[torch.Tensor]] = {modality: [] for modality in model.modalities}
+    for batch in open_loader(store, device).batches(fold.rows, fold.targets, batch_size):
+        with autocast(device, precision):
+            encoded = model.encode(batch.inputs, batch.masks)
+        for has, (modality, one) in zip(model.present(batch.masks).unbind(dim=1), encoded.items(), strict=True):
+            rows[modality].append(one.pooled[has].float().cpu())
+    return {modality: torch.cat(parts).double().numpy() for modality, parts in rows.items()}
+
+
+def density_of(training: Array, validation: Array) -> Density:
+    """The normal distribution of pooled vectors [N, D], and the distance that 2 % of the validation's [V, D] exceed.
+
+    The covariance of the features at deviation 1 is shrunk as Ledoit and Wolf (2004) have it.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    mean, deviation = training.mean(axis=0), training.std(axis=0)
+    scale = 1.0 / np.maximum(deviation, TINY + 1e-3 * deviation.max())  # a feature that hardly varies counts little
+    covariance = LedoitWolf(assume_centered=True).fit((training - mean) * scale).covariance_
+    floor = TINY * np.eye(len(mean))  # where no feature varies at all
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance + floor)) * scale
+    distances = np.linalg.norm((validation - mean) @ whitening.T, axis=1)
+    threshold = max(float(np.quantile(distances, QUANTILE)), TINY)
+    return Density(*(torch.tensor(value, dtype=torch.float32) for value in (mean, whitening, threshold)))

@@ -1,0 +1,154 @@
+"""Alarms: SciPy's distance, a threshold of the validation fold, and a model that reads a lying modality as missing."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.spatial.distance import mahalanobis
+from senses import train_run
+from sklearn.covariance import LedoitWolf
+from typed_commands import typed_commands
+
+import emotiwave as ew
+from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.interfaces import Encoded
+from emotiwave_core.model.alarm import Density, StateAlarm, trusted_in
+from emotiwave_core.runs.alarm_file import ALARM
+from emotiwave_core.runs.data_file import read_data_folder
+from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.train.fit_alarm import density_of
+
+pytestmark = pytest.mark.full
+
+
+def test_the_distance_is_scipys_by_the_shrunk_covariance() -> None:
+    """It is the Mahalanobis distance of the training's mean and Ledoit and Wolf's covariance, over the threshold."""
+    random = np.random.default_rng(0)
+    training = random.normal(size=(200, 5)) @ random.normal(size=(5, 5)) + 3.0
+    validation, others = random.normal(size=(50, 5)) * 4.0, random.normal(size=(6, 5)) * 10.0
+    deviation = training.std(axis=0)
+    inverse = LedoitWolf(assume_centered=True).fit((training - training.mean(axis=0)) / deviation).precision_
+    inverse = inverse / np.outer(deviation, deviation)
+    distances = [[mahalanobis(x, training.mean(axis=0), inverse) for x in rows] for rows in (validation, others)]
+    alarm = StateAlarm({"audio": density_of(training, validation)})
+    states = torch.from_numpy(others).float()
+    encoded = {"audio": Encoded(states[:, None], states, torch.ones(6, 1, dtype=torch.bool))}
+    shares = alarm(encoded, torch.tensor([[True]] * 5 + [[False]]))
+    assert shares[:5, 0].tolist() == pytest.approx(
+        np.divide(distances[1], np.quantile(distances[0], 0.98))[:5], rel=1e-3
+    )
+    assert shares[5, 0] == 0.0
+
+
+def test_a_state_that_never_varies_gives_finite_distances() -> None:
+    """Features without deviation are no reason for an alarm, nor for a NaN."""
+    training = np.zeros((30, 4))
+    training[:, 0] = np.arange(30)
+    for given in (training, np.zeros((30, 4))):
+        density = density_of(given, given[:20])
+        assert all(tensor.isfinite().all() for tensor in density)
+        assert density.threshold > 0
+
+
+def test_the_last_modality_is_kept_whatever_the_alarm() -> None:
+    """A modality beyond its threshold is not trusted where another one is; with none left all stay."""
+    present = torch.tensor([[True, True], [True, True], [True, False]])
+    shares = torch.tensor([[1.5, 0.5], [1.5, 2.0], [3.0, 0.0]])
+    assert trusted_in(present, shares).tolist() == [[False, True], [True, True], [True, False]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
+    """A run of three modalities."""
+    return train_run(tmp_path_factory.mktemp("alarmed"))
+
+
+def alarmed(run: ew.Run, folder: Path) -> Path:
+    """A copy of the run whose audio is beyond its threshold whatever it is."""
+    shutil.copytree(run.folder, folder)
+    width = run.predictor.model.widths["audio"]
+    far = Density(torch.full((width,), 1e6), torch.eye(width), torch.tensor(1.0))
+    others = {name: tensor for name, tensor in load_file(folder / ALARM).items() if not name.startswith("audio.")}
+    tensors = others | {f"audio.{name}": tensor for name, tensor in far._asdict().items()}
+    save_file(tensors, folder / ALARM, {"weights_sha256": _sha(run)})
+    return folder
+
+
+def _sha(run: ew.Run) -> str:
+    return read_model_file(run.folder).weights_sha256
+
+
+def arrays(run: ew.Run, *modalities: str) -> dict[str, np.ndarray]:
+    """One sample with these modalities."""
+    widths = run.predictor.model.features
+    return {m: np.random.default_rng(1).normal(size=(5, widths[m])).astype(np.float32) for m in modalities}
+
+
+def test_a_dropped_modality_is_a_missing_one(run: ew.Run, tmp_path: Path) -> None:
+    """With "drop" the answer is that without the modality, to the digit; "warn" says it and reads it."""
+    folder, every = alarmed(run, tmp_path / "run"), arrays(run, "text", "audio", "visual")
+    without = run.predict(**{m: x for m, x in every.items() if m != "audio"})
+    warned, dropped, ignored = (
+        ew.open_run(folder, registry=run.registry, on_alarm=kind).predict(**every)
+        for kind in ("warn", "drop", "ignore")
+    )
+    assert dropped.probabilities == pytest.approx(without.probabilities, abs=1e-6)
+    assert (dropped.present, set(dropped.alarms)) == (("text", "visual"), {"audio"})
+    assert warned.probabilities == ignored.probabilities == run.predict(**every).probabilities
+    assert (warned.present, set(warned.alarms), ignored.alarms) == (("text", "audio", "visual"), {"audio"}, {})
+    alone = ew.open_run(folder, registry=run.registry, on_alarm="drop").predict(**arrays(run, "audio"))
+    assert (alone.present, set(alone.alarms)) == (("audio",), {"audio"})
+
+
+def test_scores_and_protocols_read_it_as_missing_and_leave_the_run_as_it_is(run: ew.Run, tmp_path: Path) -> None:
+    """Every configuration scores as the one without audio, and audio under any noise as without it."""
+    folder = alarmed(run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    opened = ew.open_run(folder, registry=run.registry, on_alarm="drop")
+    scores, clean = opened.evaluate(), run.scores()
+    assert scores["text+audio"].macro_f1 == clean["text"].macro_f1
+    assert scores["text+audio+visual"].macro_f1 == clean["text+visual"].macro_f1
+    assert scores["audio"].macro_f1 == clean["audio"].macro_f1
+    noise = opened.robustness("noise")
+    assert noise.curves["audio"].score == [clean["text+visual"].macro_f1] * len(noise.curves["audio"].levels)
+    assert before == {path: path.read_bytes() for path in before}
+    assert not (folder / "protocols").exists()
+
+
+def test_a_damaged_or_foreign_alarm_is_told(run: ew.Run, tmp_path: Path) -> None:
+    """One of other shapes is refused by name; of other weights there is none, and nothing can be dropped."""
+    folder = alarmed(run, tmp_path / "run")
+    tensors = load_file(folder / ALARM)
+    for wrong in (
+        tensors | {"audio.mean": torch.zeros(2)},
+        tensors | {"audio.threshold": torch.tensor(0.0)},
+        tensors | {"audio.whitening": tensors["audio.whitening"] * torch.nan},
+        tensors | {"smell.mean": torch.zeros(2)},
+        {name: tensor for name, tensor in tensors.items() if name != "audio.mean"},
+    ):
+        save_file(wrong, folder / ALARM, {"weights_sha256": _sha(run)})
+        with pytest.raises(DataError, match=r"alarm\.safetensors is damaged"):
+            ew.open_run(folder, registry=run.registry).predict(**arrays(run, "text"))
+    save_file(tensors, folder / ALARM, {"weights_sha256": "another"})
+    every = arrays(run, "text", "audio")
+    assert ew.open_run(folder, registry=run.registry).predict(**every).alarms == {}
+    with pytest.raises(SettingsError, match="has no alarms"):
+        ew.open_run(folder, registry=run.registry, on_alarm="drop").predict(**every)
+
+
+def test_the_command_line_says_which_modality_rings(
+    run: ew.Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A column of the table names the modalities with an alarm; the file of answers has how far each is."""
+    folder, cli = alarmed(run, tmp_path / "run"), typed_commands(capfd)
+    given = ("predict", folder, read_data_folder(run.folder), "--registry", run.folder.parent / "registry.toml")
+    table = cli(*given).out.splitlines()
+    assert table[0].split()[-1] == "alarm"
+    assert table[1].split()[-1] == "audio"
+    assert cli(*given, "--out", tmp_path / "a.csv").code == 0
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert all(row["alarms"].startswith("audio ") for row in csv.DictReader(file))
