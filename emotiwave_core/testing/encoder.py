@@ -194,10 +194,12 @@ class EncoderContract(LearnedPartContract):
             )
             expect(finite(states, pooled), f"Sequences of {steps} steps give NaN or infinity.")
         single, one = x[:, :1], torch.ones(2, 1, dtype=torch.bool)
-        alone = self._encode(encoder, single, one)
-        padded = self._encode(encoder, append_steps(single, 6), append_steps(one, 6))
-        with cured("Look for what T = 1 decides, such as squeeze() or a statistic of one step: it may be padded."):
-            _expect_same(_first_steps(padded, alone.mask.shape[1]), alone, "a single step was padded")
+        alone, padded, longer = (
+            self._encode(encoder, append_steps(single, more), append_steps(one, more)) for more in (0, 6, 9)
+        )
+        if torch.allclose(padded.pooled, longer.pooled, atol=TOLERANCE):  # else it reads padding, as another law says
+            with cured("Look for what T = 1 decides, such as squeeze() or a statistic of one step: it may be padded."):
+                _expect_same(_first_steps(padded, alone.mask.shape[1]), alone, "a single step was padded")
         shortest = self._encode(encoder.train(), x[:1, :1], torch.ones(1, 1, dtype=torch.bool))  # the end of an epoch
         expect(finite(shortest.states, shortest.pooled), "In train() one sample of one step gives NaN or infinity.")
 

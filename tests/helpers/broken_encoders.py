@@ -81,7 +81,7 @@ class AlwaysAStep(SoundEncoder):
 
 
 class MeanOverAllSteps(SoundEncoder):
-    breaks = ("padding_length_does_not_matter", "any_number_of_steps")  # that of one step, alone and padded
+    breaks = ("padding_length_does_not_matter",)
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         encoded = super().forward(x, mask)

@@ -110,7 +110,7 @@ class ReadsPaddedStates(SoundFusion):
 
 
 class MeanOverAllStates(SoundFusion):
-    breaks = ("padding_length_does_not_matter", "any_number_of_steps")  # of a single state, alone and padded
+    breaks = ("padding_length_does_not_matter",)
 
     def read(self, linear: nn.Module, part: Encoded, here: Tensor) -> Tensor:
         mean = zero_masked(part.states, part.mask).mean(dim=1)
