@@ -8,6 +8,7 @@ import os
 import socket
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,8 @@ def tune(plan: SearchPlan, setting: Runs, registry: Registry, monitor: Monitor) 
     side_by_side = setting.execution.jobs or (1 if on_gpu else default_jobs(0, MEMORY, monitor))
     running: list[_Running] = []
     counted = len([trial for trial in study.trials if trial.state.is_finished()])
-    with monitor.progress("Trials", max(0, plan.trials - counted)) as advance:
+    ended: Counter[bool] = Counter()  # by whether they failed
+    with monitor.jobs("Trials", max(0, plan.trials - counted)) as show:
         try:
             while True:
                 while len(running) < side_by_side:
@@ -150,9 +152,9 @@ def tune(plan: SearchPlan, setting: Runs, registry: Registry, monitor: Monitor) 
                     if one.process.has_ended():
                         running.remove(one)
                         one.look(False)
-                        _tell(study, one, monitor)
+                        ended[_tell(study, one, monitor)] += 1
                         one.process.end()
-                        advance()
+                show(ended[False], len(running), ended[True])
                 time.sleep(POLL)
         finally:
             for one in running:
@@ -263,7 +265,8 @@ def _is_gone(worker: str) -> bool:
     return int(number) == os.getpid()
 
 
-def _tell(study: Any, one: _Running, monitor: Monitor) -> None:
+def _tell(study: Any, one: _Running, monitor: Monitor) -> bool:
+    """Tell the study of a trial that has ended. True where it failed."""
     import optuna
 
     number, folder = one.trial.number, one.folder
@@ -278,6 +281,8 @@ def _tell(study: Any, one: _Running, monitor: Monitor) -> None:
         one.trial.set_user_attr("reason", why or "it left no model")
         study.tell(one.trial, state=optuna.trial.TrialState.FAIL)
         monitor.say(f"trial {number} failed: {why}")
+        return True
+    return False
 
 
 def _ended(study: Any, plan: SearchPlan, setting: Runs, registry: Registry, select: str) -> Search:

@@ -24,6 +24,7 @@ from emotiwave_core.version import __version__
 
 EXECUTORS = ("local", "ray", "slurm")
 POLL = 0.2  # seconds between two looks at the jobs
+LEAST = 8  # lines in a piece, which is worth to open a program for
 LOST = 3  # times that a job is given out anew where its worker is lost
 GIGABYTE = 1e9
 
@@ -106,11 +107,11 @@ def work(jobs: Sequence[Job], witness: Witness) -> list[dict[str, Any]]:
 
 
 def in_chunks(jobs: Sequence[Job], count: int) -> list[list[Job]]:
-    """Jobs as they are given to workers: those of a program that stays open in at most `count` pieces, others alone."""
+    """Jobs as workers are given them: programs alone, and lines in at most `count` pieces of no less than `LEAST`."""
     chunks = [[job] for job in jobs if job.program.opening is None]
     open_to = [job for job in jobs if job.program.opening is not None]
-    size = math.ceil(len(open_to) / max(1, count))
-    return chunks + [open_to[start : start + size] for start in range(0, len(open_to), max(1, size))]
+    size = max(LEAST, math.ceil(len(open_to) / max(1, count)))
+    return chunks + [open_to[start : start + size] for start in range(0, len(open_to), size)]
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from emotiwave_core.monitor import Monitor
 
 OBJECTS = 80 * 2**20  # bytes of Ray's own store, of which nothing is needed: the least that it takes
 PIECES = 4  # in how many pieces for each place lines of one program are given out
+DEVICES = ("auto", "cpu", "cuda")
 LOOPBACK = "127.0.0.1"
 ON_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # with 0, on every system, a node has the address of the loopback
 ANSWERS = 10.0  # seconds in which a port must; Ray itself waits for minutes
@@ -32,16 +33,17 @@ class RayExecutor(Executor):
     """Tasks of Ray, as many at a time as the cluster has processors, or GPUs where the jobs compute on them."""
 
     def __init__(self, execution: Execution, witness: Witness, monitor: Monitor) -> None:
+        if execution.device not in DEVICES:
+            raise SettingsError(f"--device {execution.device}: Ray gives each job a GPU of its own: auto, cpu or cuda.")
         self._ray, self._is_own = _joined(execution, monitor)
-        self._witness, self._most = witness, execution.jobs
+        self._witness, self._most, self._monitor = witness, execution.jobs, monitor
         self._resource = "GPU" if self._on_gpus(execution.device) else "CPU"
+        self._has_waited = False  # for a worker, and said so
         self._task = self._ray.remote(num_cpus=1, num_gpus=int(self._resource == "GPU"), max_retries=0)(work)
         self._waiting: list[list[Job]] = []
         self._given: dict[Any, list[Job]] = {}  # by reference to what will come of it
 
     def _on_gpus(self, device: str) -> bool:
-        if device not in ("auto", "cpu", "cuda"):
-            raise SettingsError(f"--device {device}: Ray gives each job a GPU of its own: use auto, cpu or cuda.")
         has_some = self._ray.cluster_resources().get("GPU", 0) >= 1
         if device == "cuda" and not has_some:
             self.close_cluster()
@@ -64,6 +66,9 @@ class RayExecutor(Executor):
             chunk = self._waiting.pop(0)
             self._given[self._task.remote(chunk, self._witness)] = chunk
         if not self._given:
+            if self._waiting and not self._has_waited:
+                self._has_waited = True
+                self._monitor.say(f"The Ray cluster has no {self._resource} now: waiting for a node that has one.")
             time.sleep(POLL)
             return []
         found: list[tuple[Job, JobAnswer]] = []
@@ -112,7 +117,6 @@ def _joined(execution: Execution, monitor: Monitor) -> tuple[Any, bool]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent to anybody
     if execution.address is None:
         os.environ[ON_LOOPBACK] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError as error:

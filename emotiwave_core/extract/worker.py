@@ -7,7 +7,6 @@ answers each with a line. What extractors print is no answer.
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -121,7 +120,6 @@ def _answers() -> Iterator[Send]:
 
 def main() -> None:
     """Carry out a task and its clips until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     import torch
 
     torch.set_num_threads(1)

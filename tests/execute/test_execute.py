@@ -101,10 +101,14 @@ def test_a_sentence_is_found_in_what_was_said() -> None:
 
 
 def test_lines_go_in_pieces_and_programs_alone() -> None:
-    """Every job is in one piece; there are at most as many pieces as asked for of one program's lines."""
-    jobs = [Job(f"{n}", LINES, f"{n}") for n in range(7)] + [Job("x", Program(ECHO)), Job("y", Program(ECHO))]
-    chunks = in_chunks(jobs, 3)
-    assert [[job.name for job in chunk] for chunk in chunks] == [["x"], ["y"], [*"012"], [*"345"], ["6"]]
+    """Every job is in one piece, and in the order given; there are no more pieces of lines than asked for."""
+    alone = [Job("x", Program(ECHO)), Job("y", Program(ECHO))]
+    for count, sizes in ((30, [10, 10, 10]), (7, [7]), (17, [8, 8, 1]), (0, [])):
+        lines = [Job(f"{n}", LINES, f"{n}") for n in range(count)]
+        programs, pieces = in_chunks([*lines, *alone], 3)[:2], in_chunks([*lines, *alone], 3)[2:]
+        assert programs == [[job] for job in alone]
+        assert [len(piece) for piece in pieces] == sizes
+        assert [job for piece in pieces for job in piece] == lines
 
 
 def test_wrong_choices_are_one_sentence() -> None:

@@ -140,6 +140,18 @@ def test_a_bad_clip_costs_itself(recordings: Path, tmp_path: Path, in_process: N
 
 
 @pytest.mark.full
+def test_an_array_of_slurm_extracts_the_same(recordings: Path, tmp_path: Path, in_process: None) -> None:
+    """Carried out elsewhere, an extraction gives the bytes of one in processes here, and leaves nothing else."""
+    pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
+    made = extracted(recordings, tmp_path / "a")
+    array = extracted(recordings, tmp_path / "b", executor="slurm", slurm={"cluster": "debug"})
+    assert (array.failed, array.identities) == (made.failed, made.identities)
+    for name in ("audio.csd", "labels.csd"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {path.name for path in (tmp_path / "a").iterdir()}
+
+
+@pytest.mark.full
 def test_what_stands_in_dataset_toml_stays(recordings: Path, tmp_path: Path, in_process: None) -> None:
     """A modality and folds that the user has added are still there after another extraction."""
     extracted(recordings, tmp_path)
