@@ -29,18 +29,23 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        # No biases: a key's cancels in the softmax, and a value's is the same as that of the output.
+        # No biases: a key's cancels in the softmax, and a value's is the same as that of the output. A query's is
+        # neither: it would prefer some keys whatever is asked, and behind a norm that norm's own bias does so.
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, width)
 
     def forward(self, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """target [B, T, D], source [B, S, D], mask [B, S] of the source -> [B, T, D]; zero where no step is set."""
-        has_steps = mask.any(dim=1)[:, None, None]
+        """target [B, T, D], source [B, S, D], mask of the source -> [B, T, D]; zero where no step is set.
+
+        mask: [B, S], or [B, T, S] where each step of the target has its own.
+        """
+        mask = mask if mask.dim() == 3 else mask[:, None]
+        has_steps = mask.any(dim=-1, keepdim=True)  # [B, 1 or T, 1]
         # Some kernels make NaN of a softmax over nothing, and hiding that leaves NaN in the gradient: an absent source,
         # which holds finite numbers here, is opened to the softmax, and the result is put aside.
-        allowed = (mask[:, None] | ~has_steps)[:, None]  # [B, 1, 1, S]
+        allowed = (mask | ~has_steps)[:, None]  # [B, 1, 1 or T, S]
         query, key, value = (
             linear(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, steps, D / heads]
             for linear, x in ((self.query, target), (self.key, source), (self.value, source))
@@ -54,17 +59,17 @@ class Block(nn.Module):
     """Pre-norm attention and feed-forward, each with a residual connection (Xiong et al. 2020).
 
     dropout: inside the feed-forward and after both. None is on the weights of the attention: drawing a number for each
-    pair of steps takes several times as long, on a CPU, as the attention itself.
+    pair of steps takes several times as long, on a CPU, as the attention itself. activation: of the feed-forward.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, 4 * width),
-            nn.ReLU(),
+            activation(),
             nn.Dropout(dropout),
             nn.Linear(4 * width, width),
             nn.Dropout(dropout),
@@ -72,7 +77,7 @@ class Block(nn.Module):
         self.attention_dropout = nn.Dropout(dropout)
 
     def forward(self, target: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-        """target [B, T, D], source [B, S, D], mask [B, S] of the source -> [B, T, D]."""
+        """target [B, T, D], source [B, S, D], mask [B, S] or [B, T, S] of the source -> [B, T, D]."""
         attended = self.attention(self.attention_norm(target), self.attention_norm(source), mask)
         target = target + self.attention_dropout(attended)
         fed: Tensor = self.feed_forward(target)

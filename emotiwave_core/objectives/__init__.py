@@ -198,4 +198,4 @@ class ClassObjective(Objective):
 
     @abstractmethod
     def log_priors(self, targets: Tensor) -> Tensor:
-        """The logarithms that logit adjustment (Menon et al. 2021, eq. 10) adds to the logits of each class, [C]."""
+        """Terms that logit adjustment adds to the logits, [C]: log priors of a softmax (Menon et al. 2021, eq. 10)."""

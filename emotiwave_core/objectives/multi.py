@@ -35,7 +35,12 @@ class MultiLabel(ClassObjective):
         self.weights.copy_(torch.where(usable, (len(targets) - positive) / positive.clamp(min=1), 1.0))
 
     def log_priors(self, targets: Tensor) -> Tensor:
-        """The log-odds log(N_present / N_absent) of each emotion; 0 where one of them is none."""
+        """The log-odds log(N_present / N_absent) of each emotion; 0 where one of them is none.
+
+        Menon et al. 2021, eq. 10, adds log priors to the logits of a softmax over exclusive classes. Here each emotion
+        is a softmax over two classes, present and absent, with the logits z and 0. Their eq. 10 with tau makes these
+        z + tau log P and tau log (1 - P); a sigmoid knows their difference alone, z + tau log(P / (1 - P)).
+        """
         positive = targets.sum(dim=0)
         usable = (positive > 0) & (positive < len(targets))
         return torch.where(usable, (positive / (len(targets) - positive)), 1.0).log()

@@ -182,13 +182,20 @@ def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
     check_fitted(description, objective.kind, objective.classes, run / MODEL)
     if isinstance(objective, Regression):
         objective.restore(description.scale or {})
-    model = _rebuild(parts, description, len(objective.classes), weights, run / WEIGHTS)
-    restore(model, weights, run / WEIGHTS)
+    changes = changed_parts(description.plugins, parts)
+    try:
+        model = _rebuild(parts, description, len(objective.classes), weights, run / WEIGHTS)
+        restore(model, weights, run / WEIGHTS)
+    except PluginError as error:
+        if not changes:
+            raise
+        out = "Use the version that trained it, or train again."
+        raise PluginError(" ".join([str(error), *(one.partition(":")[0] + "." for one in changes), out])) from error
     if not all(tensor.isfinite().all() for tensor in model.parameters()):
         raise DataError(f"{run / WEIGHTS} holds weights that are no finite numbers; train again.")
     _calibrate(model, objective, description, run / MODEL)
     model.alarm = read_alarm(run, model, description.weights_sha256)
-    return SavedModel(model.eval(), objective, recipe, description, changed_parts(description.plugins, parts))
+    return SavedModel(model.eval(), objective, recipe, description, changes)
 
 
 def _calibrate(model: FusionModel, objective: Objective, description: ModelFile, path: Path) -> None:

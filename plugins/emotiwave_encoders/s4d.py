@@ -19,12 +19,13 @@ class S4D(Encoder):
     """S4D-Lin (Gu et al. 2022, "On the Parameterization and Initialization of Diagonal State Space Models", NeurIPS).
 
     x [B, T, F], mask [B, T] -> states [B, T, W], pooled [B, W] and the same mask. After a linear map to W features come
-    residual layers, z + GLU(dropout(GELU(SSM(LayerNorm(z))))), and a last LayerNorm; the SSM is `StateSpace`.
+    residual layers, z + GLU(dropout(GELU(SSM(LayerNorm(z))))), and a last LayerNorm; the SSM is `StateSpace`. As in the
+    authors' code the dropout takes whole channels, each at all steps of a sample.
 
     A masked step stands in its place as zero input: the system swings on for that time without being driven. An empty
     sequence pools to zero.
 
-    width: W. state_size: N, even, of the system of each feature. layers: how many. dropout: before each GLU.
+    width: W. state_size: N, even, of each feature's system. layers: their number. dropout: of channels, before a GLU.
     bidirectional: each layer also runs a second system from the end to the start; without it no state sees the future.
     pooling: "last", "mean", "max" or "attention", over the states of the steps that are set.
     """
@@ -78,13 +79,14 @@ class S4DLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.ssm = StateSpace(width, state_size, 2 if bidirectional else 1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout1d(dropout)
         self.mix = nn.Linear(width, 2 * width)
 
     def forward(self, z: Tensor, mask: Tensor) -> Tensor:
         """z [B, T, W], mask [B, T] -> [B, T, W]; masked steps are not read, and mean nothing afterwards."""
         y = self.ssm(zero_masked(self.norm(z), mask))
-        mixed: Tensor = F.glu(self.mix(self.dropout(F.gelu(y))), dim=-1)
+        kept = self.dropout(F.gelu(y).transpose(1, 2)).transpose(1, 2)  # a channel is kept or lost at all steps
+        mixed: Tensor = F.glu(self.mix(kept), dim=-1)
         return z + mixed
 
 

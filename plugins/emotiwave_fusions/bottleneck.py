@@ -19,7 +19,7 @@ class BottleneckLayer(nn.Module):
 
     def __init__(self, modalities: int, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(modalities))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, nn.GELU) for _ in range(modalities))
 
     def forward(self, streams: list[Tensor], masks: list[Tensor], z: Tensor) -> tuple[list[Tensor], Tensor]:
         """streams [B, T_m, W] and masks [B, T_m] of each modality, z [B, N, W] -> the next streams and z."""
@@ -42,8 +42,10 @@ class Bottleneck(Fusion):
     transformer block of each modality's own runs over its tokens and the bottleneck tokens z, and the next z is the
     mean of what the modalities made of it:
         [x_m'; z_m'] = Block_m([x_m; z]),  z' = mean over m of z_m'.
-    vector [B, M W]: the mean over each modality's tokens after the last layer, normalised, side by side (the paper
-    reads a class token of each modality). No weights, no loss.
+    Blocks are pre-norm with GELU, as the paper's. vector [B, M W]: the mean over each modality's tokens after the last
+    layer, normalised, side by side. No weights, no loss. Other than in the paper: the tokens are the encoders' states
+    (there patches of pictures and spectrograms, and ViT's pretrained weights), positions are fixed (there learned), the
+    tokens meet from the first layer on (there from a later one) and their mean is read (there a class token each).
 
     An absent modality has no say in z, and its part of the vector is zero. With `missing = "learned"` it is a sequence
     of one step, its learned vector, and takes part as any other.

@@ -5,7 +5,6 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from emotiwave_core.config.options import fraction, one_of, positive, whole_heads
 from emotiwave_core.errors import SettingsError
@@ -25,9 +24,13 @@ class Misa(Fusion):
     (pre-norm here) runs over the 2 M vectors, which then stand side by side: vector [B, 2 M W]. No weights. The loss is
         similarity * L_sim + difference * L_diff + reconstruction * L_recon.
     L_sim: the central moment discrepancy of c_a and c_b, mean over the pairs. L_diff: the orthogonality of c_m and p_m
-    for each modality and of p_a and p_b for each pair, summed; it is the squared Frobenius norm divided by W^2, as in
-    the authors' implementation, for which their coefficient was chosen. L_recon: the mean squared error of
-    D(c_m + p_m) to u_m, D being one linear decoder.
+    for each modality and of p_a and p_b for each pair, summed; it is the squared Frobenius norm divided by W^2, of rows
+    whose norms are taken for constants, as in the authors' code, for which their coefficient was chosen. L_recon: the
+    mean squared error of D_m(c_m + p_m) to u_m, D_m being a linear decoder for each modality, as there.
+
+    Other than there: the transformer is pre-norm, with a hidden layer of 4 W (there post-norm, of 2,048), and what
+    follows the vector is the model's head (there a hidden layer of 3 W). Their encoders are no part of a fusion: BERT,
+    and for the others two bidirectional LSTMs with a LayerNorm between them, whose final states are joined.
 
     The losses are taken over the samples that have the modality, or both of a pair; L_sim leaves out a pair that fewer
     than two samples have. An absent modality's vectors are read by nothing and its part of the vector is zero. With
@@ -67,7 +70,7 @@ class Misa(Fusion):
         )
         self.shared = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
         self.private = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.Sigmoid()) for _ in in_features)
-        self.decoder = nn.Linear(width, width)
+        self.decoders = nn.ModuleList(nn.Linear(width, width) for _ in in_features)
         self.transformer = Transformer(width, heads, 1, dropout)
 
     def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
@@ -102,9 +105,9 @@ class Misa(Fusion):
     def _reconstruction(
         self, projected: list[Tensor], shared: list[Tensor], private: list[Tensor], present: Tensor
     ) -> Tensor:
-        """The mean squared error of what the decoder makes of the two vectors, over all that is present."""
-        u, c, p = (torch.stack(vectors, dim=1) for vectors in (projected, shared, private))  # [B, M, W]
-        error = _wide(self.decoder(c + p) - u).square().mean(dim=-1)
+        """The mean squared error of what the decoders make of the two vectors, over all that is present."""
+        made = [decoder(c + p) for decoder, c, p in zip(self.decoders, shared, private, strict=True)]
+        error = _wide(torch.stack(made, dim=1) - torch.stack(projected, dim=1)).square().mean(dim=-1)  # [B, M]
         return torch.where(present, error, 0.0).sum() / present.sum().clamp(min=1)
 
 
@@ -127,16 +130,20 @@ def moment_discrepancy(a: Tensor, b: Tensor, here: Tensor) -> Tensor:
 
 
 def orthogonality(a: Tensor, b: Tensor, here: Tensor) -> Tensor:
-    """||A' B||_F^2 / W^2 of a, b [B, W] over the rows that are `here` [B], at zero mean and unit norm -> []."""
+    """||A' B||_F^2 / W^2 of a, b [B, W] over the rows that are `here` [B], at zero mean and unit norm -> [].
+
+    The gradient takes the norms for constants: it moves rows apart, and not only turns them.
+    """
     A, B = (_centred_unit(_wide(x), here) for x in (a, b))
     return (A.T @ B).square().mean()
 
 
 def _centred_unit(x: Tensor, here: Tensor) -> Tensor:
-    """x [B, W] less the mean of the rows that are here, each row at unit norm; zero where a row is not here."""
+    """x [B, W] less the mean of the rows that are here, each over its norm + 1e-6; zero where a row is not here."""
     rows = torch.where(here[:, None], x, 0.0)
     centred = torch.where(here[:, None], x - rows.sum(dim=0) / here.sum().clamp(min=1), 0.0)
-    return F.normalize(centred, dim=1)
+    norm: Tensor = torch.linalg.vector_norm(centred.detach(), dim=1, keepdim=True)
+    return centred / (norm + 1e-6)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ class PerceiverLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, blocks: int, dropout: float) -> None:
         super().__init__()
-        self.read = Block(width, heads, dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(blocks))
+        self.read = Block(width, heads, dropout, nn.GELU)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, nn.GELU) for _ in range(blocks))
 
     def forward(self, latents: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """latents [B, N, W], tokens [B, S, W], mask [B, S] -> latents [B, N, W]."""
@@ -36,7 +36,9 @@ class Perceiver(Fusion):
     vector of their modality (both are added; the paper puts Fourier features and modality codes beside). The tokens of
     all modalities make one array [B, sum of T_m, W]. A learned array of latents [N, W] reads it by cross-attention and
     goes through self-attention blocks of its own, `layers` times, each time with other weights. vector [B, W]: the mean
-    of the latents, normalised. No weights, no loss. Time and memory are linear in the number of tokens.
+    of the latents, normalised. No weights, no loss. Time and memory are linear in the number of tokens. Blocks are
+    pre-norm with GELU, as the paper's (a widespread second implementation has GEGLU). Readings share no weights, which
+    there they may from the second one on.
 
     An absent modality has no token; where nothing is present the latents alone speak. With `missing = "learned"` an
     absent modality is a sequence of one step, its learned vector.

@@ -17,10 +17,10 @@ WIDTHS = {"a": 3, "b": 2, "c": 5}
 
 
 def twin_of(block: Block, width: int) -> nn.TransformerEncoderLayer:
-    """torch's own pre-norm layer with the weights of a block."""
+    """torch's own pre-norm layer, with GELU as in the paper, with the weights of a block."""
     attention, (norm, wide, _, _, narrow, _) = block.attention, block.feed_forward
     twin = nn.TransformerEncoderLayer(
-        width, attention.heads, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+        width, attention.heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     ).double()
     weights = {
         "self_attn.in_proj_weight": torch.cat([attention.query.weight, attention.key.weight, attention.value.weight]),

@@ -6,11 +6,20 @@ from typing import Any
 import pytest
 import torch
 from step_fusions import attention_by_loops, batch, copy_weights, scramble, some_absent, stood_in, without
+from torch import Tensor, nn
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import Encoded
 from emotiwave_core.layers.attention import Attention, positions
 from emotiwave_fusions.crossmodal import CrossModal
+
+
+class Nothing(nn.Module):
+    """Zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros like x."""
+        return torch.zeros_like(x)
 
 
 @torch.no_grad()
@@ -39,32 +48,55 @@ def test_positions_equal_their_equation() -> None:
         assert torch.equal(positions(3, width, like), found[:3])
 
 
+def attended(module: Attention, target: Tensor, source: Tensor, mask: Tensor, ahead: int | None) -> Tensor:
+    """The loop over the equation of attention; step i reads up to i + `ahead`, or everything where it is None."""
+    if ahead is None:
+        return attention_by_loops(module, target, source, mask)
+    steps = [mask & (torch.arange(mask.shape[1]) <= i + ahead) for i in range(target.shape[1])]
+    return torch.cat([attention_by_loops(module, target[:, i : i + 1], source, m) for i, m in enumerate(steps)], dim=1)
+
+
+@pytest.mark.parametrize("causal", [False, True])
 @torch.no_grad()
-def test_the_vector_equals_the_equations() -> None:
-    """With two modalities the vector is what the equations say; each block reads the low-level source."""
+def test_the_vector_equals_the_equations(causal: bool) -> None:
+    """With two modalities the vector is what the equations say: crossmodal blocks, three of self-attention, the head.
+
+    Each crossmodal block reads the low-level source, and the inputs of both transformers are scaled and have positions.
+    """
     torch.manual_seed(0)
-    fusion = CrossModal({"a": 3, "b": 2}, width=4, heads=2, layers=2).double().eval()
+    fusion = CrossModal({"a": 3, "b": 2}, width=4, heads=2, layers=2, causal=causal).double().eval()
+    for parameter in fusion.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
     encoded, present = batch({"a": 3, "b": 2})
     encoded = {name: Encoded(part.states.double(), part.pooled.double(), part.mask) for name, part in encoded.items()}
+    masks = [part.mask for part in encoded.values()]
     low = []
     for column, part in enumerate(encoded.values()):
         place = positions(part.states.shape[1], 4, torch.zeros((), dtype=torch.float64))
         low.append(2.0 * fusion.project[column](part.states) + place)
-    parts = []
-    for target, source in ((0, 1), (1, 0)):
-        masks = [part.mask for part in encoded.values()]
-        cross, own = fusion.crossmodal[f"{source}_to_{target}"], fusion.self_attention[target]
-        z = low[target]
-        for stack, attended, mask in ((cross, low[source], masks[source]), (own, None, masks[target])):
-            for block in stack.blocks:
-                norm = block.attention_norm
-                keys = norm(z if attended is None else attended)
-                z = z + attention_by_loops(block.attention, norm(z), keys, mask)
-                z = z + block.feed_forward(z)
-            z = stack.norm(z)
-        parts.append(torch.stack([z[b, masks[target][b]].mean(dim=0) for b in range(3)]))
     found = fusion(encoded, present).vector
-    torch.testing.assert_close(found, torch.cat(parts, dim=-1), atol=1e-10, rtol=1e-10)
+    for b in range(3):
+        parts = []
+        for target, source in ((0, 1), (1, 0)):
+            lengths = [int(torch.nonzero(masks[column][b]).max()) + 1 for column in (target, source)]
+            cross, own = fusion.crossmodal[f"{source}_to_{target}"], fusion.self_attention[target]
+            assert (len(cross.blocks), len(own.blocks)) == (2, 3)
+            z = low[target][b : b + 1]
+            for stack, read, mask in ((cross, low[source], masks[source]), (own, None, masks[target])):
+                ahead = None if not causal else abs(lengths[0] - lengths[1]) if read is not None else 0
+                if read is None:
+                    z = 2.0 * z + positions(z.shape[1], 4, torch.zeros((), dtype=torch.float64))
+                for block in stack.blocks:
+                    norm = block.attention_norm
+                    keys = norm(z if read is None else read[b : b + 1])
+                    z = z + attended(block.attention, norm(z), keys, mask[b : b + 1], ahead)
+                    z = z + block.feed_forward(z)
+                z = stack.norm(z)
+            parts.append(z[0, masks[target][b]].mean(dim=0))
+        pooled = torch.cat(parts)
+        first, _, second = fusion.head
+        due = pooled + second(first(pooled).clamp(min=0))
+        torch.testing.assert_close(found[b], due, atol=1e-10, rtol=1e-10)
 
 
 @torch.no_grad()
@@ -74,6 +106,7 @@ def test_an_absent_source_has_no_say() -> None:
     widths = {"a": 3, "b": 2, "c": 5}
     fusion = CrossModal(widths, width=4, heads=2).eval()
     given = without("b", batch(widths))
+    fusion.head = nn.Sequential(nn.Identity(), nn.ReLU(), Nothing())  # which mixes the parts of the vector
     before = fusion(*given).vector
     scramble(fusion.project[1])
     for target in (0, 2):
@@ -92,6 +125,7 @@ def test_a_present_source_has_a_say() -> None:
     torch.manual_seed(0)
     widths = {"a": 3, "b": 2, "c": 5}
     fusion = CrossModal(widths, width=4, heads=2).eval()
+    fusion.head = nn.Sequential(nn.Identity(), nn.ReLU(), Nothing())
     (encoded, present), (other, _) = batch(widths), batch(widths, seed=1)
     before = fusion(encoded, present).vector
     after = fusion({**encoded, "b": other["b"]}, present).vector

@@ -81,7 +81,8 @@ EXAMPLES: dict[str, list[Example]] = {
         of(width=8, heads=2, kernel_size=15, stride=3, pooling="max"),
         of(width=8, heads=2, kernel_size=4, stride=1, pooling="attention"),
     ],
-    "encoder.mean": [of(width=8)],
+    "encoder.linear": [of(width=8)],
+    "encoder.mean": [of(width=8), of(width=8, layers=3)],
     "encoder.s4d": [
         *(of(width=6, state_size=4, pooling=pooling) for pooling in ("mean", "max", "attention")),
         of(width=6, state_size=4, layers=1, bidirectional=False, pooling="last"),
@@ -105,7 +106,10 @@ EXAMPLES: dict[str, list[Example]] = {
         of(width=8, heads=2, layers=2, bottlenecks=0, missing="zero"),
     ],
     "fusion.concat": [of(missing="learned"), of(missing="zero")],
-    "fusion.crossmodal": [of(width=8, heads=2, layers=1, missing="learned")],
+    "fusion.crossmodal": [
+        of(width=8, heads=2, layers=1, missing="learned"),
+        of(width=8, heads=2, layers=1, causal=True),
+    ],
     "fusion.experts": [of(), of(hidden_size=5)],
     "fusion.gated": [of(width=5, missing="learned"), of(width=5, missing="zero")],
     "fusion.graph": [of(width=8, missing="learned"), of(width=8, missing="zero")],

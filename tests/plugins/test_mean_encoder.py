@@ -17,7 +17,7 @@ from emotiwave_encoders.mean import MeanEncoder
 def sklearn_twin(encoder: MeanEncoder, in_features: int) -> MLPRegressor:
     """scikit-learn's perceptron with the same weights."""
     linears = [module for module in encoder.perceptron if isinstance(module, nn.Linear)]
-    twin = MLPRegressor(hidden_layer_sizes=(encoder.out_features,), activation="relu")
+    twin = MLPRegressor(hidden_layer_sizes=(encoder.out_features,) * (len(linears) - 1), activation="relu")
     twin.partial_fit(np.zeros((2, in_features)), np.zeros((2, encoder.out_features)))
     twin.coefs_ = [linear.weight.detach().numpy().T for linear in linears]
     twin.intercepts_ = [linear.bias.detach().numpy() for linear in linears]
@@ -28,13 +28,13 @@ rows_of_masks = st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_si
 
 
 @settings(deadline=None, max_examples=30)
-@given(rows_of_masks)
+@given(rows_of_masks, st.integers(2, 4))
 @torch.no_grad()
-def test_it_equals_the_perceptron_of_scikit_learn(rows: list[list[bool]]) -> None:
+def test_it_equals_the_perceptron_of_scikit_learn(rows: list[list[bool]], layers: int) -> None:
     """For any mask, pooled is scikit-learn's perceptron of the mean step, a state that of its step; none gives zero."""
     torch.manual_seed(0)
     mask = torch.tensor(rows)
-    encoder = MeanEncoder(3, width=6).double().eval()
+    encoder = MeanEncoder(3, width=6, layers=layers).double().eval()
     twin = sklearn_twin(encoder, 3)
     x = torch.where(mask[..., None], torch.randn(*mask.shape, 3, dtype=torch.float64), torch.nan)
     states, pooled, kept = encoder(x, mask)

@@ -17,11 +17,14 @@ WIDTHS = {"a": 3, "b": 2, "c": 5}
 
 
 def block_by_loops(block: Block, target: Tensor, source: Tensor) -> Tensor:
-    """Pre-norm attention of a target [T, W] to all of a source [S, W], and the feed-forward, both residual."""
+    """Pre-norm attention of a target [T, W] to all of a source [S, W], and a feed-forward with GELU, both residual."""
     norm, mask = block.attention_norm, torch.ones(1, len(source), dtype=torch.bool)
     if len(source):
         target = target + attention_by_loops(block.attention, norm(target)[None], norm(source)[None], mask)[0]
-    return target + block.feed_forward(target)
+    norm, wide, *_, narrow, _ = block.feed_forward
+    hidden = wide(norm(target))
+    gelu = 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2.0)))
+    return target + narrow(gelu)
 
 
 def by_the_equations(fusion: Perceiver, encoded: dict[str, Encoded], present: Tensor, b: int) -> Tensor:

@@ -200,6 +200,22 @@ def test_autocast_does_not_touch_the_state_space() -> None:
             assert torch.equal(y, due)
 
 
+def test_dropout_takes_whole_channels() -> None:
+    """In training a channel of a sample is zero at all its steps or at none, and what is kept is scaled."""
+    torch.manual_seed(0)
+    encoder = S4D(3, width=16, layers=2, dropout=0.5)
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for layer in encoder.layers:
+        layer.dropout.register_forward_hook(lambda _, given, result: calls.append((given[0], result)))
+    encoder(torch.randn(4, 9, 3), torch.ones(4, 9, dtype=torch.bool))
+    assert len(calls) == 2
+    for given, result in calls:
+        assert given.shape == (4, 16, 9)
+        kept = (result != 0).any(dim=2)
+        assert 0 < kept.sum() < kept.numel()
+        torch.testing.assert_close(result, torch.where(kept[..., None], 2.0 * given, 0.0))
+
+
 def test_dropout_is_only_in_training() -> None:
     """Dropout changes the states in training, and eval() repeats itself."""
     torch.manual_seed(0)

@@ -195,11 +195,18 @@ def part(**options: Any) -> Callable[[dict[str, Any]], Any]:
 HUGE = 10**9
 
 
+def changed_source(about: dict[str, Any]) -> None:
+    """An encoder of another size than its weights, whose code was another one."""
+    part(hidden_size=100_000)(about)
+    about["plugins"][0]["source_sha256"] = "0" * 64
+
+
 @pytest.mark.short_rows(7)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (part(hidden_size=100_000), "was a plugin changed"),
+        (changed_source, "is needed. The encoder 'bilstm' is not the one of the training (the source of emotiwave"),
         (part(layers=100_000), "far larger than"),
         (part(hidden_size=HUGE), "must be at most 1048576"),
         (part(layers=HUGE), "must be at most 1048576"),

@@ -56,7 +56,7 @@ class Steps(NamedTuple):
         return self._replace(rows=self.rows[kept], counts=np.where(emptied, 0, self.counts))
 
 
-class PackedSequences(NamedTuple):
+class SampleSteps(NamedTuple):
     """The steps of n samples of one video in a modality, one sample after the other.
 
     A very long sample comes in several of these, one alone in each.
@@ -123,9 +123,9 @@ def sequence_steps(
     return grouped(intervals, taken, k), len(rows) - len(taken)
 
 
-def sequences_of(
+def steps_of(
     intervals: NDArray[np.float64], cut: Cut, most: int | None, k: int, known: NDArray[np.intp]
-) -> Iterator[PackedSequences]:
+) -> Iterator[SampleSteps]:
     """The steps of samples that are not aligned, as `sequence_steps` makes them of one.
 
     known [n]: so many steps of each sample alone are kept, beside what is cut. Of a very long sample MOST_PAIRS rows
@@ -140,14 +140,12 @@ def sequences_of(
         rows = rows[place < np.repeat(kept, cut.counts)]
     size = max(MOST_PAIRS // k, 1) * k
     if len(rows) <= size or len(kept) > 1:
-        yield PackedSequences(
-            cut.samples, grouped(intervals, rows, k, kept), -(-kept // k), beyond, cut.whole, averaged
-        )
+        yield SampleSteps(cut.samples, grouped(intervals, rows, k, kept), -(-kept // k), beyond, cut.whole, averaged)
         return
     for start in range(0, len(rows), size):
         steps = grouped(intervals, rows[start : start + size], k)
         length, said = np.array([len(steps.counts)]), beyond if start == 0 else np.zeros_like(beyond)
-        yield PackedSequences(cut.samples, steps, length, said, cut.whole, averaged)
+        yield SampleSteps(cut.samples, steps, length, said, cut.whole, averaged)
 
 
 def reference_times(
@@ -217,7 +215,7 @@ def grid(start: float, end: float, rate: float, most: int | None = None) -> NDAr
 
 
 def _grid_lengths(intervals: NDArray[np.float64], rate: float, most: int | None) -> NDArray[np.intp]:
-    """The number of steps that `grid` makes of each interval [n, 2], [n]: of 2 s at 10 a second 20, rounded or not."""
+    """The number of steps of `grid` in each interval [n, 2]: [n]. 2 s at 10 a second are 20, however rounded."""
     counts = [np.ceil(round(span, 6)) for span in ((intervals[:, 1] - intervals[:, 0]) * rate).tolist()]
     return np.array([int(count if most is None else min(count, most)) for count in counts], dtype=np.intp)
 

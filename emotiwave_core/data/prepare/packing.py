@@ -18,15 +18,15 @@ from emotiwave_core.data.facts import ModalityFacts, StoreFacts
 from emotiwave_core.data.formats.reader import Reader, open_reader
 from emotiwave_core.data.prepare.align import (
     LONGEST,
-    PackedSequences,
     Reference,
+    SampleSteps,
     Steps,
     average,
     informative_steps,
     overlapping,
     rounded,
-    sequences_of,
     span_of,
+    steps_of,
     to_the_microsecond,
 )
 from emotiwave_core.data.prepare.coverage import NOTABLE_LOSS, Coverage, check_unfit
@@ -61,7 +61,7 @@ class _Block(NamedTuple):
     all_finite: bool
     steps: Steps  # whose rows are those of these features
     lengths: NDArray[np.intp]  # [n], how many of the steps are each sample's
-    sequences: PackedSequences  # whose samples they are
+    sequences: SampleSteps  # whose samples they are
 
 
 class _Ends:
@@ -383,7 +383,7 @@ class Packer:
         rows: range,
         reference: Reference | None,
         own: NDArray[np.bool_] | None = None,
-    ) -> Iterator[PackedSequences]:
+    ) -> Iterator[SampleSteps]:
         """The steps of the samples of a video, their own or those of the reference, without what is known for filler.
 
         In `own` [S], of a reference, the rows that belong to a sample are marked.
@@ -394,7 +394,7 @@ class Packer:
 
     def _own_steps(
         self, name: str, file: Reader, entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range
-    ) -> Iterator[PackedSequences]:
+    ) -> Iterator[SampleSteps]:
         every, unit, filler = end_to_end(entries), self.options.unit, self.known_filler.get(name, {})
         limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
         if not file.has_times and unit == "video" and len(entries) > 1:
@@ -409,7 +409,7 @@ class Packer:
             )
         for cut in cut_samples(entries, samples, rows, unit, file.has_times):
             known = [filler.get(samples.ids[row], (LONGEST, 0))[0] if filler else LONGEST for row in cut.samples]
-            yield from sequences_of(every, cut, limit, k, np.array(known))
+            yield from steps_of(every, cut, limit, k, np.array(known))
 
     def _reference_steps(
         self,
@@ -420,7 +420,7 @@ class Packer:
         rows: range,
         reference: Reference,
         marked: NDArray[np.bool_] | None,
-    ) -> Iterator[PackedSequences]:
+    ) -> Iterator[SampleSteps]:
         every, filler = end_to_end(entries), self.known_filler.get(name, {})
         last, ordered = slice(0, 0), rounded(every[:0])  # of the entry that was asked for last
         for times in reference.times(video, samples, rows):
@@ -440,7 +440,7 @@ class Packer:
                     emptied = np.array([samples.ids[row] in filler for row in numbers])
                     steps = steps.without_rows(np.repeat(emptied, lengths))
                 averaged = np.add.reduceat(steps.counts != 1, np.cumsum(lengths) - lengths) > 0
-                yield PackedSequences(
+                yield SampleSteps(
                     np.arange(numbers.start, numbers.stop),
                     steps._replace(rows=steps.rows + entry.start),
                     lengths,
@@ -507,7 +507,7 @@ def _damage(features: NDArray[np.float32], held: NDArray[np.intp]) -> NDArray[np
     return np.stack([held[rows], np.isnan(features[rows]).sum(axis=1), np.isinf(features[rows]).sum(axis=1)])
 
 
-def _count_replaced(counts: dict[str, int], part: PackedSequences, damage: NDArray[np.int64]) -> None:
+def _count_replaced(counts: dict[str, int], part: SampleSteps, damage: NDArray[np.int64]) -> None:
     """Count what is not finite in the rows of each sample, each row once; damage [3, R] as of `_damage`, in order."""
     sample = np.repeat(np.repeat(np.arange(len(part.lengths)), part.lengths), part.steps.counts)
     place = np.searchsorted(damage[0], part.steps.rows)

@@ -355,7 +355,7 @@ class Cut(NamedTuple):
     whole: NDArray[np.bool_]  # [n], whether an entry is the sample, whole
 
 
-class SampleSteps(NamedTuple):
+class HeldBy(NamedTuple):
     """Samples of one video that follow one another and are held by the same entries."""
 
     rows: range  # their numbers
@@ -365,7 +365,7 @@ class SampleSteps(NamedTuple):
 
 def places(
     entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range, unit: Unit, has_times: bool = True
-) -> Iterator[SampleSteps]:
+) -> Iterator[HeldBy]:
     """The places of the samples of one video that have an entry. entries {key: intervals [T, 2]}."""
     ends = np.cumsum([len(intervals) for intervals in entries.values()]).tolist()
     spans = {key: slice(end - len(entries[key]), end) for key, end in zip(entries, ends, strict=True)}
@@ -375,7 +375,7 @@ def places(
     for (_, names, whole), own in alike:
         numbers = [row for _, (row, _, _) in own]
         entry = slice(spans[names[0]].start, spans[names[-1]].stop)
-        yield SampleSteps(range(numbers[0], numbers[-1] + 1), entry, whole)
+        yield HeldBy(range(numbers[0], numbers[-1] + 1), entry, whole)
 
 
 def cut_samples(
