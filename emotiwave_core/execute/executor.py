@@ -81,6 +81,7 @@ class Execution:
 class Witness:
     """The files that a worker on another machine must see as this one does, and the version that it must have."""
 
+    token: Path  # a folder in that of the results, of a name that no other machine has
     paths: tuple[Path, ...]
     version: str = __version__
 
@@ -89,10 +90,10 @@ class Witness:
         worker = f"The worker on {platform.node()}"
         if self.version != __version__:
             return f"{worker} has Emotiwave {__version__}, not {self.version}: install the same on all machines."
-        for path in self.paths:
-            if not path.exists():
-                return f"{worker} cannot see {path}: put it on a disk that all machines share."
-        return ""
+        unseen = [path for path in self.paths if not path.exists()]
+        if not self.token.exists():
+            unseen.insert(0, self.token.parent)
+        return f"{worker} cannot see {unseen[0]}: put it on a disk that all machines share." if unseen else ""
 
 
 def work(jobs: Sequence[Job], witness: Witness) -> list[dict[str, Any]]:
@@ -134,8 +135,8 @@ def opened(
         shared.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{execution.executor}-", dir=shared.resolve()))
     try:
-        # A folder of a name that nobody could guess: a disk of another machine has none of it.
-        with _remote(execution, Witness((scratch, *(path.resolve() for path in needs))), scratch, monitor) as remote:
+        witness = Witness(scratch, tuple(path.resolve() for path in needs))
+        with _remote(execution, witness, scratch, monitor) as remote:
             yield remote
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,16 +1,18 @@
 """Jobs on a Ray cluster (Moritz et al. 2018, "Ray: A Distributed Framework for Emerging AI Applications").
 
-Without an address a cluster of this machine's processors is started, which listens on loopback alone, and is ended at
-the end. Ray's own retries are off: a job whose worker or node is lost comes back as lost, as it does from any executor.
+Without an address a cluster of this machine's processors is started, which listens on loopback alone, asks for a token
+that nobody else has, and is ended at the end. Ray's own retries are off: a job whose worker or node is lost comes back
+as lost, as it does from any executor.
 """
 
 import contextlib
 import logging
 import os
 import re
+import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from emotiwave_core.errors import PackageNotHere, ResourceError, SettingsError, short
@@ -116,7 +118,7 @@ def _joined(execution: Execution, monitor: Monitor) -> tuple[Any, bool]:
         raise SettingsError(f"--address takes auto or HOST:PORT, not {short(execution.address)}.")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent to anybody
     if execution.address is None:
-        os.environ[ON_LOOPBACK] = "0"
+        os.environ |= {ON_LOOPBACK: "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
     except ImportError as error:
@@ -130,10 +132,12 @@ def _joined(execution: Execution, monitor: Monitor) -> tuple[Any, bool]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if execution.address is not None:
         try:
-            ray.init(address=execution.address, **quiet)
+            with _unheard():
+                ray.init(address=execution.address, **quiet)
         except Exception as error:
             raise ResourceError(
-                f"No Ray cluster answers at {execution.address} ({told_line(error, 0)}): ray start --head begins one."
+                f"No Ray cluster answers at {execution.address} ({told_line(error, 0)}): ray start --head begins "
+                "one; to one that asks for a token it is given by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
             ) from error
         return ray, True
     monitor.say("Starting Ray on this machine …")
@@ -163,3 +167,16 @@ def _check_port(address: str) -> None:
         socket.create_connection((host, int(port)), ANSWERS).close()
     except (OSError, OverflowError) as error:
         raise ResourceError(f"Nothing listens at {address} ({error}): ray start --head begins a cluster.") from error
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Drop what Ray's C++ writes to stderr: a line a second while it waits. The reason comes as an exception."""
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)

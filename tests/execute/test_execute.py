@@ -84,10 +84,13 @@ def test_a_job_is_begun_anew_as_often_as_it_may_be() -> None:
 
 def test_a_worker_says_what_it_cannot_see(tmp_path: Path) -> None:
     """A folder that is not there, or another version, is one sentence, and no job is begun."""
-    assert Witness((tmp_path,)).problem() == ""
-    assert "put it on a disk that all machines share" in Witness((tmp_path / "no",)).problem()
-    assert "not 0.0.0: install the same" in Witness((tmp_path,), "0.0.0").problem()
-    (answer,) = work([Job("a", Program(ECHO, ("say", str(tmp_path / "a"))))], Witness((tmp_path / "no",)))
+    token = tmp_path / "token"
+    assert f"cannot see {tmp_path}: put it on a disk that all machines share" in Witness(token, ()).problem()
+    token.touch()
+    assert Witness(token, (tmp_path,)).problem() == ""
+    assert f"cannot see {tmp_path / 'no'}: put it" in Witness(token, (tmp_path, tmp_path / "no")).problem()
+    assert "not 0.0.0: install the same" in Witness(token, (), "0.0.0").problem()
+    (answer,) = work([Job("a", Program(ECHO, ("say", str(tmp_path / "a"))))], Witness(tmp_path / "no", ()))
     assert "cannot see" in answer["unfit"]
     assert not (tmp_path / "a").exists()
 
@@ -258,6 +261,35 @@ def test_an_array_of_slurm_carries_jobs_out(cluster: str, tmp_path: Path, monkey
     assert answers["dead"].code == 0
     assert (answers["two"].line or "").endswith(" two\n")
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.full
+def test_a_job_whose_time_is_over_is_queued_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the signal that Slurm sends before the end its program keeps what it is at; queued again, the job ends."""
+    pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    job = Job("a", Program(ECHO, ("wait", str(tmp_path / "a"))))
+    with opened(Execution("slurm", slurm={"cluster": "local"}), tmp_path / "out", [], 1.0, 1, SILENT) as executor:
+        executor.submit([job])
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not (tmp_path / "a").exists():
+            assert executor.ended() == []
+        (entry,) = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_entry(path, tmp_path)]
+        os.kill(entry, signal.SIGUSR2)
+        found: list[tuple[Job, JobAnswer]] = []
+        while time.monotonic() < end and not found:
+            found = executor.ended()
+    assert [(job.name, answer.code) for job, answer in found] == [("a", 0)]
+    assert (tmp_path / "a").read_text() == "kept"
+
+
+def is_entry(cmdline: Path, folder: Path) -> bool:
+    """True of the process of an entry of an array whose folder is in this one."""
+    try:
+        words = cmdline.read_bytes()
+    except OSError:
+        return False
+    return b"submitit.core._submit" in words and str(folder).encode() in words
 
 
 def test_wrong_options_of_slurm_are_one_sentence(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ KEPT = ("model.safetensors", "last.safetensors", "scores.json", "predictions.csv
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Ray cluster of two nodes with a processor each."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it depends on a file in the user's home
     monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
     monkeypatch.setenv("RAY_health_check_period_ms", "1000")
     from ray.cluster_utils import Cluster

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def act(words: list[str]) -> None:
-    """say FILE TEXT · fail SENTENCE · die FILE (once, if FILE is not there) · wait FILE (until SIGTERM)."""
+    """say FILE TEXT · fail SENTENCE · die FILE (once, if FILE is not there) · wait FILE (until SIGTERM; once)."""
     if words[0] == "say":
         Path(words[1]).write_text(" ".join([*words[2:], Path(words[-1]).read_text() if words[-1][0] == "/" else ""]))
     elif words[0] == "fail":
@@ -17,7 +17,7 @@ def act(words: list[str]) -> None:
         if not Path(words[1]).exists():
             Path(words[1]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-    elif words[0] == "wait":
+    elif words[0] == "wait" and not Path(words[1]).exists():
         signal.signal(signal.SIGTERM, lambda *_: (Path(words[1]).write_text("kept"), sys.exit(143)))
         Path(words[1]).write_text("begun")
         while True:
