@@ -119,8 +119,9 @@ def _result(clip: MediaClip, answer: JobAnswer) -> dict[str, Any]:
     """The result of a clip, as a worker told it; an error where the worker died of it."""
     if answer.line is not None:
         return dict(json.loads(answer.line))
-    why = answer.lost or f"the process that read it has died (exit code {answer.code})"
-    return {"error": f"{clip.path}: {why}.", "exit_code": 3}
+    told = {} if answer.opening is None else json.loads(answer.opening)  # on another machine a model may not be there
+    why = answer.lost or told.get("sentence") or f"the process that read it has died (exit code {answer.code})"
+    return {"error": f"{clip.path}: {why.rstrip('.')}.", "exit_code": 3}
 
 
 def write_report(out: Path, extracted: Sequence[Extracted], identities: Mapping[str, Any]) -> None:

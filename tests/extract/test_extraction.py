@@ -16,11 +16,12 @@ from training import small, start
 
 import emotiwave as ew
 from emotiwave_core.data.formats.reader import open_reader
+from emotiwave_core.errors import ModelNotHere
 from emotiwave_core.execute import local
 from emotiwave_core.execute.executor import Execution
 from emotiwave_core.execute.job import Job, JobAnswer
 from emotiwave_core.extract import extraction
-from emotiwave_core.extract.clips import find_clips
+from emotiwave_core.extract.clips import MediaClip, find_clips
 from emotiwave_core.extract.dataset_files import write_dataset
 from emotiwave_core.extract.extraction import Extracted, Request
 from emotiwave_core.extract.extractors import OpenExtractor, choose
@@ -149,6 +150,22 @@ def test_an_array_of_slurm_extracts_the_same(recordings: Path, tmp_path: Path, i
     for name in ("audio.csd", "labels.csd"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert {path.name for path in (tmp_path / "b").iterdir()} == {path.name for path in (tmp_path / "a").iterdir()}
+
+
+def test_a_clip_that_gives_no_answer_says_why() -> None:
+    """Its worker died, is lost, or lacks a model on its machine: one sentence, with the clip."""
+    clip = MediaClip("a", Path("a.mp4"))
+    failed = json.dumps({"failed": "ModelNotHere", "sentence": "There is no model."})
+    for answer, sentence in (
+        (JobAnswer(-11), "a.mp4: the process that read it has died (exit code -11)."),
+        (JobAnswer(0, opening=failed), "a.mp4: There is no model."),
+        (JobAnswer(lost="its worker is lost"), "a.mp4: its worker is lost."),
+    ):
+        assert extraction._result(clip, answer)["error"] == sentence
+    with pytest.raises(ModelNotHere, match="no model"):
+        extraction._identities(JobAnswer(opening=failed))
+    with pytest.raises(ew.PluginError, match="exit code 1: no such module"):
+        extraction._identities(JobAnswer(1, said="Traceback\nno such module\n"))
 
 
 @pytest.mark.full
