@@ -17,7 +17,9 @@ Examples:
 @click.argument("runs", metavar="RUN…", nargs=-1, required=True, type=EXISTING)
 @option("--out", type=FOLDER, section="Several runs", help="The folder of their comparison.")
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Write a run's report.html, pictures and model-card.md anew, and print where.
+    """Write a run's report.html anew; of several runs, a comparison.
+
+    Its pictures and model-card.md are written anew too, and where the page is is printed.
 
     Of several RUNs that have ended a comparison is written into OUT, as `emotiwave compare` does, and nothing is
     trained. Those of one recipe are a row, whatever their seed and fold; the others are compared with the first one's.

@@ -6,13 +6,20 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import torch
 from documents import ROOT, load_benchmark, text_of
+from senses import train_run
 from training import REGISTRY
 
 from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
+from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.objectives import Objective
+from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.predict.trained import open_trained_run
+from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.runs.scores import read_scores
 
 
 def test_candidates_are_compared_by_validation_alone(
@@ -52,3 +59,26 @@ def test_every_candidate_is_a_recipe() -> None:
     table_of_results = text_of("docs/results.md").partition("| candidate |")[2].splitlines()
     best = table_of_results[2].split("|")[1].strip()
     assert recipes[best] == robust
+
+
+@pytest.mark.full
+def test_trust_pools_the_samples_of_all_runs(tmp_path: Path) -> None:
+    """The error of two runs together is that of all their samples; undone, it is that of the logits as they were."""
+    trust = load_benchmark("trust")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    runs = tuple(train_run(tmp_path / name).folder for name in ("a", "b"))
+    for run in runs:
+        model, scores = read_model_file(run), read_scores(run)
+        for name, (_, after) in trust.pooled_errors((run,)).items():
+            assert after == pytest.approx(scores[name].calibration.ece)
+            assert model.calibration is None or name in scores
+    opened = open_trained_run(runs[0], load_registry(tmp_path / "a" / "registry.toml"))
+    opened.model.calibration = None
+    plain = opened.predict(torch.device("cpu")).answers[-1]
+    due = calibration(opened.objective.truth(opened.fold.targets), plain.argmax(axis=1), plain).ece
+    assert trust.pooled_errors(runs[:1])["text+audio+visual"][0] == pytest.approx(due, abs=1e-6)
+    for name, errors in trust.pooled_errors(runs).items():
+        assert errors == pytest.approx(trust.pooled_errors(runs[:1])[name])  # the same samples twice
+    assert trust.without(runs[:1], "audio") == pytest.approx(read_scores(runs[0])["text+visual"].score)
+    assert set(trust.mean_curves(runs[:1], "noise", "drop")) == set(trust.mean_curves(runs[:1], "noise", "ignore"))

@@ -179,7 +179,13 @@ def test_the_settings_are_the_notebook_s() -> None:
     assert table["encoder"] == {"name": "bilstm", "hidden_size": 128, "layers": 1, "pooling": "last"}
     assert table["fusion"] == {"name": "concat"}
     assert table["dropout"] == {"name": "bernoulli", "p": 0.3, "per": "batch", "allow_empty": True}
-    assert table["model"] == {"standardise": False, "absent": "zeros", "head": 128, "head_dropout": 0.3}
+    assert table["model"] == {
+        "standardise": False,
+        "absent": "zeros",
+        "head": 128,
+        "head_dropout": 0.3,
+        "on_alarm": "warn",
+    }
     objective = {key: value for key, value in table["objective"].items() if value}
     assert objective == {"kind": "single", "no_emotion": "first"}
     assert (table["data"]["unit"], table["data"]["max_steps"], table["data"]["complete_only"]) == ("video", 300, True)
