@@ -8,7 +8,7 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Compiled modules are kept, whatever the shell says: else each process of the tests compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test types short full slow stress bench gpu docs audit format clean
+.PHONY: run test types short full slow stress fuzz bench gpu docs audit format clean
 
 run: $(READY)
 	$(BIN)/emotiwave run --encoder bilstm --fusion concat
@@ -41,6 +41,15 @@ slow: $(READY)
 stress: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,stress]"
 	$(BIN)/pytest -n auto --dist worksteal -m stress
+
+# Each reader of files for a minute by a coverage-guided fuzzer, from whole files and tests/corpus; what is found stays in
+# build/fuzz. `make fuzz TARGET=csd SECONDS=600` tries one for longer, and tests/helpers/fuzz.py says which there are.
+TARGET ?= all
+SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,stress]"
+	mkdir -p build/fuzz
+	cd build/fuzz && PYTHONPATH=$(CURDIR)/tests/helpers $(CURDIR)/$(BIN)/python $(CURDIR)/tests/helpers/fuzz.py $(TARGET) --seconds $(SECONDS)
 
 # A table and a JSON of how fast all of it is, against named baselines in the same run:
 # make bench ARGS="--videos 3292 --device cuda --only epoch". `--help` says what else.

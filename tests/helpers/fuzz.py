@@ -1,215 +1,68 @@
-"""A coverage-guided fuzzer of every reader of settings and results: `python tests/helpers/fuzz.py TARGET --seconds N`.
+"""A coverage-guided fuzzer of every reader: `make fuzz`, or `python tests/helpers/fuzz.py TARGET --seconds N`.
 
-Each target reads bytes as one kind of file. It is read, or refused in one sentence; anything else (another exception,
-10 s, 2 GiB) ends the fuzzer with the bytes that did it in the working folder as `crash-…`, `timeout-…` or `oom-…`.
+It begins with whole files and with those of tests/corpus. What breaks the law of the targets (`fuzz_targets.py`), takes
+10 s or 2 GiB ends the fuzzer with the bytes that did it in the working folder as `crash-…`, `timeout-…` or `oom-…`:
+mend it, and keep them as tests/corpus/TARGET/NAME.
 """
 
 import argparse
+import contextlib
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["emotiwave_core", "tomllib", "cattrs"]):
-    import tomllib  # noqa: F401  (so that it is followed)
-
-    from emotiwave_core.config.flags import override, parse_part, parse_value
-    from emotiwave_core.config.recipe import Recipe, read_recipe
-    from emotiwave_core.data.dataset import load_dataset
-    from emotiwave_core.data.folds import read_folds
-    from emotiwave_core.data.formats.reader import Source, open_reader
-    from emotiwave_core.data.prepare.options import Options
-    from emotiwave_core.data.store import store
-    from emotiwave_core.evaluate.corruptions import find_corruption
-    from emotiwave_core.evaluate.manifest import parse_manifest
-    from emotiwave_core.io.atomic import write_json
-    from emotiwave_core.io.untrusted import parse_json
-    from emotiwave_core.objectives.settle import make_objective
-    from emotiwave_core.parts.registry import load_registry
-    from emotiwave_core.runs.contents import read_run
-    from emotiwave_core.runs.history import read_history
-    from emotiwave_core.runs.model_file import ModelFile, check_fitted, check_model_file
-    from emotiwave_core.runs.schema import parse as parse_record
-
-from datasets import write_dataset
-from file_damage import one_sentence, to_json, to_toml
-from report_fixture import write_run
-from sound_documents import GOOD, LISTS, MANIFEST, RECIPE, SDK, TABLE
-from sound_tables import OF_TOOLS, TABLES, TRANSCRIPTS
-from training import REGISTRY
-
-Target = Callable[[bytes], Any]
-Made = tuple[Target, list[bytes]]  # what reads the bytes, and whole documents to begin with
+FOLLOWED = ["emotiwave_core", "tomllib", "cattrs", "fuzz_targets"]
+with contextlib.nullcontext() if "all" in sys.argv[1:2] else atheris.instrument_imports(include=FOLLOWED):
+    from fuzz_targets import TARGETS, kept
 
 
-def settings_of(path: Path) -> Any:
-    """A recipe and all its parts."""
-    return REGISTRY.resolve(Recipe.from_table(read_recipe(path), str(path))).completed()
+def every(seconds: int) -> int:
+    """Fuzz the targets one after the other, each in a process; 1 where one has found something."""
+    found = []
+    for name in TARGETS:
+        command = [sys.executable, __file__, name, "--seconds", str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        units = done.stderr.partition("stat::number_of_executed_units:")[2].split()
+        print(
+            f"{name:14} {units[0] if units else '':>9} files, {'found something' if done.returncode else 'nothing'}",
+            flush=True,
+        )
+        if done.returncode:
+            found.append(name)
+            print(done.stderr[-3000:], file=sys.stderr)
+    return 1 if found else 0
 
 
-def named_of(path: Path) -> Any:
-    """A registry.toml and its recipes."""
-    registry = load_registry(path)
-    return [
-        one_sentence(lambda name=name: Recipe.from_table(registry.recipe(name), "It"))
-        for name in list(registry.recipes)
-    ]
-
-
-def written(path: Path, read: Callable[[Path], Any]) -> Target:
-    """A target that reads a file."""
-
-    def target(data: bytes) -> None:
-        path.write_bytes(data)
-        one_sentence(lambda: read(path))
-
-    return target
-
-
-def typed(data: bytes) -> None:
-    """The flags of a command."""
-    part, _, setting = data.decode("utf-8", "surrogateescape").partition("\n")
-    one_sentence(lambda: parse_part(part))
-    one_sentence(lambda: parse_value(setting))
-    one_sentence(lambda: Recipe.from_table(override({}, (setting,), encoder=(part,), fusion=part, dropout=part), "It"))
-
-
-def described(data: bytes) -> None:
-    """The model.json of a run."""
-
-    def read() -> None:
-        model = parse_record(data, ModelFile, "It", exact=True)
-        check_model_file(model, "It")
-        recipe = REGISTRY.resolve(Recipe.from_table(model.recipe, "It")).completed()
-        objective = make_objective(recipe.objective, tuple(model.targets))
-        check_fitted(model, objective.kind, objective.classes, "It")
-
-    one_sentence(read)
-
-
-def in_room(name: str, read: Callable[[Path], Any], *seeds: bytes) -> Callable[[Path], Made]:
-    """A target that reads one file in an empty folder."""
-
-    def make(room: Path) -> Made:
-        (room / "sub").mkdir()
-        for file in ("a.csd", "sub/b.csd", "l.csd", "w.csd", "folds.json"):
-            (room / file).touch()
-        return written(room / name, read), list(seeds)
-
-    return make
-
-
-def in_run(*names: str) -> Callable[[Path], Made]:
-    """A target that reads what a report shows of a run; the first byte says which of its files the others are."""
-
-    def make(room: Path) -> Made:
-        run = write_run(room / "run", modalities=("text",), classes=("happy", "sad"), each=1, epochs=1)
-        whole = {name: (run / name).read_bytes() for name in names}
-
-        def target(data: bytes) -> None:
-            name = names[data[0] % len(names)] if data else names[0]
-            (run / name).write_bytes(data[1:])
-            one_sentence(lambda: (read_history(run), read_run(run)), run)
-            (run / name).write_bytes(whole[name])
-
-        return target, [bytes([number]) + whole[name] for number, name in enumerate(names)]
-
-    return make
-
-
-def of_forms(forms: dict[str, bytes]) -> Callable[[Path], Made]:
-    """A target that reads all of a transcript or a table; the first byte says of which name, and as what."""
-    names = list(forms)
-
-    def make(room: Path) -> Made:
-        def read(path: Path, is_labels: bool) -> None:
-            with open_reader(Source(path, is_labels=is_labels)) as file:
-                for key in file.keys:
-                    features, intervals = file.read(key)
-                    assert features.shape == (len(intervals), file.width)
-                assert isinstance((file.notes, file.unfit(), file.groups, file.folds), tuple)
-
-        def target(data: bytes) -> None:
-            number = data[0] if data else 0
-            path = room / names[number // 2 % len(names)]
-            path.write_bytes(data[1:])
-            one_sentence(lambda: read(path, bool(number % 2)), path.name)
-
-        seeds = [
-            bytes([2 * number + is_labels]) + forms[name] for number, name in enumerate(names) for is_labels in (0, 1)
-        ]
-        return target, seeds
-
-    return make
-
-
-def in_store(room: Path) -> Made:
-    """A target that opens a store whose store.json is other, and signed."""
-    (room / "data").mkdir()
-    path = store.open_store(load_dataset(write_dataset(room / "data")), Options(), room / "stores").path
-    whole = (path / "store.json").read_bytes()
-
-    def target(data: bytes) -> None:
-        try:
-            facts = parse_json(data)
-            if isinstance(facts, dict):
-                facts.pop("facts_sha256", None)
-                write_json(path / "store.json", facts | {"facts_sha256": store._sha256_of_facts(facts)})
-            one_sentence(lambda: store._open(path, path.name))
-        except store.DAMAGED:
-            return  # it is built anew
-
-    return target, [whole]
-
-
-TARGETS: dict[str, Callable[[Path], Made]] = {
-    "recipe": in_room("recipe.toml", settings_of, to_toml(RECIPE), b"encoder = 'mean'\ndropout = {name = 'none'}"),
-    "registry": in_room("extra.toml", named_of, to_toml(TABLE)),
-    "dataset": in_room("dataset.toml", lambda path: load_dataset(path.parent), GOOD.encode()),
-    "folds_json": in_room("f.json", lambda path: (one_sentence(lambda: read_folds(path)), read_folds(path, 0)),
-                          to_json(LISTS)),
-    "folds_py": in_room("f.py", read_folds, SDK.encode()),
-    "flags": lambda _: (typed, [b"bilstm:hidden_size=3,x=[1, {a = 'b'}]\ntraining.epochs=5", b"text=mean\nseed=1"]),
-    "model_json": lambda _: (described, [to_json({
-        "format": 1, "recipe": RECIPE, "features": {"text": 3}, "steps": {"text": 9}, "targets": ["a", "b"],
-        "thresholds": {"a": 0.5, "b": 0.1}, "emotiwave": "0.1.0", "plugins": [], "classes": ["a", "b"], "parameters": 9,
-        "data": {"fingerprint": "3f", "sources": {}}, "best": {"epoch": 1, "select": "mean", "score": 0.5,
-        "mean_macro_f1": 0.5, "complete_macro_f1": 0.5}})]),
-    "store_json": in_store,
-    "manifest": lambda _: (
-        lambda data: one_sentence(lambda: parse_manifest(data, find_corruption("frames"), "It")),
-        [MANIFEST.to_bytes()],
-    ),
-    "report_json": in_run("scores.json", "data.json", "explanation.json", "protocols/noise.json", "history.jsonl"),
-    "predictions": in_run("predictions.csv"),
-    "transcripts": of_forms(TRANSCRIPTS),
-    "tables": of_forms({name: text.encode() for name, text in {**TABLES, **OF_TOOLS}.items()}),
-}  # fmt: skip
-
-
-def main() -> None:
-    """Fuzz one target for so many seconds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--seconds", type=int, default=60)
-    asked = parser.parse_args()
+def fuzz(name: str, seconds: int) -> None:
+    """Fuzz one target. The fuzzer ends the process."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EMOTIWAVE_CACHE"] = f"{folder}/cache"
         room, corpus = Path(folder) / "room", Path(folder) / "corpus"
         room.mkdir()
         corpus.mkdir()
-        target, seeds = TARGETS[asked.target](room)
-        for number, seed in enumerate(seeds):
+        target, seeds = TARGETS[name](room)
+        for number, seed in enumerate([*seeds, *kept(name)]):
             (corpus / str(number)).write_bytes(seed)
             target(seed)
         most = max(4096, 2 * max(map(len, seeds)))
-        limits = [f"-max_total_time={asked.seconds}", "-timeout=10", "-rss_limit_mb=2048", f"-max_len={most}"]
+        limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", f"-max_len={most}"]
         atheris.Setup([sys.argv[0], str(corpus), *limits, "-print_final_stats=1", "-verbosity=0"], target)
         atheris.Fuzz()
+
+
+def main() -> None:
+    """Fuzz one target, or all of them, for so many seconds each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", choices=["all", *TARGETS])
+    parser.add_argument("--seconds", type=int, default=60)
+    asked = parser.parse_args()
+    if asked.target == "all":
+        sys.exit(every(asked.seconds))
+    fuzz(asked.target, asked.seconds)
 
 
 if __name__ == "__main__":

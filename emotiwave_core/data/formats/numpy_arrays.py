@@ -285,7 +285,9 @@ def _header_of(file: BinaryIO) -> Header:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError | ValueError) and not isinstance(error, UnicodeError):
         return why(error).strip().rstrip(".").splitlines()[0] if why(error).strip() else "it is damaged"
-    return f"it is damaged ({type(error).__name__})"
+    if isinstance(error, NotImplementedError):
+        return "it is packed in a way that is not known"
+    return "it is damaged"
 
 
 @hookimpl

@@ -9,6 +9,7 @@ stay in the file as spans, and are read when they are asked for.
 import math
 import re
 import struct
+import sys
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -131,6 +132,8 @@ class PickledArray:
             raise ValueError("an array in it is cut off")
         if not content:
             return np.empty(shape, self.dtype)
+        if self.dtype.kind == "U" and (np.frombuffer(content, f"{self.dtype.str[0]}u4") > sys.maxunicode).any():
+            raise ValueError("a text in an array in it is damaged")  # of which Python would make a SystemError
         return np.frombuffer(content, self.dtype).reshape(shape, order="F" if self.is_fortran else "C")
 
 
