@@ -19,7 +19,7 @@ VALUES = st.one_of(
 OPTIONS = st.dictionaries(
     st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(lambda key: key != "name"), VALUES, max_size=3
 )
-PARTS = st.builds(Part, st.text(min_size=1, max_size=8), OPTIONS)
+PARTS = st.builds(Part, st.text(min_size=1, max_size=8).filter(lambda name: ":" not in name), OPTIONS)
 RECIPES = st.builds(
     Recipe,
     name=st.text(min_size=1, max_size=8),
