@@ -21,6 +21,7 @@ from emotiwave_core.runs.saved_model import reload_model
 Array = NDArray[np.float64]
 LEAST = 10  # samples of a modality, in each fold: of fewer nothing is known
 TINY = 1e-6
+MARGIN = 1.01
 
 
 def fit_alarm(run: Path, parts: ResolvedParts, corpus: Corpus, runtime: Runtime) -> None:
@@ -57,7 +58,8 @@ def _pooled(model: FusionModel, store: Store, fold: Fold, batch_size: int, preci
 def density_of(training: Array, validation: Array) -> Density:
     """The normal distribution of pooled vectors [N, D], and the distance that 2 % of the validation's [V, D] exceed.
 
-    The covariance of the features at deviation 1 is shrunk as Ledoit and Wolf (2004) have it.
+    The covariance of the features at deviation 1 is shrunk as Ledoit and Wolf (2004) have it. The threshold is a
+    hundredth above that distance: where all samples say one of two sentences, all have it but for rounding.
     """
     from sklearn.covariance import LedoitWolf
 
@@ -67,5 +69,5 @@ def density_of(training: Array, validation: Array) -> Density:
     floor = TINY * np.eye(len(mean))  # where no feature varies at all
     whitening = np.linalg.inv(np.linalg.cholesky(covariance + floor)) * scale
     distances = np.linalg.norm((validation - mean) @ whitening.T, axis=1)
-    threshold = max(float(np.quantile(distances, QUANTILE)), TINY)
+    threshold = max(MARGIN * float(np.quantile(distances, QUANTILE)), TINY)
     return Density(*(torch.tensor(value, dtype=torch.float32) for value in (mean, whitening, threshold)))
