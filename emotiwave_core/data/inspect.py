@@ -17,6 +17,8 @@ from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
 from emotiwave_core.io.atomic import files_in
 from emotiwave_core.monitor import SILENT, Monitor
 
+ROOM = 8 << 20  # bytes of features that are looked at together
+
 
 def inspect_folder(folder: Path, monitor: Monitor = SILENT) -> dict[str, Any]:
     """All facts of a data set, or of what stands in its place: a folder, or a file that holds a part or all of one.
@@ -126,16 +128,21 @@ def _content(file: Reader, monitor: Monitor) -> dict[str, Any]:
     nan, inf = np.zeros(file.width, dtype=np.int64), np.zeros(file.width, dtype=np.int64)
     dirt: Counter[str] = Counter()
     durations, lowest, longest = [], np.inf, 0.0
+    block = max(ROOM // (file.width * 4), 1)
     with monitor.progress(f"Reading {file.path.name}", len(file.keys)) as advance:
         for key in _fitting(file):
-            features, intervals = file.read(key)
-            steps.append(len(features))
-            if file.is_words:
-                pauses += int((features[:, 0] == b"sp").sum())
-            else:
-                nan += np.isnan(features).sum(axis=0)
-                inf += np.isinf(features).sum(axis=0)
-                zero_only += int(len(features) > 0 and not features.any())
+            intervals = file.intervals(key)
+            steps.append(len(intervals))
+            is_zero = len(intervals) > 0
+            for first in range(0, max(len(intervals), 1), block):
+                features = file.features(key, slice(first, first + block))
+                if file.is_words:
+                    pauses += int((features[:, 0] == b"sp").sum())
+                else:
+                    nan += np.isnan(features).sum(axis=0)
+                    inf += np.isinf(features).sum(axis=0)
+                    is_zero &= not features.any()
+            zero_only += is_zero
             start, end = intervals[:, 0], intervals[:, 1]
             with np.errstate(over="ignore", invalid="ignore"):  # of bounds that are not finite, or nearly
                 length = end - start
