@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "encoder": {"name": "attentive_stats", "hidden_size": 4},
         "fusion": {"name": "crossmodal", "width": 8, "heads": 2},
         "objective": {"kind": "multi"},
+        "model": {"head": 32},  # of 8 units none is alive after two epochs
     },
     "zeros": {
         "encoder": {"name": "attentive_stats", "hidden_size": 4},
