@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import AnsweringFusion as AnsweringFusion
     from emotiwave_core.interfaces import Augmentation as Augmentation
     from emotiwave_core.interfaces import Augmented as Augmented
+    from emotiwave_core.interfaces import ContextFusion as ContextFusion
     from emotiwave_core.interfaces import DropoutPolicy as DropoutPolicy
     from emotiwave_core.interfaces import Encoded as Encoded
     from emotiwave_core.interfaces import Encoder as Encoder
@@ -54,6 +55,7 @@ _PUBLIC = {
     "Augmented": "interfaces",
     "ClassMean": "metrics",
     "Contents": "reading",
+    "ContextFusion": "interfaces",
     "DropoutPolicy": "interfaces",
     "EmotiwaveError": "errors",
     "Encoded": "interfaces",

@@ -576,12 +576,13 @@ class Run:
             trained = open_trained_run(self.folder, self.registry, monitor, data=_optional_folder(dataset), fold=fold)
             for note in trained.notes:
                 monitor.say(f"Note: {note}")
+            n = 0
             if sample is not None:
-                trained = restrict_to_sample(trained, sample)
+                trained, n = restrict_to_sample(trained, sample)
             explanation = explain(trained, trained.predict(device, monitor), value=value, empty=empty)
             if sample is None:
                 return explain_fold(explanation, trained, device, monitor)
-            return explain_in_full(explanation, trained, 0, device, monitor)
+            return explain_in_full(explanation, trained, n, device, monitor)
 
     def report(self) -> Path:
         """Write `report.html`, its pictures and `model-card.md` anew, and return the page's path.

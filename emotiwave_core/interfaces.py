@@ -168,6 +168,23 @@ class AnsweringFusion(Fusion):
         return None
 
 
+class ContextFusion(Fusion):
+    """A fusion that sees the neighbours of a sample: the segments of the same video.
+
+    Its constructor is that of any fusion. The samples of a video stand in one batch, in the order of their starts, and
+    are one item of it: videos do not mix, and a dropout policy draws once for all samples of a video. So a model with
+    such a fusion cannot do all that others can; a command that it does not go with says so.
+    """
+
+    @abstractmethod
+    def forward(self, encoded: dict[str, Encoded], present: Tensor, videos: Tensor | None = None) -> Fused:
+        """encoded {modality: Encoded}, present [B, M] bool -> Fused.
+
+        videos: [B] int64 on the CPU, the number of each sample's video, those of one side by side; None: no sample has
+        neighbours, as if each had a number of its own.
+        """
+
+
 class DropoutPolicy(nn.Module, ABC):
     """Loss of modalities or steps in training, sample by sample. The identity in `eval()`.
 

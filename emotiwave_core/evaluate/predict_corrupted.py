@@ -15,6 +15,7 @@ from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.loading.batch import Batch, gather
 from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.loading.plan import plan_batches
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import PluginError
 from emotiwave_core.evaluate.corruption import Corruption, Manifest, Sequences
@@ -55,9 +56,10 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
     corrupt = _corrupter(trained, store, manifest, device)
     counts = {modality: np.zeros((len(levels), 2), dtype=np.int64) for modality in model.modalities}
     logits: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
-    total = -(-len(fold.rows) // size) * len(levels)
+    plan = plan_batches(store, fold.rows, size, whole_videos=model.sees_neighbours)
+    total = len(plan) * len(levels)
     with attribute_errors(model), runtime.monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
-        for batch in open_loader(store, device).batches(fold.rows, fold.targets, size):
+        for batch in plan.batches(open_loader(store, device), fold.rows, fold.targets):
             corruptions = corrupt(batch)
             with autocast(device, precision):
                 clean = model.encode_streams(_by_speaker(trained, batch.rows, batch.inputs), batch.masks)
@@ -72,7 +74,10 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
                 for name, corruption in counted.items():
                     counts[modality_of(name)][level] += corruption.count(level)
                 step()
-    together = {curve: torch.stack([torch.cat(parts) for parts in by_level]) for curve, by_level in logits.items()}
+    together = {
+        curve: torch.stack([plan.restored(torch.cat(parts)) for parts in by_level])
+        for curve, by_level in logits.items()
+    }
     return CorruptedPredictions(
         {curve: _answers(trained, values) for curve, values in together.items()},
         {curve: _shares(np.sum([counts[m] for m in modalities], axis=0)) for curve, modalities in curves.items()},
@@ -102,7 +107,7 @@ def _fused(
         taken = [stream for stream in corrupted if modality_of(stream) in modalities]
         masks = {s: corrupted[s].mask if s in taken else batch.masks[s] for s in model.streams}
         parts = model.join({s: encoded[s] if s in taken else clean[s] for s in model.streams})
-        logits[curve] = model.fuse(parts, model.present(masks)).logits
+        logits[curve] = model.fuse(parts, model.present(masks), batch.videos).logits
     return logits
 
 

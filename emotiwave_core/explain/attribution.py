@@ -1,5 +1,6 @@
 """Attribution to the modalities: exact Shapley values of every sample and of the fold. No encoder runs for it."""
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, TypedDict
 
@@ -191,7 +192,7 @@ def explain(
         raise PluginError(f"The model says NaN or infinity of samples in the fold '{trained.fold.name}'.")
     present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
     logits, guess = _empty(trained, predictions, empty)
-    coalitions = sample_values(values, values_of(objective, value, logits), present)
+    coalitions = sample_values(values, values_of(objective, value, logits), players_of_model(trained, present))
     complete = predictions.answers[-1]  # [N, C]
     margins = complete if thresholds is None else complete - thresholds
 
@@ -225,7 +226,7 @@ def _explain_numbers(objective: Regression, trained: TrainedRun, predictions: Pr
     logits = predictions.nothing if empty == "zeros" else np.zeros(len(objective.classes))  # of the mean
     guess = values_of(objective, "number", logits)
     present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
-    coalitions = sample_values(predictions.answers, guess, present)
+    coalitions = sample_values(predictions.answers, guess, players_of_model(trained, present))
     unit = objective.deviation.cpu().double().numpy()
     return Explanation(
         modalities=modalities,
@@ -244,6 +245,24 @@ def _explain_numbers(objective: Regression, trained: TrainedRun, predictions: Pr
         interaction=interaction(coalitions),
         subject=np.abs((predictions.answers[-1] - guess) / unit).argmax(axis=1),  # the target furthest from `empty`
     )
+
+
+def players_of_model(trained: TrainedRun, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The modalities that act on each sample, [N, M]: those that it has, and those that neighbours have which it sees.
+
+    present: [N, M], those that the samples of the fold have.
+    """
+    if not trained.model.sees_neighbours:
+        return present
+    return in_videos(present, [trained.corpus.store.videos[row] for row in trained.fold.rows])
+
+
+def in_videos(present: NDArray[np.bool_], videos: Sequence[str]) -> NDArray[np.bool_]:
+    """The modalities [N, M] that any sample of a sample's video has, of samples that have those in present [N, M]."""
+    numbers = np.unique(np.array(videos), return_inverse=True)[1]
+    any_of = np.zeros((int(numbers.max(initial=-1)) + 1, present.shape[1]), dtype=bool)
+    np.logical_or.at(any_of, numbers, present)
+    return np.asarray(any_of[numbers])
 
 
 def values_of(objective: Objective, value: str, logits: Array) -> Array:

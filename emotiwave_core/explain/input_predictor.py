@@ -94,7 +94,7 @@ class InputPredictor:
                 continue
             shares = shares_of(self.predictor, store, samples, self.data)
             for prediction, (name, parts, _) in zip(predictions, shares, strict=True):
-                own = {modality: value for modality, value in parts.items() if modality in prediction.present}
+                own = {modality: value for modality, value in parts.items() if modality in prediction.present or value}
                 yield attrs.evolve(prediction, explained=name, shapley=own)
 
     def answers(self, given: PredictionInput) -> Iterator[Answer]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.loading.batch import gather
+from emotiwave_core.data.loading.plan import plan_batches
 from emotiwave_core.data.store.words import Word
 from emotiwave_core.interfaces import Encoded, Encoder, Tensors
 from emotiwave_core.model.attribute_errors import attribute_errors
@@ -32,16 +33,26 @@ def occlude(
     """The windows of the sample `row` of the store, in every stream; none where it lacks the stream.
 
     `of` makes logits [B, C] the value [B] that is explained. Each stream's steps are cut into up to 40 windows of equal
-    length. A window is masked out with all else present, which for the model is a stretch that is missing.
+    length. A window is masked out with all else present, which for the model is a stretch that is missing. Where the
+    fusion sees neighbours, these are the samples of the fold that are of the same video, and they stay whole.
     """
     model = trained.model.to(device).eval()
-    store = trained.corpus.store
-    pairs = {s: gather(store, s, np.array([row])) for s in model.streams}
-    inputs = {s: x.to(device) for s, (x, _) in pairs.items()}
-    masks = {s: mask.to(device) for s, (_, mask) in pairs.items()}
+    store, rows = trained.corpus.store, np.array([row])
+    if model.sees_neighbours:
+        own = [other for other in trained.fold.rows if store.videos[other] == store.videos[row]]
+        plan = plan_batches(store, np.array(own), len(own), whole_videos=True)
+        rows = np.array(own)[plan.order.numpy()]
+    n = int(np.flatnonzero(rows == row)[0])
+    pairs = {s: gather(store, s, rows) for s in model.streams}
+    together = {s: (x.to(device), mask.to(device)) for s, (x, mask) in pairs.items()}
+    inputs = {s: x[n : n + 1] for s, (x, _) in together.items()}
+    masks = {s: mask[n : n + 1] for s, (_, mask) in together.items()}
     windows = {s: windows_of(mask) for s, mask in masks.items()}
     with attribute_errors(model), autocast(device, trained.recipe.training.precision):
-        work = partial(_occlude, model, inputs, masks, windows, of)
+        fuse = partial(_logits, model)
+        if model.sees_neighbours:
+            fuse = partial(_logits_among, model, _Video(model, together, n))
+        work = partial(_occlude, model, inputs, masks, windows, lambda streams, has: of(fuse(streams, has)))
         values, attention = retry_smaller_batches(
             work, 1 + max(map(len, windows.values())), trained.recipe, "an explanation"
         )
@@ -80,7 +91,7 @@ def _occlude(
     inputs: Tensors,
     masks: Tensors,
     windows: dict[str, list[slice]],
-    of: Callable[[Array], Array],
+    value_of: Callable[[dict[str, Encoded], Tensors], Array],
     size: int,
 ) -> tuple[dict[str, Array], Tensors]:
     """The drop of the value without each window of each stream, and the attention over the steps where there is one.
@@ -100,7 +111,7 @@ def _occlude(
         chunks.append(model.encode_streams({s: x.expand(len(rest[s]), -1, -1) for s, x in inputs.items()}, rest))
     encoded = {s: Encoded(*map(torch.cat, zip(*(chunk[s] for chunk in chunks), strict=True))) for s in left}
     whole = {s: Encoded(*(tensor[:1] for tensor in rows)) for s, rows in encoded.items()}
-    complete = of(_logits(model, whole, masks))
+    complete = value_of(whole, masks)
     drops = {}
     for s, slices in windows.items():
         W, occluded = len(slices), slice(1, 1 + len(slices))
@@ -109,12 +120,40 @@ def _occlude(
         has = {n: mask.expand(W, -1) for n, mask in masks.items()} | {s: left[s][occluded]}
         drops[s] = np.zeros(0)
         if slices:
-            drops[s] = (complete - of(_logits(model, mixed, has))).clip(-CERTAIN, CERTAIN)
+            drops[s] = (complete - value_of(mixed, has)).clip(-CERTAIN, CERTAIN)
     return drops, _attention(model, inputs, masks)
 
 
 def _logits(model: FusionModel, streams: dict[str, Encoded], masks: Tensors) -> Array:
     return model.fuse(model.join(streams), model.present(masks)).logits.double().cpu().numpy()
+
+
+class _Video:
+    """The encodings of a sample among its neighbours."""
+
+    def __init__(self, model: FusionModel, samples: dict[str, tuple[Tensor, Tensor]], n: int) -> None:
+        """samples: x [S, T, F] and mask [S, T] of each stream, of which the sample is number n."""
+        inputs, self.masks = {s: x for s, (x, _) in samples.items()}, {s: mask for s, (_, mask) in samples.items()}
+        self.streams, self.n = model.encode_streams(inputs, self.masks), n
+
+    def put(self, one: Tensor, samples: Tensor) -> Tensor:
+        """The tensor of all samples, with another of the sample itself, [1, …]."""
+        return torch.cat([samples[: self.n], one, samples[self.n + 1 :]])
+
+
+def _logits_among(model: FusionModel, video: _Video, streams: dict[str, Encoded], masks: Tensors) -> Array:
+    """The logits [B, C] of B variants of a sample, each among its neighbours."""
+    logits = []
+    for b in range(len(next(iter(masks.values())))):
+        encoded = {
+            s: Encoded(*(video.put(x[b : b + 1], y) for x, y in zip(streams[s], every, strict=True)))
+            for s, every in video.streams.items()
+        }
+        has = {s: video.put(mask[b : b + 1], video.masks[s]) for s, mask in masks.items()}
+        present = model.present(has)
+        together = torch.zeros(len(present), dtype=torch.int64)
+        logits.append(model.fuse(model.join(encoded), present, together).logits[video.n])
+    return np.asarray(torch.stack(logits).double().cpu().numpy())
 
 
 def _attention(model: FusionModel, inputs: Tensors, masks: Tensors) -> Tensors:

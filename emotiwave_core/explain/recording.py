@@ -100,12 +100,12 @@ def predict_recording(
 def predict_segments(
     predictor: Predictor, segments: Sequence[Segment], data: DataFile | None, shares: bool = True
 ) -> list[SegmentPrediction]:
-    """The answer of a run about each segment. shares: with the Shapley value of each modality.
+    """The answer of a run about each segment of one recording. shares: with the Shapley value of each modality.
 
     PluginError where a probability is not finite.
     """
     usable = [segment.sample for segment in segments if segment.sample is not None]
-    predicted = iter(predictor.predict_arrays(usable) if usable else [])
+    predicted = iter(predictor.predict_arrays(usable, one_video=True) if usable else [])
     explained = iter(_shares(predictor, usable, data) if usable and shares else [])
     answers = []
     for start, end, sample, said, missing in segments:
@@ -123,7 +123,7 @@ def predict_segments(
                 decided=prediction.decided,
                 confidence=prediction.confidence,
                 present=prediction.present,
-                shapley={modality: value for modality, value in parts.items() if modality in prediction.present},
+                shapley={m: value for m, value in parts.items() if m in prediction.present or value},
                 explained=name,
                 words=said,
                 numbers=prediction.numbers,
@@ -137,5 +137,5 @@ def predict_segments(
 
 
 def _shares(predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None) -> list[Shares]:
-    store = predictor.store_of(samples)
+    store = predictor.store_of(samples, one_video=True)
     return shares_of(predictor, store, all_samples(store), data)

@@ -79,6 +79,7 @@ def export(
         onnx_file.check_packages()
     folder = out or run.with_name("-".join(filter(None, (run.resolve().name, to, quantise))))
     data, loaded = read_trained(run), load_model(run, registry)
+    loaded.model.refuse_neighbours("An export, which is asked about single samples,")
     for change in loaded.changes:
         monitor.say(f"Note: {change}")
     outputs = ["logits", "numbers" if loaded.objective.kind == "regression" else "probabilities"]

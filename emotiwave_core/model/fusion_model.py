@@ -12,6 +12,7 @@ from emotiwave_core.config.recipe import OnAlarm, Recipe
 from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.interfaces import (
     AnsweringFusion,
+    ContextFusion,
     DropoutPolicy,
     Encoded,
     Encoder,
@@ -23,6 +24,7 @@ from emotiwave_core.interfaces import (
 from emotiwave_core.layers.masking import prepare_policies, present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.layers.standardise import Standardise
+from emotiwave_core.layers.videos import video_sequences
 from emotiwave_core.modalities import by_modality
 from emotiwave_core.model.alarm import StateAlarm, trusted_in
 from emotiwave_core.model.calibration import LogitCalibration
@@ -102,6 +104,19 @@ class FusionModel(nn.Module):
         scalers = {stream: cast(Standardise, scaler) for stream, scaler in self.scalers.items()}
         return {stream: (scaler.mean, scaler.scale) for stream, scaler in scalers.items()}
 
+    @property
+    def sees_neighbours(self) -> bool:
+        """True where the fusion sees the other segments of a sample's video."""
+        return isinstance(self.fusion, ContextFusion)
+
+    def refuse_neighbours(self, what: str) -> None:
+        """SettingsError where the fusion sees neighbours, with which `what`, the start of a sentence, does not go."""
+        if self.sees_neighbours:
+            raise SettingsError(
+                f"{what} does not go with {self._who(self.fusion).lower()}, by which a sample's answer depends on the "
+                "other segments of its video: take a fusion that sees each sample alone."
+            )
+
     def present(self, masks: Tensors) -> Tensor:
         """masks {s: [B, T] bool} -> [B, M] bool: a modality is absent where all of its streams are."""
         return present_in({s: masks[s] for s in self.encoders})
@@ -117,35 +132,42 @@ class FusionModel(nn.Module):
             masks = split_masks(self.policy(join_masks(masks), torch.zeros(())), masks)
         return self.forward_masked(inputs, masks)
 
-    def forward_masked(self, inputs: Tensors, masks: Tensors) -> Output:
-        """The output of what the masks leave; the policy drops nothing more."""
-        return self.fuse(self.encode(inputs, masks), self.present(masks))
+    def forward_masked(self, inputs: Tensors, masks: Tensors, videos: Tensor | None = None) -> Output:
+        """The output of what the masks leave; the policy drops nothing more. videos as for `fuse`."""
+        return self.fuse(self.encode(inputs, masks), self.present(masks), videos)
 
-    def drop(self, masks: Tensors, progress: Tensor) -> tuple[Tensors, bool]:
+    def drop(self, masks: Tensors, progress: Tensor, videos: Tensor | None = None) -> tuple[Tensors, bool]:
         """The masks {s: [B, T] bool} after the policy, and True where it took whole modalities only.
 
-        The policy sees one mask a modality, so that its streams are lost together.
+        The policy sees one mask a modality, so that its streams are lost together. videos [B]: it sees the samples of a
+        video as one, whose steps are theirs, so that a lost modality cannot be read from its neighbours.
         """
         joined = join_masks(masks)
-        who, before, written = self._who(self.policy), snapshot(), returned.versions(joined.values())
-        left = returned.check_policy_masks(who, joined, self.policy(joined, progress))
+        one = None if videos is None else video_sequences(videos, len(videos), videos.device)
+        items = joined if one is None else {m: one.steps(mask) for m, mask in joined.items()}
+        who, before, written = self._who(self.policy), snapshot(), returned.versions(items.values())
+        left = returned.check_policy_masks(who, items, self.policy(items, progress))
         check_snapshot(before, who)
-        returned.check_unwritten(who, joined.values(), written)
+        returned.check_unwritten(who, items.values(), written)
+        if one is not None:
+            left = {m: one.samples_of_steps(mask) for m, mask in left.items()}
         whole = whole_modalities(joined, left)
         if not whole:  # else each mask has been found to be empty or as it was
             returned.check_only_clears(who, joined, left)
         return split_masks(left, masks), whole
 
-    def forward_both(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output]:
+    def forward_both(
+        self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool, videos: Tensor | None = None
+    ) -> tuple[Output, Output]:
         """The outputs in training: of what the policy left of the masks, and of all that there was.
 
         `whole`: the policy left or took whole modalities only (`masking.whole_modalities`); nothing is encoded twice.
         """
         encoded = self.encode(inputs, masks)
-        complete = self.fuse(encoded, self.present(masks))
+        complete = self.fuse(encoded, self.present(masks), videos)
         present = self.present(left)
         rest = self._without(encoded, present, inputs) if whole else self.encode(inputs, left)
-        return self.fuse(rest, present), complete
+        return self.fuse(rest, present, videos), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
         """Every modality whose streams are in `masks` through its encoders, none knowing of the others."""
@@ -181,14 +203,19 @@ class FusionModel(nn.Module):
         x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
         return self._padded(stream, x) if self.absent == "zeros" else (x, mask)
 
-    def fuse(self, encoded: dict[str, Encoded], present: Tensor) -> Output:
-        """encoded {m: Encoded}, present [B, M] bool -> Output."""
+    def fuse(self, encoded: dict[str, Encoded], present: Tensor, videos: Tensor | None = None) -> Output:
+        """encoded {m: Encoded}, present [B, M] bool -> Output.
+
+        videos: [B] int64 on the CPU, the numbers of the samples' videos, for a fusion that sees neighbours; None: each
+        sample is alone.
+        """
         if self.alarm is not None and self.on_alarm == "drop" and not self.training:
             encoded, present = self._without_alarmed(encoded, present, self.alarm)
         seen = torch.ones_like(present) if self.absent == "zeros" else present
         who, before = self._who(self.fusion), snapshot()
         like = next(iter(encoded.values())).pooled
-        fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen), like, seen.shape[1])
+        neighbours = (videos,) if self.sees_neighbours else ()
+        fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen, *neighbours), like, seen.shape[1])
         check_snapshot(before, who)
         logits = self.head(fused.vector) if self.head is not None else cast(Tensor, fused.logits)
         if self.calibration is not None and not self.training:
@@ -326,7 +353,10 @@ def assemble(
 
 
 def _let_answer(part: ResolvedPart, fusion: Fusion, space: OutputSpace) -> None:
-    """Tell a fusion that answers itself the output space. SettingsError where it stands inside one that does not."""
+    """Tell a fusion that answers itself the output space.
+
+    SettingsError where it, or one that sees neighbours, stands inside a fusion that does not pass that on.
+    """
     if isinstance(fusion, AnsweringFusion):
         with part.constructing():
             fusion.answer(space)
@@ -335,6 +365,11 @@ def _let_answer(part: ResolvedPart, fusion: Fusion, space: OutputSpace) -> None:
             raise SettingsError(
                 f"{part.who} has a {type(module).__name__} inside, which answers itself and gives no vector to others: "
                 "take another fusion there."
+            )
+        if isinstance(module, ContextFusion) and module is not fusion:
+            raise SettingsError(
+                f"{part.who} has a {type(module).__name__} inside, which sees the neighbours of a sample and is told "
+                "of them as the outermost fusion alone: take another fusion there."
             )
 
 

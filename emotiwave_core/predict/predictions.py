@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.data.loading.loader import Loader
+from emotiwave_core.data.loading.plan import plan_batches
 from emotiwave_core.modalities import configurations
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.monitor import SILENT, Monitor
@@ -41,7 +42,8 @@ def predict(
 ) -> Predictions:
     """Predict every sample of a fold in every configuration: each modality is encoded once and fused 2^M - 1 times.
 
-    modalities: those of which configurations are made, where that are not all of the model's.
+    Where the fusion sees neighbours, these are the samples of the fold that are of the same video, and a configuration
+    is that of all of them. modalities: those of which configurations are made, where that are not all of the model's.
     """
     model.eval()
     subsets = configurations(modalities or model.modalities)
@@ -49,14 +51,15 @@ def predict(
     batches: list[torch.Tensor] = []  # of logits [K, B, C]
     patterns: list[torch.Tensor] = []  # [B, M]
     nothing: torch.Tensor | None = None
-    with monitor.progress(f"Scoring {fold.name}", -(-len(fold.rows) // batch_size)) as step:
-        for batch in loader.batches(fold.rows, fold.targets, batch_size):
+    plan = plan_batches(loader.store, fold.rows, batch_size, whole_videos=model.sees_neighbours)
+    with monitor.progress(f"Scoring {fold.name}", len(plan)) as step:
+        for batch in plan.batches(loader, fold.rows, fold.targets):
             with autocast(loader.device, precision):
                 encoded = model.encode(batch.inputs, batch.masks)
                 absent = model.encode_absent(batch.inputs)
                 present = model.present(batch.masks)
                 logits = [
-                    model.fuse(model.restrict(subset, encoded, absent), present & member).logits
+                    model.fuse(model.restrict(subset, encoded, absent), present & member, batch.videos).logits
                     for subset, member in zip(subsets, members, strict=True)
                 ]
                 if nothing is None:
@@ -65,8 +68,8 @@ def predict(
             patterns.append(present)
             step()
     assert nothing is not None, "a fold has samples"
-    all_logits = torch.cat(batches, dim=1)
-    present_in_all = torch.cat(patterns).cpu().numpy()
+    all_logits = plan.restored(torch.cat(batches, dim=1), dim=1)
+    present_in_all = plan.restored(torch.cat(patterns)).cpu().numpy()
     logits_and_answers = (_doubles(all_logits), _doubles(objective.answers(all_logits)))
     return Predictions(*logits_and_answers, _doubles(nothing), present_in_all)
 

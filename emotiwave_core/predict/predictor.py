@@ -16,6 +16,7 @@ from emotiwave_core.config.recipe import OnAlarm, Recipe
 from emotiwave_core.data.corpus import Fold, open_unlabelled
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
+from emotiwave_core.data.loading.plan import BatchPlan, neighbour_notes, plan_batches
 from emotiwave_core.data.loading.speakers import relative_to_speakers, standardise_speakers
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
@@ -35,6 +36,10 @@ Array = NDArray[np.float64]
 NOT_ENROLLED = (
     "the run reads features relative to their speaker, and of this one no clip is known (--enrol CLIP, `run.enrol`): "
     "they are read with the statistics of the training fold."
+)
+NO_NEIGHBOURS = (
+    "the run reads the other segments of a sample's video too (its fusion), and here each sample is alone: a data set, "
+    "or a recording with --window or --segments, has neighbours."
 )
 NEVER = 2.0  # a confidence that no decision has
 CHUNK = 4096  # samples whose predictions are in memory at a time
@@ -122,9 +127,14 @@ class Predictor:
         known = standardise_speakers(clips, ["the speaker"] * len(clips), whole, self.model.statistics)
         return attrs.evolve(self, speaker=known.speakers)
 
-    def store_of(self, samples: Sequence[ArraySample]) -> Store:
-        """A store of samples of arrays, relative to the speaker where one is enrolled. Errors as `store_of_arrays`."""
+    def store_of(self, samples: Sequence[ArraySample], one_video: bool = False) -> Store:
+        """A store of samples of arrays, relative to the speaker where one is enrolled. Errors as `store_of_arrays`.
+
+        one_video: they are the segments of one video, else each is one by itself.
+        """
         store = store_of_arrays(samples, self.model.features, self.recipe.data)
+        if one_video:
+            store = attrs.evolve(store, facts=attrs.evolve(store.facts, videos=("0",) * len(store)))
         return self._of_speaker(store)
 
     def _of_speaker(self, store: Store) -> Store:
@@ -132,11 +142,16 @@ class Predictor:
             return store
         return attrs.evolve(store, speakers=attrs.evolve(self.speaker, map_of=np.ones(len(store), dtype=np.int64)))
 
-    def predict_arrays(self, samples: Sequence[ArraySample]) -> list[Prediction]:
-        """Predict samples of arrays. Errors as `store_of_arrays`; PluginError where an answer is not finite."""
+    def predict_arrays(self, samples: Sequence[ArraySample], one_video: bool = False) -> list[Prediction]:
+        """Predict samples of arrays, each alone or as segments of one video, for a fusion that sees neighbours.
+
+        Errors as `store_of_arrays`; PluginError where an answer is not finite.
+        """
         if self.is_relative and self.speaker is None:
             warnings.warn(f"Note: {NOT_ENROLLED}", Notice, stacklevel=2)
-        store = self.store_of(samples)
+        if self.model.sees_neighbours and not (one_video and len(samples) > 1):
+            warnings.warn(f"Note: {NO_NEIGHBOURS}", Notice, stacklevel=2)
+        store = self.store_of(samples, one_video)
         return [prediction for _, own in self.predict_store(store, has_ids=False) for prediction in own]
 
     def open_dataset(self, dataset: Dataset, monitor: Monitor = SILENT) -> Store:
@@ -156,6 +171,8 @@ class Predictor:
         check_inputs(self.inputs, store.facts)
         for note in store.facts.warnings:
             monitor.say(f"Warning: {note}")
+        for note in neighbour_notes(store, self.model.sees_neighbours):
+            monitor.say(f"Note: {note}")
         return store
 
     def predict_store(
@@ -164,7 +181,9 @@ class Predictor:
         """Predict every sample of a store, some thousand at a time. PluginError where an answer is not finite."""
         batch_size = self.recipe.training.batch_size
         chunk = batch_size * max(1, CHUNK // batch_size)
-        with monitor.progress("Predicting", -(-len(store) // batch_size)) as advance:
+        if self.model.sees_neighbours:  # a chunk would cut through a video
+            chunk = max(len(store), 1)
+        with monitor.progress("Predicting", len(self._plan(store, np.arange(len(store)), batch_size))) as advance:
             for first in range(0, len(store), chunk):
                 rows = np.arange(first, min(first + chunk, len(store)))
                 samples = Fold("all", rows, torch.empty(len(rows), 0))
@@ -226,16 +245,20 @@ class Predictor:
         self, store: Store, samples: Fold, batch_size: int, advance: Callable[[], None]
     ) -> tuple[Array, Array]:
         """Answers [N, C] about some samples, of all the modalities that they have, and the alarms [N, M] of these."""
-        loader, alarm = open_loader(store, self.device), None if self.model.on_alarm == "ignore" else self.model.alarm
+        loader, plan = open_loader(store, self.device), self._plan(store, samples.rows, batch_size)
+        alarm = None if self.model.on_alarm == "ignore" else self.model.alarm
         logits, shares = [], []
-        for batch in loader.batches(samples.rows, samples.targets, batch_size):
+        for batch in plan.batches(loader, samples.rows, samples.targets):
             with autocast(self.device, self.recipe.training.precision):
                 encoded, present = self.model.encode(batch.inputs, batch.masks), self.model.present(batch.masks)
-                logits.append(self.model.fuse(encoded, present).logits.float())
+                logits.append(self.model.fuse(encoded, present, batch.videos).logits.float())
                 shares.append(present.new_zeros(present.shape).float() if alarm is None else alarm(encoded, present))
             advance()
-        answers = self.objective.answers(torch.cat(logits))
-        return answers.cpu().double().numpy(), torch.cat(shares).cpu().double().numpy()
+        answers = self.objective.answers(plan.restored(torch.cat(logits)))
+        return answers.cpu().double().numpy(), plan.restored(torch.cat(shares)).cpu().double().numpy()
+
+    def _plan(self, store: Store, rows: NDArray[np.int64], batch_size: int) -> BatchPlan:
+        return plan_batches(store, rows, batch_size, whole_videos=self.model.sees_neighbours)
 
     def _names(self, decision: Any) -> tuple[str, ...]:
         """The classes of a decision: an index [], or 0 and 1 for each [C]."""

@@ -72,6 +72,7 @@ def serve(run: "Run", host: str, port: int, service: Service, say: Callable[[str
         raise SettingsError(
             "A server is started by a script or `emotiwave serve`, not inside a notebook or another loop."
         )
+    run.predictor.model.refuse_neighbours("A server, which is asked about single samples and streams,")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no line for each request that is no HTTP
     limits = service.limits
     taken = listen(host, port)

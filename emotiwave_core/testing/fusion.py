@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.interfaces import AnsweringFusion, Encoded, Fused, Fusion, ObjectiveKind, OutputSpace
+from emotiwave_core.interfaces import AnsweringFusion, ContextFusion, Encoded, Fused, Fusion, ObjectiveKind, OutputSpace
 from emotiwave_core.layers.parameters import wrong_groups
 from emotiwave_core.testing.batches import (
     CONTENTS,
@@ -60,6 +60,7 @@ from emotiwave_core.testing.shared import LearnedPartContract, expect_options, i
 THREE = {name: WIDTHS[name] for name in ("text", "audio", "visual")}
 CLASSES = 4  # that a fusion is told to answer, where it answers itself
 KINDS: tuple[ObjectiveKind, ...] = ("single", "multi", "regression")
+VIDEOS = torch.tensor([4, 4, 4, 0, 0, 7, 2])  # of the samples of `encoded_batch`: of three, two, one and one
 PRIOR = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
 
 
@@ -332,12 +333,13 @@ class FusionContract(LearnedPartContract):
         """Each trainable parameter gets a gradient other than zero from the vector, the weights or the loss."""
         fusion = self._fusion().train()
         silent = [name for name, _ in trainable(fusion)]
-        for batch in (
-            encoded_batch(),
-            encoded_batch_and_empty(),
+        neighbours = VIDEOS if isinstance(fusion, ContextFusion) else None
+        for batch, videos in (
+            (encoded_batch(), neighbours),
+            (encoded_batch_and_empty(), None),
         ):  # the second for what is learned for samples without any modality
             if silent:
-                reached = self._gradients(fusion, batch)
+                reached = self._gradients(fusion, batch, videos)
                 silent = [name for name in silent if not bool((reached[name] != 0).any())]
         expect(not silent, f"No gradient reaches {', '.join(silent)}.")
 
@@ -437,6 +439,52 @@ class FusionContract(LearnedPartContract):
         new.load_state_dict(old.state_dict())
         _expect_same(self._fuse(new, batch), self._fuse(old, batch), "the state_dict was loaded by a new fusion")
 
+    @law_in_both(
+        "Read the samples with the same number in `videos` alone: layers.videos has their sequences and masks.",
+        "It reads other videos in train() alone: usual causes are BatchNorm and a mean over the batch.",
+    )
+    def test_videos_do_not_mix(self, training: bool) -> None:
+        """Of one that sees neighbours, the answer to a video does not depend on the other videos of its batch."""
+        fusion, batch = self._context(training), encoded_batch()
+        before = self._fuse(fusion, batch, videos=VIDEOS)
+        order = torch.tensor([6, 5, 3, 4, 0, 1, 2])
+        after = take_fused(self._fuse(fusion, take(batch, order), videos=VIDEOS[order]), order.argsort())
+        _expect_same(after, take_fused(before, slice(None)), "the videos of the batch were put in another order")
+        own = slice(0, 3)
+        alone = self._fuse(fusion, take(batch, own), videos=VIDEOS[own])._replace(loss=None)
+        _expect_same(alone, take_fused(before, own), "the other videos were taken out of the batch")
+
+    @law("`videos` may be None: `video_sequences(videos, …)` makes a video of each sample then.")
+    def test_alone_is_a_video_of_one(self) -> None:
+        """One that sees neighbours answers the same without `videos` and with a number for each sample, any number."""
+        fusion, batch = self._context(False), encoded_batch()
+        before = self._fuse(fusion, batch)
+        for numbers in (torch.arange(len(batch[1])), 5 + 3 * torch.arange(len(batch[1])).flip(0)):
+            after = self._fuse(fusion, batch, videos=numbers)
+            _expect_same(after, before, f"each sample had a video of its own, {numbers.tolist()}")
+
+    @law("Pass what it makes of each sample through something that reads the video, or derive it from Fusion.")
+    def test_neighbours_are_read(self) -> None:
+        """One that sees neighbours gives a gradient from a sample's answer to the content of another of its video."""
+        fusion, batch = self._context(False), as_leaves(encoded_of_length(3, samples=len(VIDEOS)))
+        answer = [tensor[0] for tensor in _answer(self._fuse(fusion, batch, videos=VIDEOS))]
+        read = torch.zeros(len(VIDEOS), dtype=torch.bool)
+        for part in batch[0].values():
+            for leaf in (part.pooled, part.states):
+                read |= (gradient_to(leaf, *answer) != 0).flatten(1).any(dim=1)
+        expect(bool(read[1:3].any()), "The answer to a sample has no gradient to any other sample of its video.")
+
+    @law("What is absent from a neighbour is not read either: torch.where(present, …) before anything else.")
+    def test_absent_content_of_neighbours_does_not_matter(self) -> None:
+        """Of one that sees neighbours, what stands in their absent modalities and padding changes nothing."""
+        fusion, batch = self._context(False), encoded_batch_and_empty()
+        videos = torch.cat([VIDEOS, VIDEOS[-1:]])
+        before = self._fuse(fusion, batch, videos=videos)
+        expect(finite(*before), "Beside a sample without any modality a number is NaN or infinite.")
+        for content in OTHER_CONTENTS:
+            after = self._fuse(fusion, fill_padding(fill_absent(batch, content), content), videos=videos)
+            _expect_same(after, before, f"absent modalities and masked steps of a video held {content}")
+
     def once(self) -> Fusion:
         """A new fusion that has been used once in training."""
         fusion = self.ready(THREE).train()
@@ -466,16 +514,24 @@ class FusionContract(LearnedPartContract):
                 raise not_tried("it draws in train() in a way of its own")
         return fusion
 
+    def _context(self, training: bool) -> Fusion:
+        """A new fusion that sees neighbours; not tried with others."""
+        fusion = self._comparable(training, resized=True)
+        if not isinstance(fusion, ContextFusion):
+            raise not_tried("it sees each sample alone")
+        return fusion
+
     def _repeats(self, fusion: Fusion, seed: int = 1) -> bool:
         """Tell whether it gives the same twice, from the seed 1 and from this one; whatever is NaN is not looked at."""
         first, again = (self._fuse(fusion, encoded_batch(), number) for number in (1, seed))
         pairs = [(now, then) for now, then in zip(first, again, strict=True) if now is not None and then is not None]
         return all(torch.equal(now, then) or not finite(now, then) for now, then in pairs)
 
-    def _fuse(self, fusion: Fusion, batch: FusionBatch, seed: int = 1) -> Fused:
+    def _fuse(self, fusion: Fusion, batch: FusionBatch, seed: int = 1, videos: Tensor | None = None) -> Fused:
         seed_torch(seed)  # so that only the law about randomness sees any
+        neighbours = () if videos is None else (videos.clone(),)
         with buffers_kept(fusion):
-            return Fused(*fusion(dict(batch[0]), batch[1].clone()))
+            return Fused(*fusion(dict(batch[0]), batch[1].clone(), *neighbours))
 
     def _answer_if_able(self, fusion: Fusion, batch: FusionBatch) -> list[Tensor]:
         """Its answer; nothing where it cannot take the states or the modalities, as another law says."""
@@ -484,10 +540,10 @@ class FusionContract(LearnedPartContract):
         except Exception:
             return []
 
-    def _gradients(self, fusion: Fusion, batch: FusionBatch) -> dict[str, Tensor]:
+    def _gradients(self, fusion: Fusion, batch: FusionBatch, videos: Tensor | None = None) -> dict[str, Tensor]:
         """Of the parameters, and of the states and the pooled vector of each modality."""
         leaves = as_leaves(batch)
-        by_name = gradients(fusion, total(*self._fuse(fusion, leaves)))
+        by_name = gradients(fusion, total(*self._fuse(fusion, leaves, videos=videos)))
         for name, part in leaves[0].items():
             for which, leaf in (("states", part.states), ("pooled", part.pooled)):
                 by_name[f"{name}.{which}"] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad

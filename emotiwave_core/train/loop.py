@@ -1,6 +1,5 @@
 """The training loop: each epoch is scored on every configuration and kept, so that a kill loses nothing."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.batch import bucketed, epoch_order, feature_statistics, numbers_in
 from emotiwave_core.data.loading.loader import Loader, open_loader
+from emotiwave_core.data.loading.plan import BatchPlan, plan_batches
 from emotiwave_core.data.loading.speakers import relative_to_speakers
 from emotiwave_core.interfaces import AnsweringFusion, Augmentation, Encoder
 from emotiwave_core.layers.standardise import Standardise
@@ -75,7 +75,7 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
         job.run, setup, optimiser, average, attrs.evolve(job.description, scale=scale), job.watchers
     )
     checkpoint.take_up()
-    steps = math.ceil(len(training.rows) / settings.batch_size)
+    steps = len(plan_epoch(setup, training, 1))
 
     with Pause(checkpoint.keep_steps, active=group.size == 1, say=monitor.say) as pause:
         for epoch in range(checkpoint.epoch + 1, settings.epochs + 1):
@@ -121,15 +121,11 @@ def train_epoch(
     epoch, done = begun.epoch, begun.steps
     model, recipe, loader, group = setup.model, setup.recipe, setup.loader, setup.group
     settings, device = recipe.training, loader.device
-    steps = math.ceil(len(training.rows) / settings.batch_size)
+    plan = plan_epoch(setup, training, epoch)
+    steps = len(plan)
     if done >= steps:  # it was stopped while it was validated
         return begun.loss
-    order = epoch_order(len(training.rows), recipe.seed, epoch)
-    if settings.buckets > 1:
-        sizes = numbers_in(loader.store, training.rows)
-        order = bucketed(order, sizes, settings.batch_size, settings.buckets, recipe.seed, epoch)
-    order = order[done * settings.batch_size :]
-    batches = loader.batches(training.rows, training.targets, settings.batch_size, order, group.computed)
+    batches = plan.after(done).batches(loader, training.rows, training.targets, group.computed)
     watch, noise = LossWatch(epoch, loader.store.ids), group.noise(recipe.seed, epoch, device)
     total = torch.tensor(begun.loss, device=device)
     model.train()
@@ -142,7 +138,7 @@ def train_epoch(
             if setup.augmenter is not None:
                 with seeded(device, recipe.seed, epoch, 4, group.rank, step):  # [seed, epoch, 3] is the noise's
                     batch, mixture = setup.augmenter.augment(batch, group)
-            left = Left(*model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1))))
+            left = Left(*model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)), batch.videos))
             set_learning_rate(optimiser, learning_rate(settings, number, whole))
             loss, losses, present = compute_gradients(setup, batch, left, noise, mixture)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
@@ -158,6 +154,17 @@ def train_epoch(
                 pause.keep(step + 1, float(total))
     watch.check()
     return float(total)
+
+
+def plan_epoch(setup: TrainingSetup, training: Fold, epoch: int) -> BatchPlan:
+    """The batches of an epoch, as many in each."""
+    recipe, settings, store = setup.recipe, setup.recipe.training, setup.loader.store
+    order = epoch_order(len(training.rows), recipe.seed, epoch)
+    if settings.buckets > 1:
+        sizes = numbers_in(store, training.rows)
+        order = bucketed(order, sizes, settings.batch_size, settings.buckets, recipe.seed, epoch)
+    whole_videos = setup.model.sees_neighbours
+    return plan_batches(store, training.rows, settings.batch_size, order, whole_videos=whole_videos)
 
 
 def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:

@@ -14,6 +14,7 @@ from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import ALL, ModelSettings, Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import load_dataset
+from emotiwave_core.data.loading.plan import neighbour_notes
 from emotiwave_core.data.loading.speakers import speaker_notes
 from emotiwave_core.errors import (
     DataError,
@@ -117,7 +118,8 @@ def _walk(
     for note in group.first(lambda: _changes(out, parts)):
         monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
-    for note in _unused_settings(parts, model):
+    _check_neighbours(parts, model, group)
+    for note in [*_unused_settings(parts, model), *neighbour_notes(corpus.store, model.sees_neighbours)]:
         monitor.say(f"Note: {note}")
     augmentations = [(part.who, part.make()) for part in parts.augmentation]
     read = group.first(lambda: _initialise(out, model, parts, monitor))
@@ -163,6 +165,19 @@ def _check_mixtures(parts: ResolvedParts) -> None:
     mixing = [part.name for part in parts.augmentation if part.part.mixes]  # type: ignore[attr-defined]
     if len(mixing) > 1:
         raise SettingsError(f"The augmentations {' and '.join(mixing)} both mix samples: leave all but one out.")
+
+
+def _check_neighbours(parts: ResolvedParts, model: FusionModel, group: ProcessGroup) -> None:
+    """SettingsError where something else would cut through, or mix, the videos of a fusion that sees neighbours."""
+    mixing = [part.name for part in parts.augmentation if part.part.mixes]  # type: ignore[attr-defined]
+    for is_set, what in (
+        (group.size > 1, "A training in several processes"),
+        (parts.recipe.computing.auto_batch, "computing.auto_batch"),
+        (parts.recipe.training.buckets > 1, "training.buckets above 1"),
+        (bool(mixing), f"The augmentation {' and '.join(mixing)}"),
+    ):
+        if is_set:
+            model.refuse_neighbours(what)
 
 
 def _unused_settings(parts: ResolvedParts, model: FusionModel) -> list[str]:

@@ -37,16 +37,18 @@ class ForwardPass(nn.Module):
         self.model = model
         self.with_complete = with_complete
 
-    def forward(self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool) -> tuple[Output, Output | None]:
+    def forward(
+        self, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool, videos: Tensor | None = None
+    ) -> tuple[Output, Output | None]:
         """inputs {s: [B, T, F]}, masks and what is left of them {s: [B, T] bool}, by stream -> the two outputs.
 
-        `whole` as for `FusionModel.forward_both`. The outputs are without `weights`: no loss reads these, and where
-        several processes train, each waits for a gradient of all that it has been given.
+        `whole` and `videos` as for `FusionModel.forward_both`. The outputs are without `weights`: no loss reads these,
+        and where several processes train, each waits for a gradient of all that it has been given.
         """
         if self.with_complete:
-            output, complete = self.model.forward_both(inputs, masks, left, whole)
+            output, complete = self.model.forward_both(inputs, masks, left, whole, videos)
             return output._replace(weights=None), complete._replace(weights=None)
-        return self.model.forward_masked(inputs, left)._replace(weights=None), None
+        return self.model.forward_masked(inputs, left, videos)._replace(weights=None), None
 
 
 @attrs.define
@@ -130,7 +132,7 @@ def _gradients(setup: TrainingSetup, batch: Batch, left: Left, noise: Noise, mix
     own_left = on(device, left.masks, group.computed(len(batch.rows)))
     with autocast(device, recipe.training.precision), noise():
         outputs = in_microbatches(
-            setup.forward_pass, setup.microbatches.count, batch.inputs, batch.masks, own_left, left.whole
+            setup.forward_pass, setup.microbatches.count, batch.inputs, batch.masks, own_left, left.whole, batch.videos
         )
     output, complete = gather_outputs(group, *outputs, batch.host_masks, left.masks)
     loss, losses = training_loss(setup.objective, recipe.objective, output, complete, batch.targets, mixture)
@@ -140,17 +142,25 @@ def _gradients(setup: TrainingSetup, batch: Batch, left: Left, noise: Noise, mix
 
 
 def in_microbatches(
-    forward_pass: nn.Module, count: int, inputs: Tensors, masks: Tensors, left: Tensors, whole: bool
+    forward_pass: nn.Module,
+    count: int,
+    inputs: Tensors,
+    masks: Tensors,
+    left: Tensors,
+    whole: bool,
+    videos: Tensor | None = None,
 ) -> tuple[Output, Output | None]:
     """A `ForwardPass` in `count` microbatches, of each of which only the outputs are kept for the backward pass.
 
     That computes each microbatch once more, with the noise that it had (gradient checkpointing, Chen et al. 2016). So
-    the gradient is that of the whole batch, whatever its loss, for the cost of one more forward pass.
+    the gradient is that of the whole batch, whatever its loss, for the cost of one more forward pass. A batch of whole
+    `videos` stays one.
     """
     rows = len(next(iter(masks.values())))
     if count == 1 or rows == 1:
-        outputs: tuple[Output, Output | None] = forward_pass(inputs, masks, left, whole)
+        outputs: tuple[Output, Output | None] = forward_pass(inputs, masks, left, whole, videos)
         return outputs
+    assert videos is None, "a microbatch would cut through a video"
     pairs = []
     for number in range(min(count, rows)):
         piece = slice(rows * number // min(count, rows), rows * (number + 1) // min(count, rows))

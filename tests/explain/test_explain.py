@@ -357,9 +357,10 @@ def test_a_sample_is_found_by_its_id(run: Path, tmp_path: Path) -> None:
     """It is explained alone as among the others; a wrong id gets a sentence with what may have been meant."""
     trained, predictions = opened(run)
     whole = explain(trained, predictions)
-    alone = restrict_to_sample(trained, f"{LACKING}[1]")
+    alone, n = restrict_to_sample(trained, f"{LACKING}[1]")
     place = [trained.corpus.store.ids[row] for row in trained.fold.rows].index(f"{LACKING}[1]")
     found = explain(alone, alone.predict(CPU))
+    assert n == 0
     np.testing.assert_allclose(found.shapley[:, 0], whole.shapley[:, place], atol=1e-6)
     assert found.subject[0] == whole.subject[place]
     for wrong, sentence in (

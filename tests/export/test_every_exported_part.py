@@ -30,7 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
     **{
         f"{name}, {missing}": {"encoder": {"name": "mean", "width": 8}, "fusion": {"name": name, "missing": missing}}
         for name in FUSIONS
-        if name != "experts"
+        if name not in ("experts", "context")  # one has no stand-ins, the other is refused
         for missing in ("zero", "learned")
     },
     "experts": {"encoder": {"name": "mean", "width": 8}, "fusion": {"name": "experts", "hidden_size": 4}},

@@ -7,8 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.interfaces import AnsweringFusion, Encoded, Fused, Fusion, OutputSpace, ParameterGroup
+from emotiwave_core.interfaces import (
+    AnsweringFusion,
+    ContextFusion,
+    Encoded,
+    Fused,
+    Fusion,
+    OutputSpace,
+    ParameterGroup,
+)
 from emotiwave_core.layers.sequence import masked_mean, zero_masked
+from emotiwave_core.layers.videos import video_sequences
 
 
 class SoundFusion(Fusion):
@@ -479,6 +488,67 @@ class KeepsThePriorAside(SoundAnswer):
 
     def take_prior(self, prior: Tensor) -> None:
         self.__dict__["prior"] = prior
+
+
+class SoundContext(ContextFusion):
+    """A sound fusion that sees neighbours: to its vector it adds the others of the video."""
+
+    breaks: tuple[str, ...] = ()
+
+    def __init__(self, in_features: dict[str, int], *, width: int = 4) -> None:
+        super().__init__()
+        self.fusion = SoundFusion(in_features, width=width)
+        self.out_features = width
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor, videos: Tensor | None = None) -> Fused:
+        fused: Fused = self.fusion(encoded, present)
+        return fused._replace(vector=fused.vector + self.others(fused.vector, videos))
+
+    def others(self, x: Tensor, videos: Tensor | None) -> Tensor:
+        places = video_sequences(videos, len(x), x.device)
+        whole = zero_masked(places.sequences(x), places.mask).sum(dim=1, keepdim=True)
+        return 0.5 * (places.samples(whole.expand(-1, places.mask.shape[1], -1)) - x)
+
+
+class SeesTheWholeBatch(SoundContext):
+    breaks = ("videos_do_not_mix",)
+
+    def others(self, x: Tensor, videos: Tensor | None) -> Tensor:
+        alone = videos is None or len(videos.unique()) == len(videos)
+        return super().others(x, videos if alone else torch.zeros(len(x), dtype=torch.int64))
+
+
+class CentresVideosInTraining(SoundContext):
+    breaks = ("videos_do_not_mix",)
+
+    def others(self, x: Tensor, videos: Tensor | None) -> Tensor:
+        seen = super().others(x, videos)
+        return seen - seen.mean(dim=0) if self.training else seen
+
+
+class IsAnotherWithoutVideos(SoundContext):
+    breaks = ("alone_is_a_video_of_one",)
+
+    def others(self, x: Tensor, videos: Tensor | None) -> Tensor:
+        return 0.1 * x if videos is None else super().others(x, videos)
+
+
+class SeesNoNeighbours(SoundContext):
+    breaks = ("neighbours_are_read",)
+
+    def others(self, x: Tensor, videos: Tensor | None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class MultipliesItsNeighbours(SoundContext):
+    breaks = ("absent_content_of_neighbours_does_not_matter",)
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor, videos: Tensor | None = None) -> Fused:
+        fused = super().forward(encoded, present, videos)
+        if videos is None or len(videos.unique()) == len(videos):
+            return fused
+        first = next(iter(encoded.values())).pooled * present[:, :1]
+        return fused._replace(vector=fused.vector + self.others(first, videos).sum(dim=1, keepdim=True))
 
 
 class ReadsWhenMade(SoundFusion):

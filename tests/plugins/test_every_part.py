@@ -106,6 +106,10 @@ EXAMPLES: dict[str, list[Example]] = {
         of(width=8, heads=2, layers=2, bottlenecks=0, missing="zero"),
     ],
     "fusion.concat": [of(missing="learned"), of(missing="zero")],
+    "fusion.context": [
+        of(hidden_size=3, dropout=0.2),
+        of(hidden_size=3, layers=2, fusion={"name": "gated", "width": 4}),
+    ],
     "fusion.crossmodal": [
         of(width=8, heads=2, layers=1, missing="learned"),
         of(width=8, heads=2, layers=1, causal=True),

@@ -22,6 +22,7 @@ class Batch(NamedTuple):
     host_masks: Tensors  # {stream: [B, T] bool} on the CPU, for what is decided without waiting for the device
     targets: Tensor  # [B] or [B, C], as the objective has them
     rows: NDArray[np.int64]  # [B], which samples of the store
+    videos: Tensor | None = None  # [B] int64 on the CPU, the number of each one's video, where a fusion is to know it
 
 
 def everything(count: int) -> slice:
@@ -29,18 +30,24 @@ def everything(count: int) -> slice:
     return slice(count)
 
 
+def batch_sizes(count: int, size: int | list[int]) -> list[int]:
+    """The sizes of the batches of `count` samples: `size` each, but of the last; or as they are given."""
+    return size if isinstance(size, list) else [min(size, count - start) for start in range(0, count, size)]
+
+
 def batches(
     store: Store,
     rows: NDArray[np.int64],
     targets: Tensor,
-    size: int,
+    size: int | list[int],
     device: torch.device,
     order: Tensor | None = None,
     share: Callable[[int], slice] = everything,
 ) -> Iterator[Batch]:
     """The samples `rows` with their targets, `size` at a time, in the order given (else as they stand).
 
-    `share` says which of the B samples of a batch have their features read; T is the longest of all of them.
+    `size` is that of all batches but the last, or the size of each. `share` says which of the B samples of a batch have
+    their features read; T is the longest of all of them.
     """
     return (moved(batch, device) for batch in host_batches(store, rows, targets, size, order, share))
 
@@ -49,14 +56,14 @@ def host_batches(
     store: Store,
     rows: NDArray[np.int64],
     targets: Tensor,
-    size: int,
+    size: int | list[int],
     order: Tensor | None = None,
     share: Callable[[int], slice] = everything,
     pinned: bool = False,
 ) -> Iterator[Batch]:
     """`batches` on the CPU, the features in `pinned` memory where a GPU is to fetch them."""
     order = torch.arange(len(rows)) if order is None else order
-    for chosen in torch.split(order, size):
+    for chosen in torch.split(order, batch_sizes(len(order), size)):
         taken = rows[chosen.numpy()]
         own = share(len(taken))
         masks = {stream: step_mask(store, stream, taken) for stream in store.streams}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from emotiwave_core.data.loading.batch import (
     Batch,
+    batch_sizes,
     batches,
     everything,
     host_batches,
@@ -46,7 +47,7 @@ class Resident:
         self,
         rows: NDArray[np.int64],
         targets: Tensor,
-        size: int,
+        size: int | list[int],
         order: Tensor | None = None,
         share: Callable[[int], slice] = everything,
     ) -> Iterator[Batch]:
@@ -54,8 +55,10 @@ class Resident:
         device = next(iter(self.values.values())).device
         taken = rows if order is None else rows[order.numpy()]
         sent, targets = torch.from_numpy(taken).to(device), (targets if order is None else targets[order]).to(device)
-        for start in range(0, len(taken), size):
-            span = slice(start, start + size)
+        start = 0
+        for count in batch_sizes(len(taken), size):
+            span = slice(start, start + count)
+            start += count
             masks = {m: step_mask(self.store, m, taken[span]) for m in self.store.streams}
             own = sent[span][share(len(taken[span]))]
             gathered = {m: self.gather(m, own, mask.shape[1]) for m, mask in masks.items()}
@@ -128,7 +131,7 @@ class Loader:
         self,
         rows: NDArray[np.int64],
         targets: Tensor,
-        size: int,
+        size: int | list[int],
         order: Tensor | None = None,
         share: Callable[[int], slice] = everything,
     ) -> Iterator[Batch]:
