@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from emotiwave_core.interfaces import Encoded
 
-QUANTILE = 0.98  # of the validation samples, beyond whose distance there is an alarm
+QUANTILE = 0.995  # of the validation samples, beyond whose distance there is an alarm
 
 
 class Density(NamedTuple):

@@ -56,7 +56,7 @@ def _pooled(model: FusionModel, store: Store, fold: Fold, batch_size: int, preci
 
 
 def density_of(training: Array, validation: Array) -> Density:
-    """The normal distribution of pooled vectors [N, D], and the distance that 2 % of the validation's [V, D] exceed.
+    """The normal distribution of pooled vectors [N, D], and the distance that 1 in 200 of validation's [V, D] exceed.
 
     The covariance of the features at deviation 1 is shrunk as Ledoit and Wolf (2004) have it. The threshold is a
     hundredth above that distance: where all samples say one of two sentences, all have it but for rounding.
