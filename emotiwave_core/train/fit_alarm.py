@@ -7,12 +7,14 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.compute.device import autocast
+from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.data.corpus import Corpus, Fold
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.loading.speakers import relative_to_speakers
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.model.alarm import QUANTILE, Density
+from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.alarm_file import write_alarm
@@ -30,10 +32,14 @@ def fit_alarm(run: Path, parts: ResolvedParts, corpus: Corpus, runtime: Runtime)
     model, recipe = saved.model.to(runtime.device), saved.recipe
     model.alarm = None
     store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
-    training, validation = (
-        _pooled(model, store, corpus.fold(name, saved.objective), recipe.training.batch_size, recipe.training.precision)
-        for name in ("train", "valid")
-    )
+    folds = [corpus.fold(name, saved.objective) for name in ("train", "valid")]
+
+    def in_batches_of(size: int) -> list[dict[str, Array]]:
+        return [_pooled(model, store, fold, size, recipe.training.precision) for fold in folds]
+
+    size, monitor = recipe.training.batch_size, runtime.monitor
+    with attribute_errors(model):
+        training, validation = retry_smaller_batches(in_batches_of, size, recipe, "fitting the alarms", monitor)
     densities = {
         modality: density_of(training[modality], validation[modality])
         for modality in model.modalities

@@ -131,7 +131,8 @@ def _walk(
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
         job = TrainingJob(out, recipe, description, watchers, augmentations)
         stopped = train(job, model, objective, corpus, runtime)
-    group.first(lambda: fit_alarm(out, parts, corpus, runtime))
+    with deterministic(recipe.computing.deterministic):
+        group.first(lambda: fit_alarm(out, parts, corpus, runtime))
     if not runtime.tests:
         return None
 
