@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
+Neighbours = Literal["video", "group"]  # segments of a video, or samples of a group, such as a dialogue
 ObjectiveKind = Literal["single", "multi", "regression"]  # what labels are learned as
 
 
@@ -169,12 +170,15 @@ class AnsweringFusion(Fusion):
 
 
 class ContextFusion(Fusion):
-    """A fusion that sees the neighbours of a sample: the segments of the same video.
+    """A fusion that sees the neighbours of a sample: the segments of the same video, or the samples of its group.
 
     Its constructor is that of any fusion. The samples of a video stand in one batch, in the order of their starts, and
     are one item of it: videos do not mix, and a dropout policy draws once for all samples of a video. So a model with
-    such a fusion cannot do all that others can; a command that it does not go with says so.
+    such a fusion cannot do all that others can; a command that it does not go with says so. With `neighbours` "group"
+    all of this is said of groups, whose samples stand in the order of their videos' names, numbers in them by size.
     """
+
+    neighbours: Neighbours = "video"
 
     @abstractmethod
     def forward(self, encoded: dict[str, Encoded], present: Tensor, videos: Tensor | None = None) -> Fused:

@@ -56,7 +56,7 @@ def _predict(trained: TrainedRun, manifest: Manifest, runtime: Runtime, size: in
     corrupt = _corrupter(trained, store, manifest, device)
     counts = {modality: np.zeros((len(levels), 2), dtype=np.int64) for modality in model.modalities}
     logits: dict[str, list[list[Tensor]]] = {curve: [[] for _ in levels] for curve in curves}
-    plan = plan_batches(store, fold.rows, size, whole_videos=model.sees_neighbours)
+    plan = plan_batches(store, fold.rows, size, neighbours=model.neighbours)
     total = len(plan) * len(levels)
     with attribute_errors(model), runtime.monitor.progress(f"Scoring under {manifest.protocol}", total) as step:
         for batch in plan.batches(open_loader(store, device), fold.rows, fold.targets):

@@ -1,6 +1,5 @@
 """Attribution to the modalities: exact Shapley values of every sample and of the fold. No encoder runs for it."""
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, TypedDict
 
@@ -10,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from emotiwave_core.data.facts import NumberFoldFacts
+from emotiwave_core.data.loading.plan import videos_of
+from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, PluginError, SettingsError
 from emotiwave_core.explain.coalitions import (
     Array,
@@ -20,6 +21,7 @@ from emotiwave_core.explain.coalitions import (
     sample_values,
 )
 from emotiwave_core.explain.shapley import cooperation, interaction, shapley, share
+from emotiwave_core.interfaces import Neighbours
 from emotiwave_core.metrics.decisions import one_hot
 from emotiwave_core.metrics.headline import Headline, headline_of
 from emotiwave_core.modalities import configurations, name_of
@@ -192,7 +194,8 @@ def explain(
         raise PluginError(f"The model says NaN or infinity of samples in the fold '{trained.fold.name}'.")
     present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
     logits, guess = _empty(trained, predictions, empty)
-    coalitions = sample_values(values, values_of(objective, value, logits), players_of_model(trained, present))
+    players = players_of(present, trained.corpus.store, trained.fold.rows, trained.model.neighbours)
+    coalitions = sample_values(values, values_of(objective, value, logits), players)
     complete = predictions.answers[-1]  # [N, C]
     margins = complete if thresholds is None else complete - thresholds
 
@@ -226,7 +229,8 @@ def _explain_numbers(objective: Regression, trained: TrainedRun, predictions: Pr
     logits = predictions.nothing if empty == "zeros" else np.zeros(len(objective.classes))  # of the mean
     guess = values_of(objective, "number", logits)
     present = np.stack([trained.corpus.store.has(m)[trained.fold.rows] for m in modalities], axis=1)
-    coalitions = sample_values(predictions.answers, guess, players_of_model(trained, present))
+    players = players_of(present, trained.corpus.store, trained.fold.rows, trained.model.neighbours)
+    coalitions = sample_values(predictions.answers, guess, players)
     unit = objective.deviation.cpu().double().numpy()
     return Explanation(
         modalities=modalities,
@@ -247,19 +251,17 @@ def _explain_numbers(objective: Regression, trained: TrainedRun, predictions: Pr
     )
 
 
-def players_of_model(trained: TrainedRun, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The modalities that act on each sample, [N, M]: those that it has, and those that neighbours have which it sees.
+def players_of(
+    present: NDArray[np.bool_], store: Store, rows: NDArray[np.int64], neighbours: Neighbours | None
+) -> NDArray[np.bool_]:
+    """The modalities that act on each sample, [N, M]: those that it has, and those that neighbours have which are seen.
 
-    present: [N, M], those that the samples of the fold have.
+    present: [N, M], those that the samples `rows` of the store have.
     """
-    if not trained.model.sees_neighbours:
+    if neighbours is None:
         return present
-    return in_videos(present, [trained.corpus.store.videos[row] for row in trained.fold.rows])
-
-
-def in_videos(present: NDArray[np.bool_], videos: Sequence[str]) -> NDArray[np.bool_]:
-    """The modalities [N, M] that any sample of a sample's video has, of samples that have those in present [N, M]."""
-    numbers = np.unique(np.array(videos), return_inverse=True)[1]
+    videos = np.array(videos_of(store, neighbours))[rows]
+    numbers = np.unique(videos, return_inverse=True)[1]
     any_of = np.zeros((int(numbers.max(initial=-1)) + 1, present.shape[1]), dtype=bool)
     np.logical_or.at(any_of, numbers, present)
     return np.asarray(any_of[numbers])

@@ -12,7 +12,7 @@ from torch import Tensor
 from emotiwave_core.compute.device import autocast
 from emotiwave_core.compute.memory import retry_smaller_batches
 from emotiwave_core.data.loading.batch import gather
-from emotiwave_core.data.loading.plan import plan_batches
+from emotiwave_core.data.loading.plan import plan_batches, videos_of
 from emotiwave_core.data.store.words import Word
 from emotiwave_core.interfaces import Encoded, Encoder, Tensors
 from emotiwave_core.model.attribute_errors import attribute_errors
@@ -38,10 +38,10 @@ def occlude(
     """
     model = trained.model.to(device).eval()
     store, rows = trained.corpus.store, np.array([row])
-    if model.sees_neighbours:
-        own = [other for other in trained.fold.rows if store.videos[other] == store.videos[row]]
-        plan = plan_batches(store, np.array(own), len(own), whole_videos=True)
-        rows = np.array(own)[plan.order.numpy()]
+    if model.neighbours is not None:
+        videos = videos_of(store, model.neighbours)
+        rows = np.array([other for other in trained.fold.rows if videos[other] == videos[row]])
+        rows = rows[plan_batches(store, rows, len(rows), neighbours=model.neighbours).order.numpy()]
     n = int(np.flatnonzero(rows == row)[0])
     pairs = {s: gather(store, s, rows) for s in model.streams}
     together = {s: (x.to(device), mask.to(device)) for s, (x, mask) in pairs.items()}
@@ -50,7 +50,7 @@ def occlude(
     windows = {s: windows_of(mask) for s, mask in masks.items()}
     with attribute_errors(model), autocast(device, trained.recipe.training.precision):
         fuse = partial(_logits, model)
-        if model.sees_neighbours:
+        if model.neighbours is not None:
             fuse = partial(_logits_among, model, _Video(model, together, n))
         work = partial(_occlude, model, inputs, masks, windows, lambda streams, has: of(fuse(streams, has)))
         values, attention = retry_smaller_batches(

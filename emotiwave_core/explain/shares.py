@@ -9,7 +9,7 @@ from emotiwave_core.data.facts import FoldFacts
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError
-from emotiwave_core.explain.attribution import in_videos, values_of
+from emotiwave_core.explain.attribution import players_of, values_of
 from emotiwave_core.explain.coalitions import Array, sample_values
 from emotiwave_core.explain.shapley import shapley
 from emotiwave_core.modalities import configurations, name_of
@@ -44,8 +44,7 @@ def shares_of(predictor: Predictor, store: Store, samples: Fold, data: DataFile 
         precision=recipe.training.precision,
     )
     present = np.stack([store.has(modality)[samples.rows] for modality in model.modalities], axis=1)
-    if model.sees_neighbours:
-        present = in_videos(present, [store.videos[row] for row in samples.rows])
+    present = players_of(present, store, samples.rows, model.neighbours)
     prior, complete = _prior(predictor, data), predictions.answers[-1]
     phi = shapley(sample_values(predictions.answers, prior, present))  # [M, N, C]
     if isinstance(objective, Regression):

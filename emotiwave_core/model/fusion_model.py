@@ -17,6 +17,7 @@ from emotiwave_core.interfaces import (
     Encoded,
     Encoder,
     Fusion,
+    Neighbours,
     Output,
     OutputSpace,
     Tensors,
@@ -105,16 +106,16 @@ class FusionModel(nn.Module):
         return {stream: (scaler.mean, scaler.scale) for stream, scaler in scalers.items()}
 
     @property
-    def sees_neighbours(self) -> bool:
-        """True where the fusion sees the other segments of a sample's video."""
-        return isinstance(self.fusion, ContextFusion)
+    def neighbours(self) -> Neighbours | None:
+        """Those of a sample that the fusion sees; None where it sees each sample alone."""
+        return self.fusion.neighbours if isinstance(self.fusion, ContextFusion) else None
 
     def refuse_neighbours(self, what: str) -> None:
         """SettingsError where the fusion sees neighbours, with which `what`, the start of a sentence, does not go."""
-        if self.sees_neighbours:
+        if self.neighbours is not None:
             raise SettingsError(
                 f"{what} does not go with {self._who(self.fusion).lower()}, by which a sample's answer depends on the "
-                "other segments of its video: take a fusion that sees each sample alone."
+                f"others of its {self.neighbours}: take a fusion that sees each sample alone."
             )
 
     def present(self, masks: Tensors) -> Tensor:
@@ -214,7 +215,7 @@ class FusionModel(nn.Module):
         seen = torch.ones_like(present) if self.absent == "zeros" else present
         who, before = self._who(self.fusion), snapshot()
         like = next(iter(encoded.values())).pooled
-        neighbours = (videos,) if self.sees_neighbours else ()
+        neighbours = (videos,) if self.neighbours is not None else ()
         fused = returned.check_fused(who, self.fusion, self.fusion(encoded, seen, *neighbours), like, seen.shape[1])
         check_snapshot(before, who)
         logits = self.head(fused.vector) if self.head is not None else cast(Tensor, fused.logits)

@@ -51,7 +51,7 @@ def predict(
     batches: list[torch.Tensor] = []  # of logits [K, B, C]
     patterns: list[torch.Tensor] = []  # [B, M]
     nothing: torch.Tensor | None = None
-    plan = plan_batches(loader.store, fold.rows, batch_size, whole_videos=model.sees_neighbours)
+    plan = plan_batches(loader.store, fold.rows, batch_size, neighbours=model.neighbours)
     with monitor.progress(f"Scoring {fold.name}", len(plan)) as step:
         for batch in plan.batches(loader, fold.rows, fold.targets):
             with autocast(loader.device, precision):

@@ -149,7 +149,7 @@ class Predictor:
         """
         if self.is_relative and self.speaker is None:
             warnings.warn(f"Note: {NOT_ENROLLED}", Notice, stacklevel=2)
-        if self.model.sees_neighbours and not (one_video and len(samples) > 1):
+        if self.model.neighbours is not None and not (one_video and len(samples) > 1):
             warnings.warn(f"Note: {NO_NEIGHBOURS}", Notice, stacklevel=2)
         store = self.store_of(samples, one_video)
         return [prediction for _, own in self.predict_store(store, has_ids=False) for prediction in own]
@@ -171,7 +171,7 @@ class Predictor:
         check_inputs(self.inputs, store.facts)
         for note in store.facts.warnings:
             monitor.say(f"Warning: {note}")
-        for note in neighbour_notes(store, self.model.sees_neighbours):
+        for note in neighbour_notes(store, self.model.neighbours):
             monitor.say(f"Note: {note}")
         return store
 
@@ -181,7 +181,7 @@ class Predictor:
         """Predict every sample of a store, some thousand at a time. PluginError where an answer is not finite."""
         batch_size = self.recipe.training.batch_size
         chunk = batch_size * max(1, CHUNK // batch_size)
-        if self.model.sees_neighbours:  # a chunk would cut through a video
+        if self.model.neighbours is not None:  # a chunk would cut through a video
             chunk = max(len(store), 1)
         with monitor.progress("Predicting", len(self._plan(store, np.arange(len(store)), batch_size))) as advance:
             for first in range(0, len(store), chunk):
@@ -258,7 +258,7 @@ class Predictor:
         return answers.cpu().double().numpy(), plan.restored(torch.cat(shares)).cpu().double().numpy()
 
     def _plan(self, store: Store, rows: NDArray[np.int64], batch_size: int) -> BatchPlan:
-        return plan_batches(store, rows, batch_size, whole_videos=self.model.sees_neighbours)
+        return plan_batches(store, rows, batch_size, neighbours=self.model.neighbours)
 
     def _names(self, decision: Any) -> tuple[str, ...]:
         """The classes of a decision: an index [], or 0 and 1 for each [C]."""

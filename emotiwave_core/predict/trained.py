@@ -13,7 +13,7 @@ from emotiwave_core.config.recipe import OnAlarm, Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.folds import FOLDS
 from emotiwave_core.data.loading.loader import open_loader
-from emotiwave_core.data.loading.plan import neighbour_notes
+from emotiwave_core.data.loading.plan import neighbour_notes, videos_of
 from emotiwave_core.data.loading.speakers import relative_to_speakers, speaker_notes
 from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.io.untrusted import is_file, is_folder
@@ -115,7 +115,7 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     notes = [*changes, *corpus.dataset.notes, *corpus.warnings(), *_trained_on(run, description, corpus, samples)]
     modalities = tuple(m for m in model.modalities if streams_of(m, corpus.dataset.modalities))
     notes += speaker_notes(corpus.store, corpus.dataset.base, recipe)
-    notes += neighbour_notes(corpus.store, model.sees_neighbours)
+    notes += neighbour_notes(corpus.store, model.neighbours)
     store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
     corpus = attrs.evolve(corpus, store=store)
     return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes)
@@ -185,9 +185,9 @@ def restrict_to_sample(trained: TrainedRun, sample: str) -> tuple[TrainedRun, in
     if sample not in numbers:
         raise SettingsError(_not_in(trained, sample, list(numbers)))
     chosen, n = [numbers[sample]], numbers[sample]
-    if trained.model.sees_neighbours:
-        video = store.videos[fold.rows[n]]
-        chosen = [number for number, row in enumerate(fold.rows) if store.videos[row] == video]
+    if trained.model.neighbours is not None:
+        videos = videos_of(store, trained.model.neighbours)
+        chosen = [number for number, row in enumerate(fold.rows) if videos[row] == videos[fold.rows[n]]]
     few = attrs.evolve(trained, fold=Fold(fold.name, fold.rows[chosen], fold.targets[chosen]))
     return few, chosen.index(n)
 

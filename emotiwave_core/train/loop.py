@@ -163,8 +163,7 @@ def plan_epoch(setup: TrainingSetup, training: Fold, epoch: int) -> BatchPlan:
     if settings.buckets > 1:
         sizes = numbers_in(store, training.rows)
         order = bucketed(order, sizes, settings.batch_size, settings.buckets, recipe.seed, epoch)
-    whole_videos = setup.model.sees_neighbours
-    return plan_batches(store, training.rows, settings.batch_size, order, whole_videos=whole_videos)
+    return plan_batches(store, training.rows, settings.batch_size, order, neighbours=setup.model.neighbours)
 
 
 def fit_statistics(model: FusionModel, corpus: Corpus, training: Fold) -> None:

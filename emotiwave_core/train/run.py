@@ -119,7 +119,7 @@ def _walk(
         monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
     _check_neighbours(parts, model, group)
-    for note in [*_unused_settings(parts, model), *neighbour_notes(corpus.store, model.sees_neighbours)]:
+    for note in [*_unused_settings(parts, model), *neighbour_notes(corpus.store, model.neighbours)]:
         monitor.say(f"Note: {note}")
     augmentations = [(part.who, part.make()) for part in parts.augmentation]
     read = group.first(lambda: _initialise(out, model, parts, monitor))

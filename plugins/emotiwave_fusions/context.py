@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.config.options import fraction, positive
+from emotiwave_core.config.options import fraction, one_of, positive
 from emotiwave_core.hookspecs import hookimpl
-from emotiwave_core.interfaces import ContextFusion, Encoded, Fused, Fusion
+from emotiwave_core.interfaces import ContextFusion, Encoded, Fused, Fusion, Neighbours
 from emotiwave_core.layers.recurrent import Bidirectional
 from emotiwave_core.layers.videos import video_sequences
 from emotiwave_fusions.concat import Concat
@@ -31,7 +31,9 @@ class Context(ContextFusion):
     Differs from bc-LSTM: the LSTM reads fused vectors, and not first those of each modality; f_i stands beside h_i; the
     unimodal part is trained with the rest.
 
-    fusion: the inner one, default `concat`. dropout: on f_i before the LSTM, and between its layers.
+    fusion: the inner one, default `concat`. neighbours: the segments of a "video", or of a "group", its videos by their
+    names: MELD's groups are dialogues, and each utterance is a video. dropout: on f_i before the LSTM, and between its
+    layers.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Context(ContextFusion):
         in_features: dict[str, int],
         *,
         fusion: Fusion | None = None,
+        neighbours: Neighbours = "video",
         hidden_size: int = 64,
         layers: int = 1,
         dropout: float = 0.3,
@@ -46,6 +49,8 @@ class Context(ContextFusion):
         super().__init__()
         positive("context", hidden_size=hidden_size, layers=layers)
         fraction("context", dropout=dropout)
+        one_of("context", Neighbours, neighbours=neighbours)
+        self.neighbours = neighbours
         self.fusion = Concat(in_features) if fusion is None else fusion
         self.dropout = nn.Dropout(dropout)
         self.lstm = SegmentLSTM(self.fusion.out_features, hidden_size=hidden_size, layers=layers, dropout=dropout)

@@ -20,7 +20,7 @@ import emotiwave as ew
 from emotiwave_core.cli import exit_code_of
 from emotiwave_core.data.corpus import all_samples
 from emotiwave_core.data.loading.loader import open_loader
-from emotiwave_core.data.loading.plan import plan_batches
+from emotiwave_core.data.loading.plan import neighbour_notes, plan_batches
 from emotiwave_core.data.store.memory import ArraySample
 from emotiwave_core.errors import Notice, SettingsError
 from emotiwave_core.explain.attribution import explain
@@ -110,7 +110,7 @@ def test_a_batch_holds_whole_videos(dialogue: Path, trained: TrainedRun) -> None
         counts = set()
         for seed in range(4):
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-            plan = plan_batches(store, rows, size, order, whole_videos=True)
+            plan = plan_batches(store, rows, size, order, neighbours="video")
             counts.add(len(plan))
             batches = [rows[places.numpy()] for places in torch.split(plan.order, plan.sizes)]
             np.testing.assert_array_equal(np.sort(np.concatenate(batches)), rows)
@@ -217,7 +217,7 @@ def test_a_moment_is_taken_from_its_sample_alone(trained: TrainedRun) -> None:
 def predict_logits(trained: TrainedRun, cut: tuple[int, int] | None) -> np.ndarray[Any, Any]:
     """The logits [N] of class 0 of the fold, without one step of audio of one sample."""
     model, store, fold = trained.model, trained.corpus.store, trained.fold
-    plan = plan_batches(store, fold.rows, len(fold.rows), whole_videos=True)
+    plan = plan_batches(store, fold.rows, len(fold.rows), neighbours="video")
     [batch] = plan.batches(open_loader(store, CPU), fold.rows, fold.targets)
     masks = {name: mask.clone() for name, mask in batch.masks.items()}
     if cut is not None:
@@ -315,3 +315,33 @@ def test_its_inner_fusion_is_concat() -> None:
     fusion = Context(WIDTHS, hidden_size=3)
     assert isinstance(fusion.fusion, Concat)
     assert fusion.out_features == sum(WIDTHS.values()) + 6
+
+
+@pytest.mark.full
+def test_neighbours_may_be_the_samples_of_a_group(dialogue: Path, trained: TrainedRun) -> None:
+    """With `neighbours` "group" a plan has whole groups, whose videos stand by the numbers in their names."""
+    names = [f"dia{row // 12}_utt{(7 * row) % 12}" for row in range(len(trained.corpus.store))]
+    facts = attrs.evolve(
+        trained.corpus.store.facts, videos=tuple(names), groups=tuple(name.partition("_")[0] for name in names)
+    )
+    store = attrs.evolve(trained.corpus.store, facts=facts)
+    rows = np.arange(len(store))
+    plan = plan_batches(store, rows, 24, torch.randperm(len(rows)), neighbours="group")
+    assert plan.sizes == [24] * 10
+    assert plan.videos is not None
+    ordered = [names[row] for row in plan.order]
+    for first in range(0, len(rows), 12):
+        [group] = {name.partition("_")[0] for name in ordered[first : first + 12]}
+        assert ordered[first : first + 12] == [f"{group}_utt{number}" for number in range(12)]
+        assert len(set(plan.videos[plan.order[first : first + 12].numpy()])) == 1
+    assert len(set(plan.videos.tolist())) == 20
+    alone = plan_batches(store, rows, 24, neighbours="video")
+    assert alone.sizes == [24] * 10
+    assert alone.videos is not None
+    assert len(set(alone.videos.tolist())) == len(rows)
+    model = some_model(fusion={"name": "context", "neighbours": "group"})
+    assert model.neighbours == "group"
+    assert neighbour_notes(store, "video") == [
+        "each video of Dialogue is one sample: the run's fusion sees no neighbours."
+    ]
+    assert neighbour_notes(store, model.neighbours) == []

@@ -1,5 +1,6 @@
 """Batches of samples as a model needs them: any samples, or whole videos where its fusion sees neighbours."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -11,6 +12,9 @@ from torch import Tensor
 from emotiwave_core.data.loading.batch import Batch, batch_sizes, everything
 from emotiwave_core.data.loading.loader import Loader
 from emotiwave_core.data.store.store import Store
+from emotiwave_core.interfaces import Neighbours
+
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @attrs.frozen(eq=False)
@@ -47,18 +51,19 @@ class BatchPlan:
 
 
 def plan_batches(
-    store: Store, rows: NDArray[np.int64], size: int, order: Tensor | None = None, *, whole_videos: bool
+    store: Store, rows: NDArray[np.int64], size: int, order: Tensor | None = None, *, neighbours: Neighbours | None
 ) -> BatchPlan:
     """The batches of the samples `rows`, `size` at a time, in the order given (else as they stand).
 
-    whole_videos: every batch holds so many whole videos that it has `size` samples on average, at least one video.
-    They come in the order of the first sample of each, and the samples of a video in that of their starts.
+    neighbours: every batch holds so many whole videos (or groups) that it has `size` samples on average, at least one.
+    They come in the order of the first sample of each, and the samples of a video in that of their starts; of a group
+    those of one video after another, by their names, numbers in them by size: `dia0_utt10` comes after `dia0_utt9`.
     """
     order = torch.arange(len(rows)) if order is None else order
-    if not whole_videos:
+    if neighbours is None:
         return BatchPlan(order, batch_sizes(len(order), size))
-    numbers = np.unique(np.array(store.videos), return_inverse=True)[1].astype(np.int64)
-    members = _members(numbers[rows], store.intervals.numpy()[rows, 0])
+    numbers = np.unique(np.array(videos_of(store, neighbours)), return_inverse=True)[1].astype(np.int64)
+    members = _members(numbers[rows], _places(store)[rows])
     ordered = list(dict.fromkeys(numbers[rows][order.numpy()].tolist()))  # videos, by their first sample
     count = max(1, size * len(ordered) // max(len(rows), 1))
     groups = [ordered[start : start + count] for start in range(0, len(ordered), count)]
@@ -67,15 +72,27 @@ def plan_batches(
     return BatchPlan(torch.from_numpy(whole), [len(batch) for batch in together], numbers)
 
 
-def neighbour_notes(store: Store, whole_videos: bool) -> list[str]:
-    """A sentence where a fusion sees neighbours (`whole_videos`) and no sample has any."""
-    if not whole_videos or len(set(store.videos)) < len(store):
+def videos_of(store: Store, neighbours: Neighbours | None) -> tuple[str, ...]:
+    """The video, or group, of each sample of a store within which a fusion sees neighbours."""
+    return store.groups if neighbours == "group" else store.videos
+
+
+def neighbour_notes(store: Store, neighbours: Neighbours | None) -> list[str]:
+    """A sentence where a fusion sees neighbours and no sample has any."""
+    if neighbours is None or len(set(videos_of(store, neighbours))) < len(store):
         return []
-    return [f"each video of {store.facts.dataset} is one sample: the run's fusion sees no neighbours."]
+    return [f"each {neighbours} of {store.facts.dataset} is one sample: the run's fusion sees no neighbours."]
 
 
-def _members(videos: NDArray[np.int64], starts: NDArray[np.float64]) -> dict[int, NDArray[np.int64]]:
-    """The samples of each video, in the order of their starts."""
-    order = np.lexsort((np.arange(len(videos)), starts, videos))
+def _places(store: Store) -> NDArray[np.int64]:
+    """The place of each sample among all, [N]: by the name of its video, and in it by its start."""
+    names = np.array([NUMBER.sub(lambda number: number[0].zfill(18), video) for video in store.videos])
+    order = np.lexsort((store.intervals.numpy()[:, 0], np.unique(names, return_inverse=True)[1]))
+    return np.asarray(order.argsort(kind="stable"))
+
+
+def _members(videos: NDArray[np.int64], places: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """The samples of each video, in the order of their places."""
+    order = np.lexsort((places, videos))
     cuts = np.flatnonzero(np.diff(videos[order])) + 1
     return {int(videos[own[0]]): own for own in np.split(order, cuts) if len(own)}
