@@ -28,9 +28,9 @@ def plugins(context: click.Context, as_json: bool, again: bool, registry_file: P
         return
     for row in rows:
         options = ", ".join(f"{name}={default!r}" for name, default in row["options"].items())
-        say(f"{row['kind']:8} {row['name']:12} {row['state']:10} {row['provider']}")
+        say(f"{row['kind']:12} {row['name']:22} {row['state']:10} {row['provider']}")
         if row["summary"]:
-            say(f"{'':22}{row['summary']}{f' ({options})' if options else ''}")
+            say(f"{'':36}{row['summary']}{f' ({options})' if options else ''}")
 
 
 @plugins.command(epilog="\b\nExample:\n  emotiwave plugins trust")

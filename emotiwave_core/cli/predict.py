@@ -148,7 +148,8 @@ def predict(
                 dataset = given[0].dataset(opened.predictor.model.features)
                 samples = list(opened.predict_samples(dataset, explain=explain))
     if out is not None:
-        click.echo(f"{written.rows} rows about {written.inputs} inputs: {printable(str(written.path))}")
+        rows, asked = (f"{n} {noun}{'s' * (n != 1)}" for n, noun in ((written.rows, "row"), (written.inputs, "input")))
+        click.echo(f"{rows} about {asked}: {printable(str(written.path))}")
         if written.failed:
             raise DataError(f"{written.failed} of {written.inputs} inputs cannot be used; their rows say why.")
     elif recordings:

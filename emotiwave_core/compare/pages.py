@@ -82,6 +82,8 @@ def verdict(result: Comparison) -> str:
     column, first = columns(result)[-1], result.rows[0]
     sure = [row for row in result.rows[1:] if row.differences[column].is_significant]
     what = "the mean over all configurations" if column == MEAN else column
+    if len(result.rows) == 1:
+        return f"{first.name} is the only row: it is compared with nothing."
     if not sure:
         return f"No difference to {first.name} in {what} can be told from chance."
     told = [f"{row.name} {'above' if row.differences[column].difference > 0 else 'below'} it" for row in sure]

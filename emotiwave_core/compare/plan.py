@@ -11,6 +11,7 @@ from emotiwave_core.config.flags import override, split_pairs
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import SettingsError, short
 from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.parts.kinds import METRIC
 from emotiwave_core.parts.registry import Registry
 
 ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
@@ -51,7 +52,7 @@ class PlannedRun:
 def read_row(flag: str) -> tuple[str, dict[str, Any] | str]:
     """The name of a row and its recipe from `NAME=RECIPE[,KEY=VALUE…]`. SettingsError where it is not written so.
 
-    A KEY is one of `PARTS`, with `NAME[:OPTIONS]`, or a value of the recipe such as training.epochs.
+    A KEY is one of `PARTS` or metric, with `NAME[:OPTIONS]`, or a value of the recipe such as training.epochs.
     """
     name, equals, rest = flag.partition("=")
     if not equals or not rest:
@@ -72,7 +73,8 @@ def row_of(name: str, recipe: "str | Mapping[str, Any]", registry: Registry, fol
     if folds is not None:
         table["data"] = {**table.get("data", {}), "folds": folds}
     checked = Recipe.from_table(table, source)
-    return Row(name, registry.resolve(checked).completed())
+    completed = registry.resolve(checked).completed()
+    return Row(name, attrs.evolve(completed, metric=[registry.complete(METRIC, part) for part in checked.metric]))
 
 
 def _table(text: str, registry: Registry) -> tuple[dict[str, Any], str]:
@@ -85,7 +87,7 @@ def _table(text: str, registry: Registry) -> tuple[dict[str, Any], str]:
             raise SettingsError(
                 f"{short(text)}: after the recipe stand KEY=VALUE, such as fusion=mean, not {short(pair)}."
             )
-        if key.strip() in PARTS:
+        if key.strip() in (*PARTS, METRIC):
             flags.setdefault(key.strip(), []).append(value.strip())
         else:
             flags["set"].append(pair)
@@ -100,6 +102,7 @@ def _table(text: str, registry: Registry) -> tuple[dict[str, Any], str]:
         dropout=flags.get("dropout", [None])[0],
         augmentation=flags.get("augmentation", []),
         objective=flags.get("objective", [None])[0],
+        metric=flags.get("metric", []),
     )
     return table, source
 

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from emotiwave_core.explain.recording import RecordingPrediction
-from emotiwave_core.predict.predictor import Prediction
+from emotiwave_core.predict.predictor import UNLIKE, Prediction
 
 TEXTS = ("input", "id", "decided", "abstained", "present", "missing", "alarms", "explained", "words", "error")
 
@@ -100,7 +100,9 @@ def answer_of_sample(given: str, sample: Prediction, modalities: Sequence[str]) 
         probabilities=sample.probabilities,
         numbers=sample.numbers,
         present=sample.present,
-        missing={modality: "the data have none" for modality in modalities if modality not in sample.present},
+        missing={
+            m: UNLIKE if m in sample.alarms else "the data have none" for m in modalities if m not in sample.present
+        },
         explained=sample.explained,
         shapley=sample.shapley,
     )

@@ -9,7 +9,7 @@ from emotiwave_core.data.corpus import all_samples
 from emotiwave_core.data.store.memory import ArraySample
 from emotiwave_core.explain.shares import Shares, shares_of
 from emotiwave_core.interfaces import SpokenWord
-from emotiwave_core.predict.predictor import Predictor
+from emotiwave_core.predict.predictor import UNLIKE, Predictor
 from emotiwave_core.predict.recordings import ExtractedRecording
 from emotiwave_core.predict.segments import Segmentation
 from emotiwave_core.runs.data_file import DataFile
@@ -127,7 +127,12 @@ def predict_segments(
                 explained=name,
                 words=said,
                 numbers=prediction.numbers,
-                missing={m: missing.get(m, f"it has nothing from {start:.2f} s to {end:.2f} s") for m in empty},
+                missing={
+                    m: UNLIKE
+                    if m in prediction.alarms
+                    else missing.get(m, f"it has nothing from {start:.2f} s to {end:.2f} s")
+                    for m in empty
+                },
                 configurations=subsets,
                 alarms=prediction.alarms,
                 abstained=prediction.abstained,

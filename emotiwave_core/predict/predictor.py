@@ -42,6 +42,7 @@ NO_NEIGHBOURS = (
     "or a recording with --window or --segments, has neighbours."
 )
 NEVER = 2.0  # a confidence that no decision has
+UNLIKE = "it is unlike those of the training, and read as missing"  # with on_alarm = "drop"
 CHUNK = 4096  # samples whose predictions are in memory at a time
 
 
@@ -51,7 +52,7 @@ class Prediction:
 
     probabilities: dict[str, float]  # of each class, in the run's order; empty of a regression
     decided: tuple[str, ...]  # one class; of a multi-label run each above its threshold, which may be none
-    present: tuple[str, ...]  # the modalities that the sample has
+    present: tuple[str, ...]  # the modalities that were read
     id: str | None = None  # of a sample of a data set
     numbers: dict[str, float] = attrs.field(factory=dict)  # of each target of a regression, in the unit of its labels
     confidence: float | None = None  # the probability that is given to what is decided; of several labels their mean

@@ -11,6 +11,7 @@ from emotiwave_core.model.alarm import Density, StateAlarm
 from emotiwave_core.model.fusion_model import FusionModel
 
 ALARM = "alarm.safetensors"
+_OUT = "Remove it, and the run answers without alarms; `emotiwave run --resume` of it fits them anew."
 
 
 def write_alarm(run: Path, densities: dict[str, Density], weights_sha256: str) -> None:
@@ -24,7 +25,10 @@ def read_alarm(run: Path, model: FusionModel, weights_sha256: str) -> StateAlarm
     path = run / ALARM
     if not os.path.lexists(path):
         return None
-    tensors, metadata = read_tensors(path)
+    try:
+        tensors, metadata = read_tensors(path)
+    except DataError as error:
+        raise DataError(f"{error} {_OUT}") from error
     if metadata.get("weights_sha256") != weights_sha256:
         return None  # a training has gone on since, and will write it anew
     densities = {}
@@ -48,6 +52,4 @@ def read_alarm(run: Path, model: FusionModel, weights_sha256: str) -> StateAlarm
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(
-        f"{path} is damaged: it does not fit the model; remove it, and there are no alarms, or train again."
-    )
+    return DataError(f"{path} is damaged: it does not fit the model. {_OUT}")

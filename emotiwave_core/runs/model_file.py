@@ -1,5 +1,6 @@
 """`model.json`: the model of a run in words and numbers. With `model.safetensors` it is enough to rebuild the model."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,7 +183,8 @@ def check_calibration(
         scales = [one.temperature] if kind == "single" else one.scale or []
         expected = 1 if kind == "single" else len(classes)
         shifts = 0 if kind == "single" else expected
-        levels = len(one.confidences) == len(one.risks)
+        falls = all(surer >= less for surer, less in itertools.pairwise(one.confidences))
+        levels = len(one.confidences) == len(one.risks) and falls
         positive = levels and (kind == "multi" or all(scale is not None and scale > 0 for scale in scales))
         if name not in names or len(scales) != expected or len(one.shift or []) != shifts or not positive:
             raise damaged(path, f"'calibration' of {short(name)} is not what a {kind} run has", WAY_OUT)

@@ -19,7 +19,7 @@ from torch.nn.modules import module as hooks
 
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus
-from emotiwave_core.errors import DataError, PluginError, short
+from emotiwave_core.errors import DataError, PluginError, SettingsError, short
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.atomic import out_of_space, sha256_of, sha256_of_open, sync_folder
 from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
@@ -29,7 +29,7 @@ from emotiwave_core.model.calibration import LogitCalibration, LogitMap
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
-from emotiwave_core.parts.registry import Registry
+from emotiwave_core.parts.registry import OVERLAY, Registry
 from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.runs.alarm_file import read_alarm
 from emotiwave_core.runs.model_file import (
@@ -159,25 +159,44 @@ def refuse_changed_parts(run: Path, registry: Registry) -> None:
     description = read_model_file(run)
     check_model_file(description, run / MODEL)
     recipe = Recipe.from_table(description.recipe, str(run / MODEL))
-    if changes := changed_parts(description.plugins, registry.resolve(recipe)):
+    if changes := changed_parts(description.plugins, resolve_parts_of(run, description.plugins, recipe, registry)):
         raise PluginError(f"{' '.join(changes)} Put the code back, or leave out --strict to use {run} all the same.")
 
 
 def load_model(run: Path, registry: Registry) -> SavedModel:
     """Rebuild the model of a run. DataError for a missing or damaged file, PluginError where a part has changed."""
-    return _load(run, registry.resolve)
+    return _load(run, lambda recipe, used: resolve_parts_of(run, used, recipe, registry))
 
 
 def reload_model(run: Path, parts: ResolvedParts) -> SavedModel:
     """Rebuild the model of a run that was trained with these parts, as `load_model`: none is looked up again."""
-    return _load(run, lambda recipe: parts)
+    return _load(run, lambda recipe, used: parts)
 
 
-def _load(run: Path, resolve: Callable[[Recipe], ResolvedParts]) -> SavedModel:
+def resolve_parts_of(run: Path, used: Iterable[UsedPart], recipe: Recipe, registry: Registry) -> ResolvedParts:
+    """Look up the parts of a run. PluginError where one is no longer there: it names who provided it."""
+    try:
+        return registry.resolve(recipe)
+    except SettingsError:
+        absent = {(one.kind, one.name): one for one in used if one.name not in registry.names_of(one.kind)}
+        if not absent or registry.untrusted:  # of a file that is not trusted the registry says more
+            raise
+        told = [
+            f"the {kind} {short(name)} of {short(one.distribution)} {one.version}".rstrip()
+            for (kind, name), one in absent.items()
+        ]
+    raise PluginError(
+        f"{run} was trained with {', '.join(told)}, which {'is' if len(told) == 1 else 'are'} not installed here. "
+        f"Install what provides {'it' if len(told) == 1 else 'them'}, or name the file under [plugins] in "
+        f"./{OVERLAY} or by --registry FILE."
+    )
+
+
+def _load(run: Path, resolve: Callable[[Recipe, Sequence[UsedPart]], ResolvedParts]) -> SavedModel:
     description, weights = _read_one_version(run)
     check_model_file(description, run / MODEL)
     recipe = Recipe.from_table(description.recipe, str(run / MODEL))
-    parts = attrs.evolve(resolve(recipe), recipe=recipe)
+    parts = attrs.evolve(resolve(recipe, description.plugins), recipe=recipe)
     objective = parts.make_objective(tuple(description.targets))
     check_fitted(description, objective.kind, objective.classes, run / MODEL)
     if isinstance(objective, Regression):

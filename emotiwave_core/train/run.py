@@ -42,7 +42,7 @@ from emotiwave_core.runs.folder import LOG, free, take, take_up
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.model_file import MODEL, InitialFile, read_model_file
 from emotiwave_core.runs.provenance import provenance_of, write_end, write_start
-from emotiwave_core.runs.saved_model import changed_parts, describe
+from emotiwave_core.runs.saved_model import changed_parts, describe, resolve_parts_of
 from emotiwave_core.runs.scores import Scores, check_size
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.fit_alarm import fit_alarm
@@ -91,7 +91,8 @@ def resume(
         runtime.monitor.keep_unsaid(out / LOG)
         watchers = find_watchers(recipe.watch, registry, runtime.monitor)
         metrics = find_metrics(recipe.metric, registry, runtime.monitor)
-        return _walk(registry.resolve(recipe), folder, out, watchers, metrics, runtime)
+        used = read_model_file(out).plugins if (out / MODEL).exists() else []
+        return _walk(resolve_parts_of(out, used, recipe, registry), folder, out, watchers, metrics, runtime)
 
 
 def _walk(

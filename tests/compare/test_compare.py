@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import h5py
 import pytest
 from training import start
@@ -20,7 +21,7 @@ from emotiwave_core.compare import compare as whole
 from emotiwave_core.compare.comparison import Cell, ComparedRow, Comparison, Difference
 from emotiwave_core.compare.jobs import Runs, is_done
 from emotiwave_core.compare.outcomes import groups_of, read_outcome
-from emotiwave_core.compare.pages import escaped, figure, latex, page, probability
+from emotiwave_core.compare.pages import escaped, figure, latex, page, probability, verdict
 from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder, specialists_of
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
@@ -163,6 +164,7 @@ def test_wrong_rows_are_told_before_any_run(tiny: Path, tmp_path: Path, capfd: p
         (["--recipe", "../x=default"], "cannot name a row"),
         (["--recipe", "a=defualt"], "default"),
         (["--recipe", "a=default,fusion=mena"], "mean"),
+        (["--recipe", "a=default,metric=nope:x=1"], "no metric 'nope'"),
         (["--recipe", "a=default,fusion"], "after the recipe stand KEY=VALUE"),
         (["--recipe", "a=default", "--recipe", "a=robust"], "Two rows are named a"),
         (["--recipe", "a=default", "--folds", "none.json"], "none.json"),
@@ -179,6 +181,14 @@ def made_up(name: str = "b") -> Comparison:
     rows = [ComparedRow("a", "default", 3, {}, cells, {})]
     rows.append(ComparedRow(name, "default", 3, {"x": "<b>"}, {"text": Cell(0.7, None, None)}, {"text": sure}))
     return Comparison("<i>data", "macro_f1", ["text"], [0, 1, 2], None, 99, 12, "group", rows, "A test_.", ["a & b"])
+
+
+@pytest.mark.full
+def test_one_row_is_compared_with_nothing() -> None:
+    """The verdict of a single row claims no difference, and none that is missing."""
+    both = made_up()
+    assert verdict(both).startswith("Compared with a")
+    assert verdict(attrs.evolve(both, rows=both.rows[:1])) == "a is the only row: it is compared with nothing."
 
 
 def test_names_are_text_in_page_and_latex() -> None:

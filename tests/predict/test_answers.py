@@ -203,7 +203,7 @@ def test_the_command_ends_with_3_where_an_input_is_bad(
     )
     bad = predict(clips, "--out", tmp_path / "a.jsonl")
     assert (bad.code, "1 of 4 inputs cannot be used; their rows say why." in bad.err) == (3, True)
-    assert "4 rows about 4 inputs" in bad.out
+    assert "4 rows about 4 inputs:" in bad.out
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 4
     good = predict(clips / "d.wav")
     assert (good.code, "Decided: " in good.out) == (0, True)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import attrs
 import pytest
 import torch
 from file_damage import SECONDS, changed, mangled, one_sentence, stand_ins, to_json
@@ -24,7 +25,7 @@ from emotiwave_core.report.page import render
 from emotiwave_core.runs.contents import read_run
 from emotiwave_core.runs.data_file import DATA, read_data
 from emotiwave_core.runs.history import HISTORY, cut_history, read_history
-from emotiwave_core.runs.model_file import MODEL
+from emotiwave_core.runs.model_file import MODEL, ConfigurationCalibration, check_calibration
 from emotiwave_core.runs.provenance import RUN, read_provenance
 from emotiwave_core.runs.saved_model import WEIGHTS, load_model
 from emotiwave_core.train.checkpoint import LAST, load_checkpoint
@@ -238,6 +239,16 @@ def test_each_way_of_a_description_is_named(run: Whole, change: Callable[[dict[s
         load_model(edit(run, change), REGISTRY)
     assert says in str(caught.value)
     assert one_sentence(lambda: load_model(run.copy, REGISTRY)) is None
+
+
+@pytest.mark.full
+def test_levels_of_confidence_fall() -> None:
+    """Confidences that rise again would let a run answer where it errs: such a model.json is refused."""
+    falling = ConfigurationCalibration(4, 1.0, confidences=[0.9, 0.5, 0.5], risks=[0.0, 0.1, 0.2])
+    check_calibration({"text": falling}, "single", ("text",), ("happy", "sad"), "model.json")
+    rising = attrs.evolve(falling, confidences=[0.5, 0.9, 0.5])
+    with pytest.raises(DataError, match="'calibration' of 'text' is not what a single run has"):
+        check_calibration({"text": rising}, "single", ("text",), ("happy", "sad"), "model.json")
 
 
 def test_weights_that_are_no_numbers_are_refused(run: Whole) -> None:

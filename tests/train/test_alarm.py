@@ -15,6 +15,7 @@ from typed_commands import typed_commands
 
 import emotiwave as ew
 from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.explain.answers import answer_of_sample
 from emotiwave_core.interfaces import Encoded
 from emotiwave_core.model.alarm import Density, StateAlarm, trusted_in
 from emotiwave_core.runs.alarm_file import ALARM
@@ -110,6 +111,8 @@ def test_a_dropped_modality_is_a_missing_one(run: ew.Run, tmp_path: Path) -> Non
     assert (dropped.present, set(dropped.alarms)) == (("text", "visual"), {"audio"})
     assert warned.probabilities == ignored.probabilities == run.predict(**every).probabilities
     assert (warned.present, set(warned.alarms), ignored.alarms) == (("text", "audio", "visual"), {"audio"}, {})
+    row = answer_of_sample("given", dropped, ("text", "audio", "visual"))
+    assert row.missing == {"audio": "it is unlike those of the training, and read as missing"}
     alone = ew.open_run(folder, registry=run.registry, on_alarm="drop").predict(**arrays(run, "audio"))
     assert (alone.present, set(alone.alarms)) == (("audio",), {"audio"})
 
@@ -143,6 +146,9 @@ def test_a_damaged_or_foreign_alarm_is_told(run: ew.Run, tmp_path: Path) -> None
         save_file(wrong, folder / ALARM, {"weights_sha256": _sha(run)})
         with pytest.raises(DataError, match=r"alarm\.safetensors is damaged"):
             ew.open_run(folder, registry=run.registry).predict(**arrays(run, "text"))
+    (folder / ALARM).write_bytes((run.folder / ALARM).read_bytes()[:100])
+    with pytest.raises(DataError, match="Remove it, and the run answers without alarms"):
+        ew.open_run(folder, registry=run.registry).predict(**arrays(run, "text"))
     save_file(tensors, folder / ALARM, {"weights_sha256": "another"})
     every = arrays(run, "text", "audio")
     assert ew.open_run(folder, registry=run.registry).predict(**every).alarms == {}

@@ -164,7 +164,7 @@ def find_parts(registry: Registry, target: str, kind: str | None) -> list[FoundP
         names = {name for row in known for name in registry.names_of(row)} | {name for _, name in local}
         raise SettingsError(f"There is no part '{target}', and it is no .py file.{choices(target, names)}")
     if len(kinds) > 1:
-        raise SettingsError(f"'{target}' names {' and '.join(f'a {k}' for k in kinds)}: say which by --kind.")
+        raise SettingsError(f"'{target}' names {' and '.join(f'the {k}' for k in kinds)}: say which by --kind.")
     part, origin, version = registry.find(kinds[0], target)
     return [FoundPart(kinds[0], target, part, f"{origin} {version}".strip())]
 
