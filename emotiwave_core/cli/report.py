@@ -19,10 +19,9 @@ Examples:
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write a run's report.html anew; of several runs, a comparison.
 
-    Its pictures and model-card.md are written anew too, and where the page is is printed.
-
-    Of several RUNs that have ended a comparison is written into OUT, as `emotiwave compare` does, and nothing is
-    trained. Those of one recipe are a row, whatever their seed and fold; the others are compared with the first one's.
+    Pictures and model-card.md come with it; its place is printed. Of several RUNs that have ended a comparison is
+    written into OUT, as `emotiwave compare` does, and nothing is trained. Those of one recipe are a row, whatever their
+    seed and fold; the others are compared with the first one's.
     """
     from emotiwave_core import api
     from emotiwave_core.cli.compare import print_comparison

@@ -98,7 +98,7 @@ def _notes(clips: Mapping[str, MediaClip], table: LabelTable | None) -> list[str
         return []
     without = [clip.path.name for clip in clips.values() if table.of_file(clip.path.name) is None]
     absent = [row.file for row in table.rows if row.id not in clips]
-    notes = []
+    notes = [*table.notes]
     if without:
         notes.append(f"{len(without)} recordings have no row in {table.path.name}, such as {without[0]}.")
     if absent:

@@ -1,21 +1,19 @@
-"""The table beside recordings: whose labels, segments and transcripts they are. CSV with a header."""
+"""The table beside recordings: whose labels, segments and transcripts they are."""
 
-import csv
-import io
-import math
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
-from emotiwave_core.data.formats.columns import GROUPS, SPLITS
-from emotiwave_core.data.formats.table import FOLD_OF
+from emotiwave_core.data.formats.columns import CLASSES, IDS, Roles, find_roles, label_columns_of, normal
+from emotiwave_core.data.formats.delimited import EMPTY, TableColumns, read_delimited
+from emotiwave_core.data.formats.table import FOLD_OF, column_of_times, is_always_text, numbers_of
 from emotiwave_core.data.formats.text import MEDIA
 from emotiwave_core.errors import DataError, short
-from emotiwave_core.io.untrusted import read_text, why
 
-FILE, ID, LABEL = ("file", "clip", "video"), ("id", "name"), ("label", "emotion")
-TRANSCRIPT = ("transcript", "text", "words")
-START, END = "start", "end"
+FILES = ("file", "clip", "video", "id", "name", *IDS)  # names of the column of recordings, the first one counts
 
 
 @attrs.frozen
@@ -40,6 +38,7 @@ class LabelTable:
     columns: tuple[str, ...]  # the classes, or the emotions that are rated
     is_classes: bool  # one of the columns is 1 in each row
     rows: tuple[LabelRow, ...]
+    notes: tuple[str, ...] = ()  # on how the file was read
     _by_name: dict[str, LabelRow] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -56,99 +55,96 @@ class LabelTable:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """Read the table. DataError where a column is missing or a value is not right.
+    """Read the table, CSV or TSV. DataError where a column is missing or a value is not right.
 
     Columns: `file` (the recording, with or without its suffix) and, where the data set's ids are others, `id`;
     `label`, the class, or a column of numbers for each emotion; `start` and `end` of a segment in seconds;
     `transcript`; `group` or `speaker`; `split`, of train, valid and test.
     """
-    try:
-        text = read_text(path)
-        table = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} cannot be used: {why(error)}.") from error
-    if not table:
-        raise DataError(f"{path} has no row.")
-    names = {str(name).strip().lower(): name for name in table[0] if name is not None}
-    file = _first(names, FILE) or _first(names, ID)
+    columns = read_delimited(path, is_text=lambda name: is_always_text(name) or normal(name) in CLASSES)
+    by_name = {normal(name): name for name in reversed(columns.names)}
+    file = next((by_name[name] for name in FILES if name in by_name), None)
     if file is None:
-        raise DataError(f"{path} has no column 'file' (there: {', '.join(map(str, table[0]))}).")
-    roles = {"id": ID, "transcript": TRANSCRIPT, "group": GROUPS, "split": SPLITS}
-    known = {role: _first(names, of) for role, of in roles.items()}
-    label = _first(names, LABEL)
-    taken = {file, label, *known.values(), names.get(START), names.get(END)}
-    if label is not None:
-        columns = tuple(sorted({str(row[label] or "").strip() for row in table} - {""}))
-    else:
-        columns = tuple(name for name in table[0] if name not in taken and _is_number(table[0][name]))
-    if not columns:
-        raise DataError(f"{path} has no column 'label', and no column of numbers.")
-    return LabelTable(
-        path,
-        columns,
-        label is not None,
-        tuple(
-            LabelRow(
-                file=_text(path, line, row, file) or "",
-                id=_id(_text(path, line, row, known["id"] or file) or ""),
-                values=_values(path, line, row, columns, label),
-                start=_number(path, line, row, names.get(START)),
-                end=_number(path, line, row, names.get(END)),
-                transcript=_text(path, line, row, known["transcript"], required=False),
-                group=_text(path, line, row, known["group"], required=False),
-                fold=_fold(path, line, _text(path, line, row, known["split"], required=False)),
-            )
-            for line, row in enumerate(table, start=2)
-        ),
+        raise DataError(f"{path} has no column 'file' (there: {', '.join(map(short, columns.names[:12]))}).")
+    own = by_name.get("id", by_name.get("name", file))
+    names = [name for name in columns.names if name == own or normal(name) not in FILES]
+    roles = find_roles(path, names)
+    chosen = _labels(path, columns, [name for name in names if name not in roles.used])
+    values, labels = numbers_of(path, columns, chosen)  # [R, C]
+    is_classes = chosen[0] in columns.texts
+    if is_classes:
+        values = np.nan_to_num(values)  # of a row without a label all are 0
+    elif not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(f"{path}, row {row + 1}, column '{labels[column]}': there is no number.")
+    return LabelTable(path, tuple(labels), is_classes, _rows(path, columns, roles, file, values), columns.notes)
+
+
+def _labels(path: Path, columns: TableColumns, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns of labels, of those without another role: `label`, else as in the tables of a data set."""
+    if label := next((name for name in names if normal(name) == "label"), None):
+        return (label,)
+    texts, numbers = ([name for name in names if name in of] for of in (columns.texts, columns.numbers))
+    return label_columns_of(path, texts, numbers, "take the others out, or call the column of classes `label`")
+
+
+def _rows(
+    path: Path, columns: TableColumns, roles: Roles, file: str, values: NDArray[np.float32]
+) -> tuple[LabelRow, ...]:
+    """The rows, with their labels [R, C]."""
+    files, ids = ([_name(path, row, name, cell) for row, cell in enumerate(columns.texts[name], start=1)]
+                  for name in (file, roles.id))  # fmt: skip
+    starts, ends = _times(path, columns, roles)
+    said = min(roles.texts, key=lambda name: normal(name) != "transcript", default=None)
+    transcripts = [""] * columns.rows if said is None else columns.texts[said]
+    groups, folds = (_texts(columns, name) for name in (roles.group, roles.split))
+    return tuple(
+        LabelRow(
+            file=files[row],
+            id=_without_suffix(ids[row]),
+            values=tuple(own),
+            start=starts[row],
+            end=ends[row],
+            transcript=transcripts[row] or None,
+            group=groups[row],
+            fold=_fold(path, row + 1, folds[row]),
+        )
+        for row, own in enumerate(values.astype(float).tolist())
     )
 
 
-def _id(name: str) -> str:
+def _times(path: Path, columns: TableColumns, roles: Roles) -> tuple[list[float | None], list[float | None]]:
+    """The start and the end of each row in seconds; None where its cell is empty, or there is no such column."""
+    start, end, duration = (
+        np.full(columns.rows, np.nan) if name is None else column_of_times(path, columns, name, roles.seconds)
+        for name in (roles.start, roles.end, roles.duration)
+    )
+    ends = end if roles.duration is None else start + duration
+    for row in np.flatnonzero(ends < start):
+        raise DataError(f"{path}, row {row + 1}: it ends at {ends[row]:g} s, before it starts at {start[row]:g} s.")
+    told = [[None if np.isnan(value) else value for value in times.tolist()] for times in (start, ends)]
+    return told[0], told[1]
+
+
+def _texts(columns: TableColumns, name: str | None) -> list[str | None]:
+    """The cells of a column, None where one is empty."""
+    cells = [""] * columns.rows if name is None else columns.texts[name]
+    return [None if cell.lower() in EMPTY else cell for cell in cells]
+
+
+def _name(path: Path, row: int, column: str, cell: str) -> str:
+    """The name of a recording, without its folder, which tables often tell."""
+    if not cell:
+        raise DataError(f"{path}, row {row}, column '{column}': it is empty.")
+    return PurePosixPath(cell.replace("\\", "/")).name
+
+
+def _without_suffix(name: str) -> str:
     """An id; of a recording's name what stands before the suffix."""
     return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in MEDIA else name
 
 
-def _first(names: dict[str, str], wanted: tuple[str, ...]) -> str | None:
-    return next((names[name] for name in wanted if name in names), None)
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return math.isfinite(float(str(value)))
-    except ValueError:
-        return False
-
-
-def _text(path: Path, line: int, row: dict[str, str | None], name: str | None, required: bool = True) -> str | None:
-    value = None if name is None else str(row.get(name) or "").strip()
-    if required and not value:
-        raise DataError(f"{path}, line {line}: '{name}' is empty.")
-    if required and "/" in str(value):
-        value = Path(str(value)).name  # tables often tell folders
-    return value or None
-
-
-def _fold(path: Path, line: int, name: str | None) -> str | None:
+def _fold(path: Path, row: int, name: str | None) -> str | None:
     if name is None or (fold := FOLD_OF.get(name.lower())) is not None:
         return None if name is None else fold
-    raise DataError(f"{path}, line {line}: {short(name)} is no fold; write train, valid or test.")
-
-
-def _number(path: Path, line: int, row: dict[str, str | None], name: str | None) -> float | None:
-    if name is None or not str(row.get(name) or "").strip():
-        return None
-    if not _is_number(row[name]):
-        raise DataError(f"{path}, line {line}: '{name}' is {short(row[name])}, not a number of seconds.")
-    return float(str(row[name]))
-
-
-def _values(
-    path: Path, line: int, row: dict[str, str | None], columns: tuple[str, ...], label: str | None
-) -> tuple[float, ...]:
-    """The row as numbers, one for each column: of a class 1 in its own; of one without a label all are 0."""
-    if label is not None:
-        return tuple(float(str(row[label] or "").strip() == name) for name in columns)
-    for name in columns:
-        if not _is_number(row[name]):
-            raise DataError(f"{path}, line {line}: '{name}' is {short(row[name])}, not a number.")
-    return tuple(float(str(row[name])) for name in columns)
+    raise DataError(f"{path}, row {row}: {short(name)} is no fold; write train, valid or test.")

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotiwave_core.data.formats.reader import Source
+from emotiwave_core.data.formats.table import TableFile
 from emotiwave_core.errors import DataError
 from emotiwave_core.extract.label_table import read_label_table
 from emotiwave_core.extract.transcripts import read_transcript, transcript_beside
@@ -91,13 +93,39 @@ def test_the_table_beside_recordings(tmp_path: Path) -> None:
     assert (table.columns, table.rows[0].id, table.rows[0].values) == (("anger", "joy"), "c", (0.5, 2.0))
     path.write_text("file,label,speaker,split\nc.wav,sad,ann,dev\n")
     assert [(row.group, row.fold) for row in read_label_table(path).rows] == [("ann", "valid")]
+    path.write_text('file;start_ms;end_ms;label;transcript\nTAKES\\a.mp4;500;1500;3;"so; what"\n')
+    (row,) = read_label_table(path).rows
+    assert (row.file, row.start, row.end, row.transcript) == ("a.mp4", 0.5, 1.5, "so; what")
+    assert read_label_table(path).columns == ("3",)  # classes may be numbered
+    path.write_text("file,label,start\na,sad,\nb,,\n")
+    assert [(row.values, row.start) for row in read_label_table(path).rows] == [((1.0,), None), ((0.0,), None)]
     for text, sentence in (
-        ("file,label,split\na.mp4,sad,later\n", "line 2: 'later' is no fold"),
-        ("", "has no row"),
+        ("file,label,split\na.mp4,sad,later\n", "row 1: 'later' is no fold"),
+        ("", "first line is empty"),
+        ("file,label\n", "and no row"),
         ("name2,label\na,b\n", "has no column 'file'"),
-        ("file,words\na,b\n", "no column 'label'"),
-        ("file,label,start\na.mp4,sad,soon\n", "line 2: 'start' is 'soon'"),
+        ("file,words\na,b\n", "no column of labels"),
+        ("file,label,start\na.mp4,sad,soon\n", "row 1, column 'start': 'soon' is no time"),
+        ("file,anger,joy,age\na.mp4,1,0,30\n", "could be in .* take the others out"),
+        ("file,anger\na.mp4,1\nb.mp4,\n", "row 2, column 'anger': there is no number"),
+        ("file,label,start,end\na.mp4,sad,0,1\na.mp4,sad,3,2\n", "row 2: it ends at 2 s, before it starts at 3 s"),
+        ("file,label\n,sad\n", "row 1, column 'file': it is empty"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=sentence):
             read_label_table(path)
+
+
+@pytest.mark.full
+def test_the_table_beside_recordings_says_what_the_table_of_a_data_set_says(tmp_path: Path) -> None:
+    """Both read the same classes, numbers and groups out of one file."""
+    path = tmp_path / "labels.csv"
+    for text in ("file,emotion,speaker\na.wav,sad,ann\nb.wav,happy,bob\n", "file,anger,joy\na.wav,0.5,2\nb.wav,1,0\n"):
+        path.write_text(text)
+        ours, theirs = read_label_table(path), TableFile(Source(path, is_labels=True))
+        assert list(ours.columns) == theirs.dimension_names
+        assert ours.is_classes == (theirs.label_kind == "classes")
+        assert {row.id: list(row.values) for row in ours.rows} == {
+            key: theirs.features(key)[0].tolist() for key in theirs.keys
+        }
+        assert {row.id: row.group for row in ours.rows if row.group} == theirs.groups

@@ -141,7 +141,9 @@ def timed_column(names: Iterable[str], kind: Sequence[str]) -> tuple[str, float]
     return None
 
 
-def label_columns_of(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> tuple[str, ...]:
+def label_columns_of(
+    path: Path, texts: Sequence[str], numbers: Sequence[str], way_out: str = _WAY_OUT
+) -> tuple[str, ...]:
     """The columns that hold the labels, of those without another role: one of texts, or some of numbers.
 
     DataError where several kinds of labels are there, and nothing says which is meant.
@@ -161,7 +163,7 @@ def label_columns_of(path: Path, texts: Sequence[str], numbers: Sequence[str]) -
         return (*named, *texts)[:1]
     if not numbers and not texts:
         raise DataError(f"{path} has no column of labels.")
-    raise DataError(f"{path}: the labels could be in {_list([*(named or texts), *numbers])}; {_WAY_OUT}.")
+    raise DataError(f"{path}: the labels could be in {_list([*(named or texts), *numbers])}; {way_out}.")
 
 
 def feature_columns_of(numbers: Sequence[str]) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ class TableFile(Reader):
             chosen = feature_columns_of(numbers)
         self._chosen, self._passed = chosen, tuple(name for name in (*texts, *numbers) if name not in chosen)
         self._columns = columns
-        self._values, self._names = self._numbers_of(chosen)
+        self._values, self._names = numbers_of(self.path, columns, chosen)
         self.width = len(self._names)
         self.label_kind: LabelKind | None = "classes" if chosen[0] in texts else None
         self._ids, self._id_note = _ids(self.path, columns, self.roles)
@@ -107,21 +107,6 @@ class TableFile(Reader):
 
     def close(self) -> None:
         """Nothing is open."""
-
-    def _numbers_of(self, chosen: Sequence[str]) -> tuple[NDArray[np.float32], list[str]]:
-        """The values [R, W] of some columns, and the names of the W; a column of texts gives one for each class."""
-        if chosen[0] not in self._columns.texts:
-            with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
-                values = np.stack([self._columns.numbers[name] for name in chosen], axis=1).astype(np.float32)
-            return values, list(chosen)
-        cells = [cell if cell.lower() not in EMPTY else None for cell in self._columns.texts[chosen[0]]]
-        classes = sorted({cell for cell in cells if cell is not None})
-        if not 0 < len(classes) <= MOST_CLASSES:
-            raise DataError(f"{self.path}: '{chosen[0]}' holds {len(classes)} different texts, which are no classes.")
-        number = {name: place for place, name in enumerate(classes)}
-        one_hot = np.eye(len(classes), dtype=np.float32)
-        nothing = np.full(len(classes), np.nan, dtype=np.float32)
-        return np.stack([nothing if cell is None else one_hot[number[cell]] for cell in cells]), classes
 
     def _check_rows(self) -> None:
         if not self.is_labels or self.has_times or len(self._rows) == len(self._ids):
@@ -228,6 +213,22 @@ def _without_role(columns: TableColumns, roles: Roles) -> tuple[list[str], list[
     """The columns of texts, and of numbers, that are labels or features."""
     used = {*roles.used, ""}
     return [n for n in columns.texts if n not in used], [n for n in columns.numbers if n not in used]
+
+
+def numbers_of(path: Path, columns: TableColumns, chosen: Sequence[str]) -> tuple[NDArray[np.float32], list[str]]:
+    """The values [R, W] of some columns, and the names of the W; a column of texts gives one for each class."""
+    if chosen[0] not in columns.texts:
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is counted as such later
+            values = np.stack([columns.numbers[name] for name in chosen], axis=1).astype(np.float32)
+        return values, list(chosen)
+    cells = [cell if cell.lower() not in EMPTY else None for cell in columns.texts[chosen[0]]]
+    classes = sorted({cell for cell in cells if cell is not None})
+    if not 0 < len(classes) <= MOST_CLASSES:
+        raise DataError(f"{path}: '{chosen[0]}' holds {len(classes)} different texts, which are no classes.")
+    number = {name: place for place, name in enumerate(classes)}
+    one_hot = np.eye(len(classes), dtype=np.float32)
+    nothing = np.full(len(classes), np.nan, dtype=np.float32)
+    return np.stack([nothing if cell is None else one_hot[number[cell]] for cell in cells]), classes
 
 
 def _ids(path: Path, columns: TableColumns, roles: Roles) -> tuple[list[str], str]:
