@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.config.recipe import Part
-from emotiwave_core.errors import EmotiwaveError, SettingsError
+from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, short
 from emotiwave_core.evaluate.baselines import guessed_numbers
 from emotiwave_core.metrics import AnyMetric, Metric, Outcomes, guess_of, score_of
 from emotiwave_core.metrics.decisions import Decisions
@@ -31,12 +31,24 @@ class PluginMetrics:
     monitor: Monitor = SILENT
 
     def check(self, kind: str) -> None:
-        """SettingsError where one is of classes and the objective of this kind of numbers, or the other way round."""
+        """SettingsError where one is of classes and the objective of this kind of numbers, or the other way round.
+
+        PluginError where one does not say what it is, as the report must.
+        """
         for name, metric in self.metrics.items():
             of_numbers = isinstance(metric, NumberMetric)
             if of_numbers != (kind == "regression"):
                 mine, theirs = ("numbers", "classes") if of_numbers else ("classes", "numbers")
                 raise SettingsError(f"The metric '{name}' is of {mine}, and the run is of {theirs}: leave it out.")
+            try:
+                told = (metric.title, metric.definition(kind == "multi"))
+            except (AttributeError, NotImplementedError) as error:
+                raise PluginError(
+                    f"The metric '{name}' does not say what it is of a run of kind = \"{kind}\": {in_words(error)}. "
+                    f"`emotiwave plugins check {name}` says more."
+                ) from error
+            if not all(isinstance(text, str) for text in told):
+                raise PluginError(f"The metric '{name}' has no text for a title or a definition: {short(told)}.")
 
     def of_classes(self, outcomes: Outcomes) -> dict[str, float]:
         """The scores of one configuration, those that are defined."""

@@ -15,9 +15,9 @@ from trusted import trust_here
 import emotiwave as ew
 from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.errors import SettingsError
+from emotiwave_core.errors import PluginError, SettingsError
 from emotiwave_core.evaluate.plugin_metrics import PluginMetrics
-from emotiwave_core.metrics import Outcomes, guess_of, score_of
+from emotiwave_core.metrics import Array, Metric, Outcomes, guess_of, score_of
 from emotiwave_core.metrics.numbers import PredictedNumbers
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.runs.scores import read_scores
@@ -157,6 +157,29 @@ def test_one_that_fails_costs_its_own_score(body: str, sentence: str) -> None:
     assert set(metrics.of_classes(outcomes())) == {"uar"}
     assert told.lines == [sentence]
     assert set(metrics.meanings(outcomes().truth, tuple("abcd"))) == {"bad", "uar"}
+
+
+def test_one_that_does_not_say_what_it_is_is_refused_before_the_training() -> None:
+    """The report defines every score; one without a definition for the run's labels ends nothing half-way."""
+
+    class OfOneLabel(Metric):
+        title, single_label = "Share", "share of nothing"
+
+        def score(self, outcomes: Outcomes, each: list[float | None]) -> float | None:
+            return None
+
+        def guess(self, shares: Array, each: list[float | None], multi: bool) -> float | None:
+            return None
+
+    metrics = PluginMetrics({"share": OfOneLabel()})
+    metrics.check("single")
+    with pytest.raises(
+        PluginError, match=r"The metric 'share' does not say .* 'multi_label'\. `emotiwave plugins check"
+    ):
+        metrics.check("multi")
+    OfOneLabel.title = None  # type: ignore[assignment]
+    with pytest.raises(PluginError, match="no text for a title or a definition"):
+        metrics.check("single")
 
 
 @pytest.mark.full
