@@ -70,7 +70,9 @@ def go_together(encoder: str, fusion: str, policies: list[str]) -> None:
         model = assemble(REGISTRY.resolve(recipe), WIDTHS, 2).train()
         before = [weight.detach().clone() for weight in model.parameters()]
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
-        output = model(inputs, masks)
+        videos = None if model.neighbours is None else torch.tensor([0, 0, 0, 1, 1, 2])
+        left, _ = model.drop(masks, torch.zeros(()), videos)
+        output = model.forward_masked(inputs, left, videos)
         loss, each = training_loss(objective, recipe.objective, output, None, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
