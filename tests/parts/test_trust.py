@@ -127,8 +127,8 @@ def test_a_description_cannot_name_code(
     assert ask("evaluate", ".", "--fold", "valid") == 0
     about["recipe"] |= {"encoder": {"name": name}, "watch": [name]}
     (run / "model.json").write_text(json.dumps(about))
-    assert ask("evaluate", ".", "--fold", "valid") == 2
-    assert f"There is no encoder '{name}'" in capfd.readouterr().err
+    assert ask("evaluate", ".", "--fold", "valid") == 4
+    assert f"the encoder '{name}'" in capfd.readouterr().err
     assert not fuse.exists()
 
 
