@@ -46,7 +46,7 @@ def pooled_errors(runs: tuple[Path, ...]) -> dict[str, tuple[float, float]]:
             for row in csv.DictReader(file):
                 name, chances = row["configuration"], np.array([float(row[f"p({label})"]) for label in model.classes])
                 fitted = (model.calibration or {}).get(name)
-                temperature = 1.0 if fitted is None or fitted.temperature is None else fitted.temperature
+                temperature = 1.0 if fitted is None else fitted.temperature
                 powers = temperature * np.log(np.maximum(chances, np.finfo(float).tiny))
                 undone = np.exp(powers - powers.max())
                 given[name].append(chances)

@@ -83,7 +83,7 @@ class Predictor:
     thresholds: Array | None  # [C], of a multi-label run
     inputs: dict[str, TrainedInput]  # {modality: the features that it was trained on}
     device: torch.device
-    calibration: Calibrations | None = None  # of each configuration, of a run of classes
+    calibration: Calibrations | None = None  # of each configuration, of a single-label run
     least: dict[str, float] | None = None  # {configuration: the least confidence with which it decides}
     speaker: SpeakerStandardisation | None = None  # of whom all samples are
 

@@ -57,10 +57,8 @@ class ConfigurationCalibration:
     """The calibration of one configuration on the validation fold (`model.calibration.LogitCalibration`)."""
 
     samples: int  # that have all of its modalities
-    temperature: float | None = None  # of a single-label run: the logits are divided by it
-    scale: list[float] | None = None  # of each class of a multi-label run
-    shift: list[float] | None = None
-    # Of a single-label run, for the surest 1/20, 2/20, … of the samples: the least confidence, the share of errors.
+    temperature: float  # the logits are divided by it
+    # For the surest 1/20, 2/20, … of the samples: the least confidence, the share of errors.
     confidences: list[Fraction] = field(factory=list)
     risks: list[Fraction] = field(factory=list)
 
@@ -73,7 +71,7 @@ class ValidationFit:
     """All that is fitted on the validation fold, for the epoch that is kept."""
 
     thresholds: dict[str, float] | None = None  # of each class of a multi-label run
-    calibration: Calibrations | None = None  # of classes
+    calibration: Calibrations | None = None  # of a single-label run
 
 
 @frozen
@@ -128,7 +126,7 @@ class ModelFile(ModelDescription):
 
     thresholds: dict[str, float] | None  # of each class of a multi-label run, tuned on the validation fold
     best: BestEpoch
-    calibration: Calibrations | None = None  # of classes, fitted on the validation fold
+    calibration: Calibrations | None = None  # of a single-label run, fitted on the validation fold
     weights_sha256: str = ""
 
 
@@ -174,19 +172,13 @@ def check_model_file(model: ModelFile, path: Path | str) -> None:
     must(distinct, f"'targets' is {short(model.targets)}")
 
 
-def check_calibration(
-    calibration: Calibrations | None, kind: str, modalities: Sequence[str], classes: Sequence[str], path: Path | str
-) -> None:
-    """DataError where a calibration is not one of these configurations and classes."""
-    names = {name_of(configuration) for configuration in configurations(modalities)} if calibration else set()
-    for name, one in (calibration or {}).items():
-        scales = [one.temperature] if kind == "single" else one.scale or []
-        expected = 1 if kind == "single" else len(classes)
-        shifts = 0 if kind == "single" else expected
+def check_calibration(calibration: Calibrations, kind: str, modalities: Sequence[str], path: Path | str) -> None:
+    """DataError where a calibration is not one of these configurations, or of an objective that has none."""
+    names = {name_of(configuration) for configuration in configurations(modalities)}
+    for name, one in calibration.items():
         falls = all(surer >= less for surer, less in itertools.pairwise(one.confidences))
         levels = len(one.confidences) == len(one.risks) and falls
-        positive = levels and (kind == "multi" or all(scale is not None and scale > 0 for scale in scales))
-        if name not in names or len(scales) != expected or len(one.shift or []) != shifts or not positive:
+        if kind != "single" or name not in names or not one.temperature > 0 or not levels:
             raise damaged(path, f"'calibration' of {short(name)} is not what a {kind} run has", WAY_OUT)
 
 

@@ -24,8 +24,7 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.atomic import out_of_space, sha256_of, sha256_of_open, sync_folder
 from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
 from emotiwave_core.io.untrusted import open_file
-from emotiwave_core.modalities import Configuration
-from emotiwave_core.model.calibration import LogitCalibration, LogitMap
+from emotiwave_core.model.calibration import LogitCalibration
 from emotiwave_core.model.fusion_model import FusionModel, assemble
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
@@ -35,7 +34,6 @@ from emotiwave_core.runs.alarm_file import read_alarm
 from emotiwave_core.runs.model_file import (
     MODEL,
     BestEpoch,
-    Calibrations,
     InitialFile,
     ModelDescription,
     ModelFile,
@@ -128,16 +126,6 @@ def save_model(
         sync_folder(run)
 
 
-def logit_maps(calibration: Calibrations) -> dict[Configuration, LogitMap]:
-    """The map of the logits of each configuration."""
-    return {
-        tuple(name.split("+")): LogitMap(1.0 / one.temperature)
-        if one.temperature is not None
-        else LogitMap(one.scale or 1.0, one.shift or 0.0)
-        for name, one in calibration.items()
-    }
-
-
 def changed_parts(then: Iterable[UsedPart], now: ResolvedParts) -> list[str]:
     """Sentences about the parts whose code is not what a model was trained with, by its source and its version."""
     modalities = list(dict.fromkeys(part.modality for part in then if part.modality is not None))
@@ -220,9 +208,9 @@ def _load(run: Path, resolve: Callable[[Recipe, Sequence[UsedPart]], ResolvedPar
 def _calibrate(model: FusionModel, objective: Objective, description: ModelFile, path: Path) -> None:
     """Give a model the calibration of its run; one of an earlier version has none."""
     if description.calibration is not None:
-        check_calibration(description.calibration, objective.kind, model.modalities, objective.classes, path)
-        maps = logit_maps(description.calibration)
-        model.calibration = LogitCalibration(maps, model.modalities, len(objective.classes))
+        check_calibration(description.calibration, objective.kind, model.modalities, path)
+        temperatures = {tuple(name.split("+")): one.temperature for name, one in description.calibration.items()}
+        model.calibration = LogitCalibration(temperatures, model.modalities)
 
 
 def _read_one_version(run: Path) -> tuple[ModelFile, Tensors]:

@@ -231,7 +231,7 @@ def test_report_repeats_itself(tmp_path: Path) -> None:
     """The same run gives the same page and figures, byte for byte, over the old ones, and no file holds a date."""
     run = write_run(tmp_path)
     files = [write_report(run), *sorted(file for suffix in ("png", "pdf", "svg") for file in run.glob(f"*.{suffix}"))]
-    assert len(files) == 22
+    assert len(files) == 25
     before = [file.read_bytes() for file in files]
     write_report(run)
     assert [file.read_bytes() for file in files] == before

@@ -245,10 +245,10 @@ def test_each_way_of_a_description_is_named(run: Whole, change: Callable[[dict[s
 def test_levels_of_confidence_fall() -> None:
     """Confidences that rise again would let a run answer where it errs: such a model.json is refused."""
     falling = ConfigurationCalibration(4, 1.0, confidences=[0.9, 0.5, 0.5], risks=[0.0, 0.1, 0.2])
-    check_calibration({"text": falling}, "single", ("text",), ("happy", "sad"), "model.json")
+    check_calibration({"text": falling}, "single", ("text",), "model.json")
     rising = attrs.evolve(falling, confidences=[0.5, 0.9, 0.5])
     with pytest.raises(DataError, match="'calibration' of 'text' is not what a single run has"):
-        check_calibration({"text": rising}, "single", ("text",), ("happy", "sad"), "model.json")
+        check_calibration({"text": rising}, "single", ("text",), "model.json")
 
 
 def test_weights_that_are_no_numbers_are_refused(run: Whole) -> None:

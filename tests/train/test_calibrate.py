@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 from senses import train_run
 from sklearn.metrics import log_loss
 
@@ -18,10 +17,10 @@ import emotiwave as ew
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.model.calibration import LogitCalibration, LogitMap
+from emotiwave_core.model.calibration import LogitCalibration
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.model_file import read_model_file
-from emotiwave_core.train.calibrate import calibrate, fit_platt, fit_temperature
+from emotiwave_core.train.calibrate import calibrate, fit_temperature
 
 pytestmark = pytest.mark.full
 THREE = ("text", "audio", "visual")
@@ -42,7 +41,7 @@ def drawn(seed: int, temperature: float, samples: int, classes: int = 4) -> tupl
 def test_the_temperature_is_found_again(temperature: float) -> None:
     """Classes drawn from softmax(z / T) give T back."""
     fitted = fit_temperature(*drawn(1, temperature, 20_000))
-    assert 1.0 / fitted.scale == pytest.approx(temperature, rel=0.05)
+    assert fitted == pytest.approx(temperature, rel=0.05)
 
 
 @given(seeds, st.floats(0.3, 4.0))
@@ -55,55 +54,35 @@ def test_the_temperature_is_the_best_of_a_grid(seed: int, temperature: float) ->
         chances = torch.from_numpy(logits / t).softmax(dim=1).numpy()
         return log_loss(truth, chances, normalize=False, labels=[0, 1, 2, 3]) + 0.5 * math.log(t) ** 2
 
-    best = loss(1.0 / fit_temperature(logits, truth).scale)
+    best = loss(fit_temperature(logits, truth))
     assert all(best <= loss(t) + 1e-6 for t in np.exp(np.linspace(-3, 3, 121)))
 
 
 def test_a_handful_of_samples_makes_no_model_certain() -> None:
     """Three right answers pull the temperature down, and not to nothing; without samples it is 1."""
     right = fit_temperature(np.eye(3) * 2.0, np.arange(3))
-    assert 1.0 < right.scale < 5.0
-    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=int)).scale == pytest.approx(1.0, abs=1e-4)
+    assert 0.2 < right < 1.0
+    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=int)) == pytest.approx(1.0, abs=1e-4)
 
 
-@given(seeds)
-@some
-def test_platt_is_scipys_minimum(seed: int) -> None:
-    """Scale and shift of each emotion are those that SciPy finds for Platt's targets, with the scale drawn to 1."""
-    random = np.random.default_rng(seed)
-    z, present = random.normal(0.5, 2.0, size=(80, 2)), (random.random((80, 2)) < [0.1, 0.6]).astype(int)
-    present[:, 0] |= z[:, 0] > 2.5
-    fitted = fit_platt(z, present)
-    for c in range(2):
-        n = int(present[:, c].sum())
-        target = np.where(present[:, c] == 1, (n + 1) / (n + 2), 1 / (80 - n + 2))
-
-        def loss(at: np.ndarray, c: int = c, target: np.ndarray = target) -> float:
-            p = torch.from_numpy(at[0] * z[:, c] + at[1])
-            entropy = torch.nn.functional.binary_cross_entropy_with_logits(p, torch.from_numpy(target), reduction="sum")
-            return float(entropy) + 0.5 * (at[0] - 1.0) ** 2
-
-        due = minimize(loss, np.array([0.5, 0.0]), method="BFGS", options={"gtol": 1e-7}).x
-        if due[0] > 0.0:
-            assert (fitted.scale[c], fitted.shift[c]) == pytest.approx(tuple(due), abs=1e-3)
-        else:
-            assert (fitted.scale[c], fitted.shift[c]) == (
-                0.0,
-                pytest.approx(math.log(target.mean() / (1 - target.mean()))),
-            )
-
-
-def test_each_sample_has_the_map_of_its_modalities() -> None:
-    """scale_p z + shift_p, p the modalities that are there; a pattern that is not named keeps its logits."""
+def test_each_sample_has_the_temperature_of_its_modalities() -> None:
+    """z / T_p, p the modalities that are there; a pattern that is not named keeps its logits."""
     random = np.random.default_rng(0)
-    named = configurations(THREE)[:-1]
-    maps = {one: LogitMap(list(random.random(2)), list(random.normal(size=2))) for one in named}
+    temperatures = {one: float(random.uniform(0.5, 3.0)) for one in configurations(THREE)[:-1]}
     logits, present = torch.randn(40, 2), torch.from_numpy(random.random((40, 3)) < 0.5)
-    given_out = LogitCalibration(maps, THREE, 2)(logits, present)
+    given_out = LogitCalibration(temperatures, THREE)(logits, present)
     for n in range(40):
         own = tuple(m for m, has in zip(THREE, present[n].tolist(), strict=True) if has)
-        scale, shift = (torch.tensor(part).float() for part in maps.get(own, LogitMap([1.0, 1.0], [0.0, 0.0])))
-        assert torch.allclose(given_out[n], scale * logits[n] + shift)
+        assert torch.allclose(given_out[n], logits[n] / temperatures.get(own, 1.0))
+
+
+def test_several_labels_and_numbers_are_answered_as_they_are() -> None:
+    """Without a calibration the answers are those of the logits."""
+    logits, present = np.random.default_rng(0).normal(size=(3, 10, 2)), np.ones((10, 2), dtype=bool)
+    objective = make_objective(ObjectiveSettings(kind="multi"), ("a", "b"))
+    answers, fitted = calibrate(objective, logits, np.zeros((10, 2), dtype=int), present, ("audio", "visual"))
+    assert fitted is None
+    assert answers == pytest.approx(1.0 / (1.0 + np.exp(-logits)), abs=1e-6)
 
 
 def test_a_configuration_is_fitted_on_the_samples_that_have_it() -> None:
@@ -115,8 +94,8 @@ def test_a_configuration_is_fitted_on_the_samples_that_have_it() -> None:
     each = np.stack([logits, 2.0 * logits, 3.0 * logits])  # audio, visual, both
     _, fitted = calibrate(objective, each, truth, present, ("audio", "visual"))
     assert {name: one.samples for name, one in fitted.items()} == {"audio": 50, "visual": 30, "audio+visual": 30}
-    assert fitted["audio"].temperature == pytest.approx(1.0 / fit_temperature(logits, truth).scale)
-    assert fitted["visual"].temperature == pytest.approx(1.0 / fit_temperature(2.0 * logits[20:], truth[20:]).scale)
+    assert fitted["audio"].temperature == pytest.approx(fit_temperature(logits, truth))
+    assert fitted["visual"].temperature == pytest.approx(fit_temperature(2.0 * logits[20:], truth[20:]))
     present[:, 1] = False
     assert list(calibrate(objective, each, truth, present, ("audio", "visual")).by_configuration) == ["audio"]
 
@@ -158,7 +137,6 @@ def test_a_run_keeps_a_temperature_for_each_configuration_and_answers_with_it(ru
         {"smell": {"samples": 3, "temperature": 1.0}},
         {"text": {"samples": 3, "temperature": 0.0}},
         {"text": {"samples": 3, "temperature": None}},
-        {"text": {"samples": 3, "temperature": 1.0, "shift": [0.0]}},
         {"text": {"samples": 3, "temperature": 1.0, "risks": [0.5], "confidences": []}},
         {"text": {"samples": 3, "temperature": "hot"}},
         ["text"],
