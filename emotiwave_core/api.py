@@ -573,7 +573,8 @@ class Run:
         _check_choice("empty", empty, get_args(Empty))
         monitor, device = self._monitor, _device(self.device)
         with _errors_of_ours():
-            trained = open_trained_run(self.folder, self.registry, monitor, data=_optional_folder(dataset), fold=fold)
+            folder, answer = _optional_folder(dataset), self.on_alarm
+            trained = open_trained_run(self.folder, self.registry, monitor, data=folder, fold=fold, on_alarm=answer)
             for note in trained.notes:
                 monitor.say(f"Note: {note}")
             n = 0

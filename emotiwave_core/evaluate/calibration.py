@@ -3,13 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.metrics.aurc import selective_risks
+from emotiwave_core.metrics.aurc import at_levels, selective_risks
 from emotiwave_core.metrics.decisions import Decisions
 from emotiwave_core.runs.schema import Fraction
 from emotiwave_core.runs.scores import Bin, Calibration
 
 BINS = 15
-LEVELS = 20  # of coverage
 
 
 def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.float64]) -> Calibration:
@@ -41,6 +40,5 @@ def calibration(truth: Decisions, decided: Decisions, probabilities: NDArray[np.
     risks: list[Fraction] = []
     if truth.ndim == 1:
         curve = selective_risks(stated, np.asarray(truth != decided))
-        places = np.ceil(np.arange(1, LEVELS + 1) / LEVELS * len(curve)).astype(int) - 1
-        risks = [Fraction(float(risk)) for risk in curve[places]]
+        risks = [Fraction(float(risk)) for risk in curve[at_levels(len(curve))]]
     return Calibration(Fraction(float(np.average(np.abs(frequency - confidence), weights=counts))), bins, risks)

@@ -80,6 +80,9 @@ def export(
     folder = out or run.with_name("-".join(filter(None, (run.resolve().name, to, quantise))))
     data, loaded = read_trained(run), load_model(run, registry)
     loaded.model.refuse_neighbours("An export, which is asked about single samples,")
+    if loaded.model.on_alarm == "drop":
+        monitor.say("Note: an export knows no alarms: a modality that this run reads as missing for one is read there.")
+    loaded.model.set_alarm("ignore")
     for change in loaded.changes:
         monitor.say(f"Note: {change}")
     outputs = ["logits", "numbers" if loaded.objective.kind == "regression" else "probabilities"]
@@ -177,7 +180,7 @@ def _made(
 def _open_fold(run: Path, registry: Registry, monitor: Monitor) -> TrainedRun | None:
     """The run on its test fold; None where its data are not at hand, which is said."""
     try:
-        return open_trained_run(run, registry, monitor)
+        return open_trained_run(run, registry, monitor, on_alarm="ignore")
     except DataError as error:
         monitor.say(f"Note: the export is compared with the run on generated features alone. {error}")
         return None

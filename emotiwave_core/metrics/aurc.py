@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from emotiwave_core.metrics import Array, Metric, Outcomes, register
 
+LEVELS = 20  # of coverage, where the curve is kept
+
 
 class RiskCoverage(Metric):
     """The area under the risk-coverage curve (Geifman and El-Yaniv 2017)."""
@@ -51,6 +53,11 @@ def selective_risks(confidence: Array, wrong: NDArray[Any]) -> Array:
     _, start, count = np.unique(-descending, return_index=True, return_counts=True)
     even = np.add.reduceat(wrong[np.argsort(-confidence, kind="stable")].astype(np.float64), start) / count
     return np.asarray(np.repeat(even, count).cumsum() / np.arange(1, len(confidence) + 1))
+
+
+def at_levels(count: int) -> NDArray[np.int64]:
+    """Places in a curve over `count` answers of its values for the surest 1/20, 2/20, … of them, rounded up."""
+    return np.ceil(np.arange(1, LEVELS + 1) / LEVELS * count).astype(np.int64) - 1
 
 
 register(RiskCoverage())

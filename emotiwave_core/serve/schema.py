@@ -169,6 +169,10 @@ def recording(run: Described) -> Schema:
             "shapley": {**numbers, "description": "What each modality adds to the answer about `explained`."},
             "explained": {"type": ["string", "null"]},
             "words": {"type": "string"},
+            "alarms": {
+                **numbers,
+                "description": "Modalities unlike those of the training: how far, 1 is the threshold.",
+            },
         },
         "required": ["start", "end", "decided", "present"],
     }

@@ -24,10 +24,14 @@ Array = NDArray[np.float64]
 LEAST = 10  # samples of a modality, in each fold: of fewer nothing is known
 TINY = 1e-6
 MARGIN = 1.01
+LARGEST = 1e9  # beyond it squares, and what they sum to, are no finite float32
 
 
 def fit_alarm(run: Path, parts: ResolvedParts, corpus: Corpus, runtime: Runtime) -> None:
-    """Write `alarm.safetensors` of a run that has been trained on this corpus."""
+    """Write `alarm.safetensors` of a run that has been trained on this corpus.
+
+    A modality of few samples, or whose encodings are no finite numbers, has no alarm; of the latter that is said.
+    """
     saved = reload_model(run, parts)
     model, recipe = saved.model.to(runtime.device), saved.recipe
     model.alarm = None
@@ -40,11 +44,15 @@ def fit_alarm(run: Path, parts: ResolvedParts, corpus: Corpus, runtime: Runtime)
     size, monitor = recipe.training.batch_size, runtime.monitor
     with attribute_errors(model):
         training, validation = retry_smaller_batches(in_batches_of, size, recipe, "fitting the alarms", monitor)
-    densities = {
-        modality: density_of(training[modality], validation[modality])
-        for modality in model.modalities
-        if min(len(training[modality]), len(validation[modality])) >= LEAST
-    }
+    densities = {}
+    for modality in model.modalities:
+        rows, others = training[modality], validation[modality]
+        if min(len(rows), len(others)) < LEAST:
+            continue
+        if not all(np.abs(each).max(initial=0.0) < LARGEST for each in (rows, others)):  # False for NaN as well
+            monitor.say(f"Note: {modality} has no alarm, for its encodings are too large or no numbers.")
+            continue
+        densities[modality] = density_of(rows, others)
     write_alarm(run, densities, saved.description.weights_sha256)
 
 

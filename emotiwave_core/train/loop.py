@@ -22,7 +22,7 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives import ClassObjective, Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.runs.history import Epoch
+from emotiwave_core.runs.history import Epoch, Validation
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
 from emotiwave_core.train.augment import augmenter_of
 from emotiwave_core.train.checkpoint import BegunEpoch, TrainingCheckpoint
@@ -77,6 +77,12 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     checkpoint.take_up()
     steps = len(plan_epoch(setup, training, 1))
 
+    def score_of(valid: Validation) -> float:
+        return valid.mean if selected is None else valid.configurations[selected]
+
+    def is_best(valid: Validation) -> bool:
+        return score_of(valid) > checkpoint.best_score
+
     with Pause(checkpoint.keep_steps, active=group.size == 1, say=monitor.say) as pause:
         for epoch in range(checkpoint.epoch + 1, settings.epochs + 1):
             if checkpoint.stopped is not None:
@@ -89,12 +95,11 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
             with pause.open(steps, total):
                 group.check_same([*model.parameters(), *model.policy.buffers()], f"After epoch {epoch}")
                 group.take_over(model, average)  # for a part may keep statistics of what it saw
-                valid, fitted = validate(setup, checkpoint.scored, validation)
-            score = valid.mean if selected is None else valid.configurations[selected]
+                valid, fitted = validate(setup, checkpoint.scored, validation, is_best)
             rate = learning_rate(settings, epoch * steps - 1, settings.epochs * steps)
             best = None
-            if score > checkpoint.best_score:
-                best = BestEpoch(epoch, settings.select, score, valid.mean, valid.complete, valid.headline)
+            if is_best(valid):
+                best = BestEpoch(epoch, settings.select, score_of(valid), valid.mean, valid.complete, valid.headline)
             line = checkpoint.keep_epoch(Epoch(epoch, total / steps, valid, rate), best, fitted)
             monitor.say(
                 f"Epoch {epoch:3d}/{settings.epochs}  loss {line.train_loss:.4f}  validation "

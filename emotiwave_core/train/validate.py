@@ -1,5 +1,7 @@
 """Validation of an epoch: the loss, the score of every configuration, and what is fitted on that fold."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,8 +23,10 @@ from emotiwave_core.train.step import TrainingSetup
 Array = NDArray[np.float64]
 
 
-def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tuple[Validation, ValidationFit]:
-    """The scores of an epoch on the validation fold, with the calibration and the thresholds that are fitted on it.
+def validate(
+    setup: TrainingSetup, model: FusionModel, validation: Fold, is_best: Callable[[Validation], bool]
+) -> tuple[Validation, ValidationFit]:
+    """The scores of an epoch on the validation fold, and what is fitted on it: thresholds, of a best epoch calibration.
 
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
     and rank 0 judges. DivergedError where an answer is not a finite number.
@@ -40,15 +44,21 @@ def validate(setup: TrainingSetup, model: FusionModel, validation: Fold) -> tupl
     shares = [each for each in group.everyone(predictions) if each is not None]
     logits = np.concatenate([each.logits for each in shares], axis=1)  # [K, N, C]
     present = np.concatenate([each.present for each in shares])
-    return group.first(lambda: _judge(model, setup.objective, validation, logits, present))
+    answers = np.concatenate([each.answers for each in shares], axis=1)
+    truth, modalities = setup.objective.truth(validation.targets), model.modalities
+
+    def judge() -> tuple[Validation, ValidationFit]:
+        valid, thresholds = _judge(model, setup.objective, validation, logits[-1], answers)
+        fitted = calibrate(setup.objective, logits, truth, present, modalities) if is_best(valid) else None
+        return valid, ValidationFit(thresholds, fitted)
+
+    return group.first(judge)
 
 
 def _judge(
-    model: FusionModel, objective: Objective, validation: Fold, logits: Array, present: NDArray[np.bool_]
-) -> tuple[Validation, ValidationFit]:
-    """The scores and what is fitted, from the logits [K, N, C] of samples with the modalities present [N, M]."""
-    calibrated = calibrate(objective, logits, objective.truth(validation.targets), present, model.modalities)
-    answers = calibrated.answers
+    model: FusionModel, objective: Objective, validation: Fold, logits: Array, answers: Array
+) -> tuple[Validation, dict[str, float] | None]:
+    """The scores and thresholds from the complete configuration's logits [N, C] and all answers [K, N, C]."""
     if not np.isfinite(answers).all():
         bad = int((~np.isfinite(answers)).any(axis=(0, 2)).sum())
         raise DivergedError(
@@ -67,11 +77,10 @@ def _judge(
         complete=scores[names[-1]],
         worst=min(scores.values()),
         configurations=scores,
-        loss=validation_loss(objective, logits[-1], validation.targets),
+        loss=validation_loss(objective, logits, validation.targets),
         headline=objective.headline.key,
     )
-    thresholds = None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
-    return valid, ValidationFit(thresholds, calibrated.by_configuration)
+    return valid, None if tuned is None else dict(zip(objective.classes, tuned.tolist(), strict=True))
 
 
 @torch.inference_mode()

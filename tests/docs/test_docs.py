@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import pytest
 from documents import ROOT, block, text_of
+from safetensors.torch import load_file
 from trusted import trust_here
 
 from emotiwave_core.cli import exit_code_of
@@ -34,6 +35,7 @@ from emotiwave_core.testing import (
 GUIDE = text_of("docs/plugins.md")
 PARTS = [
     "convnet.py",
+    "centred.py",
     "scored.py",
     "voting.py",
     "around.py",
@@ -62,6 +64,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("file", "name", "contract"),
     [
         ("convnet.py", "ConvNet", EncoderContract),
+        pytest.param("centred.py", "Centred", EncoderContract, marks=pytest.mark.full),
         ("scored.py", "Scored", FusionContract),
         pytest.param("voting.py", "Voting", FusionContract, marks=pytest.mark.full),
         pytest.param("around.py", "Around", FusionContract, marks=pytest.mark.full),
@@ -111,6 +114,18 @@ def test_the_fusion_of_the_guide_answers_in_a_run(written: Path, tiny: Path) -> 
         command = ["run", "--data", str(tiny), "--out", kind, "--encoder", "mean:width=8", "--fusion", "voting", *flags]
         assert exit_code_of(command) == 0
         assert exit_code_of(["evaluate", kind]) == 0
+
+
+@pytest.mark.full
+def test_the_encoder_of_the_guide_is_fitted_to_the_training_fold(written: Path, tiny: Path) -> None:
+    """A run has the centre in its weights, and is scored again without the training fold's help."""
+    Path("registry.toml").write_text('[plugins]\ncentred = "centred.py"')
+    trust_here()
+    command = ["run", "--data", str(tiny), "--out", "run", "--encoder", "centred:width=8", "--set", "training.epochs=1"]
+    assert exit_code_of(command) == 0
+    assert exit_code_of(["evaluate", "run"]) == 0
+    weights = load_file("run/model.safetensors")
+    assert all(weights[f"encoders.{modality}.centre"].any() for modality in ("text", "audio", "visual"))
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -248,3 +249,19 @@ def test_a_manifest_is_checked_as_it_is_read(exported: ExportedRun, tmp_path: Pa
         read_manifest(tmp_path)
     with pytest.raises(ew.DataError, match="holds no export"):
         read_manifest(tmp_path / "nowhere")
+
+
+@pytest.mark.full
+def test_an_export_knows_no_alarms_and_says_so(
+    exported: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that reads a modality as missing for an alarm is exported as one that reads it, which is told."""
+    run = Path(shutil.copytree(exported.run.folder, tmp_path / "run"))
+    model = json.loads((run / "model.json").read_text())
+    model["recipe"]["model"]["on_alarm"] = "drop"
+    (run / "model.json").write_text(json.dumps(model))
+    content = (exported.folder / "model.onnx").read_bytes()
+    file = exporting._File(content, OnnxModel(content, ["text", "audio"]), {"torch": "x"})
+    monkeypatch.setattr(exporting, "_made", lambda *_: (file, file))
+    assert exit_code_of(["export", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert "an export knows no alarms" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from emotiwave_core.model.alarm import Density, StateAlarm, trusted_in
 from emotiwave_core.runs.alarm_file import ALARM
 from emotiwave_core.runs.data_file import read_data_folder
 from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.train import fit_alarm
 from emotiwave_core.train.fit_alarm import density_of
 
 pytestmark = pytest.mark.full
@@ -70,6 +72,23 @@ def test_the_last_modality_is_kept_whatever_the_alarm() -> None:
     present = torch.tensor([[True, True], [True, True], [True, False]])
     shares = torch.tensor([[1.5, 0.5], [1.5, 2.0], [3.0, 0.0]])
     assert trusted_in(present, shares).tolist() == [[False, True], [True, True], [True, False]]
+
+
+def test_encodings_that_are_no_numbers_cost_the_alarm_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A modality with a NaN or with what squares to infinity has no alarm; the run ends with its scores."""
+    inner, wrong = fit_alarm._pooled, iter([np.nan, 1e30])
+
+    def pooled(*given: Any) -> dict[str, Any]:
+        rows = inner(*given)
+        number = next(wrong, 1.0)
+        return {m: np.concatenate([each] * 4 + [np.full((1, each.shape[1]), number)]) for m, each in rows.items()}
+
+    monkeypatch.setattr(fit_alarm, "_pooled", pooled)
+    run = train_run(tmp_path)
+    assert run.scores().samples
+    assert load_file(run.folder / ALARM) == {}
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +149,20 @@ def test_scores_and_protocols_read_it_as_missing_and_leave_the_run_as_it_is(run:
     assert noise.curves["audio"].score == [clean["text+visual"].macro_f1] * len(noise.curves["audio"].levels)
     assert before == {path: path.read_bytes() for path in before}
     assert not (folder / "protocols").exists()
+
+
+def test_explanations_read_it_as_missing(run: ew.Run, tmp_path: Path) -> None:
+    """The answer of every configuration is that of the one without the dropped modality."""
+    dropping = ew.open_run(alarmed(run, tmp_path / "run"), registry=run.registry, on_alarm="drop")
+    with (run.folder / "predictions.csv").open(newline="") as file:
+        sample = next(csv.DictReader(file))["id"]
+    answers, plain = (
+        {name: one["probabilities"] for name, one in opened.explain(sample=sample).to_dict()["configurations"].items()}
+        for opened in (dropping, run)
+    )
+    assert answers["text+audio"] == pytest.approx(plain["text"])
+    assert answers["text+audio+visual"] == pytest.approx(plain["text+visual"])
+    assert plain["text+audio+visual"] != pytest.approx(plain["text+visual"])
 
 
 def test_a_damaged_or_foreign_alarm_is_told(run: ew.Run, tmp_path: Path) -> None:

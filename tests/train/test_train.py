@@ -79,7 +79,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, mean: list[float], complete: list[
     weights: list[Tensors] = []
     scores = iter(zip(mean, complete, strict=True))
 
-    def validate(_: Any, model: nn.Module, __: Any) -> tuple[Validation, ValidationFit]:
+    def validate(_: Any, model: nn.Module, *__: Any) -> tuple[Validation, ValidationFit]:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         mean_score, complete_score = next(scores)
         return Validation(mean_score, complete_score, 0.0, {COMPLETE: complete_score}), ValidationFit()
