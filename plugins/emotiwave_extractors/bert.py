@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from emotiwave_core.errors import SettingsError
+from emotiwave_core.extract.states import check_layer, states_of
 from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer, needed
 from emotiwave_core.hookspecs import hookimpl
@@ -27,23 +28,31 @@ class WordSpan(NamedTuple):
 class Bert(Extractor):
     """Any encoder of text (BERT, Devlin et al. 2019, and its kin): the mean of the states of each word's tokens.
 
-    model: its id on the hub, a folder, or `pip:PACKAGE`. revision: of the hub. sha256: of the weights, if they must be
-    certain ones.
+    model: its id on the hub, a folder, or `pip:PACKAGE`. layer: whose states, from 1, or 0 for what the first one
+    reads; without it the last. revision: of the hub. sha256: of the weights, if they must be certain ones.
     """
 
     modality = "text"
     needs: frozenset[Need] = frozenset({"words"})
     rate = None
 
-    def __init__(self, *, model: str = "google-bert/bert-base-uncased", revision: str = "", sha256: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        model: str = "google-bert/bert-base-uncased",
+        layer: int | None = None,
+        revision: str = "",
+        sha256: str = "",
+    ) -> None:
         super().__init__()
-        self.name = ModelName(model, revision, sha256)
+        self.name, self.layer = ModelName(model, revision, sha256), layer
 
     def open(self, download: bool = False) -> None:
         """Load tokenizer and model. Errors as `find_model` and `load_transformer`."""
         transformers = needed("transformers", "transformers")
         self.found = find_model(self.name, download)
         self.model = load_transformer(self.found)
+        check_layer(self.layer, self.model)
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                 self.found.folder, local_files_only=True, trust_remote_code=False, add_prefix_space=True
@@ -67,9 +76,8 @@ class Bert(Extractor):
         counts = [min(len(self._tokens([word.text])["input_ids"]), self.most) for word in words]
         for span in word_spans(counts, self.most):
             tokens = self._tokens([word.text for word in words[span.first : span.last]], special=True)
-            states = self.model(
-                input_ids=torch.tensor([tokens["input_ids"]]), attention_mask=torch.tensor([tokens["attention_mask"]])
-            ).last_hidden_state[0]
+            given = {name: torch.tensor([tokens[name]]) for name in ("input_ids", "attention_mask")}
+            states = states_of(self.model, self.layer, **given)
             of_word = [number if number is None else number + span.first for number in tokens.word_ids()]
             for number in range(span.begin, span.end):
                 places = [place for place, owner in enumerate(of_word) if owner == number]

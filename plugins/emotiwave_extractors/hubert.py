@@ -8,14 +8,22 @@ from emotiwave_extractors.speech_encoder import SpeechEncoder
 
 
 class Hubert(SpeechEncoder):
-    """HuBERT (Hsu et al. 2021): states of its last layer, 768 of the base model.
+    """HuBERT (Hsu et al. 2021): states of a layer, 768 of the base model.
 
-    model: one of this kind by its id on the hub, or a folder. revision: of the hub. sha256: of the weights, if they
-    must be certain ones.
+    model: one of this kind by its id on the hub, or a folder. layer: whose states, from 1, or 0 for
+    what the first one reads; without it the last. revision: of the hub. sha256: of the weights, if they must be certain
+    ones.
     """
 
-    def __init__(self, *, model: str = "facebook/hubert-base-ls960", revision: str = "", sha256: str = "") -> None:
-        super().__init__(model=model, revision=revision, sha256=sha256)
+    def __init__(
+        self,
+        *,
+        model: str = "facebook/hubert-base-ls960",
+        layer: int | None = None,
+        revision: str = "",
+        sha256: str = "",
+    ) -> None:
+        super().__init__(model=model, layer=layer, revision=revision, sha256=sha256)
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotiwave_core.extract.states import check_layer, states_of
 from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer
 from emotiwave_core.extract.windows import Loudness, sound_windows
@@ -22,15 +23,16 @@ class SpeechEncoder(Extractor):
     needs: frozenset[Need] = frozenset({"sound"})
     rate = RATE / STEP
 
-    def __init__(self, *, model: str, revision: str = "", sha256: str = "") -> None:
+    def __init__(self, *, model: str, layer: int | None = None, revision: str = "", sha256: str = "") -> None:
         super().__init__()
-        self.name = ModelName(model, revision, sha256)
+        self.name, self.layer = ModelName(model, revision, sha256), layer
 
     def open(self, download: bool = False) -> None:
         """Load the model. Errors as `find_model` and `load_transformer`."""
         self.found = find_model(self.name, download)
         self.normalises = bool(self.found.json("preprocessor_config.json").get("do_normalize", True))
         self.model = load_transformer(self.found)
+        check_layer(self.layer, self.model)
         self.width = int(self.model.config.hidden_size)
 
     def identity(self) -> dict[str, Any]:
@@ -49,7 +51,7 @@ class SpeechEncoder(Extractor):
             sound = torch.tensor(window.samples)
             if self.normalises:
                 sound = (sound - sound.mean()) / torch.sqrt(sound.var(correction=0) + 1e-7)
-            states = self.model(sound[None]).last_hidden_state[0]
+            states = states_of(self.model, self.layer, input_values=sound[None])
             begin = window.begin // STEP
             end = len(states) if window.is_last else window.end // STEP
             starts = (window.first // STEP + np.arange(begin, end)) * STEP / RATE

@@ -12,6 +12,7 @@ from loud import with_loud_extractor
 from short_suite import in_short
 from small_models import small_model
 
+from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import ModelNotHere, SettingsError
 from emotiwave_core.extract.ctranslate2 import read_ctranslate2
 from emotiwave_core.extract.extractors import choose, difference, open_extractor, part_of_identity
@@ -108,6 +109,35 @@ def test_windows_change_little(name: str, tmp_path: Path) -> None:
     assert stream.intervals[-1, 1] == pytest.approx(70.0, abs=0.03)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["hubert", "wav2vec2", "whisper", "bert"])
+def test_a_layer_is_that_of_the_model(name: str, tmp_path: Path) -> None:
+    """Features of a layer are what that layer of the model puts out, and another layer is another identity."""
+    options, modality = options_of(name, tmp_path), "text" if name == "bert" else "audio"
+
+    def opened(layer: int | None) -> Any:
+        part = Part(name, options | {"layer": layer})
+        return open_extractor(modality, load_registry().resolve_part("extractor", part))
+
+    recording, put_out = MadeUpRecording(1.0), []
+    first = opened(1)
+    whole = first.extractor.encoder if name == "whisper" else first.extractor.model
+    blocks = whole.layers if name == "whisper" else whole.encoder.layer if name == "bert" else whole.encoder.layers
+    blocks[0].register_forward_hook(lambda _module, _inputs, output: put_out.append(output))
+    features = first.extract(recording).features
+    states = put_out[0][0] if isinstance(put_out[0], tuple) else put_out[0]
+    if name == "bert":  # the first word is one token, after the mark of the beginning
+        assert np.array_equal(features[0], states[0, 1].numpy())
+    else:
+        assert np.array_equal(features, states[0, : len(features)].numpy())
+    last, named = opened(None), opened(2)
+    assert difference(last.identity, first.identity) == "options.layer is 1, not None"
+    assert np.array_equal(last.extract(recording).features, named.extract(recording).features)
+    assert not np.array_equal(last.extract(recording).features, features)
+    with pytest.raises(SettingsError, match="layer is 3, but the model has 2: 1 to 2, or 0"):
+        opened(3)
+
+
 @pytest.mark.slow
 def test_long_texts_go_through_in_windows(tmp_path: Path) -> None:
     """Each word of a text that is longer than the model's longest sequence has its vector, once, with its times."""
@@ -129,8 +159,6 @@ def test_long_texts_go_through_in_windows(tmp_path: Path) -> None:
 
 
 def _part(name: str, folder: Path) -> Any:
-    from emotiwave_core.config.recipe import Part
-
     return Part(name, options_of(name, folder))
 
 
