@@ -109,6 +109,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_CHOICES]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as `1 seed` and `2 seeds`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def short(value: object) -> str:
     """A value of a file or a flag in quotes, for an error: as long as a line or two, however long or deep it is."""
     return _SHORT.repr(value)

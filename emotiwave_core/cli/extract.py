@@ -76,7 +76,7 @@ def extract(
     import shlex
 
     from emotiwave_core import api
-    from emotiwave_core.errors import DataError
+    from emotiwave_core.errors import DataError, counted
     from emotiwave_core.execute.executor import read_slurm
     from emotiwave_core.parts.stdout import quiet
 
@@ -103,12 +103,12 @@ def extract(
     else:
         click.echo(made.folder)
     for modality, count in made.missing.items():
-        console.say(f"{modality} is missing in {count} recordings.")
+        console.say(f"{modality} is missing in {counted(count, 'recording')}.")
     next_step = f"run --data {shlex.quote(str(out))}" if made.labelled else f"data inspect {shlex.quote(str(out))}"
     console.say(f"Next: emotiwave {next_step}")
     if made.failed:
         first, reason = next(iter(made.failed.items()))
         raise DataError(
-            f"{len(made.failed)} recordings gave nothing, such as {first} ({reason}); {out / 'extraction.json'} tells "
-            "all. The data set holds the others."
+            f"{counted(len(made.failed), 'recording')} gave nothing, such as {first} ({reason}); "
+            f"{out / 'extraction.json'} tells all. The data set holds the others."
         )

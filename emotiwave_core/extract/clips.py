@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from emotiwave_core.data.formats.text import MEDIA
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, counted
 from emotiwave_core.extract.label_table import LabelTable, read_label_table
 from emotiwave_core.extract.transcripts import read_transcript, transcript_beside
 from emotiwave_core.extract.words import Phrase, Transcript
@@ -100,7 +100,9 @@ def _notes(clips: Mapping[str, MediaClip], table: LabelTable | None) -> list[str
     absent = [row.file for row in table.rows if row.id not in clips]
     notes = [*table.notes]
     if without:
-        notes.append(f"{len(without)} recordings have no row in {table.path.name}, such as {without[0]}.")
+        has = "has" if len(without) == 1 else "have"
+        notes.append(f"{counted(len(without), 'recording')} {has} no row in {table.path.name}, such as {without[0]}.")
     if absent:
-        notes.append(f"{len(absent)} rows of {table.path.name} have no recording, such as {absent[0]}.")
+        has = "has" if len(absent) == 1 else "have"
+        notes.append(f"{counted(len(absent), 'row')} of {table.path.name} {has} no recording, such as {absent[0]}.")
     return notes

@@ -299,6 +299,6 @@ def test_the_command_line_says_what_came(recordings: Path, tmp_path: Path) -> No
     more = [str(tmp_path / "out"), "--registry", str(recordings / "registry.toml")]
     ended = subprocess.run([*program, *more], capture_output=True, text=True, timeout=600, env=os.environ, check=False)
     assert ended.returncode == 3
-    assert "1 recordings gave nothing, such as torn" in ended.stderr
+    assert "1 recording gave nothing, such as torn" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert (tmp_path / "out" / "audio.csd").is_file()
