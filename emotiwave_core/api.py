@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from emotiwave_core.compare.comparison import Comparison
-    from emotiwave_core.compare.tune import Search
+    from emotiwave_core.compare.search import Search
     from emotiwave_core.config.recipe import OnAlarm, Recipe
     from emotiwave_core.data.dataset import Dataset
     from emotiwave_core.data.store.memory import ArraySample
@@ -845,6 +845,9 @@ def tune(
     seed: int = 0,
     prune: bool = True,
     jobs: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    slurm: Mapping[str, str] | None = None,
     device: str = "auto",
     registry: FilePath | None = None,
     monitor: Monitor | None = None,
@@ -854,7 +857,8 @@ def tune(
     space: `"training.learning_rate=log(1e-4,1e-2)"`, `"encoder.hidden_size=[32,64]"`, `"dropout.p=uniform(0,0.5)"`,
     `"encoder.layers=int(1,3)"`, `'fusion=["concat", "gated"]'`. trials: how many in all; a search that was stopped
     goes on, in the same `out`, until there are so many. seed: of the search. prune: stop trials whose validation is
-    below the median of others at the same epoch. jobs: trials side by side; one makes a search repeatable.
+    below the median of others at the same epoch. jobs: trials side by side, for which a search is repeatable; needed
+    with an executor other than local. executor, address, slurm: as of `compare`.
 
     Trials are drawn by optuna (TPE). `out` gets winner.toml, trials.csv, a figure, and the runs: `train(dataset,
     "OUT/winner.toml")` then reads the test fold, once. Errors in recipe and space come before any run.
@@ -871,7 +875,7 @@ def tune(
         data=_dataset_folder(dataset).resolve(),
         out=Path(out),
         registry_file=None if registry is None else Path(registry).resolve(),
-        execution=Execution(jobs=jobs, device=device),
+        execution=Execution(executor, jobs, device, address, dict(slurm or {})),
     )
     with _errors_of_ours():
         plan = SearchPlan(table, source, read_space(space), trials, seed, prune)

@@ -12,6 +12,7 @@ from emotiwave_core.cli.common import (
     DATA,
     SectionedCommand,
     device_option,
+    executor_options,
     json_option,
     option,
     print_json,
@@ -21,7 +22,7 @@ from emotiwave_core.cli.console import tables
 from emotiwave_core.errors import printable
 
 if TYPE_CHECKING:
-    from emotiwave_core.compare.tune import Search
+    from emotiwave_core.compare.search import Search
 
 EXAMPLES = """\b
 Examples:
@@ -49,6 +50,7 @@ SHOWN = 5  # trials
 @option("--no-pruning", is_flag=True, section="Search", help="Train every trial to its end.")
 @option("--jobs", type=click.IntRange(min=1), section="Search", help="Trials side by side.  [default: as processors]")
 @option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, section="Result", help="The folder.")
+@executor_options
 @device_option
 @json_option
 @registry_option
@@ -61,6 +63,9 @@ def tune(
     seed: int,
     no_pruning: bool,
     jobs: int | None,
+    executor: str,
+    address: str | None,
+    slurm: tuple[str, ...],
     out: Path,
     device: str,
     as_json: bool,
@@ -73,6 +78,7 @@ def tune(
     """
     from emotiwave_core import api
     from emotiwave_core.config.flags import override
+    from emotiwave_core.execute.executor import read_slurm
     from emotiwave_core.monitor import TerminalMonitor
     from emotiwave_core.parts.registry import load_registry
 
@@ -85,6 +91,9 @@ def tune(
         seed=seed,
         prune=not no_pruning,
         jobs=jobs,
+        executor=executor,
+        address=address,
+        slurm=read_slurm(slurm),
         out=out,
         device=device,
         registry=registry_file,

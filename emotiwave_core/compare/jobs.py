@@ -52,6 +52,11 @@ def program_of(folder: Path, recipe: Recipe, runs: Runs, *more: str) -> Program:
     )
 
 
+def needs_of(runs: Runs) -> list[Path]:
+    """The files that a worker must see."""
+    return [runs.data, *([] if runs.registry_file is None else [runs.registry_file])]
+
+
 def failure(answer: JobAnswer) -> str | None:
     """The sentence of a run that failed; None of one that ended well."""
     if answer.code == 0:
@@ -84,7 +89,6 @@ def carry_out_runs(planned: Sequence[PlannedRun], runs: Runs, monitor: Monitor) 
         return False
 
     jobs = [Job(run.folder, program_of(run_folder(runs.out, run), run.recipe(), runs), retries=1) for run in waiting]
-    needs = [runs.data, *([] if runs.registry_file is None else [runs.registry_file])]
-    with opened(runs.execution, runs.out, needs, MEMORY, len(jobs), monitor) as executor:
+    with opened(runs.execution, runs.out, needs_of(runs), MEMORY, len(jobs), monitor) as executor:
         carry_out(jobs, executor, monitor, "Runs", ended)
     return failed

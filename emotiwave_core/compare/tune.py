@@ -1,75 +1,42 @@
-"""A search for the best recipe by validation alone: trials are runs that never read the test fold."""
+"""A search for the best recipe by validation alone: trials are runs that never read the test fold.
 
-import contextlib
+N trials are on their way at a time. They are told to the study in the order in which they were drawn, whichever ends
+first, and trial k is drawn, and pruned, by what trials 0 to k−N came to. So a search is repeatable for its N.
+"""
+
 import copy
 import importlib.util
-import io
 import os
 import socket
-import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-import matplotlib.style
 import numpy as np
 import tomli_w
-from matplotlib.figure import Figure
 
-from emotiwave_core.compare.jobs import MEMORY, Runs, failure, program_of
+from emotiwave_core.compare.jobs import MEMORY, Runs, failure, needs_of, program_of
+from emotiwave_core.compare.search import Search, Trial, write_search
 from emotiwave_core.compare.space import Dimension, laid_over
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.facts import CorpusFacts
-from emotiwave_core.errors import DataError, EmotiwaveError, PackageNotHere, SettingsError
-from emotiwave_core.execute.executor import POLL
+from emotiwave_core.errors import DataError, EmotiwaveError, PackageNotHere, SettingsError, counted
+from emotiwave_core.execute.executor import Execution, JobRunner, opened
+from emotiwave_core.execute.job import Job, JobAnswer
 from emotiwave_core.execute.local import default_jobs, visible_gpus
-from emotiwave_core.execute.process import ProgramProcess
-from emotiwave_core.io.atomic import csv_line, out_of_space, write_bytes, write_json, write_text
+from emotiwave_core.io.atomic import out_of_space, write_json, write_text
 from emotiwave_core.io.untrusted import read_json
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
-from emotiwave_core.report.pictures import ACCENT, COLUMN, FORMATS, GREY, INK, STYLE
-from emotiwave_core.runs.history import HISTORY, Validation, read_history
-from emotiwave_core.runs.model_file import MODEL, read_model_file
+from emotiwave_core.runs.history import HISTORY, Epoch, Validation, read_history
+from emotiwave_core.runs.model_file import read_model_file
 
-WINNER, TABLE, FIGURE, STORAGE, SEARCH = "winner.toml", "trials.csv", "trials", "trials.log", "search.json"
+WINNER, STORAGE, SEARCH = "winner.toml", "trials.log", "search.json"
 STARTUP = 5  # trials that are never pruned, and drawn at random
-
-
-@attrs.frozen
-class Trial:
-    """One trial of a search."""
-
-    number: int
-    state: str  # complete, pruned, failed or running
-    value: float | None  # the best validation score
-    epochs: int
-    settings: dict[str, Any]
-    reason: str = ""  # of a failure
-
-
-@attrs.frozen
-class Search:
-    """A search that has ended: its trials, and the one that won."""
-
-    out: Path
-    select: str  # the validation score: mean, complete or a configuration
-    trials: list[Trial]
-    winner: int
-    settings: dict[str, Any]  # of the winner
-
-    @property
-    def best(self) -> Trial:
-        """The trial that won."""
-        return next(trial for trial in self.trials if trial.number == self.winner)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON can hold it."""
-        return {**attrs.asdict(self), "out": str(self.out)}
 
 
 @attrs.frozen
@@ -97,23 +64,75 @@ class SearchPlan:
         return self.recipe_with(first, registry)
 
 
-class _Running:
-    """A trial whose run is on its way."""
+@attrs.define(eq=False)
+class TrialRun:
+    """A trial from being drawn to being told: its run, and what it has come to."""
 
-    def __init__(self, trial: Any, folder: Path, process: ProgramProcess, select: str) -> None:
-        self.trial, self.folder, self.process, self.select = trial, folder, process, select
-        self.told = 0
-        self.is_pruned = False
+    trial: Any  # of optuna
+    folder: Path
+    job: Job
+    select: str
+    before: Any  # the study as the trial is pruned by it; None where it is not pruned
+    scores: dict[int, float] = attrs.field(factory=dict)  # of validation by epoch, as they were reported
+    judged: int = 0  # epochs after which it was asked whether it goes on
+    is_pruned: bool = False
+    value: float | None = None  # of a run that has ended
+    reason: str | None = None  # of one that failed
 
-    def look(self, prune: bool) -> None:
-        """Tell the study of new epochs, and stop a run that is not worth going on."""
-        for epoch in _epochs(self.folder)[self.told :]:
-            with contextlib.suppress(ValueError):  # told before, by whoever began it
-                self.trial.report(score_of(epoch.valid, self.select), epoch.epoch)
-            self.told += 1
-            if prune and not self.is_pruned and self.trial.should_prune():
+    @property
+    def is_over(self) -> bool:
+        """True once it is known what the trial comes to."""
+        return self.is_pruned or self.value is not None or self.reason is not None
+
+    def look(self) -> None:
+        """Report the new epochs of the run, up to the one in which it is pruned."""
+        if self.is_over:
+            return
+        for epoch in _epochs(self.folder)[self.judged :]:
+            self.judged += 1
+            if epoch.epoch not in self.scores:
+                self.scores[epoch.epoch] = score_of(epoch.valid, self.select)
+                self.trial.report(self.scores[epoch.epoch], epoch.epoch)
+            if self.before is not None and _is_worse(self.before, self.scores, epoch.epoch):
                 self.is_pruned = True
-                self.process.stop()
+                return
+
+    def end(self, answer: JobAnswer) -> None:
+        """Note what the run has come to. It is kept at once, so that no trial that waits to be told runs again."""
+        self.look()
+        if self.is_over:
+            return
+        self.reason = failure(answer)
+        if self.reason is None:
+            try:
+                self.value = read_model_file(self.folder).best.score
+            except EmotiwaveError as error:
+                self.reason = str(error)
+        self.trial.set_user_attr("outcome", {"value": self.value, "reason": self.reason})
+
+    def take_up(self, cut: Any) -> None:
+        """Go on with a trial of a search that was stopped, as the study has it."""
+        self.scores = dict(cut.intermediate_values)
+        outcome = cut.user_attrs.get("outcome", {})
+        self.value, self.reason = outcome.get("value"), outcome.get("reason")
+        self.look()
+
+    def tell(self, study: Any, monitor: Monitor) -> bool:
+        """Tell the study, and say, what the trial has come to. True where it failed."""
+        import optuna
+
+        number = self.trial.number
+        if self.is_pruned:
+            study.tell(self.trial, state=optuna.trial.TrialState.PRUNED)
+            monitor.say(f"trial {number}: pruned after {counted(len(self.scores), 'epoch')}")
+        elif self.reason is None:
+            study.tell(self.trial, self.value)
+            monitor.say(f"trial {number}: {self.value:.3f}")
+        else:
+            self.trial.set_user_attr("reason", self.reason)
+            study.tell(self.trial, state=optuna.trial.TrialState.FAIL)
+            monitor.say(f"trial {number} failed: {self.reason}")
+        return self.reason is not None
 
 
 def tune(plan: SearchPlan, setting: Runs, registry: Registry, monitor: Monitor) -> Search:
@@ -124,44 +143,17 @@ def tune(plan: SearchPlan, setting: Runs, registry: Registry, monitor: Monitor) 
     """
     if importlib.util.find_spec("optuna") is None:
         raise PackageNotHere('Tuning uses optuna, which is not installed: pip install "emotiwave[tune]"')
+    execution = setting.execution.checked()
     first = plan.checked(registry)
+    side_by_side = _side_by_side(execution, monitor)
     facts = open_corpus(setting.data, first.data, monitor).facts()
     with out_of_space(setting.out):
         setting.out.mkdir(parents=True, exist_ok=True)
     _check_same(plan, setting, facts)
-    study = _study(plan, setting.out)
-    select = first.training.select
-    cut = _cut(study)
-    on_gpu = bool(visible_gpus(setting.execution.device))
-    side_by_side = setting.execution.jobs or (1 if on_gpu else default_jobs(0, MEMORY, monitor))
-    running: list[_Running] = []
-    counted = len([trial for trial in study.trials if trial.state.is_finished()])
-    ended: Counter[bool] = Counter()  # by whether they failed
-    with monitor.jobs("Trials", max(0, plan.trials - counted)) as show:
-        try:
-            while True:
-                while len(running) < side_by_side:
-                    begun = _next(study, cut, plan, setting, registry, select)
-                    if begun is None:
-                        break
-                    running.append(begun)
-                if not running:
-                    break
-                for one in list(running):
-                    one.look(plan.prune)
-                    if one.process.has_ended():
-                        running.remove(one)
-                        one.look(False)
-                        ended[_tell(study, one, monitor)] += 1
-                        one.process.end()
-                show(ended[False], len(running), ended[True])
-                time.sleep(POLL)
-        finally:
-            for one in running:
-                one.process.stop()
-            for one in running:
-                one.process.end()
-    return _ended(study, plan, setting, registry, select)
+    study = _study(setting.out)
+    drawing = Drawing(study, plan, setting, registry, first.training.select, side_by_side, _cut(study))
+    _carry_out(drawing, attrs.evolve(execution, jobs=side_by_side), monitor)
+    return _ended(study, plan, setting, registry, first.training.select)
 
 
 def score_of(valid: Validation, select: str) -> float:
@@ -169,15 +161,123 @@ def score_of(valid: Validation, select: str) -> float:
     return valid.mean if select == "mean" else valid.complete if select == "complete" else valid.configurations[select]
 
 
+@attrs.frozen
+class Drawing:
+    """All that the next trial is drawn from."""
+
+    study: Any
+    plan: SearchPlan
+    setting: Runs
+    registry: Registry
+    select: str
+    side_by_side: int
+    cut: list[Any]  # trials of optuna that were stopped on this machine, and are taken up first
+
+    def next(self) -> TrialRun | None:
+        """The next trial; None where there are enough.
+
+        A failed one is replaced, until as many have failed as were asked for.
+        """
+        import optuna
+
+        cut = self.cut.pop(0) if self.cut else None
+        if cut is not None:
+            trial = optuna.trial.Trial(self.study, cut._trial_id)
+        else:
+            states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+            failed = states.count(optuna.trial.TrialState.FAIL)
+            if len(states) - failed >= self.plan.trials or failed >= self.plan.trials:
+                return None
+            trial = self.study.ask()
+        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+        self.study.sampler = _sampler(self.plan.seed, trial.number)
+        values = {dimension.key: dimension.suggest(trial) for dimension in self.plan.space}
+        folder = self.setting.out / "runs" / f"trial-{trial.number}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        program = program_of(folder, self.plan.recipe_with(values, self.registry), self.setting, "--no-test")
+        job = Job(folder.name, program, retries=1)
+        run = TrialRun(trial, folder, job, self.select, self._before(trial.number) if self.plan.prune else None)
+        if cut is not None:
+            run.take_up(cut)
+        return run
+
+    def _before(self, number: int) -> Any:
+        """A study of the trials that a trial may be compared with, whichever others have ended by then."""
+        import optuna
+
+        states = (optuna.trial.TrialState.COMPLETE,)
+        told = self.study.get_trials(deepcopy=False, states=states)
+        before = optuna.create_study(
+            direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1)
+        )
+        before.add_trials([trial for trial in told if trial.number <= number - self.side_by_side])
+        return before
+
+
+def _carry_out(drawing: Drawing, execution: Execution, monitor: Monitor) -> None:
+    """Draw trials and tell them, until there are enough.
+
+    KeyboardInterrupt, passed on, lets the processes keep the step that they are in.
+    """
+    setting, study = drawing.setting, drawing.study
+    before = len([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
+    trials: deque[TrialRun] = deque()  # drawn and not told, in their order
+    told: Counter[bool] = Counter()  # by whether they failed
+    with (
+        opened(execution, setting.out, needs_of(setting), MEMORY, drawing.plan.trials, monitor) as executor,
+        monitor.jobs("Trials", max(0, drawing.plan.trials - before)) as show,
+    ):
+        runner = JobRunner(executor, monitor)
+        while True:
+            while len(trials) < drawing.side_by_side and (drawn := drawing.next()) is not None:
+                trials.append(drawn)
+                if not drawn.is_over:
+                    executor.submit([drawn.job])
+            if not trials:
+                return
+            if trials[0].is_over:
+                told[trials.popleft().tell(study, monitor)] += 1
+                continue  # the next one is drawn by what is told so far, and no more
+            by_name = {one.job.name: one for one in trials}
+            for job, answer in runner.settled():
+                if job.name in by_name:  # else it was pruned
+                    by_name[job.name].end(answer)
+            for one in trials:
+                if not one.is_over:
+                    one.look()
+                    if one.is_pruned:
+                        runner.stop(one.job)
+            show(told[False], executor.running, told[True])
+
+
+def _side_by_side(execution: Execution, monitor: Monitor) -> int:
+    """The number of trials on their way at a time. SettingsError where an engine does not say and nobody else does."""
+    if execution.jobs is None and execution.executor != "local":
+        raise SettingsError(
+            f"--executor {execution.executor}: say by --jobs how many trials are on their way at a time, for each is "
+            "drawn from those that were told before."
+        )
+    return execution.jobs or default_jobs(len(visible_gpus(execution.device)), MEMORY, monitor)
+
+
 def _number(dimension: Dimension) -> float | int:
     return int(dimension.low) if dimension.kind == "int" else dimension.low
 
 
-def _epochs(run: Path) -> list[Any]:
+def _epochs(run: Path) -> list[Epoch]:
     try:
         return read_history(run) if (run / HISTORY).exists() else []
     except EmotiwaveError:
         return []  # a line is being written
+
+
+def _is_worse(before: Any, scores: Mapping[int, float], epoch: int) -> bool:
+    """True where the best score up to an epoch is below the median of others there."""
+    import optuna
+
+    seen = {number: score for number, score in scores.items() if number <= epoch}
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, intermediate_values=seen)
+    return bool(before.pruner.prune(before, trial))
 
 
 def _check_same(plan: SearchPlan, setting: Runs, facts: CorpusFacts) -> None:
@@ -203,7 +303,7 @@ def _check_same(plan: SearchPlan, setting: Runs, facts: CorpusFacts) -> None:
         )
 
 
-def _study(plan: SearchPlan, out: Path) -> Any:
+def _study(out: Path) -> Any:
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -211,36 +311,17 @@ def _study(plan: SearchPlan, out: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(out / STORAGE)))
-        study = optuna.create_study(
-            study_name="emotiwave", storage=storage, load_if_exists=True, direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1),
-        )  # fmt: skip
-        study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(study.trials), n_startup_trials=STARTUP)
-    return study
+        return optuna.create_study(study_name="emotiwave", storage=storage, load_if_exists=True, direction="maximize")
 
 
-def _next(
-    study: Any, cut: list[Any], plan: SearchPlan, setting: Runs, registry: Registry, select: str
-) -> _Running | None:
-    """The next trial, begun: one that was cut on this machine, else a new one; None where there are enough.
-
-    A failed one is replaced, until as many have failed as were asked for.
-    """
+def _sampler(seed: int, number: int) -> Any:
+    """The sampler of one trial: a search that was stopped draws what it would have drawn."""
     import optuna
 
-    if cut:
-        trial = optuna.trial.Trial(study, cut.pop(0)._trial_id)
-    else:
-        failed = sum(trial.state == optuna.trial.TrialState.FAIL for trial in study.trials)
-        if len(study.trials) - failed >= plan.trials or failed >= plan.trials:
-            return None
-        trial = study.ask()
-    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-    values = {dimension.key: dimension.suggest(trial) for dimension in plan.space}
-    folder = setting.out / "runs" / f"trial-{trial.number}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    program = program_of(folder, plan.recipe_with(values, registry), setting, "--no-test")
-    return _Running(trial, folder, ProgramProcess(program), select)
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return optuna.samplers.TPESampler(seed=own, n_startup_trials=STARTUP, constant_liar=True)
 
 
 def _cut(study: Any) -> list[Any]:
@@ -263,26 +344,6 @@ def _is_gone(worker: str) -> bool:
     except PermissionError:
         return False
     return int(number) == os.getpid()
-
-
-def _tell(study: Any, one: _Running, monitor: Monitor) -> bool:
-    """Tell the study of a trial that has ended. True where it failed."""
-    import optuna
-
-    number, folder = one.trial.number, one.folder
-    if one.is_pruned:
-        study.tell(one.trial, state=optuna.trial.TrialState.PRUNED)
-        monitor.say(f"trial {number}: pruned after {one.told} epochs")
-    elif (why := failure(one.process.answer())) is None and (folder / MODEL).exists():
-        value = read_model_file(folder).best.score
-        study.tell(one.trial, value)
-        monitor.say(f"trial {number}: {value:.3f}")
-    else:
-        one.trial.set_user_attr("reason", why or "it left no model")
-        study.tell(one.trial, state=optuna.trial.TrialState.FAIL)
-        monitor.say(f"trial {number} failed: {why}")
-        return True
-    return False
 
 
 def _ended(study: Any, plan: SearchPlan, setting: Runs, registry: Registry, select: str) -> Search:
@@ -312,8 +373,7 @@ def _ended(study: Any, plan: SearchPlan, setting: Runs, registry: Registry, sele
     recipe = plan.recipe_with(best.settings, registry)
     write_text(setting.out / WINNER, tomli_w.dumps(recipe.to_table()))
     search = Search(setting.out, select, trials, best.number, best.settings)
-    _write_table(search, plan.space)
-    _write_figure(search)
+    write_search(search, plan.space)
     return search
 
 
@@ -323,43 +383,3 @@ def _values(params: Mapping[str, Any], space: tuple[Dimension, ...]) -> dict[str
     return {
         key: known[key].choices[int(value)] if known[key].kind == "choice" else value for key, value in params.items()
     }
-
-
-def _write_table(search: Search, space: tuple[Dimension, ...]) -> None:
-    lines = [["trial", "state", f"validation ({search.select})", "epochs", *(d.key for d in space), "reason"]]
-    for trial in search.trials:
-        settings = [trial.settings.get(dimension.key, "") for dimension in space]
-        value = "" if trial.value is None else repr(trial.value)
-        lines.append([str(trial.number), trial.state, value, str(trial.epochs), *map(str, settings), trial.reason])
-    write_text(search.out / TABLE, "".join(map(csv_line, lines)))
-
-
-def _write_figure(search: Search) -> None:
-    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        figure = drawn(search)
-        for suffix, metadata in FORMATS.items():
-            picture = io.BytesIO()
-            figure.savefig(picture, format=suffix, dpi=300, metadata=metadata)
-            figure.set_layout_engine("none")
-            write_bytes(search.out / f"{FIGURE}.{suffix}", picture.getvalue())
-
-
-def drawn(search: Search) -> Figure:
-    """The validation score of each trial, pruned ones hollow, and the best so far as a line."""
-    figure = Figure(figsize=(COLUMN, 2.2), layout="constrained")
-    axes = figure.subplots()
-    for state, face in (("complete", ACCENT), ("pruned", "none")):
-        own = [trial for trial in search.trials if trial.state == state and trial.value is not None]
-        if own:
-            axes.scatter(
-                [trial.number for trial in own], [trial.value or 0.0 for trial in own], s=12, facecolor=face,
-                edgecolor=ACCENT if state == "complete" else GREY, linewidth=0.7, label=state, zorder=3,
-            )  # fmt: skip
-    done = [trial for trial in search.trials if trial.state == "complete"]
-    best = np.maximum.accumulate([trial.value or 0.0 for trial in done])
-    axes.step([trial.number for trial in done], best, where="post", color=INK, linewidth=0.9, label="best so far")
-    axes.set_xlabel("Trial")
-    axes.set_ylabel(f"Validation ({search.select[:30]})")
-    axes.legend(fontsize=6.5)
-    return figure

@@ -37,6 +37,10 @@ class Executor(abc.ABC):
         """Take these jobs up as soon as there is room."""
 
     @abc.abstractmethod
+    def stop(self, job: Job) -> None:
+        """Ask a job that is being carried out to keep what it has and to end; it is answered for as any other."""
+
+    @abc.abstractmethod
     def ended(self) -> list[tuple[Job, JobAnswer]]:
         """The jobs that have ended since; none after `POLL` seconds."""
 
@@ -152,28 +156,48 @@ def _remote(execution: Execution, witness: Witness, scratch: Path, monitor: Moni
     return SlurmExecutor(execution, witness, scratch, monitor)
 
 
+class JobRunner:
+    """Gives jobs to an executor. One whose worker is lost, or whose process was killed, is begun anew."""
+
+    def __init__(self, executor: Executor, monitor: Monitor) -> None:
+        self.executor, self._monitor = executor, monitor
+        self._begun_anew: Counter[str] = Counter()
+        self._stopped: set[str] = set()
+
+    def stop(self, job: Job) -> None:
+        """Ask a job to keep what it has and to end; it is not begun anew."""
+        self._stopped.add(job.name)
+        self.executor.stop(job)
+
+    def settled(self) -> Iterator[tuple[Job, JobAnswer]]:
+        """The jobs that have ended since and are not begun anew. ResourceError for a worker that cannot do any job."""
+        for job, answer in self.executor.ended():
+            if answer.unfit:
+                raise ResourceError(answer.unfit)
+            why = answer.lost or (answer.killed and f"its process was killed ({answer.killed})")
+            most = 0 if job.name in self._stopped else LOST if answer.lost else job.retries
+            if why and self._begun_anew[job.name] < most:
+                self._begun_anew[job.name] += 1
+                self._monitor.say(f"{job.name}: {why}; it is taken up again.")
+                self.executor.submit([job])
+            else:
+                yield job, answer
+
+
 def carry_out(
     jobs: Sequence[Job], executor: Executor, monitor: Monitor, title: str, ended: Callable[[Job, JobAnswer], bool]
 ) -> None:
     """Carry out all jobs. `ended` is called with each as it ends, and says whether it has done well.
 
-    One whose worker is lost, or whose process was killed, is begun anew as often as that may be. ResourceError for a
-    worker that cannot do any job.
+    ResourceError for a worker that cannot do any job.
     """
-    begun_anew: Counter[str] = Counter()
+    runner = JobRunner(executor, monitor)
     done = failed = 0
     executor.submit(jobs)
     with monitor.jobs(title, len(jobs)) as show:
         while done + failed < len(jobs):
-            for job, answer in executor.ended():
-                if answer.unfit:
-                    raise ResourceError(answer.unfit)
-                why = answer.lost or (answer.killed and f"its process was killed ({answer.killed})")
-                if why and begun_anew[job.name] < (LOST if answer.lost else job.retries):
-                    begun_anew[job.name] += 1
-                    monitor.say(f"{job.name}: {why}; it is taken up again.")
-                    executor.submit([job])
-                elif ended(job, answer):
+            for job, answer in runner.settled():
+                if ended(job, answer):
                     done += 1
                 else:
                     failed += 1

@@ -23,7 +23,7 @@ class LocalExecutor(Executor):
         count = min(execution.jobs or default_jobs(len(gpus), memory, monitor), max(1, most))
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[tuple[Job, JobAnswer | BaseException]] = queue.SimpleQueue()
-        self._running = 0
+        self._at: dict[str, Slot] = {}  # by the name of the job that is at work there
         self._lock = threading.Lock()
         self._slots = [Slot({VISIBLE: gpus[n % len(gpus)]} if len(gpus) > 1 else None) for n in range(count)]
         self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in self._slots]
@@ -33,19 +33,25 @@ class LocalExecutor(Executor):
     def _serve(self, slot: Slot) -> None:
         while (job := self._jobs.get()) is not None:
             with self._lock:
-                self._running += 1
+                self._at[job.name] = slot
             try:
                 answer: JobAnswer | BaseException = slot.do(job)
             except BaseException as error:  # of starting a process; it is raised where the jobs are waited for
                 answer = error
             with self._lock:
-                self._running -= 1
+                del self._at[job.name]
             self._ended.put((job, answer))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take these jobs up as soon as there is room."""
         for job in jobs:
             self._jobs.put(job)
+
+    def stop(self, job: Job) -> None:
+        """Ask a job that is being carried out to keep what it has and to end."""
+        with self._lock:  # so that its slot has taken up no other
+            if (slot := self._at.get(job.name)) is not None:
+                slot.interrupt()
 
     def ended(self) -> list[tuple[Job, JobAnswer]]:
         """The jobs that have ended since. Errors of starting a process."""
@@ -61,7 +67,7 @@ class LocalExecutor(Executor):
     @property
     def running(self) -> int:
         """The number of jobs that are being carried out."""
-        return self._running
+        return len(self._at)
 
     def close(self) -> None:
         """Stop what runs, and wait until it has kept what it is at."""

@@ -135,12 +135,17 @@ class Slot:
             process.opening = process.ask(program.opening)
         return process
 
+    def interrupt(self) -> None:
+        """Ask the program at work to end. May be called by another thread."""
+        with self._lock:
+            if self._process is not None:
+                self._process.stop()
+
     def stop(self) -> None:
         """Ask the program at work to end, and begin no other. May be called by another thread."""
         with self._lock:
             self._is_stopped = True
-            if self._process is not None:
-                self._process.stop()
+        self.interrupt()
 
     def end(self, patience: float = ENOUGH) -> None:
         """Wait for a program that was stopped, and clear up."""

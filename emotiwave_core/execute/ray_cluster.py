@@ -62,6 +62,12 @@ class RayExecutor(Executor):
         """Take these jobs up as soon as there is room."""
         self._waiting += in_chunks(jobs, PIECES * max(1, self._room))
 
+    def stop(self, job: Job) -> None:
+        """Ask a job that is being carried out to keep what it has and to end."""
+        for reference, chunk in self._given.items():
+            if job in chunk:
+                self._ray.cancel(reference)
+
     def ended(self) -> list[tuple[Job, JobAnswer]]:
         """The jobs that have ended since. ResourceError where no worker can do them."""
         while self._waiting and len(self._given) < self._room:
@@ -83,6 +89,8 @@ class RayExecutor(Executor):
     def _answers(self, reference: Any, count: int) -> list[JobAnswer]:
         try:
             return [JobAnswer(**answer) for answer in self._ray.get(reference)]
+        except self._ray.exceptions.TaskCancelledError:  # before the next one, which it is too
+            return [JobAnswer(lost="it was stopped")] * count
         except self._ray.exceptions.RayTaskError as error:
             raise ResourceError(
                 f"A worker of the Ray cluster cannot work ({told_line(error)}): install the same Emotiwave on all of "

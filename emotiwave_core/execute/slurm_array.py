@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from emotiwave_core.errors import PackageNotHere, ResourceError, SettingsError, choices, short
+from emotiwave_core.errors import PackageNotHere, ResourceError, SettingsError, choices, counted, short
 from emotiwave_core.execute.executor import POLL, Execution, Executor, Witness, in_chunks, told_line, work
 from emotiwave_core.execute.job import Job, JobAnswer
 from emotiwave_core.io.atomic import write_json
@@ -58,6 +58,7 @@ class SlurmExecutor(Executor):
         self._submitit = _executor(cluster, options, execution, scratch)
         self._given: list[tuple[Any, ArrayEntry]] = []
         self._count = 0
+        self._stopped: list[Any] = []
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take these jobs up as soon as there is room. ResourceError where Slurm does not take them."""
@@ -71,6 +72,14 @@ class SlurmExecutor(Executor):
         except Exception as error:
             raise ResourceError(f"Slurm does not take the jobs: {told_line(error)}.") from error
         self._given += zip(submitted, entries, strict=True)
+
+    def stop(self, job: Job) -> None:
+        """Ask a job that is being carried out to keep what it has and to end."""
+        for submitted, entry in self._given:
+            if job in entry.jobs:
+                self._stopped.append(submitted)
+                with contextlib.suppress(Exception):
+                    submitted.cancel(check=False)
 
     def ended(self) -> list[tuple[Job, JobAnswer]]:
         """The jobs that have ended since."""
@@ -91,11 +100,12 @@ class SlurmExecutor(Executor):
 
     def close(self) -> None:
         """Cancel what is queued or runs. A training that is cancelled keeps its step."""
-        for submitted, _ in self._given:
+        going_on = [submitted for submitted, _ in self._given if submitted not in self._stopped]
+        for submitted in going_on:
             with contextlib.suppress(Exception):
                 submitted.cancel(check=False)
-        if self._given:
-            self._monitor.say(f"{len(self._given)} jobs are cancelled.")
+        if going_on:
+            self._monitor.say(f"{counted(len(going_on), 'job')} cancelled.")
         self._given.clear()
 
 

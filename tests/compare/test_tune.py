@@ -3,13 +3,16 @@
 import csv
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -17,11 +20,15 @@ from training import resume, start
 
 import emotiwave as ew
 from emotiwave_core.compare import tune as searching
+from emotiwave_core.compare.search import Trial
 from emotiwave_core.compare.space import laid_over, read_space
+from emotiwave_core.compare.tune import TrialRun
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.execute.job import JobAnswer, Program, TextFile
+from emotiwave_core.execute.executor import Executor
+from emotiwave_core.execute.job import Job, JobAnswer, Program, TextFile
 from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.history import Epoch, Validation, append_history, read_history
 from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train import run as engine
 
@@ -34,41 +41,54 @@ SMALL: dict[str, Any] = {
 SPACE = ["training.learning_rate=log(1e-4,1e-1)", 'fusion=["concat","mean"]']
 
 
-class InThisProcess:
-    """Stands for the process of a run."""
+class InThisProcess(Executor):
+    """Carries trials out in this process."""
 
-    begun: ClassVar[list[Path]] = []
-    killed: ClassVar[set[int]] = set()  # trials that are interrupted as they begin
-    broken: ClassVar[set[int]] = set()  # trials that fail
+    begun: ClassVar[list[str]] = []
+    killed: ClassVar[set[str]] = set()  # trials that are interrupted as they begin
+    broken: ClassVar[set[str]] = set()  # trials that fail
+    place: ClassVar[int] = 0  # of the one that ends next among those that were given: the first, or -1, the last
 
-    def __init__(self, program: Program) -> None:
-        words = dict(itertools.pairwise(program.words))
-        assert "--no-test" in words
-        folder, self.is_stopped = Path(str(words["--out"])), False
-        self.number = number = int(folder.name.removeprefix("trial-"))
-        self.begun.append(folder)
-        if number in self.killed:
-            self.killed.discard(number)
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.stopped: list[str] = []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take them."""
+        self.jobs += jobs
+
+    def stop(self, job: Job) -> None:
+        """Note it."""
+        self.stopped.append(job.name)
+
+    def ended(self) -> list[tuple[Job, JobAnswer]]:
+        """The next one."""
+        return [(job, self._answer(job)) for job in [self.jobs.pop(self.place)]] if self.jobs else []
+
+    def _begin(self, job: Job) -> Path:
+        """The folder of a trial."""
+        self.begun.append(job.name)
+        if job.name in self.killed:
+            self.killed.discard(job.name)
             raise KeyboardInterrupt
-        file = program.words[-1]
+        return Path(str(dict(itertools.pairwise(job.program.words))["--out"]))
+
+    def _answer(self, job: Job) -> JobAnswer:
+        folder = self._begin(job)
+        words, file = dict(itertools.pairwise(job.program.words)), job.program.words[-1]
+        assert "--no-test" in words
         assert isinstance(file, TextFile)
         recipe = Recipe.from_table(tomllib.loads(file.text), "The recipe")
         engine.start(recipe, Path(str(words["--data"])), folder, load_registry(), Runtime(_cpu(), tests=False))
+        return JobAnswer(1, said="Error: it broke") if job.name in self.broken else JobAnswer(0)
 
-    def answer(self) -> JobAnswer:
-        """It ended well, unless it is broken."""
-        return JobAnswer(1, said="Error: it broke") if self.number in self.broken else JobAnswer(0)
+    @property
+    def running(self) -> int:
+        """All."""
+        return len(self.jobs)
 
-    def has_ended(self) -> bool:
-        """It has, since it was made."""
-        return True
-
-    def stop(self) -> None:
-        """Note it."""
-        self.is_stopped = True
-
-    def end(self) -> None:
-        """Clear nothing up."""
+    def close(self) -> None:
+        """Nothing runs."""
 
 
 def _cpu() -> Any:
@@ -80,7 +100,7 @@ def _cpu() -> Any:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> type[InThisProcess]:
     """Trials are carried out in this process."""
-    monkeypatch.setattr(searching, "ProgramProcess", InThisProcess)
+    monkeypatch.setattr(searching, "opened", lambda *_: InThisProcess())
     InThisProcess.begun = []
     return InThisProcess
 
@@ -119,13 +139,13 @@ def test_a_search_is_by_validation_and_repeatable(
 
 def test_a_stopped_search_goes_on(tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess]) -> None:
     """A trial that was cut is taken up, none is lost or begun twice; more trials add to those that are there."""
-    in_this_process.killed = {1}
+    in_this_process.killed = {"trial-1"}
     with pytest.raises(KeyboardInterrupt):
         ew.tune(tiny, SMALL, space=SPACE, trials=3, out=tmp_path / "a", jobs=1)
     found = ew.tune(tiny, SMALL, space=SPACE, trials=3, out=tmp_path / "a", jobs=1)
     assert [trial.number for trial in found.trials] == [0, 1, 2]
     assert all(trial.state in ("complete", "pruned") for trial in found.trials)
-    assert [path.name for path in in_this_process.begun] == ["trial-0", "trial-1", "trial-1", "trial-2"]
+    assert in_this_process.begun == ["trial-0", "trial-1", "trial-1", "trial-2"]
     more = ew.tune(tiny, SMALL, space=SPACE, trials=4, out=tmp_path / "a", jobs=1)
     assert more.trials[:3] == found.trials
     assert len(more.trials) == 4
@@ -133,19 +153,89 @@ def test_a_stopped_search_goes_on(tiny: Path, tmp_path: Path, in_this_process: t
         ew.tune(tiny, SMALL, space=SPACE[:1], trials=4, out=tmp_path / "a")
 
 
+class PretendedRuns(InThisProcess):
+    """Leaves the epochs of a run whose scores follow from its recipe alone."""
+
+    def _answer(self, job: Job) -> JobAnswer:
+        folder = self._begin(job)
+        folder.mkdir()
+        file = job.program.words[-1]
+        assert isinstance(file, TextFile)
+        recipe = tomllib.loads(file.text)
+        far = abs(math.log10(recipe["training"]["learning_rate"]) + 2) + (recipe["fusion"]["name"] == "mean")
+        for epoch in range(1, 5):
+            score = 0.1 * epoch / (1 + far)
+            append_history(folder, Epoch(epoch, 0.0, Validation(score, score, score)))
+        return JobAnswer(0)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_side_by_side_a_search_is_repeatable(
+    jobs: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever trial ends first, and wherever the search is stopped, the trials are the same, and run once.
+
+    Of twelve trials five are drawn at random, and later ones by what those before them came to.
+    """
+    monkeypatch.setattr(searching, "opened", lambda *_: PretendedRuns())
+    monkeypatch.setattr("emotiwave_core.compare.search._write_figure", lambda _: None)
+    monkeypatch.setattr(
+        searching,
+        "read_model_file",
+        lambda folder: SimpleNamespace(best=SimpleNamespace(score=read_history(folder)[-1].valid.mean)),
+    )
+
+    def searched(name: str) -> list[Trial]:
+        return ew.tune(tiny, SMALL, space=SPACE, trials=12, out=tmp_path / name, jobs=jobs).trials
+
+    found = searched("a")
+    assert {trial.state for trial in found} == {"complete", "pruned"}
+    monkeypatch.setattr(InThisProcess, "place", -1)
+    assert searched("b") == found
+    for killed in ("trial-2", "trial-8"):
+        monkeypatch.setattr(InThisProcess, "killed", {killed})
+        monkeypatch.setattr(InThisProcess, "begun", [])
+        with pytest.raises(KeyboardInterrupt):
+            searched(killed)
+        assert searched(killed) == found
+        assert sorted(InThisProcess.begun) == sorted([*(f"trial-{n}" for n in range(12)), killed])
+    for name in ("trials.csv", "winner.toml"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "trial-8" / name).read_bytes()
+
+
+@pytest.mark.full
+def test_a_trial_is_pruned_by_its_epochs_and_not_by_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is pruned in the first epoch below the median, also where its run has gone on, or has ended, by then."""
+    import optuna
+
+    before = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(5, 1))
+    shown = {1: 0.05, 2: 0.5, 3: 0.5, 4: 0.5}
+    before.add_trials([optuna.trial.create_trial(value=0.5, intermediate_values=shown) for _ in range(5)])
+    epochs = [Epoch(n + 1, 0.0, Validation(score, score, score)) for n, score in enumerate((0.1, 0.3, 0.6, 0.9))]
+    for read in ([1, 2, 3, 4], [4], [1, 3]):
+        one = TrialRun(optuna.create_study().ask(), tmp_path, Job("a", Program("m")), "mean", before)
+        for number in read:
+            monkeypatch.setattr(searching, "_epochs", lambda _, number=number: epochs[:number])
+            one.look()
+        assert (one.is_pruned, list(one.scores)) == (True, [1, 2])
+        one.end(JobAnswer(0))
+        assert one.value is None
+
+
 @pytest.mark.full
 def test_a_trial_that_fails_costs_itself(
     tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another one is tried in its place, and it says why; where all fail, the search ends with the reason."""
-    monkeypatch.setattr(in_this_process, "broken", {0})
+    monkeypatch.setattr(in_this_process, "broken", {"trial-0"})
     found = ew.tune(tiny, SMALL, space=SPACE, trials=2, out=tmp_path / "a", jobs=1, prune=False)
     assert [(trial.state, trial.reason) for trial in found.trials] == [
         ("failed", "it broke"),
         ("complete", ""),
         ("complete", ""),
     ]
-    monkeypatch.setattr(in_this_process, "broken", {0, 1, 2})
+    monkeypatch.setattr(in_this_process, "broken", {"trial-0", "trial-1", "trial-2"})
     with pytest.raises(ew.DataError, match="has ended: it broke"):
         ew.tune(tiny, SMALL, space=SPACE, trials=1, out=tmp_path / "b", jobs=1)
 
@@ -173,6 +263,8 @@ def test_spaces_are_read_as_they_are_written() -> None:
 
 def test_wrong_values_are_told_before_any_trial(tiny: Path, tmp_path: Path) -> None:
     """Every choice of the space is tried on the recipe first: a wrong one costs no run."""
+    with pytest.raises(ew.SettingsError, match="say by --jobs how many trials are on their way"):
+        ew.tune(tiny, SMALL, space=SPACE, executor="ray", out=tmp_path / "a")
     for space in (['fusion=["concat","cocnat"]'], ["training.epochs=[5,0]"], ["training.nothing=[1]"]):
         with pytest.raises(ew.SettingsError):
             ew.tune(tiny, SMALL, space=space, trials=2, out=tmp_path / "a")

@@ -20,7 +20,7 @@ COMMANDS = [
 @pytest.mark.full
 def test_the_commands_are_written_as_they_must_be(tmp_path: Path) -> None:
     """Every option of each is known, takes its value, and goes with the others."""
-    assert {"compare", "extract"} == {words[1] for words in COMMANDS}
+    assert {"compare", "extract", "tune"} == {words[1] for words in COMMANDS}
     with click.Context(emotiwave) as context:
         for words in COMMANDS:
             command = emotiwave.get_command(context, words[1])

@@ -13,7 +13,17 @@ import pytest
 from emotiwave_core.errors import PackageNotHere, ResourceError, SettingsError
 from emotiwave_core.execute import executor as room
 from emotiwave_core.execute import local
-from emotiwave_core.execute.executor import Execution, Executor, Witness, carry_out, in_chunks, opened, read_slurm, work
+from emotiwave_core.execute.executor import (
+    Execution,
+    Executor,
+    JobRunner,
+    Witness,
+    carry_out,
+    in_chunks,
+    opened,
+    read_slurm,
+    work,
+)
 from emotiwave_core.execute.job import Job, JobAnswer, Program, Resumed, TextFile
 from emotiwave_core.execute.process import ProgramProcess, Slot
 from emotiwave_core.monitor import SILENT, Monitor
@@ -42,6 +52,9 @@ class Scripted(Executor):
     def submit(self, jobs: Any) -> None:
         """Take them."""
         self.jobs += jobs
+
+    def stop(self, job: Job) -> None:
+        """It ends as the list says."""
 
     def ended(self) -> list[tuple[Job, JobAnswer]]:
         """The next one."""
@@ -213,6 +226,44 @@ def test_leaving_keeps_what_is_at_work(tmp_path: Path) -> None:
         assert executor.running == 2
     assert [(tmp_path / name).read_text() for name in "ab"] == ["kept", "kept"]
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "execution",
+    [
+        Execution(jobs=2),
+        Execution("slurm", slurm={"cluster": "local"}),
+        pytest.param(Execution("ray", jobs=2), marks=pytest.mark.slow),
+    ],
+    ids=lambda execution: execution.executor,
+)
+def test_one_job_is_stopped_alone(execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps what it is at, is answered for once, and is not begun anew; the others go on."""
+    if execution.executor != "local":
+        package = {"slurm": "submitit", "ray": "ray"}[execution.executor]
+        pytest.importorskip(package, reason=f"the extra [{execution.executor}] is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    stopped, other = (Job(name, Program(ECHO, ("wait", str(tmp_path / name))), retries=1) for name in "ab")
+    heard = Heard()
+    with opened(execution, tmp_path / "out", [], 1.0, 9, heard) as executor:
+        runner = JobRunner(executor, heard)
+        executor.submit([stopped, other])
+        end = time.monotonic() + 600
+        while time.monotonic() < end and not all((tmp_path / name).exists() for name in "ab"):
+            assert list(runner.settled()) == []
+        runner.stop(stopped)
+        settled: list[tuple[Job, JobAnswer]] = []
+        while time.monotonic() < end and not settled:
+            settled += runner.settled()
+        assert [job.name for job, _ in settled] == ["a"]
+        assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_text() == "kept") == ("kept", False)
+        executor.submit([Job("c", Program(ECHO, ("say", str(tmp_path / "c"), "x")))])
+        while time.monotonic() < end and not (tmp_path / "c").exists():
+            executor.ended()
+    assert (tmp_path / "c").exists()
+    assert not [line for line in heard.said if "taken up again" in line]
 
 
 @pytest.mark.full

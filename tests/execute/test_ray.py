@@ -91,6 +91,25 @@ def test_a_comparison_survives_the_loss_of_a_worker_and_of_a_node(cluster: Any, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * LONG)
+def test_a_search_is_the_one_of_local_processes(tiny: Path, tmp_path: Path) -> None:
+    """On a cluster of its own the same trials are tried, pruned and chosen from, and none is begun anew."""
+    pytest.importorskip("optuna", reason="the extra [tune] is not installed")
+    words = [*PROGRAM[:-1], "tune", str(tiny), "--trials", "8", "--jobs", "2", "--set", "training.epochs=6"]
+    words += ["--set", 'encoder={name="mean"}', "--space", "training.learning_rate=log(1e-4,1e-1)"]
+    said = ""
+    for executor in ("local", "ray"):
+        program = [*words, "--executor", executor, "--out", str(tmp_path / executor)]
+        said += subprocess.run(
+            program, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=LONG
+        ).stderr
+    for name in ("trials.csv", "winner.toml"):
+        assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
+    assert "pruned" in said
+    assert "taken up again" not in said
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(LONG)
 def test_a_cluster_of_this_machine_listens_on_loopback_alone(tiny: Path, tmp_path: Path) -> None:
     """Stopped, a comparison on a cluster of its own ends with 130; no port of it was open to others."""
