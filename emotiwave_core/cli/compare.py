@@ -18,10 +18,11 @@ from emotiwave_core.cli.common import (
     registry_option,
 )
 from emotiwave_core.cli.console import tables
-from emotiwave_core.errors import DataError, SettingsError, printable
+from emotiwave_core.errors import DataError, SettingsError, counted, printable
 
 if TYPE_CHECKING:
     from emotiwave_core.compare.comparison import Comparison
+    from emotiwave_core.compare.metric_tables import MetricTable
 
 EXAMPLES = """\b
 Examples:
@@ -114,7 +115,8 @@ def compare(
     else:
         print_comparison(result, out)
     if failed := sum(len(row.failed) for row in result.rows):
-        raise DataError(f"{failed} runs failed and are left out; the page says why.")
+        are = "is" if failed == 1 else "are"
+        raise DataError(f"{counted(failed, 'run')} failed and {are} left out; the page says why.")
 
 
 def print_comparison(result: "Comparison", out: Path) -> None:
@@ -133,10 +135,25 @@ def print_comparison(result: "Comparison", out: Path) -> None:
         p = [] if len(result.rows) < 2 else ["" if last is None else probability(last.p_holm)]
         table.add_row(*map(_text, [row.name, *cells, str(row.runs), *p]))
     tables().print(table)
+    for metric in result.metrics.values():
+        _print_metric(metric)
     click.echo(printable(verdict(result)))
     for note in result.notes:
         click.echo(f"Note: {printable(note)}")
     click.echo(f"Page: {printable(str(out / 'comparison.html'))}")
+
+
+def _print_metric(metric: "MetricTable") -> None:
+    """Print the table of a plugin's metric, between empty lines."""
+    from emotiwave_core.compare.pages import number
+
+    better = "higher" if metric.higher_is_better else "lower"
+    click.echo(printable(f"\n{metric.title} ({better} is better): {metric.definition}"))
+    table = Table("recipe", *map(printable, metric.columns), box=None, pad_edge=False)
+    for name, cells in metric.rows.items():
+        table.add_row(*map(_text, [name, *(number(cells.get(column)) for column in metric.columns)]))
+    tables().print(table)
+    click.echo()
 
 
 def _text(text: str) -> Text:

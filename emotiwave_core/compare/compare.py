@@ -6,13 +6,14 @@ from typing import Any
 
 import attrs
 
-from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows, merged_specialists
+from emotiwave_core.compare.comparison import Comparison, compare_rows
 from emotiwave_core.compare.jobs import Runs, carry_out_runs
 from emotiwave_core.compare.linear import ROW as LINEAR
 from emotiwave_core.compare.linear import linear_outcomes, sentence
 from emotiwave_core.compare.outcomes import Outcome, Task, check_same_data, groups_of, read_outcome, task_of
 from emotiwave_core.compare.pages import write_comparison
 from emotiwave_core.compare.plan import PlannedRun, Row, planned_runs, row_of, run_folder, specialists_of
+from emotiwave_core.compare.rows import RowRuns, merged_specialists
 from emotiwave_core.data.corpus import Corpus, open_corpus, rotations_of
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.errors import DataError, SettingsError

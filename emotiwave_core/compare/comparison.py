@@ -1,13 +1,14 @@
 """The result of a comparison: the score of every row in every configuration, and the differences to the first row."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.compare.outcomes import Outcome
+from emotiwave_core.compare.metric_tables import MetricTable, metric_tables
+from emotiwave_core.compare.rows import MEAN, Cell, Key, RowRuns, cell_of
 from emotiwave_core.compare.significance import (
     LEAST_PAIRS,
     holm,
@@ -16,23 +17,13 @@ from emotiwave_core.compare.significance import (
     resampled_scores_of_runs,
     signed_rank,
 )
+from emotiwave_core.errors import counted
 from emotiwave_core.evaluate.bootstrap import percentiles
 from emotiwave_core.metrics.headline import Headline
 
 Array = NDArray[np.float64]
-MEAN = "mean"  # over all configurations
 LEVEL = 0.05
 FEW_GROUPS = 10
-Key = tuple[int, int | None]  # seed and fold
-
-
-@attrs.frozen
-class Cell:
-    """The score of a row in one configuration."""
-
-    mean: float  # over seeds and folds
-    deviation: float | None  # over seeds, of the mean over folds; None for one seed
-    interval: list[float] | None  # 95 %, other groups of the same kind; None where a fold has one group
 
 
 @attrs.frozen
@@ -81,6 +72,7 @@ class Comparison:
     rows: list[ComparedRow]
     test: str
     notes: list[str]
+    metrics: dict[str, MetricTable] = attrs.field(factory=dict)  # of plugins, that a row was asked for
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it."""
@@ -89,25 +81,6 @@ class Comparison:
             for name, difference in own.differences.items():
                 row["differences"][name]["significant"] = difference.is_significant
         return table
-
-
-@attrs.frozen
-class RowRuns:
-    """The runs of a row by seed and fold; of specialists each configuration is of another run."""
-
-    name: str
-    recipe: str
-    runs: dict[Key, dict[str, Outcome]]  # {seed and fold: {configuration: the run that answers it}}
-    failed: dict[str, str] = attrs.field(factory=dict)
-    is_seeded: bool = True  # else the runs of all seeds are one and the same
-
-    def sums(self, key: Key, configurations: Sequence[str]) -> Array:
-        """The sums of the groups of one seed and fold in these configurations, [K, G, S, C]."""
-        return np.stack([self.runs[key][name].sums[name] for name in configurations])
-
-    def score(self, key: Key, configurations: Sequence[str]) -> float:
-        """The mean score of one seed and fold over these configurations."""
-        return float(np.mean([self.runs[key][name].scores[name] for name in configurations]))
 
 
 def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headline) -> Comparison:
@@ -142,6 +115,7 @@ def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headli
     ]
     of_folds = {fold: next(iter(own.values())) for (_, fold), own in rows[0].runs.items()}
     groups = {(fold, group) for fold, own in of_folds.items() for group in own.groups}
+    metrics, lacking = metric_tables(rows, names)
     return Comparison(
         data=data,
         headline=headline.key,
@@ -153,21 +127,18 @@ def compare_rows(rows: Sequence[RowRuns], data: str, unit: str, headline: Headli
         unit=unit,
         rows=compared,
         test=test,
-        notes=_notes(rows, len(seeds), len(folds), len(groups), unit),
+        notes=[*_notes(rows, len(seeds), len(folds), len(groups), unit), *lacking],
+        metrics=metrics,
     )
 
 
 def _cell(row: RowRuns, configurations: Sequence[str], headline: Headline) -> Cell:
     scores = {key: row.score(key, configurations) for key in row.runs}
-    by_seed = [np.mean([scores[key] for key in scores if key[0] == seed]) for seed in {seed for seed, _ in scores}]
     resampled = resampled_scores_of_runs(
         [row.sums(key, configurations) for key in row.runs], [fold for _, fold in row.runs], headline
     )
-    return Cell(
-        mean=float(np.mean(list(scores.values()))),
-        deviation=float(np.std(by_seed, ddof=1)) if row.is_seeded and len(by_seed) > 1 else None,
-        interval=None if resampled is None else percentiles(resampled).tolist(),
-    )
+    interval = None if resampled is None else percentiles(resampled).tolist()
+    return attrs.evolve(cell_of(scores, row.is_seeded), interval=interval)
 
 
 def _difference(row: RowRuns, first: RowRuns, configurations: Sequence[str], headline: Headline) -> Difference:
@@ -233,16 +204,3 @@ def _notes(rows: Sequence[RowRuns], seeds: int, folds: int, groups: int, unit: s
         for name, count in missing.items()
     ]
     return notes
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as `1 seed` and `2 seeds`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def merged_specialists(name: str, recipe: str, parts: Mapping[str, RowRuns]) -> RowRuns:
-    """The specialists of a row as one row: each configuration is answered by its own."""
-    keys = set.intersection(*(set(own.runs) for own in parts.values()))
-    runs = {key: {configuration: own.runs[key][configuration] for configuration, own in parts.items()} for key in keys}
-    failed = {folder: why for own in parts.values() for folder, why in own.failed.items()}
-    return RowRuns(name, recipe, dict(sorted(runs.items(), key=lambda pair: (pair[0][0], pair[0][1] or 0))), failed)

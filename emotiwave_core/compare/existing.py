@@ -7,9 +7,10 @@ from typing import Any
 import attrs
 
 from emotiwave_core.compare.compare import check_same_tasks
-from emotiwave_core.compare.comparison import Comparison, RowRuns, compare_rows
+from emotiwave_core.compare.comparison import Comparison, compare_rows
 from emotiwave_core.compare.outcomes import groups_of, read_outcome
 from emotiwave_core.compare.pages import write_comparison
+from emotiwave_core.compare.rows import RowRuns
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.errors import DataError, SettingsError

@@ -21,7 +21,7 @@ from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.objectives.settle import make_objective, settle
 from emotiwave_core.runs.data_file import read_data
 from emotiwave_core.runs.predictions import PREDICTIONS, class_indices
-from emotiwave_core.runs.scores import Scores, read_scores
+from emotiwave_core.runs.scores import MetricMeaning, Scores, read_scores
 
 Array = NDArray[np.float64]
 
@@ -71,6 +71,8 @@ class Outcome:
     sums: dict[str, Array]  # {configuration: [G, S, C], sums of the headline's terms by group}
     groups: tuple[str, ...]  # [G]
     trained_on: int  # samples
+    metrics: dict[str, dict[str, float]] = attrs.field(factory=dict)  # {metric of a plugin: {configuration: score}}
+    meanings: dict[str, MetricMeaning] = attrs.field(factory=dict)  # of these metrics
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it."""
@@ -114,7 +116,13 @@ def read_outcome(folder: Path, group_of: Mapping[str, str]) -> Outcome:
     used = train.used if isinstance(train, FoldFacts | NumberFoldFacts) else 0
     decided = _decisions(folder / PREDICTIONS, scores)
     outcome = outcome_of(decided, scores.objective, len(scores.classes), group_of, used)
-    return attrs.evolve(outcome, scores={name: entry.score for name, entry in scores.configurations.items()})
+    entries = scores.configurations
+    metrics = {
+        name: {configuration: entry.extra[name] for configuration, entry in entries.items() if name in entry.extra}
+        for name in scores.plugin_metrics
+    }
+    own = {name: entry.score for name, entry in entries.items()}
+    return attrs.evolve(outcome, scores=own, metrics=metrics, meanings=scores.plugin_metrics)
 
 
 def check_same_data(run: Path, corpus: Corpus) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from emotiwave_core.compare.comparison import MEAN, Cell, ComparedRow, Comparison, Difference, counted
+from emotiwave_core.compare.comparison import ComparedRow, Comparison, Difference
+from emotiwave_core.compare.rows import MEAN, Cell
+from emotiwave_core.errors import counted
 from emotiwave_core.io.atomic import write_bytes, write_json, write_text
 from emotiwave_core.report.page import environment
 from emotiwave_core.report.pictures import COLUMN, FORMATS, GREY, INK, LINES, STYLE
@@ -64,7 +66,7 @@ def page(result: Comparison, drawing: bytes) -> str:
         drawing=base64.b64encode(drawing).decode(),
         breakable=breakable,
         counted=counted,
-        number=_number,
+        number=number,
         signed=lambda value: f"{value:+.3f}",
         probability=probability,
         verdict=verdict(result),
@@ -95,7 +97,10 @@ def probability(value: float | None) -> str:
     return "–" if value is None else "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
 
 
-def _number(cell: Cell) -> str:
+def number(cell: Cell | None) -> str:
+    """A mean with its deviation over seeds; a dash where there is none."""
+    if cell is None:
+        return "–"
     spread = "" if cell.deviation is None else f" ± {cell.deviation:.3f}"
     return f"{cell.mean:.3f}{spread}"
 

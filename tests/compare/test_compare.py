@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -18,16 +19,19 @@ from typed_commands import typed_commands
 
 import emotiwave as ew
 from emotiwave_core.compare import compare as whole
-from emotiwave_core.compare.comparison import Cell, ComparedRow, Comparison, Difference
+from emotiwave_core.compare.comparison import ComparedRow, Comparison, Difference
 from emotiwave_core.compare.jobs import Runs, is_done
-from emotiwave_core.compare.outcomes import groups_of, read_outcome
+from emotiwave_core.compare.metric_tables import metric_tables
+from emotiwave_core.compare.outcomes import Outcome, Task, groups_of, read_outcome
 from emotiwave_core.compare.pages import escaped, figure, latex, page, probability, verdict
 from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder, specialists_of
+from emotiwave_core.compare.rows import Cell, RowRuns
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.scores import MetricMeaning
 
 SMALL = "default,encoder=mean:width=4,training.epochs=1,training.batch_size=8,model.head=8"
 RECIPES = {"concat": SMALL, "mean": f"{SMALL},fusion=mean"}
@@ -204,6 +208,68 @@ def test_names_are_text_in_page_and_latex() -> None:
     assert escaped("a\\b\n{c}") == r"a\textbackslash{}b \{c\}"
     assert (probability(None), probability(0.0004), probability(0.25), probability(1.0)) == ("–", "< .001", ".250", "1")
     assert figure(hostile).axes[0].get_xlabel().startswith("macro-F1")
+
+
+@pytest.mark.full
+def test_metrics_of_plugins_have_a_table(
+    tiny: Path, tmp_path: Path, carried_out: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each cell is the mean of the runs that were asked, on the page and the terminal; a row that lacks it is named."""
+    rows = [
+        "--recipe",
+        f"a={SMALL},metric=uar",
+        "--recipe",
+        f"b={SMALL},fusion=mean,metric=uar",
+        "--recipe",
+        f"c={SMALL}",
+    ]
+    answer = typed_commands(capfd, "compare", tiny.as_posix(), "--out", str(tmp_path / "cmp"))("--seeds", "2", *rows)
+    note = "c has no UAR: its runs were not asked for it (metric=uar)."
+    assert answer.code == 0
+    assert f"Note: {note}" in answer.out
+    assert "UAR (higher is better): mean over the classes" in answer.out
+    stored = json.loads((tmp_path / "cmp/comparison.json").read_text())
+    table = stored["metrics"]["uar"]
+    assert (list(table["rows"]), note in stored["notes"]) == (["a", "b"], True)
+    for name, cells in table["rows"].items():
+        runs = [ew.open_run(tmp_path / f"cmp/runs/{name}/seed-{seed}").scores() for seed in (0, 1)]
+        for configuration in stored["configurations"]:
+            values = [run[configuration].extra["uar"] for run in runs]
+            assert cells[configuration]["mean"] == pytest.approx(statistics.mean(values))
+            assert cells[configuration]["deviation"] == pytest.approx(statistics.stdev(values))
+        assert cells["mean"]["mean"] == pytest.approx(
+            statistics.mean(cells[configuration]["mean"] for configuration in stored["configurations"])
+        )
+        assert f"{cells['mean']['mean']:.3f} ± {cells['mean']['deviation']:.3f}" in answer.out
+    assert "<h2>UAR</h2>" in (tmp_path / "cmp/comparison.html").read_text()
+
+
+def row_of_scores(name: str, *values: float | None, title: str = "X") -> RowRuns:
+    """A row whose runs have these scores of a metric in text, and .5 in audio; None: it is not defined."""
+    meaning = {"x": MetricMeaning(title, "x", False, None)}
+    task, runs = Task("single", 1, 2, ""), {}
+    for seed, value in enumerate(values):
+        scores = {"audio": 0.5} | ({} if value is None else {"text": value})
+        outcome = Outcome(task, {}, {}, (), 1, {"x": scores}, meaning)
+        runs[seed, None] = {"text": outcome, "audio": outcome}
+    return RowRuns(name, "default", runs)
+
+
+def test_a_metric_that_is_not_defined_leaves_no_mean_behind() -> None:
+    """A score that a run lacks costs its cell, and the mean, and is told; another metric of the name is left out."""
+    rows = [row_of_scores("a", 1.0, 2.0), row_of_scores("b", 1.0, None), row_of_scores("c", 1.0, title="Y")]
+    tables, notes = metric_tables(rows, ["text", "audio"])
+    assert tables["x"].rows["a"] == {
+        "text": Cell(1.5, pytest.approx(0.5**0.5), None),
+        "audio": Cell(0.5, 0.0, None),
+        "mean": Cell(1.0, pytest.approx(0.125**0.5), None),
+    }
+    assert tables["x"].rows["b"] == {"audio": Cell(0.5, 0.0, None)}
+    assert (tables["x"].columns, tables["x"].best("text")) == (["text", "audio", "mean"], "a")
+    assert notes == [
+        "X of b is not defined in 1 of its 2 runs (text), and is left out there.",
+        "The metric 'x' of c is not that of a, and is left out.",
+    ]
 
 
 @pytest.mark.slow
