@@ -1,6 +1,7 @@
 """Runs that are there already, side by side: those of one recipe are a row, whatever their seed and fold."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ from emotiwave_core.compare.compare import check_same_tasks
 from emotiwave_core.compare.comparison import Comparison, compare_rows
 from emotiwave_core.compare.outcomes import groups_of, read_outcome
 from emotiwave_core.compare.pages import write_comparison
-from emotiwave_core.compare.rows import RowRuns
+from emotiwave_core.compare.rows import Key, RowRuns
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import open_corpus
-from emotiwave_core.errors import DataError, SettingsError
+from emotiwave_core.errors import DataError, SettingsError, listed
 from emotiwave_core.io.atomic import out_of_space
 from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.runs.data_file import DataFile, read_data
 from emotiwave_core.runs.folder import RECIPE
-from emotiwave_core.runs.scores import SCORES
+from emotiwave_core.runs.protocol_scores import read_protocols
+from emotiwave_core.runs.scores import SCORES, Scores, read_scores
 
 APART = ("name", "data.rotation")
 BESIDE = ("seed", "watch", "computing")  # like those, what makes no other recipe of one
@@ -33,6 +35,7 @@ class ExistingRun:
     folder: Path
     recipe: Recipe
     data: DataFile
+    scores: Scores
 
     @property
     def key(self) -> tuple[int, int | None]:
@@ -54,14 +57,14 @@ def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Co
     """
     runs = [_opened(folder) for folder in folders]
     for run in runs[1:]:
-        if difference := _difference(runs[0].data, run.data):
+        if difference := _lack(runs[0], run) or _lack(run, runs[0]) or _difference(runs[0].data, run.data):
             raise SettingsError(f"{runs[0].folder} and {run.folder} cannot be compared: {difference}.")
     corpus = open_corpus(Path(runs[0].data.folder), runs[0].recipe.data, monitor)
     if (now := corpus.facts()).sources != runs[0].data.sources:
         raise DataError(f"The data in {now.folder} have changed since {runs[0].folder} was trained.")
     group_of, unit = groups_of(corpus)
-    rows = []
-    for name, own in _named(runs).items():
+    rows, named = [], _named(runs)
+    for name, own in named.items():
         found: dict[tuple[int, int | None], ExistingRun] = {}
         for run in own:
             if (other := found.setdefault(run.key, run)) is not run:
@@ -74,10 +77,11 @@ def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Co
     for row in rows[1:]:
         if not row.runs.keys() & rows[0].runs.keys():
             raise SettingsError(
-                f"{rows[0].name} and {row.name} have no seed and fold in common ({_keys(rows[0])}; {_keys(row)}): "
-                "differences are tested in pairs."
+                f"{rows[0].name} and {row.name} have no seed and fold in common ({_keys(rows[0].runs)}; "
+                f"{_keys(row.runs)}): differences are tested in pairs."
             )
     result = compare_rows(rows, corpus.dataset.name, unit, headline_of(objective))
+    result = attrs.evolve(result, notes=[*result.notes, *_fewer_runs(rows), *_other_protocols(named)])
     with out_of_space(out):
         out.mkdir(parents=True, exist_ok=True)
     write_comparison(out, result)
@@ -97,7 +101,8 @@ def _opened(folder: Path) -> ExistingRun:
         raise DataError(f"{folder} holds no run; give the folder of one that has ended.")
     if not (folder / SCORES).exists() or (data := read_data(folder)) is None:
         raise DataError(f"{folder} has not ended: emotiwave run --resume {folder}")
-    return ExistingRun(folder, Recipe.from_table(read_recipe(folder / RECIPE), str(folder / RECIPE)), data)
+    recipe = Recipe.from_table(read_recipe(folder / RECIPE), str(folder / RECIPE))
+    return ExistingRun(folder, recipe, data, read_scores(folder))
 
 
 def _difference(one: DataFile, other: DataFile) -> str:
@@ -113,6 +118,47 @@ def _difference(one: DataFile, other: DataFile) -> str:
         if one.meaning.get(key) != other.meaning.get(key):
             return f"they take the same files in another way ({key})"
     return ""
+
+
+def _lack(one: ExistingRun, other: ExistingRun) -> str:
+    """The modalities, configurations and classes of a run that another one of its data has not; empty where none."""
+    if one.data.dataset != other.data.dataset:
+        return ""  # which is told of the data
+    pairs: list[tuple[str, Iterable[str], Iterable[str]]] = [
+        ("modality", one.data.modalities, other.data.modalities),
+        ("configuration", one.scores.configurations, other.scores.configurations),
+    ]
+    if one.scores.objective == other.scores.objective:  # else it is told of the rows
+        noun = "target" if one.scores.objective == "regression" else "class"
+        pairs.append((noun, one.scores.classes, other.scores.classes))
+    for kind, has, lacks in pairs:
+        if absent := [name for name in has if name not in lacks]:
+            return f"{other.folder} has no {kind} {listed(absent)}, which {one.folder} has"
+    return ""
+
+
+def _fewer_runs(rows: Sequence[RowRuns]) -> list[str]:
+    """A sentence for each row that lacks a seed and fold of the first one."""
+    return [
+        f"{row.name} has no run of {_keys(absent)}, which {rows[0].name} has: they differ by what both have."
+        for row in rows[1:]
+        if (absent := [key for key in rows[0].runs if key not in row.runs])
+    ]
+
+
+def _other_protocols(named: Mapping[str, Sequence[ExistingRun]]) -> list[str]:
+    """A sentence for each row that lacks a corruption protocol under which the first one was scored."""
+    first, notes = next(iter(named)), []
+    known = dict.fromkeys(one.protocol for run in named[first] for one in read_protocols(run.folder))
+    for name, runs in named.items():
+        for protocol in known:
+            lacking = [run for run in runs if protocol not in {one.protocol for one in read_protocols(run.folder)}]
+            if name != first and lacking:
+                notes.append(
+                    f"{name} was not scored under the protocol {protocol}, as {first} was: "
+                    f"emotiwave evaluate {shlex.quote(str(lacking[0].folder))} --protocol {protocol}"
+                )
+    return notes
 
 
 def _named(runs: Sequence[ExistingRun]) -> dict[str, list[ExistingRun]]:
@@ -143,5 +189,5 @@ def _changes(first: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     return "".join(words[:SHOWN]) + (",…" if len(words) > SHOWN else "")
 
 
-def _keys(row: RowRuns) -> str:
-    return ", ".join(f"seed {seed}" + ("" if fold is None else f" fold {fold}") for seed, fold in row.runs)
+def _keys(keys: Iterable[Key]) -> str:
+    return ", ".join(f"seed {seed}" + ("" if fold is None else f" fold {fold}") for seed, fold in keys)

@@ -1,9 +1,12 @@
 """Runs that are there already, side by side: as a comparison that had trained them, or refused with the difference."""
 
+import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import h5py
 import pytest
 from datasets import write_dataset
@@ -12,9 +15,11 @@ from typed_commands import typed_commands
 
 import emotiwave as ew
 from emotiwave_core.compare import compare as whole
+from emotiwave_core.compare import existing
 from emotiwave_core.compare.jobs import Runs
 from emotiwave_core.compare.pages import breakable
 from emotiwave_core.compare.plan import PlannedRun, run_folder
+from emotiwave_core.config.recipe import ObjectiveSettings
 
 SMALL = "default,encoder=mean:width=4,training.epochs=1,training.batch_size=8,model.head=8"
 
@@ -51,6 +56,25 @@ def test_runs_side_by_side_are_as_in_their_comparison(compared: tuple[Path, Any]
 
 
 @pytest.mark.full
+def test_a_row_says_what_it_lacks_against_the_first(
+    compared: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seed, and a protocol under which the first row was scored: each is a sentence with the way out."""
+    concat, mean = (compared[0] / f"runs/{row}" for row in ("concat", "mean"))
+    monkeypatch.setattr(
+        existing, "read_protocols", lambda run: [SimpleNamespace(protocol="noise")] * (run.parent == concat)
+    )
+    result = ew.compare_runs([concat / "seed-0", concat / "seed-1", mean / "seed-1"], out=tmp_path / "side")
+    name = result.rows[1].name
+    assert result.notes[-2:] == [
+        f"{name} has no run of seed 0, which default has: they differ by what both have.",
+        f"{name} was not scored under the protocol noise, as default was: "
+        f"emotiwave evaluate {mean / 'seed-1'} --protocol noise",
+    ]
+    assert (result.rows[0].runs, result.rows[1].differences["mean"].pairs) == (2, 1)
+
+
+@pytest.mark.full
 def test_what_cannot_be_compared_is_refused_with_the_difference(
     compared: tuple[Path, Any], tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +91,11 @@ def test_what_cannot_be_compared_is_refused_with_the_difference(
     start(recipe, write_dataset(tmp_path / "larger", videos=30), tmp_path / "b")
     start(small(encoder={"name": "mean"}, training={"epochs": 1}, objective={"kind": "multi"}), tiny, tmp_path / "c")
     start(small(encoder={"name": "mean"}, training={"epochs": 1}, seed=7), tiny, tmp_path / "d")
+    start(attrs.evolve(recipe, objective=ObjectiveSettings(no_emotion="class")), tiny, tmp_path / "e")
+    shutil.copytree(run, tmp_path / "unseeing")
+    data = json.loads((tmp_path / "unseeing/data.json").read_text())
+    del data["modalities"]["visual"]
+    (tmp_path / "unseeing/data.json").write_text(json.dumps(data))
     shutil.copytree(run, tmp_path / "unfinished")
     (tmp_path / "unfinished/scores.json").unlink()
     report = typed_commands(capfd, "report", run.as_posix())
@@ -75,6 +104,8 @@ def test_what_cannot_be_compared_is_refused_with_the_difference(
         ("b", 2, "is not the one in"),
         ("c", 2, "the objective of one is single, and that of the other multi"),
         ("d", 2, "no seed and fold in common (seed 0; seed 7)"),
+        ("e", 2, f"{run} has no class "),
+        ("unseeing", 2, f"unseeing has no modality visual, which {run} has"),
         ("unfinished", 3, "has not ended: emotiwave run --resume"),
         (run, 2, "are one recipe, seed and fold"),
         (tiny, 3, "holds no run"),
