@@ -3,53 +3,70 @@
     python benchmarks/choose.py benchmarks/robust.toml DIR --out FOLDER
 
 The TOML file has `base`, a list of settings (`training.epochs=40`, as after `emotiwave run --set`), and `[candidate]`:
-more of them by name. Every candidate is trained on each split with each seed, as `emotiwave run --no-test` does; what
-is finished is not repeated. The table shows the mean over splits and seeds of the best epoch's validation macro-F1.
+more of them by name. Every candidate is trained on each split with each seed, as a row of `emotiwave compare` is and by
+`emotiwave run --no-test`; what is finished is not repeated. The table shows the mean over splits and seeds of the best
+epoch's validation macro-F1.
 """
 
-import multiprocessing
 import tomllib
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
-import torch
 
-import emotiwave as ew
+from emotiwave_core.compare.jobs import MEMORY, Runs, failure, is_done, needs_of, program_of
+from emotiwave_core.compare.plan import PlannedRun, planned_runs, row_of, run_folder
 from emotiwave_core.config.flags import override
-from emotiwave_core.config.recipe import Recipe, read_recipe
+from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.execute.executor import Execution, carry_out, opened
+from emotiwave_core.execute.job import Job, JobAnswer
+from emotiwave_core.monitor import TerminalMonitor
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.model_file import read_model_file
 
 # Two ways to take validation actors: both leave the same actors (the test fold of folds.json, fold4 of cv.json) out.
-SPLITS = {"folds.json": ["data.folds=folds.json"], "cv.json": ["data.folds=cv.json", "data.rotation=4"]}
+SPLITS = {"folds.json": None, "cv.json": 4}  # a file of folds, and the one that is tested on where it has several
 
 
-class Job(NamedTuple):
-    """One training."""
+def runs_of(table: dict[str, Any], names: Sequence[str], seeds: int) -> list[PlannedRun]:
+    """The runs of these candidates on each split with each seed."""
+    registry = load_registry()
+    return [
+        run
+        for split, rotation in SPLITS.items()
+        for run in planned_runs(
+            [
+                row_of(name, override({}, (*table["base"], *table["candidate"][name])), registry, split)
+                for name in names
+            ],
+            range(seeds),
+            [rotation],
+        )
+    ]
 
-    name: str  # of its folder
-    settings: tuple[str, ...]  # over the recipe `default`, as after `emotiwave run --set`
-    seed: int = 0
-    test: bool = True  # False: its test fold is not read
+
+def job_of(run: PlannedRun, setting: Runs) -> Job:
+    """The run as a job that ends before its test. SettingsError where its folder holds one of another recipe."""
+    is_done(run, setting.out)
+    return Job(run.folder, program_of(run_folder(setting.out, run), run.recipe(), setting, "--no-test"), retries=1)
 
 
-def carry_out(job: Job, data: Path, out: Path) -> Path:
-    """The folder of the run, which has ended."""
-    torch.set_num_threads(1)
-    run, table = out / job.name, override({"seed": job.seed}, job.settings)
-    if not (run / "recipe.toml").exists():
-        ew.train(data, table, out=run, device="cpu", test=job.test)
-        return run
-    asked = load_registry().resolve(Recipe.from_table(table, job.name)).completed()
-    if read_recipe(run / "recipe.toml") != asked.to_table():
-        raise click.ClickException(f"{run} was made from other settings; remove it, or choose another --out.")
-    if not job.test or not (run / "scores.json").exists():
-        ew.resume(run, device="cpu", test=job.test)
-    return run
+def train(runs: Sequence[PlannedRun], setting: Runs) -> list[str]:
+    """Train all runs that are not finished. The sentences of those that failed."""
+    monitor, failed = TerminalMonitor(), []
+
+    def ended(job: Job, answer: JobAnswer) -> bool:
+        if why := failure(answer):
+            failed.append(f"{job.name}: {why}")
+        return not why
+
+    jobs = [job_of(run, setting) for run in runs]
+    with opened(setting.execution, setting.out, needs_of(setting), MEMORY, len(jobs), monitor) as executor:
+        carry_out(jobs, executor, monitor, "Runs", ended)
+    return failed
 
 
 def validation(run: Path) -> dict[str, Any]:
@@ -64,25 +81,23 @@ def validation(run: Path) -> dict[str, Any]:
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs.")
 @click.option("--seeds", default=2, show_default=True, help="How many, from 0 on.")
-@click.option("--jobs", default=2, show_default=True, help="Processes, each with one thread.")
+@click.option("--jobs", type=int, help="Processes, each with one thread; as many as processors by default.")
 @click.option("--only", multiple=True, help="Names of candidates; all by default.")
-def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int, only: tuple[str, ...]) -> None:
+def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int | None, only: tuple[str, ...]) -> None:
     """Compare candidates by validation macro-F1."""
     table = tomllib.loads(candidates.read_text(encoding="utf-8"))
     if unknown := set(only) - set(table["candidate"]):
         raise click.UsageError(f"{candidates} has no candidate {', '.join(sorted(unknown))}.")
     names = [name for name in table["candidate"] if not only or name in only]
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        runs = {
-            name: [
-                pool.submit(carry_out, Job(f"{name}.{split}.{seed}", settings, seed, test=False), data, out)
-                for split, where in SPLITS.items()
-                for settings in [(*table["base"], *table["candidate"][name], *where)]
-                for seed in range(seeds)
-            ]
-            for name in names
-        }
-        click.echo(as_table({name: [validation(run.result()) for run in own] for name, own in runs.items()}))
+    try:
+        runs = runs_of(table, names, seeds)
+        failed = train(runs, Runs(data.resolve(), out, execution=Execution(jobs=jobs, device="cpu")))
+    except EmotiwaveError as error:
+        raise click.ClickException(str(error)) from error
+    if failed:
+        raise click.ClickException("\n".join(failed))
+    found = {name: [validation(run_folder(out, run)) for run in runs if run.row.name == name] for name in names}
+    click.echo(as_table(found))
 
 
 def as_table(candidates: dict[str, list[dict[str, Any]]]) -> str:

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-import click
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -11,39 +11,36 @@ from documents import ROOT, load_benchmark, text_of
 from senses import train_run
 from training import REGISTRY
 
+import emotiwave as ew
+from emotiwave_core.compare.jobs import Runs
+from emotiwave_core.compare.plan import run_folder
 from emotiwave_core.config.flags import override
-from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.data.corpus import Corpus, Fold
+from emotiwave_core.config.recipe import DataSettings, Recipe
+from emotiwave_core.errors import SettingsError
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.objectives import Objective
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.predict.trained import open_trained_run
 from emotiwave_core.runs.model_file import read_model_file
 from emotiwave_core.runs.scores import read_scores
 
 
-def test_candidates_are_compared_by_validation_alone(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`choose` says the validation scores of the best epoch, and never looks up the test fold."""
-    looked_up, plain = set(), Corpus.fold
-
-    def fold(corpus: Corpus, name: str, objective: Objective) -> Fold:
-        looked_up.add(name)
-        return plain(corpus, name, objective)
-
-    monkeypatch.setattr(Corpus, "fold", fold)
+def test_candidates_are_compared_by_validation_alone(tiny: Path, tmp_path: Path) -> None:
+    """`choose` plans runs that end before their test, and says the validation scores of their best epoch."""
     choose = load_benchmark("choose")
-    settings = ("training.epochs=2", "encoder.name=mean", "encoder.width=8")
-    run = choose.carry_out(choose.Job("mine", settings, test=False), tiny, tmp_path)
-    assert choose.carry_out(choose.Job("mine", settings, test=False), tiny, tmp_path) == run
-    found = choose.validation(run)
-    assert looked_up == {"train", "valid"}
-    assert (
-        choose.as_table({"mine": [found, found]}).splitlines()[-1].startswith(f"| mine | {found['mean_macro_f1']:.3f} ")
-    )
-    with pytest.raises(click.ClickException, match="other settings"):
-        choose.carry_out(choose.Job("mine", settings, 1, test=False), tiny, tmp_path)
+    settings = ["training.epochs=2", "encoder.name=mean", "encoder.width=8"]
+    table = {"base": settings, "candidate": {"a": [], "b": ["fusion=mean"]}}
+    runs, setting = choose.runs_of(table, ["a", "b"], 2), Runs(tiny, tmp_path)
+    assert len({run.folder for run in runs}) == len(runs) == 2 * 2 * len(choose.SPLITS)
+    assert all("--no-test" in choose.job_of(run, setting).program.words for run in runs)
+    folder = run_folder(tmp_path, runs[0])
+    folder.parent.mkdir(parents=True)
+    recipe = attrs.evolve(runs[0].recipe(), data=DataSettings())
+    ew.train(tiny, recipe.to_table(), out=folder, device="cpu", test=False)
+    with pytest.raises(SettingsError, match="another recipe"):
+        choose.job_of(runs[0], setting)
+    found = choose.validation(folder)
+    row = choose.as_table({"mine": [found, found]}).splitlines()[-1]
+    assert row.startswith(f"| mine | {found['mean_macro_f1']:.3f} ")
     assert found["mean_macro_f1"] == pytest.approx(np.mean(list(found["configurations"].values())))
     assert found["epoch"] <= found["epochs"] == 2
 
