@@ -56,12 +56,14 @@ def provenance_of(device: str, hardware: str, processes: int, threads: int, torc
 
 
 def write_start(run: Path, provenance: Provenance) -> None:
-    """Write the record of a training that starts, or goes on and keeps its first start.
+    """Write the record of a training that starts, or goes on and keeps its first start; one that has ended stays.
 
     DataError where the one before is damaged.
     """
     before = read_provenance(run)
     if before is not None:
+        if before.finished is not None:
+            return
         provenance = attrs.evolve(provenance, started=before.started)
     write_json(run / RUN, attrs.asdict(provenance))
 
