@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emotiwave_core.config.recipe import ObjectiveSettings
-from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Mixture, ObjectiveKind, Output
 from emotiwave_core.metrics.headline import Headline, headline_of
 
@@ -36,7 +35,6 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.classes = classes  # the names of its outputs: of a regression the targets
         self.settings = ObjectiveSettings()  # those of the recipe
-        self.who = f"The objective {type(self).__name__}"  # in errors
 
     @property
     def headline(self) -> Headline:
@@ -87,19 +85,11 @@ class Objective(nn.Module, ABC):
     def _losses(self, output: Output, targets: Tensor, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
         """The mean loss [] by `sample_weights`, and the weighted loss [B] of each sample."""
         output = output._replace(logits=self.adjusted(output.logits))
-        losses = self.sample_weights(targets) * self._checked_losses(output, targets)
+        losses = self.sample_weights(targets) * self.sample_losses(output, targets)
         if mixture is not None:
             other = targets[mixture.partner]
-            losses = mixed(losses, self.sample_weights(other) * self._checked_losses(output, other), mixture)
+            losses = mixed(losses, self.sample_weights(other) * self.sample_losses(output, other), mixture)
         return losses.sum() / self.mixed_weights(targets, mixture).sum(), losses
-
-    def _checked_losses(self, output: Output, targets: Tensor) -> Tensor:
-        """`sample_losses` [B]; PluginError where it is something else."""
-        losses = self.sample_losses(output, targets)
-        if not isinstance(losses, Tensor) or losses.shape != output.logits.shape[:1]:
-            came = f"the shape {list(losses.shape)}" if isinstance(losses, Tensor) else f"type {type(losses).__name__}"
-            raise PluginError(f"{self.who} returns a loss of {came}, where [B] = [{len(output.logits)}] is due.")
-        return losses
 
     def adjusted(self, logits: Tensor) -> Tensor:
         """The logits [B, C] that the loss reads."""

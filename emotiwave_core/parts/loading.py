@@ -202,7 +202,9 @@ def load_file(label: str, path: Path, sha256: str | None = None) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
     try:
         with loading(f"the plugin '{label}' ({path})", spec.name):
-            TrustedSource(spec.name, path, sha256).exec_module(module)
+            TrustedSource(spec.name, path.absolute(), sha256).exec_module(
+                module
+            )  # as in `__file__`: errors are told by it
     except BaseException as error:
         sys.modules.pop(spec.name, None)
         if asked_to_end(error):

@@ -157,9 +157,9 @@ class ResolvedParts:
 
         if self.objective is None:
             return make_objective(self.recipe.objective, targets)
-        made = make_objective(self.recipe.objective, targets, self.objective.make)
-        made.who = self.objective.who
-        return made
+        from emotiwave_core.parts.guarded_objective import guard_objective
+
+        return guard_objective(make_objective(self.recipe.objective, targets, self.objective.make), self.objective.who)
 
 
 def _each(inner: Any, change: Any) -> Any:

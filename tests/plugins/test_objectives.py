@@ -181,7 +181,7 @@ def register_objectives(register):
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("return super().sample_losses(output, targets).mean()", "The objective 'bad' returns a loss of the shape []"),
+        ("return super().sample_losses(output, targets).mean()", "The objective 'bad' returns from sample_losses []"),
         ("return output.nothing", "The objective 'bad' fails in "),
     ],
 )
