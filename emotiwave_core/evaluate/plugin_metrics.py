@@ -1,6 +1,6 @@
 """Metrics of plugins that a recipe asks for: the score of each configuration, its meaning, the best constant guess."""
 
-import math
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +17,13 @@ from emotiwave_core.metrics.decisions import Decisions
 from emotiwave_core.metrics.numbers import NumberMetric, PredictedNumbers
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objectives.regression import Regression
-from emotiwave_core.parts.guard import asked_to_end, in_words, preserve_global_state
+from emotiwave_core.parts.guard import (
+    asked_to_end,
+    finite_number,
+    in_words,
+    preserve_global_state,
+    shown_value,
+)
 from emotiwave_core.parts.kinds import METRIC
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.runs.scores import MetricMeaning
@@ -25,7 +31,10 @@ from emotiwave_core.runs.scores import MetricMeaning
 
 @attrs.frozen(eq=False)
 class PluginMetrics:
-    """The metrics that are asked for, by name. One that fails is reported, and costs nothing but its own score."""
+    """The metrics that are asked for, by name. One that fails is reported, and costs nothing but its own score.
+
+    Each is given copies: what it writes into them changes the score of no other.
+    """
 
     metrics: Mapping[str, AnyMetric] = attrs.Factory(dict)
     monitor: Monitor = SILENT
@@ -42,25 +51,29 @@ class PluginMetrics:
                 raise SettingsError(f"The metric '{name}' is of {mine}, and the run is of {theirs}: leave it out.")
             try:
                 told = (metric.title, metric.definition(kind == "multi"))
-            except (AttributeError, NotImplementedError) as error:
+            except BaseException as error:  # a plugin may raise anything
+                if asked_to_end(error):
+                    raise
                 raise PluginError(
                     f"The metric '{name}' does not say what it is of a run of kind = \"{kind}\": {in_words(error)}. "
                     f"`emotiwave plugins check {name}` says more."
                 ) from error
             if not all(isinstance(text, str) for text in told):
                 raise PluginError(f"The metric '{name}' has no text for a title or a definition: {short(told)}.")
+            if not isinstance(metric.higher_is_better, bool):
+                raise PluginError(f"The metric '{name}' says no True or False of higher_is_better.")
 
     def of_classes(self, outcomes: Outcomes) -> dict[str, float]:
         """The scores of one configuration, those that are defined."""
-        return self._defined(Metric, lambda metric: score_of(metric, outcomes)[0])
+        return self._defined(Metric, lambda metric: score_of(metric, copy.deepcopy(outcomes))[0])
 
     def of_numbers(self, targets: Mapping[str, PredictedNumbers]) -> dict[str, float]:
         """The scores of one configuration of numbers, those that are defined: the mean over the targets."""
-        return self._defined(NumberMetric, lambda metric: _mean_over(metric, targets))
+        return self._defined(NumberMetric, lambda metric: _mean_over(metric, copy.deepcopy(targets)))
 
     def meanings(self, truth: Decisions, classes: tuple[str, ...]) -> dict[str, MetricMeaning]:
         """The meanings of the scores, with the best one of one answer for every sample; truth [N] or [N, C]."""
-        guesses = self._defined(Metric, lambda metric: guess_of(metric, truth, classes)[0])
+        guesses = self._defined(Metric, lambda metric: guess_of(metric, truth.copy(), classes)[0])
         return self._meanings(guesses, truth.ndim == 2)
 
     def meanings_of_numbers(self, objective: Regression, truth: NDArray[np.float64]) -> dict[str, MetricMeaning]:
@@ -98,12 +111,9 @@ class PluginMetrics:
                 raise
             self.monitor.say(f"{who} failed: {in_words(error)}")
             return None
-        if value is None:
-            return None
-        if not isinstance(value, float | int | np.floating | np.integer) or not math.isfinite(value):
-            self.monitor.say(f"{who} gives {value!r:.80}, not a finite number.")
-            return None
-        return float(value)
+        if value is not None and (number := finite_number(value)) is None:
+            self.monitor.say(f"{who} gives {shown_value(value)}, not a finite number.")
+        return None if value is None else number
 
 
 NO_METRICS = PluginMetrics()

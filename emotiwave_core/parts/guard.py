@@ -7,6 +7,7 @@ loaded, or a part constructed, a change is put back and said; in `forward` it is
 
 import contextlib
 import inspect
+import math
 import os
 import random
 import sys
@@ -51,7 +52,32 @@ def asked_to_end(error: BaseException) -> bool:
 
 def in_words(error: BaseException) -> str:
     """The type and the message of an error, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        message = str(error)
+    except Exception:  # it is the plugin's own code
+        message = "(it has no message)"
+    return " ".join(f"{type(error).__name__}: {message}".split())
+
+
+def finite_number(value: Any) -> float | None:
+    """The finite number that a plugin gives, as Python has it; None for all else."""
+    numpy = sys.modules.get("numpy")
+    kinds = (int, float) if numpy is None else (int, float, numpy.integer, numpy.floating)
+    if not isinstance(value, kinds):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an int may be of any size
+        return None
+    return number if math.isfinite(number) else None
+
+
+def shown_value(value: Any) -> str:
+    """The beginning of what a plugin gives, on one line."""
+    try:
+        return " ".join(repr(value).split())[:80]
+    except Exception:  # its repr is the plugin's own code
+        return f"a {type(value).__name__}"
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Calls the plugins that watch a run: one that fails is reported and costs nothing."""
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,14 @@ from numpy.typing import NDArray
 from emotiwave_core.errors import EmotiwaveError, PluginError, printable
 from emotiwave_core.hookspecs import StopTraining
 from emotiwave_core.monitor import SILENT, Monitor
-from emotiwave_core.parts.guard import PLUGINS, asked_to_end, in_words, preserve_global_state
+from emotiwave_core.parts.guard import (
+    PLUGINS,
+    asked_to_end,
+    finite_number,
+    in_words,
+    preserve_global_state,
+    shown_value,
+)
 from emotiwave_core.parts.loading import hook_manager
 from emotiwave_core.parts.registry import Registry
 
@@ -54,10 +60,12 @@ class Watchers:
         for name, metrics in answers:
             named = dict(metrics) if isinstance(metrics, dict) else {"extra_metrics": metrics}
             for metric, value in named.items():
-                if (number := _number(value)) is not None:
+                if (number := finite_number(value)) is not None:
                     scores[f"{name}.{metric}"] = number
                 else:
-                    self.monitor.say(f"The watcher '{name}' gives {_shown(value)} for {metric}, not a finite number.")
+                    self.monitor.say(
+                        f"The watcher '{name}' gives {shown_value(value)} for {metric}, not a finite number."
+                    )
         return scores
 
     def _call(self, hook: str, stops: list[str] | None = None, **arguments: Any) -> list[tuple[str, Any]]:
@@ -90,25 +98,6 @@ def _reason(stop: StopTraining) -> str:
     except Exception:  # its message is the watcher's own object
         text = ""
     return text[:MOST_REASON].rstrip(". ") or "it gives no reason"
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, as Python has it; None for all else."""
-    if not isinstance(value, int | float | np.integer | np.floating):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an int may be of any size
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _shown(value: Any) -> str:
-    """The beginning of what a watcher gave, on one line."""
-    try:
-        return " ".join(repr(value).split())[:80]
-    except Exception:  # its repr is the watcher's own code
-        return f"a {type(value).__name__}"
 
 
 NOBODY = Watchers({})

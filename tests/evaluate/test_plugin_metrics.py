@@ -1,6 +1,7 @@
 """Metrics of plugins: asked for by a recipe or a call, kept with their meaning, and of no cost to other scores."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,15 @@ class Told(Monitor):
         self.lines.append(text)
 
 
+class Sick(Exception):  # noqa: N818 -- it is no error of ours
+    """Has neither a text nor a message."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -146,17 +156,38 @@ class Told(Monitor):
         ("raise SystemExit(3)", "The metric 'bad' failed: SystemExit: 3"),
         ("return float('nan')", "The metric 'bad' gives nan, not a finite number."),
         ("return 'high'", "The metric 'bad' gives 'high', not a finite number."),
+        ("return 10 ** 400", f"The metric 'bad' gives 1{'0' * 79}, not a finite number."),
+        ("return Sick()", "The metric 'bad' gives a Sick, not a finite number."),
+        ("raise Sick()", "The metric 'bad' failed: Sick: (it has no message)"),
     ],
 )
 def test_one_that_fails_costs_its_own_score(body: str, sentence: str) -> None:
     """What it raises, or gives that is no number, is said; the others have their scores."""
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"Sick": Sick}
     exec(f"def score(self, outcomes, each):\n    {body}", scope)
     bad, told = type("Bad", (UnweightedAverageRecall,), {"score": scope["score"]})(), Told()
     metrics = PluginMetrics({"bad": bad, "uar": UnweightedAverageRecall()}, told)
     assert set(metrics.of_classes(outcomes())) == {"uar"}
     assert told.lines == [sentence]
     assert set(metrics.meanings(outcomes().truth, tuple("abcd"))) == {"bad", "uar"}
+
+
+def test_one_that_writes_into_its_input_changes_no_other_score() -> None:
+    """A metric that empties what it is given leaves the decisions as they are, for the others and for the run."""
+
+    def score(self: Metric, outcomes: Outcomes, each: list[float | None]) -> float:
+        for array in (outcomes.truth, outcomes.decided, outcomes.probabilities, outcomes.present, outcomes.predicted):
+            array.fill(0)
+        return 0.5
+
+    def guess(self: Metric, shares: Array, each: list[float | None], multi: bool) -> float:
+        shares.fill(0)
+        return 0.5
+
+    drawn, greedy = outcomes(), type("Greedy", (UnweightedAverageRecall,), {"score": score, "guess": guess})()
+    scores = PluginMetrics({"greedy": greedy, "uar": UnweightedAverageRecall()}).of_classes(drawn)
+    assert scores["uar"] == score_of(UnweightedAverageRecall(), outcomes())[0]
+    assert np.array_equal(drawn.decided, outcomes().decided)
 
 
 def test_one_that_does_not_say_what_it_is_is_refused_before_the_training() -> None:
@@ -179,6 +210,12 @@ def test_one_that_does_not_say_what_it_is_is_refused_before_the_training() -> No
         metrics.check("multi")
     OfOneLabel.title = None  # type: ignore[assignment]
     with pytest.raises(PluginError, match="no text for a title or a definition"):
+        metrics.check("single")
+    OfOneLabel.title, OfOneLabel.higher_is_better = "Share", np.ones(3)  # type: ignore[assignment]
+    with pytest.raises(PluginError, match="says no True or False of higher_is_better"):
+        metrics.check("single")
+    OfOneLabel.single_label = property(lambda self: sys.exit(0))  # type: ignore[assignment]
+    with pytest.raises(PluginError, match=r"The metric 'share' does not say .*: SystemExit: 0"):
         metrics.check("single")
 
 
