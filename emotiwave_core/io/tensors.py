@@ -1,5 +1,6 @@
 """Reads and writes safetensors files, which cannot run code; written ones are whole or not there."""
 
+import os
 from pathlib import Path
 
 from torch import Tensor
@@ -16,13 +17,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     write_bytes(path, save(tensors, metadata=metadata))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and metadata of a safetensors file; DataError where it is missing or damaged."""
+def read_tensors(path: Path, most: int | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and metadata of a safetensors file; DataError where it is missing, damaged or has more bytes."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with open_file(path):  # so that it is a file
-            pass
+        with open_file(path) as opened:  # so that it is a file
+            if most is not None and os.fstat(opened.fileno()).st_size > most:
+                raise ValueError(f"it has more than {most} bytes")
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from emotiwave_core.interfaces import Encoded
 
 QUANTILE = 0.995  # of the validation samples, beyond whose distance there is an alarm
+FARTHEST = 1e6  # thresholds: all that is farther, or no number, counts as this far
 
 
 class Density(NamedTuple):
@@ -46,7 +47,7 @@ class StateAlarm(nn.Module):
         one = self.densities[modality]
         mean, whitening, threshold = (cast(Tensor, getattr(one, name)) for name in Density._fields)
         distance: Tensor = torch.linalg.vector_norm((pooled - mean) @ whitening.T, dim=1)
-        return distance / threshold
+        return (distance / threshold).nan_to_num(FARTHEST).clamp(max=FARTHEST)
 
 
 def trusted_in(present: Tensor, shares: Tensor) -> Tensor:

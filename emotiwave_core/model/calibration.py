@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from emotiwave_core.modalities import Configuration
 
+COLDEST, HOTTEST = 0.01, 100.0  # temperatures: beyond them a float32 may not hold what is scaled
+
 
 class LogitCalibration(nn.Module):
     """Temperature scaling (Guo et al. 2017): logits [B, C] of samples that have present [B, M] -> z / T_p.

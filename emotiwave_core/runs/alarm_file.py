@@ -11,6 +11,7 @@ from emotiwave_core.model.alarm import Density, StateAlarm
 from emotiwave_core.model.fusion_model import FusionModel
 
 ALARM = "alarm.safetensors"
+HEADER = 1 << 20  # bytes that its names may take: the file may be a stranger's, and is read whole
 _OUT = "Remove it, and the run answers without alarms; `emotiwave run --resume` of it fits them anew."
 
 
@@ -26,7 +27,7 @@ def read_alarm(run: Path, model: FusionModel, weights_sha256: str) -> StateAlarm
     if not os.path.lexists(path):
         return None
     try:
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path, HEADER + sum(4 * (D * D + D + 1) for D in model.widths.values()))
     except DataError as error:
         raise DataError(f"{error} {_OUT}") from error
     if metadata.get("weights_sha256") != weights_sha256:

@@ -174,11 +174,13 @@ def check_model_file(model: ModelFile, path: Path | str) -> None:
 
 def check_calibration(calibration: Calibrations, kind: str, modalities: Sequence[str], path: Path | str) -> None:
     """DataError where a calibration is not one of these configurations, or of an objective that has none."""
+    from emotiwave_core.model.calibration import COLDEST, HOTTEST  # torch, which a report does without
+
     names = {name_of(configuration) for configuration in configurations(modalities)}
     for name, one in calibration.items():
         falls = all(surer >= less for surer, less in itertools.pairwise(one.confidences))
         levels = len(one.confidences) == len(one.risks) and falls
-        if kind != "single" or name not in names or not one.temperature > 0 or not levels:
+        if kind != "single" or name not in names or not COLDEST <= one.temperature <= HOTTEST or not levels:
             raise damaged(path, f"'calibration' of {short(name)} is not what a {kind} run has", WAY_OUT)
 
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from emotiwave_core.metrics.aurc import at_levels, selective_risks
 from emotiwave_core.modalities import configurations, name_of
+from emotiwave_core.model.calibration import COLDEST, HOTTEST
 from emotiwave_core.objectives import Objective
 from emotiwave_core.runs.model_file import Calibrations, ConfigurationCalibration
 from emotiwave_core.runs.schema import Fraction
 
 Array = NDArray[np.float64]
-WIDEST = np.log(100.0)  # of the logarithm of a temperature
 
 
 def calibrate(
@@ -61,5 +61,5 @@ def fit_temperature(logits: Array, truth: NDArray[Any]) -> float:
         own = np.take_along_axis(scaled, truth[:, None], axis=1)[:, 0]
         return float((normaliser - own).sum() + 0.5 * log_temperature**2)
 
-    best = minimize_scalar(loss, bounds=(-WIDEST, WIDEST), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(best.x))
+    best = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x).clip(COLDEST, HOTTEST))

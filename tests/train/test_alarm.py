@@ -179,6 +179,10 @@ def test_a_damaged_or_foreign_alarm_is_told(run: ew.Run, tmp_path: Path) -> None
         save_file(wrong, folder / ALARM, {"weights_sha256": _sha(run)})
         with pytest.raises(DataError, match=r"alarm\.safetensors is damaged"):
             ew.open_run(folder, registry=run.registry).predict(**arrays(run, "text"))
+    with (folder / ALARM).open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(DataError, match=r"alarm\.safetensors .*it has more than \d+ bytes"):
+        ew.open_run(folder, registry=run.registry).predict(**arrays(run, "text"))
     (folder / ALARM).write_bytes((run.folder / ALARM).read_bytes()[:100])
     with pytest.raises(DataError, match="Remove it, and the run answers without alarms"):
         ew.open_run(folder, registry=run.registry).predict(**arrays(run, "text"))
@@ -187,6 +191,17 @@ def test_a_damaged_or_foreign_alarm_is_told(run: ew.Run, tmp_path: Path) -> None
     assert ew.open_run(folder, registry=run.registry).predict(**every).alarms == {}
     with pytest.raises(SettingsError, match="has no alarms"):
         ew.open_run(folder, registry=run.registry, on_alarm="drop").predict(**every)
+
+
+@pytest.mark.parametrize("size", [3e38, 1e30, torch.nan])
+def test_what_is_too_far_for_a_number_is_an_alarm(size: float) -> None:
+    """A distance that float32 does not hold, or that is none, is a finite share beyond the threshold."""
+    alarm = StateAlarm({"audio": Density(torch.zeros(2), torch.eye(2), torch.tensor(1e-30))})
+    one = Encoded(torch.zeros(1, 1, 2), torch.tensor([[size, -size]]), torch.ones(1, 1, dtype=torch.bool))
+    share = alarm({"audio": one}, torch.ones(1, 1, dtype=torch.bool))
+    assert share.isfinite().all()
+    assert share > 1.0
+    assert not trusted_in(torch.ones(1, 2, dtype=torch.bool), torch.cat([share, share * 0], dim=1))[0, 0]
 
 
 def test_the_command_line_says_which_modality_rings(

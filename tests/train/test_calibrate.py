@@ -135,6 +135,8 @@ def test_a_run_keeps_a_temperature_for_each_configuration_and_answers_with_it(ru
     [
         {"smell": {"samples": 3, "temperature": 1.0}},
         {"text": {"samples": 3, "temperature": 0.0}},
+        {"text": {"samples": 3, "temperature": 1e-40}},
+        {"text": {"samples": 3, "temperature": 1e25}},
         {"text": {"samples": 3, "temperature": None}},
         {"text": {"samples": 3, "temperature": 1.0, "risks": [0.5], "confidences": []}},
         {"text": {"samples": 3, "temperature": "hot"}},
