@@ -29,8 +29,9 @@ from emotiwave_core.execute.executor import Execution, JobRunner, opened
 from emotiwave_core.execute.job import Job, JobAnswer
 from emotiwave_core.execute.local import default_jobs, visible_gpus
 from emotiwave_core.io.atomic import out_of_space, write_json, write_text
-from emotiwave_core.io.untrusted import read_json
+from emotiwave_core.io.untrusted import open_file, read_json, why
 from emotiwave_core.monitor import Monitor
+from emotiwave_core.parts.guard import in_words
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.runs.history import HISTORY, Epoch, Validation, read_history
 from emotiwave_core.runs.model_file import read_model_file
@@ -294,8 +295,10 @@ def _check_same(plan: SearchPlan, setting: Runs, facts: CorpusFacts) -> None:
         return
     try:
         before = read_json(path)
+        if not isinstance(before, dict):
+            raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be used: {error}; give another --out.") from error
+        raise DataError(f"{path} cannot be used: {why(error)}; give another --out.") from error
     changed = [key for key, value in own.items() if before.get(key) != value]
     if changed:
         raise SettingsError(
@@ -304,14 +307,44 @@ def _check_same(plan: SearchPlan, setting: Runs, facts: CorpusFacts) -> None:
 
 
 def _study(out: Path) -> Any:
+    """The study in the folder, begun or gone on with. DataError where its journal is damaged."""
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal = out / STORAGE
+    lock = JournalFileSymlinkLock(str(journal))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(out / STORAGE)))
-        return optuna.create_study(study_name="emotiwave", storage=storage, load_if_exists=True, direction="maximize")
+        try:
+            _cut_torn_line(journal, lock)
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+            study = optuna.create_study(
+                study_name="emotiwave", storage=storage, load_if_exists=True, direction="maximize"
+            )
+            len(study.trials)  # so that a damaged one is told here
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise DataError(f"{journal} cannot be used: {in_words(error)}; give another --out.") from error
+    return study
+
+
+def _cut_torn_line(journal: Path, lock: Any) -> None:
+    """Cut the last line of a journal where a kill or a full disk has torn it: optuna would write the next one onto it.
+
+    ValueError where the journal is no file.
+    """
+    if not os.path.lexists(journal):
+        return
+    with open_file(journal):
+        pass
+    lock.acquire()  # against others that write
+    try:
+        with journal.open("r+b") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _sampler(seed: int, number: int) -> Any:

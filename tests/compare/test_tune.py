@@ -25,6 +25,7 @@ from emotiwave_core.compare.space import laid_over, read_space
 from emotiwave_core.compare.tune import TrialRun
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import Recipe
+from emotiwave_core.errors import DataError
 from emotiwave_core.execute.executor import Executor
 from emotiwave_core.execute.job import Job, JobAnswer, Program, TextFile
 from emotiwave_core.parts.registry import load_registry
@@ -135,6 +136,34 @@ def test_a_search_is_by_validation_and_repeatable(
     assert [trial.settings for trial in again.trials] == [trial.settings for trial in found.trials][:2]
     for suffix in ("png", "pdf", "svg"):
         assert (tmp_path / f"a/trials.{suffix}").stat().st_size > 100
+
+
+@pytest.mark.full
+def test_a_torn_line_is_cut_and_a_damaged_journal_is_told(
+    tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess]
+) -> None:
+    """A line that a kill or a full disk has torn costs itself; what else is no journal, or no search, is a sentence."""
+
+    def ask(trials: int) -> searching.Search:
+        return ew.tune(tiny, SMALL, space=SPACE, trials=trials, out=tmp_path, jobs=1, prune=False)
+
+    first, journal = ask(1), tmp_path / searching.STORAGE
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 4, "worker')
+    assert ask(2).trials[0] == first.trials[0]
+    assert ask(2).trials == ask(2).trials
+    for wrong in (b"\0" * 40 + b"\n" + whole, b"[]\n" + whole, b'{"op_code": 99}\n' + whole, b"{}\n" + whole):
+        journal.write_bytes(wrong)
+        with pytest.raises(DataError, match=r"trials\.log cannot be used: .*; give another --out"):
+            ask(2)
+    journal.unlink()
+    os.mkfifo(journal)
+    with pytest.raises(DataError, match="it is not a file"):
+        ask(2)
+    for wrong in (b"[]", b"{", b"\xff"):
+        (tmp_path / searching.SEARCH).write_bytes(wrong)
+        with pytest.raises(DataError, match=r"search\.json cannot be used: .*; give another --out"):
+            ask(2)
 
 
 def test_a_stopped_search_goes_on(tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess]) -> None:
