@@ -1,5 +1,7 @@
 """Tables on stdout."""
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -63,8 +65,24 @@ def print_scores(scores: Scores) -> None:
         told = f"{metric.title}: {value} with {complete}, {chance} for the best guess without the input"
         console.print(Text(printable(told)), soft_wrap=True)
     collapsed = {name: entry.collapsed for name, entry in scores.configurations.items() if entry.collapsed}
-    for note in [*(f"With {name} {sentence}." for name, sentence in collapsed.items()), *scores.notes]:
+    for note in [
+        *(f"With {name} {sentence}." for name, sentence in collapsed.items()),
+        *scores.notes,
+        *_alarms(scores),
+    ]:
         console.print(Text(printable(f"Note: {note}")), soft_wrap=True)
+
+
+def _alarms(scores: Scores) -> Iterator[str]:
+    """A sentence on the samples that raise an alarm, and on the score without what raises it, where any does."""
+    alarms, complete = scores.alarms, scores.complete.configuration
+    raised = {name: one for name, one in alarms.modalities.items() if one.raised} if alarms else {}
+    if alarms and raised:
+        told = ", ".join(f"{name} of {one.raised} in {one.samples} samples" for name, one in raised.items())
+        end = ", and is read as missing" if alarms.on_alarm == "drop" else ""
+        if alarms.dropped:
+            end = f"; read as missing (--on-alarm drop), {complete} has {alarms.dropped[complete]:.3f}"
+        yield f"Unlike the training (an alarm) is {told}{end}."
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

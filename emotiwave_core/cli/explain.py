@@ -1,5 +1,6 @@
 """`emotiwave explain` (Train and score): Show which modality decided, and at which moments."""
 
+import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -197,6 +198,11 @@ def print_sample(details: SampleDetails) -> None:
     console, sample = tables(), details.sample
     title = f"{sample.id}, {sample.start:.2f} to {sample.end:.2f} s: predicted {sample.predicted or 'nothing'}"
     console.print(_text(f"{title}, true {sample.truth or 'nothing'}"), soft_wrap=True)
+    if sample.confidence is not None:
+        console.print(_certainty(sample))
+    for modality, share in sample.alarms.items():
+        told = f"Alarm: its {modality} is unlike those of the training, {share:.2f} times the threshold."
+        console.print(_text(told), soft_wrap=True)
     shown = _shown(details)
     console.print()
     modalities, absent = list(sample.shapley), sample.absent
@@ -237,6 +243,14 @@ def print_sample(details: SampleDetails) -> None:
         console.print(table)
         console.print(TOGETHER)
     _print_windows(console, sample)
+
+
+def _certainty(sample: SampleAttribution) -> str:
+    """The confidence, and the risk from which on such a decision is made, where the run knows that."""
+    told = f"Confidence {sample.confidence:.3f}"
+    return (
+        told if sample.risk is None else f"{told}; decided with --max-risk {math.ceil(sample.risk * 1e3) / 1e3} or more"
+    )
 
 
 def _shown(details: SampleDetails) -> dict[str, str]:

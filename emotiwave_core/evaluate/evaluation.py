@@ -4,21 +4,24 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import numpy as np
 
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import OnAlarm, Part
 from emotiwave_core.data.folds import FOLDS
+from emotiwave_core.evaluate.certainty import abstentions, alarm_scores
 from emotiwave_core.evaluate.plugin_metrics import NO_METRICS, PluginMetrics, find_metrics, load_metrics
 from emotiwave_core.evaluate.scoring import score_all
 from emotiwave_core.explain.records import write_explanations
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.parts.watchers import Watchers, find_watchers
+from emotiwave_core.predict.certainty import certainty_of
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run
 from emotiwave_core.runs.data_file import data_file, write_data
 from emotiwave_core.runs.folder import adding_to
-from emotiwave_core.runs.predictions import PREDICTIONS, LabelledSample, write_predictions
+from emotiwave_core.runs.predictions import PREDICTIONS, Certainty, LabelledSample, write_predictions
 from emotiwave_core.runs.scores import Scores, write_scores
 
 
@@ -58,13 +61,22 @@ def score_run(
     if write:
         _write_data(trained)
     predictions = trained.predict(runtime.device, runtime.monitor)
+    certainty, objective = certainty_of(trained, predictions), trained.objective
     scores = score_all(trained, predictions.answers, watchers, metrics)
+    wrong = objective.decide(predictions.answers[-1], trained.thresholds) != objective.truth(trained.fold.targets)
+    scores = attrs.evolve(
+        scores,
+        abstention=abstentions(certainty, wrong),
+        alarms=alarm_scores(trained, predictions, certainty),
+    )
     if write:
-        _write_results(trained, predictions, scores, runtime)
+        _write_results(trained, predictions, certainty, scores, runtime)
     return scores
 
 
-def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores, runtime: Runtime) -> None:
+def _write_results(
+    trained: TrainedRun, predictions: Predictions, certainty: Certainty, scores: Scores, runtime: Runtime
+) -> None:
     """Write the predictions, scores and explanation of a run's test fold."""
     run, own, objective = trained.run, trained.corpus, trained.objective
     store, rows, answers = own.store, trained.fold.rows, predictions.answers
@@ -74,7 +86,7 @@ def _write_results(trained: TrainedRun, predictions: Predictions, scores: Scores
         start, end = store.intervals[row].tolist()
         samples.append(LabelledSample(store.ids[row], start, end, decision))
     decided = np.stack([objective.decide(given, trained.thresholds) for given in answers])
-    write_predictions(run / PREDICTIONS, objective.classes, trained.modalities, samples, decided, answers)
+    write_predictions(run / PREDICTIONS, objective.classes, trained.modalities, samples, decided, answers, certainty)
     write_scores(run, scores)
     write_explanations(trained, predictions, runtime.device, runtime.monitor)
 

@@ -27,10 +27,12 @@ from emotiwave_core.metrics.headline import Headline, headline_of
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.objectives import Objective, prior_of
 from emotiwave_core.objectives.regression import Regression
+from emotiwave_core.predict.certainty import certainty_of
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.data_file import DATA, read_data, read_data_folder
 from emotiwave_core.runs.explanation import ClassAttribution, ScoreAttribution
+from emotiwave_core.runs.predictions import Certainty
 from emotiwave_core.runs.schema import Fraction
 
 Decided = NDArray[Any]  # 0 and 1 of classes, numbers of a regression
@@ -65,6 +67,11 @@ class Explanation:
     shapley: Array  # [M, N, C]
     interaction: Array  # [P, N, C]
     subject: NDArray[np.int64]  # [N], the class that is explained of each sample: the decided one
+    certainty: Certainty
+
+    def alarms_of(self, n: int) -> dict[str, float]:
+        """The modalities of sample n that are unlike those of the training, and how far beyond the threshold of 1."""
+        return {m: float(shares[n]) for m, shares in self.certainty.alarms.items() if shares[n] > 1.0}
 
     @property
     def of_numbers(self) -> bool:
@@ -218,6 +225,7 @@ def explain(
         shapley=shapley(coalitions),
         interaction=interaction(coalitions),
         subject=margins.argmax(axis=1),  # of several emotions, or of none: the one furthest above its threshold
+        certainty=certainty_of(trained, predictions),
     )
 
 
@@ -248,6 +256,7 @@ def _explain_numbers(objective: Regression, trained: TrainedRun, predictions: Pr
         shapley=shapley(coalitions),
         interaction=interaction(coalitions),
         subject=np.abs((predictions.answers[-1] - guess) / unit).argmax(axis=1),  # the target furthest from `empty`
+        certainty=certainty_of(trained, predictions),
     )
 
 

@@ -1,6 +1,7 @@
 """Records of an explanation: of a fold and of one sample, and `explanations.csv` with every sample as rows."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from emotiwave_core.explain.attribution import Explanation, explain, values_of
 from emotiwave_core.explain.choose import choose
 from emotiwave_core.explain.occlusion import occlude
 from emotiwave_core.explain.shapley import share
-from emotiwave_core.io.atomic import csv_line, write_text
+from emotiwave_core.io.atomic import write_rows
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.predict.predictions import Predictions
@@ -30,6 +31,7 @@ from emotiwave_core.runs.explanation import (
     SampleDetails,
     write_explanation,
 )
+from emotiwave_core.runs.schema import Fraction
 
 TABLE = "explanations.csv"
 
@@ -85,6 +87,10 @@ def explain_sample(
     # In log-odds whatever `value` is: the probability of a sure prediction hardly moves when one stretch is missing.
     value = "logit" if trained.objective.multi or len(explanation.classes) > 1 else "probability"
     value = "number" if explanation.of_numbers else value
+    confidence, risk = (
+        None if given is None or np.isnan(given[-1, n]) else Fraction(float(given[-1, n]))
+        for given in (explanation.certainty.confidence, explanation.certainty.risk)
+    )
     windows = occlude(trained, row, lambda logits: values_of(trained.objective, value, logits)[:, c], device, words)
     return SampleAttribution(
         id=trained.corpus.store.ids[row],
@@ -94,6 +100,9 @@ def explain_sample(
         predicted=explanation.words(explanation.decided[-1, n]),
         explained=explanation.classes[c],
         present=explanation.has(n),
+        confidence=confidence,
+        risk=risk,
+        alarms=explanation.alarms_of(n),
         **explanation.of_class(n, c),
         moments={m: [_rounded(window) for window in windows[m]] for m in windows},
         smallest_scale=SMALLEST_SHARE * float(explanation.unit[c]) if explanation.of_numbers else SMALLEST_SCALE,
@@ -136,7 +145,7 @@ def write_table(path: Path, explanation: Explanation, trained: TrainedRun) -> No
     """Write `explanations.csv`: a row for each sample and class or target."""
     columns = [f"shapley({m})" for m in explanation.modalities] + [f"interaction({pair})" for pair in explanation.pairs]
     head = ["id", "target" if explanation.of_numbers else "class", "truth", "predicted", "empty", "complete", *columns]
-    write_text(path, "".join(map(csv_line, [head, *_rows(explanation, trained)])))
+    write_rows(path, chain([head], _rows(explanation, trained)))
 
 
 def _rows(explanation: Explanation, trained: TrainedRun) -> Iterator[list[str]]:

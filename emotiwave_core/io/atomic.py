@@ -55,7 +55,7 @@ def written_beside(path: Path) -> Iterator[Path]:
             yield part
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-            part.chmod(0o666 & ~_umask())
+            open_to_all(part, 0o666)
             part.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -69,9 +69,25 @@ def write_text(path: Path, text: str) -> None:
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
-        around = text[max(error.start - 40, 0) : error.end + 20]
-        raise DataError(f"{path} cannot hold {around!r}, which is no UTF-8: rename that file or folder.") from error
+        raise _no_utf8(path, error) from error
     write_bytes(path, data)
+
+
+def _no_utf8(path: Path, error: UnicodeEncodeError) -> DataError:
+    """The sentence about a text that has no UTF-8, as the name of a folder may be."""
+    around = error.object[max(error.start - 40, 0) : error.end + 20]
+    return DataError(f"{path} cannot hold {around!r}, which is no UTF-8: rename that file or folder.")
+
+
+def write_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a table of CSV atomically, row by row: it may be larger than memory. Errors as `write_text`."""
+    with written_beside(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        for row in rows:
+            line = csv_line(row)
+            try:
+                file.write(line)
+            except UnicodeEncodeError as error:
+                raise _no_utf8(path, error) from error
 
 
 def write_json(path: Path, value: Any) -> None:

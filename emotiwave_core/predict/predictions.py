@@ -26,6 +26,7 @@ class Predictions(NamedTuple):
     answers: Array  # [K, N, C], probabilities of classes or predicted numbers
     nothing: Array  # [C], the logits where every modality is absent: the same for every sample
     present: NDArray[np.bool_]  # [N, M], the modalities that each sample has, in the order of the model's
+    alarms: Array | None  # [N, M], the distances from those of the training over their threshold; None: not asked for
 
 
 @torch.inference_mode()
@@ -50,6 +51,8 @@ def predict(
     members = torch.tensor([[m in subset for m in model.modalities] for subset in subsets], device=loader.device)
     batches: list[torch.Tensor] = []  # of logits [K, B, C]
     patterns: list[torch.Tensor] = []  # [B, M]
+    shares: list[torch.Tensor] = []  # [B, M]
+    alarm = None if model.on_alarm == "ignore" else model.alarm
     nothing: torch.Tensor | None = None
     plan = plan_batches(loader.store, fold.rows, batch_size, neighbours=model.neighbours)
     with monitor.progress(f"Scoring {fold.name}", len(plan)) as step:
@@ -62,6 +65,8 @@ def predict(
                     model.fuse(model.restrict(subset, encoded, absent), present & member, batch.videos).logits
                     for subset, member in zip(subsets, members, strict=True)
                 ]
+                if alarm is not None:
+                    shares.append(alarm(encoded, present))
                 if nothing is None:
                     nothing = model.fuse(absent, torch.zeros_like(present[:1])).logits[0].float()
             batches.append(torch.stack(logits).float())
@@ -71,7 +76,8 @@ def predict(
     all_logits = plan.restored(torch.cat(batches, dim=1), dim=1)
     present_in_all = plan.restored(torch.cat(patterns)).cpu().numpy()
     logits_and_answers = (_doubles(all_logits), _doubles(objective.answers(all_logits)))
-    return Predictions(*logits_and_answers, _doubles(nothing), present_in_all)
+    alarms = _doubles(plan.restored(torch.cat(shares))) if shares else None
+    return Predictions(*logits_and_answers, _doubles(nothing), present_in_all, alarms)
 
 
 def _doubles(tensor: torch.Tensor) -> Array:

@@ -28,7 +28,7 @@ from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.inputs import check_inputs
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.data_file import read_data, read_data_folder
-from emotiwave_core.runs.model_file import ModelFile
+from emotiwave_core.runs.model_file import Calibrations, ModelFile
 from emotiwave_core.runs.saved_model import SavedModel, load_model, reload_model
 
 
@@ -45,6 +45,7 @@ class TrainedRun:
     thresholds: NDArray[np.float64] | None  # [C], tuned on the validation fold of a multi-label run
     modalities: tuple[str, ...]  # those of the model that the data set has, in the model's order
     notes: list[str]  # what must be known of the samples
+    calibration: Calibrations | None = None  # of each configuration, of a single-label run
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
         """Predict every sample of the fold in every configuration."""
@@ -118,7 +119,8 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     notes += neighbour_notes(corpus.store, model.neighbours)
     store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
     corpus = attrs.evolve(corpus, store=store)
-    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes)
+    calibration = description.calibration
+    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes, calibration)
 
 
 def _own_folder(run: Path) -> Path:

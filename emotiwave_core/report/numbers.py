@@ -20,6 +20,11 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}".replace("-", MINUS).replace(f"{MINUS}0.000", "+0.000")
 
 
+def times(value: float) -> str:
+    """A multiple: `2.31 ×`."""
+    return f"{value:,.2f} ×" if value < 1e6 else f"{value:.2g} ×"
+
+
 def side(value: float) -> str:
     """For or against, as `signed` prints it: what is next to nothing is not against."""
     return "against" if round(value, 3) < 0 else "for"
@@ -74,5 +79,5 @@ def moment(stamp: str) -> str:
 
 FILTERS = {
     print_as.__name__: print_as
-    for print_as in (score, signed, side, percent, count, share, interval, series, duration, moment)
+    for print_as in (score, signed, times, side, percent, count, share, interval, series, duration, moment)
 }

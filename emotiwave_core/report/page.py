@@ -21,6 +21,7 @@ from markupsafe import Markup
 from emotiwave_core.io.atomic import write_text
 from emotiwave_core.metrics import Metric, registered
 from emotiwave_core.metrics.numbers import NumberMetric, registered_numbers
+from emotiwave_core.report.alarms import alarmed_samples
 from emotiwave_core.report.card import write_card
 from emotiwave_core.report.charts import (
     FIRM,
@@ -117,6 +118,7 @@ def render(run: RunContents, pictures: list[str]) -> str:
             gapped=any(plot.gaps for plot in plots),
             worded=any(plot.words for plot in plots),
             charts=learning_charts(run.history, run.model.best.epoch, scores.judged_by.title) if run.history else [],
+            alarmed=alarmed_samples(run),
             protocols=[(protocol, protocol_chart(protocol, run.guess(protocol))) for protocol in run.protocols],
             predicted=run.predicted,
             script=Markup(script),

