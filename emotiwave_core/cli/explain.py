@@ -248,9 +248,9 @@ def print_sample(details: SampleDetails) -> None:
 def _certainty(sample: SampleAttribution) -> str:
     """The confidence, and the risk from which on such a decision is made, where the run knows that."""
     told = f"Confidence {sample.confidence:.3f}"
-    return (
-        told if sample.risk is None else f"{told}; decided with --max-risk {math.ceil(sample.risk * 1e3) / 1e3} or more"
-    )
+    if sample.risk is None:
+        return told
+    return f"{told}; decided with --max-risk {math.ceil(sample.risk * 1000) / 1000} or more"
 
 
 def _shown(details: SampleDetails) -> dict[str, str]:

@@ -149,11 +149,11 @@ def write_table(path: Path, explanation: Explanation, trained: TrainedRun) -> No
 
 
 def _rows(explanation: Explanation, trained: TrainedRun) -> Iterator[list[str]]:
-    ends = explanation.coalitions[[0, -1]]
-    numbers = np.concatenate([ends, explanation.shapley, explanation.interaction]).transpose(1, 2, 0)  # [N, C, …]
     for n, row in enumerate(trained.fold.rows):
         decision = [explanation.words(explanation.truth[n]), explanation.words(explanation.decided[-1, n])]
-        for c, (name, values) in enumerate(zip(explanation.classes, numbers[n].tolist(), strict=True)):
+        ends = explanation.coalitions[[0, -1], n]
+        numbers = np.concatenate([ends, explanation.shapley[:, n], explanation.interaction[:, n]]).T  # [C, …]
+        for c, (name, values) in enumerate(zip(explanation.classes, numbers.tolist(), strict=True)):
             if explanation.of_numbers:
                 decision = [repr(float(value)) for value in (explanation.truth[n, c], explanation.decided[-1, n, c])]
             yield [trained.corpus.store.ids[row], name, *decision, *(f"{value:.8f}" for value in values)]

@@ -5,20 +5,22 @@ import csv
 import hashlib
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_fixture import write_run
+from report_fixture import THREE, write_run
 from report_page import page_of
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.report.page import render, view, write_report
 from emotiwave_core.runs import predictions as predicted
 from emotiwave_core.runs.contents import read_run
-from emotiwave_core.runs.scores import Scores
+from emotiwave_core.runs.scores import Scores, read_scores
 
 HOSTILE = ("</script><script>alert(1)</script>", "<!--<script>", "]]>&amp;\u2028\u2029", 'a,"b"\nc')
 
@@ -146,3 +148,29 @@ def test_damaged_predictions_are_one_sentence(tmp_path: Path, change: Callable[[
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError, match=r"predictions\.csv is damaged .*evaluate.*` writes it anew\.$"):
         write_report(run)
+
+
+@pytest.mark.full
+def test_predictions_are_written_in_the_memory_of_a_row(tmp_path: Path) -> None:
+    """Of many classes the table takes no memory that grows with its rows, and has all of them as they were given.
+
+    Its columns of certainty are read over, and so is a file of an earlier version that has none.
+    """
+    run = write_run(tmp_path, classes=[f"class {n}" for n in range(200)], each=1)
+    scores, random = read_scores(run), np.random.default_rng(0)
+    answers = random.dirichlet(np.ones(200), (7, 200))
+    samples = [predicted.LabelledSample(f"v{n}", 0.0, 1.0, n) for n in range(200)]
+    known = predicted.Certainty(answers.max(axis=2), answers.min(axis=2), {"audio": np.full(200, 0.5)})
+    for certainty in (known, predicted.Certainty(None, None, {})):
+        tracemalloc.start()
+        predicted.write_predictions(
+            run / "predictions.csv", tuple(scores.classes), THREE, samples, answers.argmax(axis=2), answers, certainty
+        )
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < (run / "predictions.csv").stat().st_size / 10
+        read = predicted.read_predicted(run, scores, [])
+        assert read is not None
+        assert [one.id for one in read.samples] == [one.id for one in samples]
+        assert read.samples[7].permille == np.round(1000 * answers[:, 7]).astype(int).tolist()
+        assert [one[0] for one in read.samples[7].decided] == answers[:, 7].argmax(axis=1).tolist()
