@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emotiwave_core.interfaces import Recording as Recording
     from emotiwave_core.interfaces import SpokenWord as SpokenWord
     from emotiwave_core.interfaces import Stream as Stream
+    from emotiwave_core.interfaces import WordEncoder as WordEncoder
     from emotiwave_core.metrics import ClassMean as ClassMean
     from emotiwave_core.metrics import Metric as Metric
     from emotiwave_core.metrics import Outcomes as Outcomes
@@ -86,6 +87,7 @@ _PUBLIC = {
     "StopTraining": "hookspecs",
     "Stream": "interfaces",
     "OutputSpace": "interfaces",
+    "WordEncoder": "interfaces",
     "counted_intervals": "reading",
     "hookimpl": "hookspecs",
     "load_registry": "parts.registry",

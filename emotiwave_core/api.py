@@ -76,6 +76,8 @@ def dataset(
 ) -> "Dataset":
     """Make a data set of arrays: N samples, for each modality N arrays [T, F] or [F], None where a sample lacks it.
 
+    For a modality of words they are N lists of words.
+
     It is written into the user's cache, once for the same arrays, and is then like any other: to train on, score,
     predict and resume.
 
@@ -648,8 +650,8 @@ def recording_reader(
 
     if (key := repr(extractors)) not in run._readers:
         chosen = choose(extractors, run.registry, None) if extractors else {}
-        features = run.predictor.model.features
-        run._readers[key] = RecordingReader(run.folder, features, run.registry, chosen, download)
+        model = run.predictor.model
+        run._readers[key] = RecordingReader(run.folder, model.features, run.registry, chosen, download, model.tokens)
     return run._readers[key]
 
 

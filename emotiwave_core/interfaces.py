@@ -6,7 +6,7 @@ what stands in its tensors must never be read (use `torch.where`, not multiplica
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
 Neighbours = Literal["video", "group"]  # segments of a video, or samples of a group, such as a dialogue
+MOST_TOKENS = 1 << 24  # numbers of words are below it: float32, in which all inputs come, has all up to it
 ObjectiveKind = Literal["single", "multi", "regression"]  # what labels are learned as
 
 
@@ -114,6 +115,31 @@ class Encoder(LearnedPart):
         Rows sum to 1 over the steps that are set and are 0 elsewhere. It is asked for in `eval()`, to be shown.
         """
         return None
+
+    @classmethod
+    def inner_features(cls, in_features: int, options: Mapping[str, Any]) -> int:
+        """The features of what an encoder inside it sees, by its options that are no parts. By default its own."""
+        return in_features
+
+
+class WordEncoder(Encoder):
+    """An encoder that reads words: the steps of its modality are those of a transcript, and x their numbers.
+
+    Its constructor is that of any encoder; `in_features` is 1, a word a step, whatever K is.
+    """
+
+    @abstractmethod
+    def tokens(self, words: Sequence[str]) -> Tensor:
+        """words -> [W, K] int64: the K numbers of each word, from 0 (nothing) to 2^24 - 1; K >= 1, also of no words.
+
+        A function of each word by itself and of the options alone, the same in every process: no weights, no file and
+        not Python's `hash`. Any text is a word, the empty one too. It is asked on the CPU, once for the distinct words
+        of a data set.
+        """
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        """x [B, T, K] int64, 0 where masked, mask [B, T] bool as of any encoder -> Encoded, of float32."""
 
 
 class Fusion(LearnedPart):
@@ -224,10 +250,10 @@ class Augmented(NamedTuple):
 class Augmentation(nn.Module, ABC):
     """Changes of the features in training, batch by batch. The identity in `eval()`.
 
-    A subclass has the constructor `(*, options…)`. It sees what encoders see, by stream: features of mean 0 and
-    deviation 1 over the training fold, 0 where masked. It clears steps and never sets one, and leaves every stream of a
-    sample a step: to take whole modalities is a dropout policy's. It draws from torch's global generator of the inputs'
-    device, which is seeded anew for each step, and keeps nothing from one batch to the next.
+    A subclass has the constructor `(*, options…)`. It sees what encoders see, by stream, but no words: features of mean
+    0 and deviation 1 over the training fold, 0 where masked. It clears steps and never sets one, and leaves every
+    stream of a sample a step: to take whole modalities is a dropout policy's. It draws from torch's global generator of
+    the inputs' device, which is seeded anew for each step, and keeps nothing from one batch to the next.
     """
 
     mixes: ClassVar[bool] = False  # True: it gives a mixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from emotiwave_core.cli.common import EXISTING, SectionedCommand, option, say
-from emotiwave_core.parts.kinds import part_kind, part_kinds
+from emotiwave_core.parts.kinds import NARROWER, part_kind, part_kinds
 
 EXAMPLES = """\b
 Examples:
@@ -16,7 +16,7 @@ Examples:
 
 
 @click.command(cls=SectionedCommand, epilog=EXAMPLES)
-@click.argument("kind", type=click.Choice([kind.name for kind in part_kinds()]))
+@click.argument("kind", type=click.Choice([*(kind.name for kind in part_kinds()), *NARROWER]))
 @click.argument("name")
 @option("--single-file", is_flag=True, help="Write NAME.py alone, to be named in ./registry.toml.")
 @option("--folder", type=EXISTING, default=Path(), help="Where to write it.  [default: the current folder]")

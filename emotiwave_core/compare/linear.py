@@ -20,6 +20,7 @@ from emotiwave_core.compare.outcomes import Decided, Outcome, outcome_of
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, Fold, open_corpus
 from emotiwave_core.data.store.store import Store
+from emotiwave_core.errors import SettingsError
 from emotiwave_core.io.atomic import out_of_space, write_json
 from emotiwave_core.io.untrusted import read_json
 from emotiwave_core.metrics.decisions import tune_thresholds
@@ -54,6 +55,8 @@ def linear_outcomes(
     with monitor.progress("Baseline", len(rotations)) as advance:
         for rotation in rotations:
             corpus = open_corpus(data, attrs.evolve(recipe.data, rotation=rotation), monitor)
+            if words := list(corpus.store.words):
+                raise SettingsError(f"The baseline reads features, and '{words[0]}' holds words: leave --baseline out.")
             path = out / FOLDER / ("fold.json" if rotation is None else f"fold-{rotation}.json")
             key = _key(corpus, recipe)
             if (outcome := _kept(path, key)) is None:

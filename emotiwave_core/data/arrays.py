@@ -166,10 +166,12 @@ def _cell(cell: Any) -> Any:
     return cell if _is_array(cell) else None
 
 
-def _sequence(name: str, key: str, array: Any) -> NDArray[np.float32] | None:
-    """An array [T, F] float32, of [F] a single step; None where there is nothing."""
+def _sequence(name: str, key: str, array: Any) -> NDArray[Any] | None:
+    """An array [T, F] float32, of [F] a single step, or words [T, 1]; None where there is nothing."""
     if array is None:
         return None
+    if isinstance(array, list | tuple) and array and all(isinstance(word, str) for word in array):
+        return np.array([[word.encode()] for word in array])
     try:
         values = np.asarray(array)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -181,9 +183,7 @@ def _sequence(name: str, key: str, array: Any) -> NDArray[np.float32] | None:
     return values if len(values) else None
 
 
-def _entries(
-    name: str, arrays: Mapping[str, NDArray[np.float32]], spans: Mapping[str, Any]
-) -> Iterator[tuple[str, Entry]]:
+def _entries(name: str, arrays: Mapping[str, NDArray[Any]], spans: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
     for key, values in arrays.items():
         if key not in spans:
             yield key, Entry(values, counted_intervals(len(values), None))

@@ -32,11 +32,13 @@ class ModalityFacts:
     last: float | None = None
     columns: tuple[str, ...] | None = None  # the names of the features, where the file tells them
     extractor: dict[str, Any] | None = None  # who made the features, where the file tells it
+    words: int | None = None  # distinct ones, of a modality of words
 
     def sentence(self, name: str, samples: int) -> str:
         """One line on what the samples have of this modality, and how much of its file they read."""
         has = samples - self.missing
-        steps = f"{self.features} features, {self.median_steps:g} steps (median)"
+        what = f"{self.features} features" if self.words is None else f"words ({self.words} distinct)"
+        steps = f"{what}, {self.median_steps:g} steps (median)"
         parts = [f"{name}: {steps}, in {has} of {samples} samples"]
         if self.rows:
             parts.append(f"{self.read_rows / self.rows:.0%} of the labelled rows of {self.file} read")

@@ -88,6 +88,7 @@ class Corruption(ABC):
     tables: ClassVar[frozenset[str]] = frozenset({"since"})  # the keys of what `draw` returns
     recipe: ClassVar[str] = ""  # how another program draws what no table holds
     needs_two: ClassVar[str] = ""  # why a run of one modality is refused, where it is
+    reads_numbers: ClassVar[bool] = False  # it computes with features, of which words have none
     why_untouched: ClassVar[str] = ""  # why it may be that nothing is corrupted at any level
 
     def __init_subclass__(cls) -> None:

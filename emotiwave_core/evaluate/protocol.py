@@ -68,6 +68,8 @@ def evaluate_protocol(
     monitor = runtime.monitor
     data, fold = request.data, request.fold
     trained = open_trained_run(run, registry, monitor, data=data, fold=fold, on_alarm=request.on_alarm)
+    if corruption.reads_numbers:
+        trained.model.refuse_words(f"The protocol '{corruption.name}'")
     _check_modalities(trained, corruption)
     other = None
     if request.against is not None:

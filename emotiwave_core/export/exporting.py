@@ -80,6 +80,7 @@ def export(
     folder = out or run.with_name("-".join(filter(None, (run.resolve().name, to, quantise))))
     data, loaded = read_trained(run), load_model(run, registry)
     loaded.model.refuse_neighbours("An export, which is asked about single samples,")
+    loaded.model.refuse_words("An export")
     if loaded.model.on_alarm == "drop":
         monitor.say("Note: an export knows no alarms: a modality that this run reads as missing for one is read there.")
     loaded.model.set_alarm("ignore")

@@ -3,6 +3,8 @@
 A fusion that answers itself (`AnsweringFusion`) is the last of these: then there is no head.
 """
 
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Literal, cast
 
 import torch
@@ -21,6 +23,7 @@ from emotiwave_core.interfaces import (
     Output,
     OutputSpace,
     Tensors,
+    WordEncoder,
 )
 from emotiwave_core.layers.masking import prepare_policies, present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
@@ -64,7 +67,9 @@ class FusionModel(nn.Module):
         self.fusion = fusion
         self.policy = policy
         self.scalers = nn.ModuleDict(
-            {s: Standardise(width) for s, width in features.items()} if settings.standardise is not False else {}
+            {s: Standardise(width) for s, width in features.items() if not isinstance(encoders[s], WordEncoder)}
+            if settings.standardise is not False
+            else {}
         )
         self.head: nn.Sequential | None = None
         if not isinstance(fusion, AnsweringFusion):
@@ -84,7 +89,7 @@ class FusionModel(nn.Module):
         self.alarm: StateAlarm | None = None  # of a trained model
         self.on_alarm: OnAlarm = settings.on_alarm
         self.widths = joined_widths(widths)  # of the pooled vectors, by modality
-        self.features = dict(features)  # by stream
+        self.features = dict(features)  # by stream; 1 of words
         self.steps: dict[str, int] = {}  # of every sequence of a stream, where absent ones are zeros
         self.names: dict[nn.Module, str] = {}  # of the parts, in errors
         self.plugins: list[ResolvedPart] = []  # its parts and those inside them
@@ -104,6 +109,43 @@ class FusionModel(nn.Module):
         """Mean [F] and 1 / deviation [F] of each standardised stream in the training fold."""
         scalers = {stream: cast(Standardise, scaler) for stream, scaler in self.scalers.items()}
         return {stream: (scaler.mean, scaler.scale) for stream, scaler in scalers.items()}
+
+    @property
+    def tokens(self) -> dict[str, Callable[[Sequence[str]], Tensor]]:
+        """Of each stream whose encoder reads words: words -> their numbers [W, K] int64, on the CPU.
+
+        PluginError where an encoder does not hold its interface.
+        """
+        return {s: partial(self._tokens, e) for s, e in self.encoders.items() if isinstance(e, WordEncoder)}
+
+    @cached_property
+    def _token_widths(self) -> dict[str, int]:
+        """The numbers K of a word, of each stream of words."""
+        return {stream: number(()).shape[1] for stream, number in self.tokens.items()}
+
+    def _tokens(self, encoder: WordEncoder, words: Sequence[str]) -> Tensor:
+        who = self._who(encoder)
+        failed = f"{who} fails to number words"
+        with (
+            forbid_exit(failed),
+            preserve_global_state(who, "when it numbers words"),
+            torch.no_grad(),
+        ):
+            try:
+                numbers = encoder.tokens(words)
+            except EmotiwaveError:
+                raise
+            except Exception as error:
+                raise PluginError(f"{failed}: {in_words(error)}") from error
+        return returned.check_tokens(who, numbers, len(words))
+
+    def refuse_words(self, what: str) -> None:
+        """SettingsError where an encoder reads words, with which `what`, the start of a sentence, does not go."""
+        if words := list(self.tokens):
+            raise SettingsError(
+                f"{what} reads numbers, and the encoder of '{words[0]}' reads words: train with a file of word vectors "
+                "under [modalities] instead."
+            )
 
     @property
     def neighbours(self) -> Neighbours | None:
@@ -190,18 +232,23 @@ class FusionModel(nn.Module):
         encoder, rows = self.encoders[stream], rows_to_encode(mask) if self.present_only else None
         if rows is not None:
             x, mask = x[rows.encoded], mask[rows.encoded]
+        like = x  # of the type that is due, also of words, whose numbers are whole
         x, mask = self.prepare(stream, x, mask)
         who, before, written = self._who(encoder), snapshot(), returned.versions([mask])
-        encoded = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), x)
+        encoded = returned.check_encoded(who, cast(Encoder, encoder), encoder(x, mask), like)
         check_snapshot(before, who)
         returned.check_unwritten(who, [mask], written)
         return encoded if rows is None else Encoded(*(tensor.index_select(0, rows.back) for tensor in encoded))
 
     def prepare(self, stream: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T]."""
+        """The input of an encoder: x [B, T, F] standardised and zero where masked, and the mask [B, T].
+
+        The numbers of words come in float32, as all features, and go on as whole ones.
+        """
         if stream in self.scalers:
             x = self.scalers[stream](x)
         x = torch.where(mask.unsqueeze(-1), x, 0.0)  # an absent modality's content is never read, NaN included
+        x = x.long() if isinstance(self.encoders[stream], WordEncoder) else x
         return self._padded(stream, x) if self.absent == "zeros" else (x, mask)
 
     def fuse(self, encoded: dict[str, Encoded], present: Tensor, videos: Tensor | None = None) -> Output:
@@ -243,7 +290,8 @@ class FusionModel(nn.Module):
         if torch.equal(trusted, present):
             return encoded, present
         first = next(iter(encoded.values())).states
-        inputs = {s: first.new_zeros(1, 1, width, dtype=torch.float32) for s, width in self.features.items()}
+        widths = self.features | self._token_widths
+        inputs = {s: first.new_zeros(1, 1, width, dtype=torch.float32) for s, width in widths.items()}
         return self._without(encoded, trusted, inputs), trusted
 
     def restrict(
@@ -339,6 +387,12 @@ def assemble(
         if "." in name or hasattr(nn.ModuleDict(), name):
             raise DataError(f"torch has no part of a model by the name '{name}'; name the modality otherwise.")
     encoders: dict[str, Encoder] = {s: parts.encoder_of(s).make(width) for s, width in features.items()}
+    for stream, encoder in encoders.items():
+        if any(isinstance(inner, WordEncoder) for inner in encoder.modules() if inner is not encoder):
+            raise SettingsError(
+                f"{parts.encoder_of(stream).who} has an encoder inside that reads words, and only the outermost is "
+                "given some: take another one there."
+            )
     fusion: Fusion = parts.fusion.make(joined_widths({s: _width(encoder) for s, encoder in encoders.items()}))
     _width(fusion)
     kind = parts.recipe.objective.kind

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import (
+    MOST_TOKENS,
     AnsweringFusion,
     Augmentation,
     Augmented,
@@ -31,6 +32,17 @@ def check_encoded(who: str, encoder: Encoder, returned: object, x: Tensor) -> En
     _check(who, "the states", states, {"B": B, "T'": steps, "D": D}, x)
     _check(who, "the pooled vector", pooled, {"B": B, "D": D}, x)
     return returned
+
+
+def check_tokens(who: str, returned: object, words: int) -> Tensor:
+    """Check that a word encoder returned numbers [W, K] of its words, 0 to 2^24 - 1; else PluginError."""
+    width = returned.shape[1] if isinstance(returned, Tensor) and returned.dim() == 2 else None
+    numbers = _check_shape(who, "the numbers of words", returned, {"W": words, "K": width}).cpu()
+    if numbers.dtype is not torch.int64:
+        raise PluginError(f"{who} returns numbers of words of the type {numbers.dtype}, where torch.int64 is due.")
+    if width == 0 or bool(((numbers < 0) | (numbers >= MOST_TOKENS)).any()):
+        raise PluginError(f"{who} must return one number or more of each word, from 0 to {MOST_TOKENS - 1}.")
+    return numbers
 
 
 def check_fused(who: str, fusion: Fusion, returned: object, like: Tensor, modalities: int) -> Fused:

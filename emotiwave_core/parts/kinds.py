@@ -62,6 +62,7 @@ def _resolve(name: str) -> Any:
 
 WATCH = "watch"  # offers no part: its hooks are called while a run goes on
 COMMAND = "command"  # offers no part: a command of the command line
+ENCODER = "encoder"
 POLICY = "dropout"  # parts of this kind may be options of all others; of another kind, of their own kind alone
 AUGMENTATION = "augmentation"
 OBJECTIVE = "objective"
@@ -73,7 +74,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         PartKind(
-            name="encoder",
+            name=ENCODER,
             title="encoder",
             hook="register_encoders",
             base="emotiwave_core.interfaces:Encoder",
@@ -176,12 +177,36 @@ def part_kinds() -> list[PartKind]:
     return [kind for kind in KINDS.values() if isinstance(kind, PartKind)]
 
 
-def part_kind(name: str) -> PartKind:
-    """The kind of part of this name; KeyError for another."""
+def _row(name: str) -> PartKind:
     kind = KINDS[name]
     if not isinstance(kind, PartKind):
         raise KeyError(name)
     return kind
+
+
+NARROWER: dict[str, PartKind] = {  # kinds within a kind, which keep further laws and have a template of their own
+    "word-encoder": attrs.evolve(
+        _row(ENCODER),
+        title="encoder of words",
+        base="emotiwave_core.interfaces:WordEncoder",
+        contract="emotiwave_core.testing:WordEncoderContract",
+        template=TEMPLATES / "word_encoder.py.j2",
+        example="width=128",
+        workload=None,
+        reference="hashed",
+    ),
+}
+
+
+def part_kind(name: str) -> PartKind:
+    """The kind of part of this name, or the kind within one; KeyError for another."""
+    return NARROWER[name] if name in NARROWER else _row(name)
+
+
+def narrowest(name: str, part: type) -> PartKind:
+    """The row of a kind for parts of a class: that of a kind within it, where the class is of one."""
+    within = (kind for kind in NARROWER.values() if kind.name == name and issubclass(part, kind.base_class))
+    return next(within, part_kind(name))
 
 
 def kind_of(part: object) -> PartKind | None:

@@ -13,6 +13,7 @@ from emotiwave_core.config.recipe import ALL, ObjectiveSettings, Part, Recipe, p
 from emotiwave_core.errors import EmotiwaveError, PluginError, ResourceError, short
 from emotiwave_core.modalities import setting_of
 from emotiwave_core.parts.guard import forbid_exit, preserve_global_state
+from emotiwave_core.parts.kinds import ENCODER
 
 if TYPE_CHECKING:  # torch is not imported to list parts
     from emotiwave_core.objectives import Objective
@@ -70,11 +71,14 @@ class ResolvedPart:
     def construct(self, *arguments: Any) -> Any:
         """Call the constructor, with parts inside it that are new at each call.
 
-        A part of its own kind inside it is made for the same `arguments`: an encoder in an encoder sees the same input.
+        A part of its own kind inside it is made for the same `arguments`; an encoder for what the outer one shows it.
         """
+        inside = arguments
+        if self.kind == ENCODER:
+            inside = tuple(self.part.inner_features(width, self.values) for width in arguments)  # type: ignore[attr-defined]
 
         def make(part: ResolvedPart) -> Any:
-            return part.make(*arguments) if part.kind == self.kind else part.make()
+            return part.make(*inside) if part.kind == self.kind else part.make()
 
         made = {option: _each(inner, make) for option, inner in self.inner.items()}
         return self.part(*arguments, **self.values | made)

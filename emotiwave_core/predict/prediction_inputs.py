@@ -92,7 +92,10 @@ def modality_of(path: Path, widths: Mapping[str, int]) -> str:
     """The modality whose width the features of a file have. DataError where none or several have it."""
     with open_reader(path) as file:
         if file.is_words:
-            raise DataError(f"{path} holds words, and the run reads features of them.")
+            raise DataError(
+                f"{path} holds words. Where an encoder of the run reads words, say of which modality they are "
+                f"(--features text={path.name}); else the run reads features of them."
+            )
         fitting = [modality for modality, width in widths.items() if width == file.width]
         named = [modality for modality in fitting if modality in path.stem.lower()]
         width = file.width

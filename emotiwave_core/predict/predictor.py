@@ -133,7 +133,7 @@ class Predictor:
 
         one_video: they are the segments of one video, else each is one by itself.
         """
-        store = store_of_arrays(samples, self.model.features, self.recipe.data)
+        store = store_of_arrays(samples, self.model.features, self.recipe.data, self.model.tokens)
         if one_video:
             store = attrs.evolve(store, facts=attrs.evolve(store.facts, videos=("0",) * len(store)))
         return self._of_speaker(store)
@@ -174,7 +174,7 @@ class Predictor:
             monitor.say(f"Warning: {note}")
         for note in neighbour_notes(store, self.model.neighbours):
             monitor.say(f"Note: {note}")
-        return store
+        return store.with_tokens(self.model.tokens)
 
     def predict_store(
         self, store: Store, monitor: Monitor = SILENT, has_ids: bool = True

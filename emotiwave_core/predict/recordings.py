@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class ExtractedRecording:
     missing: dict[str, str]
     words: tuple[SpokenWord, ...] | None
     problems: tuple[str, ...]
+    spoken: tuple[str, ...] = ()  # the streams that are its words
 
     def sample(self, start: float, end: float, whole: bool) -> ArraySample | None:
         """The recording, or a segment of it, as the model takes it; None where it has nothing there."""
@@ -44,16 +45,20 @@ class ExtractedRecording:
             name: np.arange(len(stream.intervals)) if whole else cut(stream.intervals, start, end)
             for name, stream in self.streams.items()
         }
-        features = {name: np.asarray(stream.features[rows[name]]) for name, stream in self.streams.items()}
-        if not any(map(len, features.values())):
-            return None
+        features: dict[str, Any] = {name: stream.features[rows[name]] for name, stream in self.streams.items()}
+        times = {name: stream.intervals[rows[name]] for name, stream in self.streams.items()}
         said: NDArray[np.float64] | None = None
         if self.words is not None:
-            times = np.array([word[1:] for word in self.words], dtype=np.float64).reshape(-1, 2)
-            said = times if whole else times[cut(times, start, end)]
+            said = np.array([word[1:] for word in self.words], dtype=np.float64).reshape(-1, 2)
+            own = np.arange(len(said)) if whole else cut(said, start, end)
+            said = said[own]
+            features |= {name: [self.words[row].text for row in own] for name in self.spoken}
+            times |= dict.fromkeys(self.spoken, said)
+        if not any(map(len, features.values())):
+            return None
         return ArraySample(
             features={name: values for name, values in features.items() if len(values)},
-            times={name: stream.intervals[rows[name]] for name, stream in self.streams.items() if len(rows[name])},
+            times={name: own for name, own in times.items() if len(own)},
             words=said,
             interval=None if whole else (start, end),
         )
@@ -69,8 +74,10 @@ class RecordingReader:
         registry: Registry,
         chosen: Mapping[str, ResolvedPart],
         download: bool = False,
+        spoken: Collection[str] = (),
     ) -> None:
-        """modalities: {modality: width} of the run. chosen: extractors that are named anew, such as one that has moved.
+        """modalities: {modality: width} of the run. spoken: those whose encoders read words. chosen: extractors that
+        are named anew, such as one that has moved.
 
         SettingsError for a modality that the run has not.
         """
@@ -78,7 +85,7 @@ class RecordingReader:
             if modality not in modalities:
                 raise SettingsError(f"The run does not read '{modality}'.{choices(modality, modalities)}")
         self.run, self.modalities, self.registry, self.download = run, dict(modalities), registry, download
-        self.chosen = dict(chosen)
+        self.chosen, self.spoken = dict(chosen), tuple(spoken)
         self._open: dict[str, OpenExtractor | str] = {}
         self._one_at_a_time = threading.Lock()
         inputs = read_model_file(run).data.inputs
@@ -130,14 +137,16 @@ class RecordingReader:
         recording = MediaFile(file, self.decoder)
         timed = timed_words(recording, transcript, asr, self.download)
         recording.words = timed.words
-        given = {m: stream_of_file(path, file.stem, self.modalities[m]) for m, path in (features or {}).items()}
+        features = features or {}
+        self._check_given(features)
+        given = {m: stream_of_file(path, file.stem, self.modalities[m]) for m, path in features.items()}
         streams, missing, problems = self.streams(recording, given, file.name, monitor)
         missing = {m: timed.source if why == NO_TRANSCRIPT else why for m, why in missing.items()}
         problems = [*timed.problems, *problems]
         problems += [problem for problem in dict.fromkeys(recording.problems) if problem not in problems]
         ends = [float(stream.intervals[:, 1].max()) for stream in streams.values()]
         seconds = max([recording.seconds or 0.0, *ends])
-        return ExtractedRecording(file, seconds, streams, missing, timed.words, tuple(problems))
+        return ExtractedRecording(file, seconds, streams, missing, timed.words, tuple(problems), self.spoken)
 
     def streams(
         self, recording: Recording, given: Mapping[str, Stream | Missing], name: str, monitor: Monitor = SILENT
@@ -146,11 +155,17 @@ class RecordingReader:
 
         given: those of modalities that are not extracted. name: of the recording, for progress.
         """
+        self._check_given(given)
         streams: dict[str, Stream] = {}
         missing: dict[str, str] = {}
         problems = []
         with monitor.progress(f"Reading {name}", len(self.modalities)) as advance:
             for modality in self.modalities:
+                if modality in self.spoken:
+                    if not recording.words:
+                        missing[modality] = NO_TRANSCRIPT if recording.words is None else "no word is said"
+                    advance()
+                    continue
                 answer = given[modality] if modality in given else self._extracted(modality, recording)
                 if isinstance(answer, Missing):
                     missing[modality] = answer.reason
@@ -159,6 +174,13 @@ class RecordingReader:
                     problems += [f"{modality}: {problem}" for problem in answer.problems]
                 advance()
         return streams, missing, problems
+
+    def _check_given(self, given: Collection[str]) -> None:
+        """SettingsError where a modality of words is given as features."""
+        if words := [modality for modality in given if modality in self.spoken]:
+            raise SettingsError(
+                f"'{words[0]}' of a recording is what is said in it, and no features: give a transcript (--words)."
+            )
 
     def _extracted(self, modality: str, recording: Recording) -> Stream | Missing:
         extractor = self.extractor(modality)

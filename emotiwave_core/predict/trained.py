@@ -117,7 +117,8 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     modalities = tuple(m for m in model.modalities if streams_of(m, corpus.dataset.modalities))
     notes += speaker_notes(corpus.store, corpus.dataset.base, recipe)
     notes += neighbour_notes(corpus.store, model.neighbours)
-    store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
+    store = corpus.store.with_tokens(model.tokens)
+    store = relative_to_speakers(store, corpus.dataset.base, recipe, model.statistics)
     corpus = attrs.evolve(corpus, store=store)
     calibration = description.calibration
     return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes, calibration)

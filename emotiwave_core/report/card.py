@@ -141,17 +141,18 @@ def _summary(run: RunContents) -> Iterator[str]:
 
 def _loading(run: RunContents) -> list[str]:
     streams = list(run.model.features)
+    words = [stream for stream, about in run.data.modalities.items() if about.words is not None]
     values = {stream: "None" if place else "x" for place, stream in enumerate(streams)}
     if all(stream.isidentifier() and not iskeyword(stream) for stream in streams):
         given = ", ".join(f"{stream}={value}" for stream, value in values.items())
     else:
         given = f"**{{{', '.join(f'{json.dumps(stream)}: {value}' for stream, value in values.items())}}}"
-    width = run.model.features[streams[0]]
+    x = "a list of words" if streams[0] in words else f"[steps, {run.model.features[streams[0]]}]"
     return [
         "```python\n"
         "import emotiwave as ew\n"
         'run = ew.open_run("this-folder")  # its plugins must be installed\n'
-        f"print(run.predict({given}))  # x: [steps, {width}]; None is missing\n"
+        f"print(run.predict({given}))  # x: {x}; None is missing\n"
         "```",
         "Features must come from the same extractor and have the same columns as those of the training.",
     ]
@@ -173,7 +174,7 @@ def _training(run: RunContents) -> list[str]:
     features = [
         (
             plain(stream),
-            count(about.features),
+            count(about.features) if about.words is None else "words",
             plain(_maker(about.extractor)),
             f"{count(data.samples - about.missing)} of {count(data.samples)}",
         )

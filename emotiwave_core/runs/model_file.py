@@ -80,6 +80,7 @@ class TrainedInput:
 
     columns: list[str] | None  # where the file tells them
     extractor: dict[str, Any] | None  # who made them, where the file tells it
+    words: bool = False  # they are words, which its encoder reads
 
 
 @frozen

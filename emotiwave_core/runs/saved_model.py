@@ -89,7 +89,9 @@ def describe(
             corpus.store.fingerprint,
             dict(corpus.store.facts.sources),
             {
-                name: TrainedInput(None if facts.columns is None else list(facts.columns), facts.extractor)
+                name: TrainedInput(
+                    None if facts.columns is None else list(facts.columns), facts.extractor, facts.words is not None
+                )
                 for name, facts in corpus.store.facts.modalities.items()
             },
         ),

@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from emotiwave_core.data.formats.transcripts import LONGEST_WORD
 from emotiwave_core.errors import choices, short
 from emotiwave_core.io.untrusted import parse_json
 from emotiwave_core.serve.limits import Limits, wrong
@@ -31,6 +32,7 @@ class Shape:
     widths: Mapping[str, int]  # {stream: features}
     rate: float | None  # steps a second that the run makes of times; None: as many as there are
     limits: Limits
+    words: frozenset[str] = frozenset()  # the streams that are lists of words
 
 
 def parse(body: bytes) -> Any:
@@ -73,7 +75,9 @@ def read_sample(table: Any, shape: Shape, who: str) -> Sample:
         if name not in EXTRAS and name not in shape.widths:
             raise wrong(f"This run reads no {short(name)}, which {who} has.{choices(name, [*shape.widths, *EXTRAS])}")
         if value is not None and name not in EXTRAS:
-            arrays[name] = _features(value, shape, f"'{name}' of {who}", shape.widths[name])
+            what = f"'{name}' of {who}"
+            is_words = name in shape.words
+            arrays[name] = _words(value, shape, what) if is_words else _features(value, shape, what, shape.widths[name])
     steps = max(map(len, arrays.values()), default=0)
     if not steps:
         raise wrong(f"{who.capitalize()} has nothing in any modality: there is nothing to predict from.")
@@ -101,6 +105,14 @@ def _features(value: Any, shape: Shape, what: str, width: int) -> NDArray[np.flo
     if len(array) > shape.limits.steps:
         raise wrong(f"{what} has {len(array)} steps, more than {shape.limits.steps}.")
     return array
+
+
+def _words(value: Any, shape: Shape, what: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(word, str) and len(word) <= LONGEST_WORD for word in value):
+        raise wrong(f'{what} is no list of words of at most {LONGEST_WORD} characters, as in ["well", "yes"].')
+    if len(value) > shape.limits.steps:
+        raise wrong(f"{what} has {len(value)} words, more than {shape.limits.steps}.")
+    return value
 
 
 def _numbers(value: Any, what: str) -> NDArray[np.float64]:

@@ -72,7 +72,12 @@ def describe(run: Path, limits: Limits) -> Described:
             "scores": None if scores is None else _scores(scores),
             "means": MEANING,
         },
-        shape=Shape(dict(model.features), None if isinstance(align, str) else align, limits),
+        shape=Shape(
+            dict(model.features),
+            None if isinstance(align, str) else align,
+            limits,
+            frozenset(stream for stream, trained in inputs.items() if trained.words),
+        ),
         classes=tuple(model.classes),
         kind=kind,
         reads_recordings=any(extractors.values()),

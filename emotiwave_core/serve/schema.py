@@ -74,6 +74,10 @@ def sample(run: Described) -> Schema:
 
 
 def _features(name: str, width: int, run: Described) -> Schema:
+    if name in run.shape.words:
+        about = "A list of words; null where it is absent."
+        most = run.shape.limits.steps
+        return {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": most, "description": about}
     row = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": width, "maxItems": width}
     about = f"[steps, {width}] numbers; null where a number is not known, and for the whole where it is absent."
     return {"type": ["array", "null"], "items": row, "maxItems": run.shape.limits.steps, "description": about}
@@ -83,7 +87,8 @@ def example_sample(run: Described) -> Schema:
     """A sample that the run can read, with its first modality alone."""
     first, *others = run.shape.widths.items()
     row = [round(0.1 * (number % EXAMPLE_WIDTH), 1) for number in range(first[1])]
-    table: Schema = {first[0]: [row, row], **{name: None for name, _ in others}}
+    steps = ["well", "yes"] if first[0] in run.shape.words else [row, row]
+    table: Schema = {first[0]: steps, **{name: None for name, _ in others}}
     if run.about["needs_times"]:
         table["times"] = {first[0]: [[0.0, 0.5], [0.5, 1.0]]}
     return table

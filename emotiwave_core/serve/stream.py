@@ -258,8 +258,9 @@ class LiveStream:
         streams, missing, _ = self._reader.streams(recording, given, "stream")
         span = f"from {start:.2f} s to {end:.2f} s"
         missing = {name: f"{NOTHING_CAME[why]} {span}" if why in NOTHING_CAME else why for name, why in missing.items()}
-        window = ExtractedRecording(Path("stream"), end - start, streams, missing, recording.words, ())
-        said = " ".join(word.text for word in recording.words or ())
+        words, spoken = recording.words, self._reader.spoken
+        window = ExtractedRecording(Path("stream"), end - start, streams, missing, words, (), spoken)
+        said = " ".join(word.text for word in words or ())
         segment = Segment(start, end, window.sample(0.0, end - start, whole=False), said, missing)
         return predict_segments(self._predictor, [segment], self._data, self.shares)[0]
 

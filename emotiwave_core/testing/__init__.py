@@ -18,6 +18,7 @@ from emotiwave_core.testing.metric import MetricContract
 from emotiwave_core.testing.objective import ObjectiveContract
 from emotiwave_core.testing.policy import DropoutPolicyContract
 from emotiwave_core.testing.reader import ReaderContract
+from emotiwave_core.testing.word_encoder import WordEncoderContract
 
 __all__ = [
     "AugmentationContract",
@@ -32,4 +33,5 @@ __all__ = [
     "ObjectiveContract",
     "ReaderContract",
     "Remark",
+    "WordEncoderContract",
 ]

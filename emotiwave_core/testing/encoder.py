@@ -2,10 +2,13 @@
 
 import contextlib
 import unittest
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from emotiwave_core.config.options import bare, signature_options
+from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Encoded, Encoder, Tensors
 from emotiwave_core.layers.parameters import wrong_groups
 from emotiwave_core.layers.sequence import zero_masked
@@ -54,16 +57,36 @@ class EncoderContract(LearnedPartContract):
     positional = ("in_features",)
     arguments = (FEATURES,)
     granted = ("is_an_encoder", "returns_shapes_and_types")
+    base: type = Encoder
+
+    nothing: float | Tensor = 0.0  # of a step
+    other_contents: Sequence[float | Tensor] = OTHER_CONTENTS  # what may stand in a step that nobody should look at
 
     def make(self, in_features: int) -> Encoder:
         """A new encoder for sequences of this many features, small enough to be quick."""
         raise NotImplementedError("The contract needs the method make(self, in_features: int) -> Encoder.")
 
+    def sequences(self) -> tuple[Tensor, Tensor]:
+        """Sequences x [4, 7, F] with mask MASK, zero where masked."""
+        return sequences()
+
+    def sequences_and_empty(self) -> tuple[Tensor, Tensor]:
+        """The same with an empty sequence as the last row."""
+        return sequences_and_empty()
+
+    def contents(self, samples: int, steps: int) -> Tensor:
+        """The content of sequences without padding, x [samples, steps, F], the same at each call."""
+        return torch.randn(samples, steps, FEATURES, generator=torch.Generator().manual_seed(0))
+
+    def other(self, x: Tensor) -> Tensor:
+        """Sequences of another content, in every step."""
+        return 1.0 - 3.0 * x
+
     @law("Derive from emotiwave_core.Encoder and set self.out_features in the constructor.")
     def test_is_an_encoder(self) -> None:
         """An encoder derives from Encoder and says how wide its output is in `out_features`."""
-        encoder = self.make(FEATURES)
-        expect(isinstance(encoder, Encoder), f"{type(encoder).__name__} is not an Encoder.")
+        encoder = self.make(*self.arguments)
+        expect(isinstance(encoder, self.base), f"{type(encoder).__name__} is not of the class {self.base.__name__}.")
         expect(
             isinstance(encoder.out_features, int),
             f"The attribute out_features is {encoder.out_features!r} and not a whole number.",
@@ -81,7 +104,7 @@ class EncoderContract(LearnedPartContract):
     )
     def test_masked_states_are_zero(self, training: bool) -> None:
         """States are exactly zero where the returned mask is not set."""
-        states, _, new_mask = self._encode(self._encoder(training), *sequences())
+        states, _, new_mask = self._encode(self._encoder(training), *self.sequences())
         largest = float(states.detach()[~new_mask].abs().max()) if (~new_mask).any() else 0.0
         expect(largest == 0.0, f"A state is {largest:.3g} where the mask is not set.")
 
@@ -91,7 +114,7 @@ class EncoderContract(LearnedPartContract):
     )
     def test_mask_tells_empty_rows(self, training: bool) -> None:
         """The returned mask has no step set in a row if, and only if, the mask given had none."""
-        x, mask = sequences_and_empty()
+        x, mask = self.sequences_and_empty()
         encoder, steps = self._encoder(training), x.shape[1]
         single = torch.eye(steps, dtype=torch.bool)  # one step, at every place
         for given, masks in ((x, mask), (x[:1].expand(steps, -1, -1), single)):
@@ -107,7 +130,7 @@ class EncoderContract(LearnedPartContract):
     )
     def test_padding_length_does_not_matter(self, training: bool) -> None:
         """Masked steps appended to all sequences change nothing."""
-        encoder, (x, mask) = self._comparable(training, resized=True), sequences()
+        encoder, (x, mask) = self._comparable(training, resized=True), self.sequences()
         before = self._encode(encoder, x, mask)
         after = self._encode(encoder, append_steps(x, 3), append_steps(mask, 3))
         steps = before.mask.shape[1]
@@ -134,9 +157,9 @@ class EncoderContract(LearnedPartContract):
     @law("Apply zero_masked(x, mask) before any parameter: hiding a result keeps NaN * 0 = NaN in the gradient.")
     def test_masked_content_does_not_reach_gradients(self) -> None:
         """The gradients of the parameters do not depend on what stands in masked steps."""
-        encoder, (x, mask) = self._comparable(training=True), sequences()
+        encoder, (x, mask) = self._comparable(training=True), self.sequences()
         before = self._gradients(encoder, x, mask)
-        for content in OTHER_CONTENTS:
+        for content in self.other_contents:
             after = self._gradients(encoder, torch.where(mask[..., None], x, content), mask)
             for name, gradient in after.items():
                 expect_same(f"The gradient of {name}", gradient, before[name], f"masked steps held {content}")
@@ -145,8 +168,8 @@ class EncoderContract(LearnedPartContract):
     def test_empty_sequence_is_finite(self) -> None:
         """A row without a step gives finite numbers, forward and backward, alone or among others."""
         encoder = self._encoder()
-        x, mask = sequences_and_empty()
-        odd_x = torch.where(mask.any(dim=1)[:, None, None], x, torch.nan)
+        x, mask = self.sequences_and_empty()
+        odd_x = torch.where(mask.any(dim=1)[:, None, None], x, self.other_contents[0])
         for rows, which in ((slice(None), "among others"), (slice(4, 5), "alone")):
             zeros = self._encode(encoder, x[rows], mask[rows])
             expect(finite(zeros.states, zeros.pooled), f"An empty sequence {which} gives NaN or infinity.")
@@ -162,8 +185,8 @@ class EncoderContract(LearnedPartContract):
         encoder = self._encoder()
         if not isinstance(encoder, Encoder):
             return  # another law says so
-        x, mask = sequences_and_empty()
-        for content in (0.0, *OTHER_CONTENTS):
+        x, mask = self.sequences_and_empty()
+        for content in (self.nothing, *self.other_contents):
             attention = encoder.attention_over_steps(torch.where(mask[..., None], x, content), mask.clone())
             if attention is None:
                 return
@@ -182,7 +205,7 @@ class EncoderContract(LearnedPartContract):
         """Sequences of one step, padded or not, and of a thousand give finite numbers; of one sample in train() too."""
         encoder = self._encoder()
         for steps in (1, LONG):
-            x = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
+            x = self.contents(2, steps)
             states, pooled, new_mask = self._encode(encoder, x, torch.ones(2, steps, dtype=torch.bool))
             shapes, expected = (
                 [list(states.shape), list(pooled.shape)],
@@ -256,7 +279,7 @@ class EncoderContract(LearnedPartContract):
     @law_in_both("Usual cause: squeeze() without a dimension.", "Usual cause: BatchNorm. Use LayerNorm.")
     def test_batch_of_one(self, training: bool) -> None:
         """A batch of one sample has the shapes of any other, and finite numbers."""
-        encoder, (x, mask) = self._encoder(training), sequences()
+        encoder, (x, mask) = self._encoder(training), self.sequences()
         alone, many = self._encode(encoder, x[:1], mask[:1]), self._encode(encoder, x, mask)
         shapes, expected = [list(tensor.shape) for tensor in alone], [[1, *tensor.shape[1:]] for tensor in many]
         expect(shapes == expected, f"A batch of one sample gives the shapes {shapes}, not {expected}.")
@@ -268,9 +291,9 @@ class EncoderContract(LearnedPartContract):
     )
     def test_samples_do_not_mix(self, training: bool) -> None:
         """The result of a sample does not depend on the others in its batch."""
-        encoder, (x, mask) = self._comparable(training), sequences()
+        encoder, (x, mask) = self._comparable(training), self.sequences()
         before = self._encode(encoder, x, mask)
-        others = self._encode(encoder, torch.cat([1.0 - 3.0 * x[:2], x[2:]]), mask)
+        others = self._encode(encoder, torch.cat([self.other(x[:2]), x[2:]]), mask)
         last, expected = (Encoded(*(tensor[2:] for tensor in result)) for result in (others, before))
         _expect_same(last, expected, "the samples before it were changed")
         encoder = self._comparable(training, resized=True)
@@ -283,7 +306,7 @@ class EncoderContract(LearnedPartContract):
     )
     def test_batch_order_does_not_matter(self, training: bool) -> None:
         """Samples in another order give the same results in that order."""
-        encoder, (x, mask) = self._comparable(training, resized=True), sequences()
+        encoder, (x, mask) = self._comparable(training, resized=True), self.sequences()
         order = torch.tensor([2, 0, 3, 1])
         before = Encoded(*(tensor[order] for tensor in self._encode(encoder, x, mask)))
         _expect_same(self._encode(encoder, x[order], mask[order]), before, "the batch was put in another order")
@@ -291,22 +314,22 @@ class EncoderContract(LearnedPartContract):
     @law("Something random runs in eval(): give F.dropout training=self.training, or use nn.Dropout.")
     def test_deterministic_in_eval(self) -> None:
         """In eval() the result does not depend on the random seed."""
-        encoder, (x, mask) = self._encoder(), sequences()
+        encoder, (x, mask) = self._encoder(), self.sequences()
         before = self._encode(encoder, x, mask)
         _expect_same(self._encode(encoder, x, mask, seed=2), before, "only the random seed was another")
 
     @law("Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own.")
     def test_seed_repeats_it(self) -> None:
         """In training, the same torch.manual_seed gives the same results."""
-        encoder, (x, mask) = self._encoder().train(), sequences()
+        encoder, (x, mask) = self._encoder().train(), self.sequences()
         before = self._encode(encoder, x, mask)
         _expect_same(self._encode(encoder, x, mask), before, "it ran twice from the same seed")
 
     @law("Work out of place: x + 1 or torch.where, not x += 1, x[~mask] = 0 or masked_fill_.")
     def test_does_not_change_its_input(self) -> None:
         """The sequences and the mask that were given stay as they were."""
-        x, mask = sequences()
-        x = torch.where(mask[..., None], x, 1.0)
+        x, mask = self.sequences()
+        x = torch.where(mask[..., None], x, self.other(x))
         given = (x.clone(), mask.clone())
         for training in (False, True):
             self._encoder().train(training)(*given)
@@ -319,7 +342,8 @@ class EncoderContract(LearnedPartContract):
         """Each trainable parameter gets a gradient other than zero from the states or the pooled vector."""
         encoder = self._encoder().train()
         silent = [name for name, _ in trainable(encoder)]
-        for x, mask in (sequences(), sequences_and_empty()):  # the second for what is learned for empty sequences
+        # The second of these for what is learned for empty sequences.
+        for x, mask in (self.sequences(), self.sequences_and_empty()):
             if silent:
                 reached = self._gradients(encoder, x, mask)
                 silent = [name for name in silent if not bool((reached[name] != 0).any())]
@@ -328,13 +352,13 @@ class EncoderContract(LearnedPartContract):
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
     def test_state_dict_round_trip(self) -> None:
         """A new encoder that loads the state_dict of one that was initialised and trained gives the same results."""
-        (x, mask), old = sequences(), self._encoder()
+        (x, mask), old = self.sequences(), self._encoder()
         with contextlib.suppress(unittest.SkipTest):  # its weights are not here
             initialised(old)
-        for content in (x, -x):
+        for content in (x, self.other(x)):
             old.train()(content, mask)
         seed_torch(7)
-        new = self.make(FEATURES)
+        new = self.make(*self.arguments)
         new.load_state_dict(old.state_dict())
         for training in (False, True):
             now, then = (self._encode(encoder.train(training), x, mask) for encoder in (new, old))
@@ -347,7 +371,7 @@ class EncoderContract(LearnedPartContract):
     )
     def test_runs_in_bfloat16_autocast(self) -> None:
         """Under bfloat16 autocast the results are those of float32 but for a tenth of the largest; gradients finite."""
-        x, mask = sequences()
+        x, mask = self.sequences()
         encoder = self._encoder(training=True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             trained = self._encode(encoder, x, mask)
@@ -355,7 +379,7 @@ class EncoderContract(LearnedPartContract):
         expect_finite(gradients(encoder, total(trained.states, trained.pooled)), "under autocast")
         encoder.eval()
         for steps in (STEPS, LONG):
-            given = torch.randn(2, steps, FEATURES, generator=torch.Generator().manual_seed(0))
+            given = self.contents(2, steps)
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
                 encoded = self._encode_long(encoder, given)
             before = self._encode_long(encoder, given)
@@ -365,7 +389,7 @@ class EncoderContract(LearnedPartContract):
     @law("Write (self, in_features: int, *, option: type = default): the registry reads help and recipes from it.")
     def test_options_are_explicit(self) -> None:
         """The constructor takes `in_features`, then options that are keyword-only, typed and have defaults."""
-        expect_options(self.make(FEATURES), self.positional)
+        expect_options(self.make(*self.arguments), self.positional)
 
     @law("Return a list of ParameterGroup: parameters of its own, each in one group, factors of at least 0.")
     def test_parameter_groups_are_its_own(self) -> None:
@@ -375,23 +399,40 @@ class EncoderContract(LearnedPartContract):
             fault = wrong_groups(encoder, encoder.parameter_groups())
             expect(fault is None, f"It {fault}.")
 
+    @law("Usual cause: an encoder that holds another one has no fit() of its own: self.encoder.fit(batches) in it.")
+    def test_fit_reaches_an_encoder_inside(self) -> None:
+        """An encoder that is an option of it sees the training fold in fit() too, all of it in each loop."""
+        part = type(self.make(*self.arguments))
+        try:
+            options = signature_options(part, 1)
+        except PluginError:
+            return  # another law says so
+        for name in (option.name for option in options.values() if bare(option.kind) is Encoder):
+            defaults = {option.name: option.default for option in options.values()}
+            inner = _Fitted(part.inner_features(*self.arguments, defaults))
+            outer = part(*self.arguments, **{name: inner}).eval()
+            x, mask = self.sequences()
+            with torch.no_grad():
+                outer.fit([(x[:2], mask[:2]), (x[2:], mask[2:])])
+            expect(inner.seen == [2, 2], f"The encoder given as '{name}' sees {len(inner.seen)} of 2 batches in fit().")
+
     @law("Usual cause: a tensor made in forward without device=x.device, or kept without register_buffer.")
     def test_same_on_cuda(self) -> None:
         """On a GPU, where there is one, the results are those of the CPU."""
         device = cuda()
-        encoder, (x, mask) = self._encoder(), sequences()
+        encoder, (x, mask) = self._encoder(), self.sequences()
         before = self._encode(encoder, x, mask)
         after = self._encode(encoder.to(device), x.to(device), mask.to(device))
         _expect_same(after, before, "it ran on a GPU", CUDA_TOLERANCE)
 
     def once(self) -> Encoder:
         """A new encoder that has been used once in training."""
-        encoder = self.make(FEATURES).train()
-        encoder(*sequences())
+        encoder = self.make(*self.arguments).train()
+        encoder(*self.sequences())
         return encoder
 
     def _encoder(self, training: bool = False) -> Encoder:
-        return self.make(FEATURES).train(training)
+        return self.make(*self.arguments).train(training)
 
     def _comparable(self, training: bool, resized: bool = False) -> Encoder:
         """A new encoder without torch's own dropout, so that its results can be compared with each other.
@@ -408,7 +449,7 @@ class EncoderContract(LearnedPartContract):
 
     def _repeats(self, encoder: Encoder, seed: int = 1) -> bool:
         """Tell whether it gives the same twice, from the seed 1 and from this one."""
-        first, again = (self._encode(encoder, *sequences(), seed=number) for number in (1, seed))
+        first, again = (self._encode(encoder, *self.sequences(), seed=number) for number in (1, seed))
         return all(torch.equal(now, then) for now, then in zip(first, again, strict=True))
 
     def _encode(self, encoder: Encoder, x: Tensor, mask: Tensor, seed: int = 1) -> Encoded:
@@ -440,7 +481,7 @@ class EncoderContract(LearnedPartContract):
         return read.view(len(PATTERNS), CONTENTS, STEPS).any(dim=1)
 
     def _expect_encoded(self, encoder: Encoder) -> None:
-        x, mask = sequences()
+        x, mask = self.sequences()
         result = encoder(x, mask)
         expect_type(result, Encoded)
         states, pooled, new_mask = result
@@ -457,18 +498,35 @@ class EncoderContract(LearnedPartContract):
         )
         expect(new_mask.dtype == torch.bool, f"The mask is of type {new_mask.dtype} where torch.bool is due.")
         for name, tensor in (("states", states), ("pooled", pooled)):
-            expect(tensor.dtype == x.dtype, f"The type of {name} is {tensor.dtype} where that of x, {x.dtype}, is due.")
+            expect(tensor.dtype == torch.float32, f"The type of {name} is {tensor.dtype} where torch.float32 is due.")
 
     def _gradients(self, encoder: Encoder, x: Tensor, mask: Tensor) -> dict[str, Tensor]:
         encoded = self._encode(encoder, x, mask)
         return gradients(encoder, total(encoded.states, encoded.pooled))
 
     def _expect_unread(self, where: Tensor, held_by: str, training: bool) -> None:
-        encoder, (x, mask) = self._comparable(training), sequences()
+        encoder, (x, mask) = self._comparable(training), self.sequences()
         before = self._encode(encoder, x, mask)
-        for content in OTHER_CONTENTS:
+        for content in self.other_contents:
             after = self._encode(encoder, torch.where(where[..., None], content, x), mask)
             _expect_same(after, before, f"{held_by} held {content}")
+
+
+class _Fitted(Encoder):
+    """An encoder for another one to hold, which keeps what it sees in fit()."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, in_features)
+        self.out_features = in_features
+        self.seen: list[int] = []  # samples of each batch
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self.seen = [len(x) for x, _ in batches]
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        states = zero_masked(self.linear(zero_masked(x, mask)), mask)
+        return Encoded(states, states.sum(dim=1), mask)
 
 
 def _first_steps(encoded: Encoded, steps: int) -> Encoded:

@@ -10,7 +10,7 @@ from emotiwave_core.compute.distributed import ProcessGroup
 from emotiwave_core.data.corpus import Fold
 from emotiwave_core.data.loading.batch import Batch, feature_statistics
 from emotiwave_core.data.loading.loader import Loader
-from emotiwave_core.errors import PluginError
+from emotiwave_core.errors import PluginError, SettingsError
 from emotiwave_core.interfaces import Augmentation, Mixture
 from emotiwave_core.layers.standardise import CLIP, Standardise
 from emotiwave_core.model.fusion_model import FusionModel
@@ -43,7 +43,7 @@ class Augmenter:
     """The augmentations of a training, one after another."""
 
     augmentations: list[tuple[str, Augmentation]]  # each with what errors call it
-    scales: dict[str, Scale]  # {stream: …}
+    scales: dict[str, Scale]  # {stream: …}, without those of words
 
     def augment(self, batch: Batch, group: ProcessGroup) -> tuple[Batch, Mixture | None]:
         """A batch with other features, and how its samples were mixed.
@@ -52,8 +52,10 @@ class Augmenter:
         """
         masks, mixture = batch.masks, None
         inputs = {
-            s: torch.where(masks[s].unsqueeze(-1), self.scales[s].standardised(x), 0.0) for s, x in batch.inputs.items()
+            s: torch.where(masks[s].unsqueeze(-1), scale.standardised(batch.inputs[s]), 0.0)
+            for s, scale in self.scales.items()
         }
+        masks = {s: mask for s, mask in masks.items() if s in inputs}
         for who, augmentation in self.augmentations:
             before, written = snapshot(), returned.versions(masks.values())
             augmented = returned.check_augmented(who, augmentation, inputs, masks, augmentation(inputs, masks))
@@ -64,7 +66,7 @@ class Augmenter:
                 returned.check_steps_left(who, masks, left)
             masks, mixture = left, augmented.mixture or mixture
         restored = {s: self.scales[s].restored(x) for s, x in inputs.items()}
-        batch = batch._replace(inputs=restored, masks=masks)
+        batch = batch._replace(inputs=batch.inputs | restored, masks=batch.masks | masks)
         return self._of_all(batch, mixture, group)
 
     def _of_all(self, batch: Batch, mixture: Mixture | None, group: ProcessGroup) -> tuple[Batch, Mixture | None]:
@@ -87,11 +89,20 @@ class Augmenter:
 def augmenter_of(
     augmentations: list[tuple[str, Augmentation]], model: FusionModel, loader: Loader, training: Fold
 ) -> Augmenter | None:
-    """The augmentations at work on the features of a training fold; None where there are none."""
+    """The augmentations at work on the features of a training fold; None where there are none.
+
+    Words stay as they are. SettingsError where an augmentation mixes samples, or where there is nothing but words.
+    """
     if not augmentations:
         return None
-    scales = {}
+    scales, words = {}, model.tokens
+    for who, augmentation in augmentations:
+        if words and (augmentation.mixes or len(words) == len(model.streams)):
+            what = "mixes the features of samples" if augmentation.mixes else "changes features"
+            raise SettingsError(f"{who} {what}, and '{next(iter(words))}' is words, which have none: leave it out.")
     for stream in model.streams:
+        if stream in words:
+            continue
         if stream in model.scalers:
             scaler = cast(Standardise, model.scalers[stream])
             mean, scale = scaler.mean, scaler.scale

@@ -35,7 +35,8 @@ def fit_alarm(run: Path, parts: ResolvedParts, corpus: Corpus, runtime: Runtime)
     saved = reload_model(run, parts)
     model, recipe = saved.model.to(runtime.device), saved.recipe
     model.alarm = None
-    store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
+    store = corpus.store.with_tokens(model.tokens)
+    store = relative_to_speakers(store, corpus.dataset.base, recipe, model.statistics)
     folds = [corpus.fold(name, saved.objective) for name in ("train", "valid")]
 
     def in_batches_of(size: int) -> list[dict[str, Array]]:

@@ -54,7 +54,8 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
     group.first(lambda: fit_statistics(model, corpus, training))
     group.take_over(model)
-    store = relative_to_speakers(corpus.store, corpus.dataset.base, recipe, model.statistics)
+    store = corpus.store.with_tokens(model.tokens)
+    store = relative_to_speakers(store, corpus.dataset.base, recipe, model.statistics)
     objective.fit(training.targets, recipe.objective)
     if isinstance(model.fusion, AnsweringFusion) and isinstance(objective, ClassObjective):
         model.fusion.take_prior(objective.prior(training.targets))

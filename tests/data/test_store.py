@@ -228,10 +228,12 @@ def test_a_modality_of_other_ids_is_refused_with_both_forms(dirty: Dataset, tmp_
 
 
 def test_words_are_not_features(dirty: Dataset, tmp_path: Path) -> None:
-    """A modality of words is refused; the error says which file to use instead, or how to make one."""
+    """A modality of words has no mean of several steps; the error says which options go with it."""
     words = write_csd(tmp_path / "words.csd", {"v0": (np.array([[b"sp"]]), [[0, 1]])})
-    with pytest.raises(DataError, match=r"words.csd holds words.*TimestampedWordVectors\.csd\), or make a \.csd"):
-        open_store(attrs.evolve(dirty, modalities={"text": words}), Options(), tmp_path)
+    spoken = attrs.evolve(dirty, modalities={"text": words})
+    for options in (Options(downsample={"text": 2}), Options(align=10.0), Options(align="words")):
+        with pytest.raises(SettingsError, match=r"'text' \(words.csd\) holds words, of which there is no mean"):
+            open_store(spoken, options, tmp_path)
 
 
 def test_a_data_set_without_features_and_a_wrong_name_are_refused(dirty: Dataset, tmp_path: Path) -> None:

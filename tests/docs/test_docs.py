@@ -30,12 +30,14 @@ from emotiwave_core.testing import (
     FusionContract,
     MetricContract,
     ObjectiveContract,
+    WordEncoderContract,
 )
 
 GUIDE = text_of("docs/plugins.md")
 PARTS = [
     "convnet.py",
     "centred.py",
+    "bag.py",
     "scored.py",
     "voting.py",
     "around.py",
@@ -65,6 +67,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("convnet.py", "ConvNet", EncoderContract),
         pytest.param("centred.py", "Centred", EncoderContract, marks=pytest.mark.full),
+        pytest.param("bag.py", "BagOfWords", WordEncoderContract, marks=pytest.mark.full),
         ("scored.py", "Scored", FusionContract),
         pytest.param("voting.py", "Voting", FusionContract, marks=pytest.mark.full),
         pytest.param("around.py", "Around", FusionContract, marks=pytest.mark.full),

@@ -2,7 +2,7 @@
 # ruff: noqa: D101, D102, D103 -- the name of a broken plugin says what is wrong with it
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -670,3 +670,29 @@ class HasNoCheckpointHere(SoundEncoder):
 
     def initialise(self) -> list[Path]:
         raise FileNotFoundError("no weights")
+
+
+class KeepsTheFoldFromTheInnerOne(SoundEncoder):
+    breaks = ("fit_reaches_an_encoder_inside",)
+
+    def __init__(self, in_features: int, *, width: int = 4, encoder: Encoder | None = None) -> None:
+        super().__init__(in_features, width=width)
+        self.encoder = encoder
+
+
+class ShowsTheInnerOneAGenerator(KeepsTheFoldFromTheInnerOne):
+    breaks = ("fit_reaches_an_encoder_inside",)
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        if self.encoder is not None:
+            whole = iter(batches)
+            list(whole)  # for itself
+            self.encoder.fit(whole)
+
+
+class PassesTheFoldOn(KeepsTheFoldFromTheInnerOne):
+    breaks = ()
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        if self.encoder is not None:
+            self.encoder.fit(batches)

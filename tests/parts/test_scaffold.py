@@ -40,7 +40,14 @@ def cli(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     return typed_commands(capfd, "plugins", "new")
 
 
-NEW = {"encoder": "convnet", "fusion": "my-gate", "dropout": "x2", "objective": "smooth", "metric": "jaccard"}
+NEW = {
+    "encoder": "convnet",
+    "word-encoder": "spoken",
+    "fusion": "my-gate",
+    "dropout": "x2",
+    "objective": "smooth",
+    "metric": "jaccard",
+}
 
 
 @pytest.mark.parametrize(("kind", "name"), NEW.items())

@@ -68,6 +68,8 @@ def go_together(encoder: str, fusion: str, policies: list[str]) -> None:
         recipe = Recipe(encoder={"*": Part(encoder)}, fusion=Part(fusion), dropout=Part(dropout))
         torch.manual_seed(0)
         model = assemble(REGISTRY.resolve(recipe), WIDTHS, 2).train()
+        for stream, number in model.tokens.items():
+            inputs[stream] = number(("well", "yes", "no"))[torch.randint(3, masks[stream].shape)].float()
         before = [weight.detach().clone() for weight in model.parameters()]
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
         videos = None if model.neighbours is None else torch.tensor([0, 0, 0, 1, 1, 2])

@@ -17,6 +17,7 @@ from policy_draws import ADVERSE_LOSSES, Kept, after_losses, by_coins, by_losses
 from training import REGISTRY
 
 from emotiwave_core.config.recipe import as_part
+from emotiwave_core.parts.kinds import narrowest
 from emotiwave_core.testing import (
     AugmentationContract,
     BrokenLaw,
@@ -80,6 +81,11 @@ EXAMPLES: dict[str, list[Example]] = {
         of(width=8, heads=2, kernel_size=3, stride=2, pooling="last"),
         of(width=8, heads=2, kernel_size=15, stride=3, pooling="max"),
         of(width=8, heads=2, kernel_size=4, stride=1, pooling="attention"),
+    ],
+    "encoder.hashed": [
+        of(width=8, buckets=97),
+        of(width=8, buckets=97, encoder={"name": "bilstm", "hidden_size": 3, "pooling": "attention"}),
+        of(width=8, buckets=97, encoder={"name": "stats", "width": 5}),
     ],
     "encoder.linear": [of(width=8)],
     "encoder.mean": [of(width=8), of(width=8, layers=3)],
@@ -193,8 +199,11 @@ def contract_of(part: str, example: Example) -> type[Contract]:
     part_class = REGISTRY.find(kind, name)[0]
 
     def make(self: Contract, *arguments: Any) -> Any:
+        inside = arguments
+        if kind == "encoder":
+            inside = (part_class.inner_features(*arguments, example.options),)
         inner = {
-            option: REGISTRY.make(kind, as_part(table), *arguments)
+            option: REGISTRY.make(kind, as_part(table), *inside)
             for option, table in example.options.items()
             if isinstance(table, dict) and "name" in table
         }
@@ -205,7 +214,7 @@ def contract_of(part: str, example: Example) -> type[Contract]:
         "rates": lambda self, present: example.rates and example.rates(present),
         "drops": example.drops,
     }
-    return type(f"Of{name.title()}", (CONTRACTS[kind],), ways)
+    return type(f"Of{name.title()}", (narrowest(kind, part_class).contract_class,), ways)
 
 
 SHORT = ("encoder.mean", "encoder.bilstm", "fusion.concat", "fusion.gated", "dropout.uniform", "dropout.bernoulli")

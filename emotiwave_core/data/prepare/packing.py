@@ -39,7 +39,8 @@ from emotiwave_core.data.prepare.segments import (
     parts,
     read_samples,
 )
-from emotiwave_core.data.prepare.store_key import check_features, meaning, paths_of
+from emotiwave_core.data.prepare.store_key import meaning, paths_of
+from emotiwave_core.data.prepare.words import NumberedWords, distinct_words, packed
 from emotiwave_core.errors import DataError, SettingsError, choices, short
 from emotiwave_core.io.atomic import files_in, sample_of, sha256_of
 from emotiwave_core.io.incremental_hash import IncrementalHash
@@ -49,6 +50,7 @@ from emotiwave_core.monitor import Monitor
 
 # {modality: {sample: (steps that are kept, steps that are dropped)}}, of the samples that hold filler
 Filler = dict[str, dict[str, tuple[int, int]]]
+FeatureFile = Reader | NumberedWords
 LARGE = 1 << 20  # bytes of a video in a file, from which a thread that reads ahead gains more than it costs
 ROOM = 8 << 20  # bytes of features that are read together
 NEAR = 64 << 10  # bytes between two rows, from which they are read apart
@@ -121,6 +123,7 @@ class Packer:
         samples = read_samples(dataset, options.unit)
         self.aligned = options.align != "none"
         self.most = min(options.max_steps.values(), default=None)  # of aligned steps, which all modalities share
+        self.words: dict[str, NDArray[np.bytes_]] = {}  # the distinct ones of each modality of words
         self.widths: dict[str, int] = {}
         self.columns: dict[str, tuple[str, ...] | None] = {}
         self.extractors: dict[str, dict[str, Any] | None] = {}
@@ -153,8 +156,10 @@ class Packer:
         shapes |= {f"{name}.offsets": ("int64", (count + 1,)) for name in steps}
         shapes |= {f"{name}.values": ("float32", (steps[name], self.widths[name])) for name in steps}
         shapes |= {f"{name}.times": ("float32", (steps[name], 2)) for name in steps}
+        shapes |= {f"{name}.word_offsets": ("int64", (len(words) + 1,)) for name, words in self.words.items()}
         shapes |= {"labels": ("float32", self.samples.labels.shape)}
-        return shapes | ({f"{name}.present": ("bool", (steps[name],)) for name in steps} if self.aligned else {})
+        shapes |= {f"{name}.present": ("bool", (steps[name],)) for name in steps} if self.aligned else {}
+        return shapes | {f"{name}.words": ("uint8", packed(words)[0].shape) for name, words in self.words.items()}
 
     def pieces(self) -> Generator[tuple[str, NDArray[Any]], None, None]:
         """The content of the arrays, in pieces: those of one array in order, but arrays in turn."""
@@ -162,6 +167,8 @@ class Packer:
         yield "labels", self.samples.labels
         for name, lengths in self.lengths.items():
             yield f"{name}.offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        for name, words in self.words.items():
+            yield from zip((f"{name}.words", f"{name}.word_offsets"), packed(words), strict=True)
         for name in self.lengths:
             yield from self._pack(name)
 
@@ -209,6 +216,7 @@ class Packer:
             last=coverage.last if np.isfinite(coverage.last) else None,
             columns=self.columns[name],
             extractor=self.extractors[name],
+            words=len(self.words[name]) if name in self.words else None,
             **self.counts[name],
         )
 
@@ -257,7 +265,7 @@ class Packer:
     def _count(self, name: str, samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The steps that each sample will have, [N], and in how many of them the modality has something, [N]."""
         counts = np.zeros((2, len(samples.ids)), dtype=np.int64)
-        with open_reader(self.dataset.modalities[name]) as file, self._reference() as reference:
+        with self._open(name) as file, self._reference() as reference:
             self._look_at(name, file)
             entries = self._entries(name, file)
             unlabelled = len(set(entries) - set(samples.videos))
@@ -290,9 +298,32 @@ class Packer:
                 self.notes += reference.notes(name)
         return counts[0], counts[1]
 
-    def _look_at(self, name: str, file: Reader) -> None:
+    def _open(self, name: str) -> FeatureFile:
+        """The file of a modality; of words as their numbers. SettingsError for settings that average words."""
+        file = open_reader(self.dataset.modalities[name])
+        if not file.is_words:
+            return file
+        if self.aligned or self.options.downsample.get(name, 1) > 1:
+            file.close()
+            others = [f"{other}={k}" for other, k in self.options.downsample.items() if other != name]
+            setting, instead = (
+                (f"data.align is {self.options.align}", "set it to none")
+                if self.aligned
+                else (
+                    f"data.downsample of '{name}' is {self.options.downsample[name]}",
+                    f"name the other modalities alone, as in 'data.downsample={{{', '.join(others)}}}'",
+                )
+            )
+            raise SettingsError(
+                f"{setting}, and '{name}' ({file.path.name}) holds words, of which there is no mean: {instead}, or use "
+                "word vectors."
+            )
+        if name not in self.words:
+            self.words[name] = distinct_words(file)
+        return NumberedWords(file, self.words[name])
+
+    def _look_at(self, name: str, file: FeatureFile) -> None:
         """Look at a modality's file as a whole: its form, its columns, its maker, and the entries that do not fit."""
-        check_features(name, file)
         self.widths[name] = file.width
         self.columns[name] = tuple(file.dimension_names) if file.dimension_names else None
         extractor = file.metadata.get("extractor")
@@ -307,7 +338,7 @@ class Packer:
                 )
             self.timeless.append(name)
 
-    def _entries(self, name: str, file: Reader) -> dict[str, list[str]]:
+    def _entries(self, name: str, file: FeatureFile) -> dict[str, list[str]]:
         """The entries of each video that fit."""
         return entries_by_video(tuple(key for key in file.keys if key not in self.unfit[name]))
 
@@ -317,7 +348,7 @@ class Packer:
         is_file = source.path.is_file() and source.path not in self.hashes
         size, videos = source.path.stat().st_size, self._videos(self.samples)
         with (
-            open_reader(source) as file,
+            self._open(name) as file,
             self._reference() as reference,
             IncrementalHash(source.path) if is_file else nullcontext() as follower,
             self._reading(file, name, reference, size // len(videos)) as read,
@@ -345,13 +376,13 @@ class Packer:
             self.wordless = reference.wordless if reference else 0
 
     def _reading(
-        self, file: Reader, name: str, reference: Reference | None, size: int
+        self, file: FeatureFile, name: str, reference: Reference | None, size: int
     ) -> AbstractContextManager[Iterator[_Block | None]]:
         """The blocks of the videos; where these are large (about `size` bytes each), the next is read in a thread."""
         read = self._read(file, name, reference)
         return closing(cast("Generator[_Block | None, None, None]", prefetch(read, 1) if size >= LARGE else read))
 
-    def _read(self, file: Reader, name: str, reference: Reference | None) -> Iterator[_Block | None]:
+    def _read(self, file: FeatureFile, name: str, reference: Reference | None) -> Iterator[_Block | None]:
         """The blocks of each video in turn, and None behind its last one. What is not finite in them is counted."""
         entries, counts = self._entries(name, file), self.counts[name]
         for video, rows in self._videos(self.samples):
@@ -376,7 +407,7 @@ class Packer:
     def _steps(
         self,
         name: str,
-        file: Reader,
+        file: FeatureFile,
         video: str,
         entries: dict[str, NDArray[np.float64]],
         samples: Samples,
@@ -393,7 +424,7 @@ class Packer:
         return self._reference_steps(name, video, entries, samples, rows, reference, own)
 
     def _own_steps(
-        self, name: str, file: Reader, entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range
+        self, name: str, file: FeatureFile, entries: dict[str, NDArray[np.float64]], samples: Samples, rows: range
     ) -> Iterator[SampleSteps]:
         every, unit, filler = end_to_end(entries), self.options.unit, self.known_filler.get(name, {})
         limit, k = self.options.max_steps.get(name), self.options.downsample.get(name, 1)
@@ -475,7 +506,7 @@ def _spans(
 
 
 def _rows_of(
-    file: Reader, lengths: dict[str, int], rows: NDArray[np.intp]
+    file: FeatureFile, lengths: dict[str, int], rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Features [S, F] of some rows of entries of these lengths, put end to end, and which rows they are [S], in order.
 

@@ -9,10 +9,9 @@ from typing import Any
 import attrs
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.reader import Reader, Source
+from emotiwave_core.data.formats.reader import Source
 from emotiwave_core.data.prepare.align import words_source
 from emotiwave_core.data.prepare.options import Options
-from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import files_in
 
 
@@ -45,16 +44,6 @@ def meaning(dataset: Dataset, options: Options) -> dict[str, Any]:
 
 def _identity(source: Source, dataset: Dataset) -> list[Any]:
     return [os.path.relpath(source.path, dataset.base), source.part, source.rate, source.reader, source.columns]
-
-
-def check_features(name: str, file: Reader) -> None:
-    """DataError where a modality's file cannot be used as features."""
-    if file.is_words:
-        raise DataError(
-            f"{file.path} holds words, and the modality '{name}' needs numbers: use the data set's word vectors "
-            "(CMU-MOSEI: CMU_MOSEI_TimestampedWordVectors.csd), or make a .csd of the same layout with one vector "
-            "a word (GloVe, BERT), and name it under [modalities] in dataset.toml."
-        )
 
 
 def sources_of(dataset: Dataset, options: Options) -> dict[str, Source]:

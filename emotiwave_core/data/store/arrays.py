@@ -20,7 +20,7 @@ from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import out_of_space
 from emotiwave_core.io.incremental_hash import IncrementalHash
 
-CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
+CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 WITHOUT_SPACE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # file systems that reserve none, some NFS and FUSE
 NORESERVE = 0x4000  # of Linux; Python has no name for it before 3.13
 LONG = (".values", ".times", ".present")  # arrays of steps; the others are of samples

@@ -1,7 +1,8 @@
 """Samples handed over as arrays, as a store in memory: with the same numbers as if they had been packed from files."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.facts import StoreFacts
+from emotiwave_core.data.formats.transcripts import SILENCE
 from emotiwave_core.data.prepare.align import Steps, average, overlapping, reference_times, rounded, sequence_steps
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import in_time_order
@@ -18,18 +20,21 @@ from emotiwave_core.errors import DataError, SettingsError, choices
 from emotiwave_core.modalities import setting_of
 
 Number = TypeVar("Number", bound=np.generic)
+Tokens = Mapping[str, Callable[[Sequence[str]], torch.Tensor]]
+NO_TOKENS: Tokens = MappingProxyType({})
 
 
 @attrs.frozen(eq=False)
 class ArraySample:
     """One sample, as arrays. A modality that is not among the features, or is None or has no step, is absent.
 
-    They are by stream: `audio`, or `audio/clip` where the modality has several. `times` are needed where a run aligns
+    They are by stream: `audio`, or `audio/clip` where the modality has several. One whose encoder reads words is a list
+    of them. `times` are needed where a run aligns
     its data (data.align), and there `words` or, with "words", the times of the modality `text`; elsewhere they only say
     the order of the steps.
     """
 
-    features: Mapping[str, ArrayLike | None]  # {stream: [T, F]}, which may hold NaN and infinities
+    features: Mapping[str, ArrayLike | Sequence[str] | None]  # {stream: [T, F]}, which may hold NaN, or T words
     times: Mapping[str, ArrayLike] = attrs.field(factory=dict)  # {stream: [T, 2] seconds}
     words: ArrayLike | None = None  # [W, 2] seconds
     interval: tuple[float, float] | None = None  # seconds; None: from the first moment to the last in any modality
@@ -42,13 +47,17 @@ class _Sequence(NamedTuple):
     intervals: NDArray[np.float64]  # [S, 2]
 
 
-def store_of_arrays(samples: Sequence[ArraySample], features: Mapping[str, int], settings: DataSettings) -> Store:
+def store_of_arrays(
+    samples: Sequence[ArraySample], features: Mapping[str, int], settings: DataSettings, tokens: Tokens = NO_TOKENS
+) -> Store:
     """A store of these samples, cut, averaged and cleaned as the data settings of a run say.
 
-    features: {stream: width} of the model. Raises SettingsError for a modality that the model has not or for times
-    that are missing, DataError for an array of another form or a sample that has nothing in any modality.
+    features: {stream: width} of the model. tokens: {stream: words -> [W, K]} of the encoders that read words. Raises
+    SettingsError for a modality that the model has not or for times that are missing, DataError for an array of another
+    form or a sample that has nothing in any modality.
     """
-    sequences = [_sequences(number, sample, features, settings) for number, sample in enumerate(samples)]
+    features = {**features, **{name: number(()).shape[1] for name, number in tokens.items()}}
+    sequences = [_sequences(number, sample, features, settings, tokens) for number, sample in enumerate(samples)]
     spans = [_span(sample, own) for sample, own in zip(samples, sequences, strict=True)]
     steps = [_steps(*of_sample, settings) for of_sample in zip(samples, sequences, spans, strict=True)]
     values, offsets, times, present = {}, {}, {}, {}
@@ -101,7 +110,7 @@ def _facts(count: int, features: Mapping[str, int], settings: DataSettings) -> S
 
 
 def _sequences(
-    number: int, sample: ArraySample, features: Mapping[str, int], settings: DataSettings
+    number: int, sample: ArraySample, features: Mapping[str, int], settings: DataSettings, tokens: Tokens
 ) -> dict[str, _Sequence]:
     """The arrays of a sample by modality, of the right form; of no step where a modality is absent."""
     for name in {**sample.features, **sample.times}:
@@ -109,7 +118,10 @@ def _sequences(
             raise SettingsError(f"Sample {number} has the modality '{name}'.{choices(name, features)}")
     sequences = {}
     for name, width in features.items():
-        array = sample.features.get(name)
+        array: Any = sample.features.get(name)
+        said = _words(name, number, array) if name in tokens and array is not None else None
+        if said is not None:
+            array = tokens[name](said).numpy()
         with np.errstate(over="ignore"):  # as from files: what float32 cannot hold is infinite
             values = np.empty((0, width), np.float32) if array is None else _numbers(name, number, array, np.float32)
         if values.ndim != 2 or values.shape[1] != width:
@@ -126,9 +138,23 @@ def _sequences(
         if array is not None and intervals.shape != (len(values), 2):
             raise DataError(f"'{name}' of sample {number} has {len(values)} steps and times {list(intervals.shape)}.")
         sequences[name] = _Sequence(values, intervals if array is not None else np.empty((0, 2)))
+        if said is not None:
+            spoken = np.array([word not in SILENCE for word in said], dtype=bool)
+            sequences[name] = _Sequence(values[spoken], intervals[spoken])
     if not any(len(in_time_order(own.intervals)) for own in sequences.values()):
         raise DataError(f"Sample {number} has nothing in any modality: there is nothing to predict from.")
     return sequences
+
+
+def _words(name: str, number: int, given: Any) -> list[str]:
+    """A list of words. DataError where it is none."""
+    words = given if isinstance(given, list | tuple) else np.asarray(given).tolist()
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise DataError(
+            f"'{name}' of sample {number} is no list of words, and the encoder of the run reads words: give them as in "
+            "['well', 'yes']."
+        )
+    return [str(word) for word in words]
 
 
 def _numbers(name: str, number: int, array: ArrayLike, kind: type[Number]) -> NDArray[Number]:

@@ -2,6 +2,7 @@
 
 A folder `FINGERPRINT/` in the user's cache with `arrays.safetensors` (for each stream `NAME.values` [steps, F] and
 `NAME.offsets` [N + 1], `NAME.times` [steps, 2] seconds of the video, in an aligned store also `NAME.present` [steps];
+of words, whose values are their numbers, `NAME.words`, the bytes of the distinct ones, and `NAME.word_offsets`;
 `labels` [N, C]; `intervals` [N, 2]) and `store.json` (ids, counts, SHA-256 of the sources, of the arrays and of
 itself). It is built beside and renamed, under a lock, so that two runs that start together build it once.
 
@@ -22,7 +23,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ from emotiwave_core.data.facts import StoreFacts
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.packing import Packer
 from emotiwave_core.data.prepare.store_key import fingerprint, paths_of
+from emotiwave_core.data.prepare.words import unpacked
 from emotiwave_core.data.store.arrays import map_arrays, sampled, write_arrays
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
-from emotiwave_core.errors import DataError, ResourceError
+from emotiwave_core.errors import DataError, ResourceError, SettingsError
 from emotiwave_core.io.atomic import (
     cache_folder,
     files_in,
@@ -56,6 +58,7 @@ from emotiwave_core.modalities import by_modality, streams_of
 from emotiwave_core.monitor import SILENT, Monitor
 
 FORMAT = 4
+_OF_WORDS = " (of words it is 1)"
 ARRAYS = "arrays.safetensors"
 DAMAGED = (DataError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 MOST_FACTS = 1 << 29  # bytes of store.json: some 40 for each sample
@@ -74,6 +77,7 @@ class Store:
     offsets: dict[str, NDArray[np.int64]]  # {stream: [N + 1]}
     step_times: dict[str, Tensor]  # {stream: [steps, 2] float32}
     step_present: dict[str, Tensor] | None  # {stream: [steps] bool}, of an aligned store
+    words: dict[str, tuple[str, ...]] = attrs.Factory(dict)  # {stream: distinct words}; its values are 1 + their place
     speakers: SpeakerStandardisation | None = None  # applied to `values` wherever samples are read
 
     def __len__(self) -> int:
@@ -124,7 +128,7 @@ class Store:
         ):
             raise DataError(
                 f"The model reads features {dict(features)}, but {self.facts.dataset} has {self.features}: use a data "
-                "set with the same widths."
+                f"set with the same widths{_OF_WORDS if 1 in {*features.values(), *self.features.values()} else ''}."
             )
         absent = {name: torch.empty(0, width) for name, width in features.items() if name not in self.values}
         offsets = dict.fromkeys(absent, np.zeros(len(self) + 1, dtype=np.int64))
@@ -136,7 +140,36 @@ class Store:
             offsets={name: (self.offsets | offsets)[name] for name in features},
             step_times={name: (self.step_times | times)[name] for name in features},
             step_present=self.step_present and {name: (self.step_present | present)[name] for name in features},
+            words={name: words for name, words in self.words.items() if name in features},
         )
+
+    def with_tokens(self, tokens: Mapping[str, Callable[[Sequence[str]], Tensor]]) -> "Store":
+        """The store with words as the numbers [steps, K] by which a model's encoders know them, in float32.
+
+        tokens: {stream: words -> [W, K]} of the streams whose encoders read words. SettingsError for words whose
+        encoder reads features, and the reverse.
+        """
+        values = dict(self.values)
+        for stream in self.words:
+            if stream not in tokens:
+                raise SettingsError(
+                    f"{self._named(stream)} holds words, and its encoder reads features: take one that reads words "
+                    f"(--encoder {stream}=hashed), or name a file of word vectors under [modalities]."
+                )
+        for stream, number in tokens.items():
+            if stream not in self.words and len(self.values[stream]):
+                raise SettingsError(
+                    f"{self._named(stream)} holds features, and its encoder reads words: take another one "
+                    f"(--encoder {stream}=bilstm), or name a file of words under [modalities]."
+                )
+            table = number(self.words.get(stream, ())).float()
+            table = torch.cat([table.new_zeros(1, table.shape[1]), table])  # no word is number 0
+            values[stream] = table[self.values[stream][:, 0].long()]
+        return attrs.evolve(self, values=values, words={})
+
+    def _named(self, stream: str) -> str:
+        facts = self.facts.modalities.get(stream)
+        return f"The modality '{stream}'" + ("" if facts is None else f" ({facts.file})")
 
     def lengths(self, stream: str) -> NDArray[np.int64]:
         """The steps of every sample in a stream, [N]; 0 where it is missing.
@@ -243,6 +276,11 @@ def _open(path: Path, key: str) -> Store:
         offsets={name: tensors[f"{name}.offsets"].numpy() for name in streams},
         step_times={name: tensors[f"{name}.times"] for name in streams},
         step_present={name: tensors[f"{name}.present"] for name in streams} if aligned else None,
+        words={
+            name: unpacked(tensors[f"{name}.words"].numpy(), tensors[f"{name}.word_offsets"].numpy())
+            for name, modality in streams.items()
+            if modality.words is not None
+        },
     )
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from emotiwave_core.data.dataset import Dataset
-from emotiwave_core.data.formats.reader import open_reader
+from emotiwave_core.data.formats.reader import Source, open_reader
 from emotiwave_core.data.prepare.align import check_words
 from emotiwave_core.data.prepare.segments import bounds, cut, end_to_end, entries_by_video, entries_of, in_time_order
 from emotiwave_core.data.store.store import Store
@@ -22,13 +22,14 @@ class Word(NamedTuple):
 def words_of(dataset: Dataset, store: Store, sample: int) -> list[Word]:
     """The words of a sample of the store, in time order and without pauses; none where no file holds them.
 
-    They are cut as the store's steps are, and nothing but the sample's own entry is read. DataError where the file
-    cannot be read or holds no words.
+    They are those of the data set's `words`, else of its first modality of words. They are cut as the store's steps
+    are, and nothing but the sample's own entry is read. DataError where the file cannot be read or holds no words.
     """
-    if dataset.words is None:
+    source = dataset.words or _modality_of_words(dataset, store)
+    if source is None:
         return []
     video, unit = store.videos[sample], store.facts.unit
-    with open_reader(dataset.words) as file:
+    with open_reader(source) as file:
         check_words(file)
         if not file.has_times:
             return []
@@ -44,3 +45,8 @@ def words_of(dataset: Dataset, store: Store, sample: int) -> list[Word]:
         for step in steps
         if said[step] != PAUSE
     ]
+
+
+def _modality_of_words(dataset: Dataset, store: Store) -> Source | None:
+    of_words = [stream for stream, facts in store.facts.modalities.items() if facts.words is not None]
+    return next((source for stream, source in dataset.modalities.items() if stream in of_words), None)

@@ -20,6 +20,7 @@ class Noise(Corruption):
     unit = "standard deviation of the noise, in those of the feature"
     by_share = False
     all_together = True
+    reads_numbers = True
     tables = frozenset({"deviation"})
     recipe = (
         "raw = numpy.random.Philox(key=int.from_bytes(hashlib.sha256(f'noise\\n{seed}\\n{modality}\\n{id}'.encode())"

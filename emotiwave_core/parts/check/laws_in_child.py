@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from emotiwave_core import errors
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, choices
-from emotiwave_core.parts.kinds import part_kind, part_kinds
+from emotiwave_core.parts.kinds import narrowest, part_kinds
 from emotiwave_core.parts.loading import load_file, offers, what_is_missing
 from emotiwave_core.parts.registry import Registry, load_registry
 from emotiwave_core.parts.resolved import ResolvedPart
@@ -185,7 +185,7 @@ def _parts_of_file(path: Path, kind: str | None) -> list[FoundPart]:
 def contract_of(kind: str, make: Callable[..., Any], part: type) -> Any:
     """The contract of a kind for parts of a class that `make` makes, as a class."""
     own = {"make": lambda self, *arguments: make(*arguments), "drops": None, "part": part}
-    return type("Checked", (part_kind(kind).contract_class,), own)
+    return type("Checked", (narrowest(kind, part).contract_class,), own)
 
 
 def check_part(part_found: FoundPart, task: dict[str, Any], registry: Registry, answer: Answer) -> None:
@@ -237,7 +237,7 @@ def _measure(resolved: ResolvedPart, registry: Registry, answer: Answer) -> None
     """Answer with what a part costs, where its kind says how to measure that."""
     from emotiwave_core.parts.check.measure import measurements
 
-    kind = part_kind(resolved.kind)
+    kind = narrowest(resolved.kind, resolved.part)
     if kind.workload is None:
         return
     workload: Workload = pkgutil.resolve_name(kind.workload)

@@ -83,7 +83,7 @@ class NewPlugin:
     @property
     def part(self) -> str:
         """The class. It ends in its kind, so that no name can meet one that the module imports."""
-        return "".join(word.capitalize() for word in self.module.split("_")) + self.kind.capitalize()
+        return "".join(word.capitalize() for word in self.module.split("_")) + part_kind(self.kind).name.capitalize()
 
 
 def write_project(plugin: NewPlugin, folder: Path) -> Path:
@@ -128,7 +128,7 @@ def write_file(plugin: NewPlugin, folder: Path) -> Path:
 
 def taken(plugin: NewPlugin, single: bool) -> list[str]:
     """List what to know before the name is used: who has it, by installed distributions and registry.toml."""
-    registry, kind, name = load_registry(), plugin.kind, plugin.name
+    registry, kind, name = load_registry(), part_kind(plugin.kind).name, plugin.name
     owner = registry.names[kind].get(name)
     origins = {provider.origin for provider in registry.providers if (provider.kind, provider.name) == (kind, name)}
     others = {other for other in origins | {owner} if other and not same_distribution(other, plugin.distribution)}
