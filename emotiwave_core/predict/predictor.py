@@ -126,7 +126,12 @@ class Predictor:
         """The same for samples of one speaker, of whom these are clips."""
         whole = np.ones(len(clips), dtype=bool)
         known = standardise_speakers(clips, ["the speaker"] * len(clips), whole, self.model.statistics)
-        return attrs.evolve(self, speaker=known.speakers)
+        assert known.speakers is not None, "they have just been standardised"
+        return self.of_speaker(known.speakers)
+
+    def of_speaker(self, speaker: SpeakerStandardisation) -> "Predictor":
+        """The same for samples of the one speaker of this standardisation."""
+        return attrs.evolve(self, speaker=speaker)
 
     def store_of(self, samples: Sequence[ArraySample], one_video: bool = False) -> Store:
         """A store of samples of arrays, relative to the speaker where one is enrolled. Errors as `store_of_arrays`.

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emotiwave_core.api import Run, recording_reader
+from emotiwave_core.data.loading.speakers import HeardSpeaker
+from emotiwave_core.data.store.memory import ArraySample
 from emotiwave_core.errors import DataError, SettingsError, choices, short
 from emotiwave_core.explain.recording import Segment, SegmentPrediction, predict_segments
 from emotiwave_core.extract.extractors import LACKS
 from emotiwave_core.interfaces import Missing, SpokenWord, Stream
+from emotiwave_core.predict.predictor import Predictor
 from emotiwave_core.predict.recordings import ExtractedRecording
 from emotiwave_core.runs.data_file import read_data
 from emotiwave_core.serve.live_recording import (
@@ -36,6 +39,14 @@ NOTHING_CAME = {
 }
 
 
+def _heard_speaker(predictor: Predictor) -> HeardSpeaker:
+    """A speaker of whom nothing has been heard. SettingsError for a run that knows no speakers, or this one."""
+    predictor.check_relative()
+    if predictor.speaker is not None:
+        raise SettingsError("The speaker is enrolled, and would be learned anew: leave adapt=True or the clips out.")
+    return HeardSpeaker(predictor.model.features, predictor.model.statistics)
+
+
 class LiveStream:
     """A run that watches: push what comes, on one clock in seconds, and get a prediction for each window that is full.
 
@@ -55,12 +66,15 @@ class LiveStream:
         hop: float = 1.0,
         patience: float = 0.5,
         shares: bool = True,
+        adapt: bool = False,
         extractors: Sequence[str | Mapping[str, Any]] = (),
         download: bool = False,
     ) -> None:
         """shares: tell the Shapley value of each modality. extractors, download: as `Run.predict_recordings`.
 
-        SettingsError for seconds that make no windows.
+        adapt: read features relative to the one speaker of the stream, by the windows so far that do not overlap, each
+        of them a clip (`HeardSpeaker`). SettingsError where the run does not read features so, or knows the speaker
+        already, and for seconds that make no windows.
         """
         for name, value, lowest in (("window", window, 0.05), ("hop", hop, 0.05), ("patience", patience, 0.0)):
             if not lowest <= value <= LONGEST_WINDOW:
@@ -68,6 +82,9 @@ class LiveStream:
         self.window, self.hop, self.patience, self.shares = window, hop, patience, shares
         self.problems: deque[str] = deque(maxlen=MOST_PROBLEMS)  # the last sentences on what is wrong with what came
         self._predictor = run.predictor
+        self._heard, self._heard_until = _heard_speaker(self._predictor) if adapt else None, -np.inf
+        if self._heard is not None:
+            self._predictor = self._predictor.of_speaker(self._heard.standardisation())
         self._reader = recording_reader(run, extractors, download)
         self._data = read_data(run.folder)
         self._origin: float | None = None  # seconds of the first moment
@@ -261,8 +278,17 @@ class LiveStream:
         words, spoken = recording.words, self._reader.spoken
         window = ExtractedRecording(Path("stream"), end - start, streams, missing, words, (), spoken)
         said = " ".join(word.text for word in words or ())
-        segment = Segment(start, end, window.sample(0.0, end - start, whole=False), said, missing)
+        sample = window.sample(0.0, end - start, whole=False)
+        if self._heard is not None and sample is not None:
+            self._hear(self._heard, sample, start, end)
+        segment = Segment(start, end, sample, said, missing)
         return predict_segments(self._predictor, [segment], self._data, self.shares)[0]
+
+    def _hear(self, heard: HeardSpeaker, sample: ArraySample, start: float, end: float) -> None:
+        """Count a whole window as a clip of the speaker, where it begins after the last one that was counted."""
+        if end - start > self.window - 1e-6 and start > self._heard_until - 1e-6:
+            self._heard_until = end
+            self._predictor = self._predictor.of_speaker(heard.hear(self._predictor.store_of([sample])))
 
     def _recording(self, start: float, end: float) -> WindowRecording:
         samples = None if self._sound is None else self._sound.between(start, end)

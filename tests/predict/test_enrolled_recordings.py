@@ -54,3 +54,31 @@ def test_clips_that_cannot_be_a_speaker_are_refused(relative: ew.Run, tmp_path: 
     plain = ew.open_run(relative.folder.parent / "run", registry=relative.folder.parent / "registry.toml")
     with pytest.raises(ew.SettingsError, match="does not read features relative to their speaker"):
         plain.enrol(loud)
+
+
+def test_a_stream_that_adapts_has_enrolled_what_it_has_heard(relative: ew.Run) -> None:
+    """Its answers are those of the run with the windows so far enrolled, and not those about a stranger."""
+    random = np.random.default_rng(0)
+    windows = [5.0 + random.normal(size=(8, 2)).astype(np.float32) for _ in range(4)]
+    starts = np.arange(32) / 8
+    live = ew.Stream(relative, window=1.0, hop=0.5, adapt=True, shares=False)
+    answers = live.push_features("audio", np.concatenate(windows), np.stack([starts, starts + 1 / 8], axis=1))
+    whole = {answer.end: answer.probabilities for answer in answers}
+    for heard, window in enumerate(windows, start=1):
+        known = relative.enrol([{"audio": each} for each in windows[:heard]]).predict(audio=window)
+        assert whole[float(heard)] == pytest.approx(known.probabilities, abs=1e-6)
+    with pytest.warns(Notice, match="no clip is known"):
+        stranger = relative.predict(audio=windows[-1])
+    assert whole[4.0] != pytest.approx(stranger.probabilities, abs=1e-4)
+    between = relative.enrol([{"audio": windows[0]}]).predict(audio=np.concatenate(windows)[4:12])
+    assert whole[1.5] == pytest.approx(between.probabilities, abs=1e-6)
+
+
+def test_a_stream_adapts_to_nobody_who_is_enrolled_and_for_no_plain_run(relative: ew.Run) -> None:
+    """Both are one sentence."""
+    speaker = relative.enrol([{"audio": np.ones((8, 2), np.float32)}])
+    with pytest.raises(ew.SettingsError, match="The speaker is enrolled"):
+        ew.Stream(speaker, adapt=True)
+    plain = ew.open_run(relative.folder.parent / "run", registry=relative.folder.parent / "registry.toml")
+    with pytest.raises(ew.SettingsError, match="does not read features relative to their speaker"):
+        ew.Stream(plain, adapt=True)

@@ -164,26 +164,34 @@ def feature_statistics(store: Store, stream: str, rows: NDArray[np.int64]) -> tu
 
     A constant feature gets 0, so that it says nothing (its deviation is rounding error).
     """
-    mean, variance = moments(store, stream, rows)
+    own = Moments(store.features[stream])
+    own.add(store, stream, rows)
+    mean, variance = own.mean, own.variance
     deviation = variance.sqrt()
     constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
     return mean.float(), torch.where(constant, 0.0, 1.0 / deviation.clamp(min=1e-30)).float()
 
 
-def moments(store: Store, stream: str, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Mean [F] and variance [F] of all steps that some samples have of a stream, in float64, as packed.
+class Moments:
+    """Mean and variance of steps as they come, in float64, merged pairwise (Chan, Golub and LeVeque 1983)."""
 
-    One pass over blocks of steps, whose moments are merged pairwise (Chan, Golub and LeVeque 1983).
-    """
-    count, mean = 0, torch.zeros(store.features[stream], dtype=torch.float64)
-    squares = torch.zeros_like(mean)  # of the differences from the mean, summed
-    for x in _blocks(store, stream, rows):
-        whole, own = count + len(x), x.mean(dim=0)
-        difference = own - mean
-        squares += x.sub_(own).square_().sum(dim=0) + difference.square() * (count * len(x) / whole)
-        mean += difference * (len(x) / whole)
-        count = whole
-    return mean, squares / max(count, 1)
+    def __init__(self, width: int) -> None:
+        self.count, self.mean = 0, torch.zeros(width, dtype=torch.float64)
+        self._squares = torch.zeros_like(self.mean)  # of the differences from the mean, summed
+
+    def add(self, store: Store, stream: str, rows: NDArray[np.int64]) -> None:
+        """Take in all steps that some samples have of a stream, as packed, in one pass over blocks of them."""
+        for x in _blocks(store, stream, rows):
+            whole, own = self.count + len(x), x.mean(dim=0)
+            difference = own - self.mean
+            self._squares += x.sub_(own).square_().sum(dim=0) + difference.square() * (self.count * len(x) / whole)
+            self.mean += difference * (len(x) / whole)
+            self.count = whole
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance [F]; 0 where there is nothing."""
+        return self._squares / max(self.count, 1)
 
 
 def _blocks(store: Store, stream: str, rows: NDArray[np.int64]) -> Iterator[Tensor]:

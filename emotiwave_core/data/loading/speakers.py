@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emotiwave_core.config.recipe import NO_EMOTION_CLIPS, Recipe
-from emotiwave_core.data.loading.batch import moments
+from emotiwave_core.data.loading.batch import Moments
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, SettingsError, short
@@ -142,23 +142,49 @@ def standardise_speakers(
             for number in range(1, len(numbers) + 1):
                 rows = np.flatnonzero(read & (map_of == number))
                 if len(rows):
-                    scale[number], shift[number] = _affine(store, stream, rows, training[stream])
+                    own = Moments(width)
+                    own.add(store, stream, rows)
+                    scale[number], shift[number] = _affine(len(rows), own, training[stream])
         scales[stream], shifts[stream] = scale, shift
     return attrs.evolve(store, speakers=SpeakerStandardisation(scales, shifts, map_of))
 
 
-def _affine(
-    store: Store, stream: str, rows: NDArray[np.int64], training: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Scale [F] and shift [F] that bring these clips of one speaker to the training fold's mean and deviation."""
+class HeardSpeaker:
+    """Statistics of one speaker of whom clip after clip is heard: those of `standardise_speakers` of all of them."""
+
+    def __init__(self, features: Mapping[str, int], training: Statistics) -> None:
+        self._training = training
+        self._moments = {stream: Moments(width) for stream, width in features.items()}
+        self._clips = dict.fromkeys(features, 0)  # that have the stream
+
+    def hear(self, clip: Store) -> SpeakerStandardisation:
+        """Take in a clip, the one sample of a store; the standardisation by all that were heard."""
+        rows = np.arange(len(clip))
+        for stream, own in self._moments.items():
+            own.add(clip, stream, rows)
+            self._clips[stream] += int(clip.has(stream).sum())
+        return self.standardisation()
+
+    def standardisation(self) -> SpeakerStandardisation:
+        """The standardisation by what has been heard; before the first clip it changes nothing."""
+        scales, shifts = {}, {}
+        for stream, own in self._moments.items():
+            scale, shift = torch.ones(2, len(own.mean)), torch.zeros(2, len(own.mean))
+            if stream in self._training and self._clips[stream]:
+                scale[1], shift[1] = _affine(self._clips[stream], own, self._training[stream])
+            scales[stream], shifts[stream] = scale, shift
+        return SpeakerStandardisation(scales, shifts, np.ones(1, dtype=np.int64))
+
+
+def _affine(clips: int, own: Moments, training: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Scale [F] and shift [F] that bring so many clips of one speaker to the training fold's mean and deviation."""
     mean, inverse = (each.double().cpu() for each in training)
     varies = inverse > 0
     variance = torch.where(varies, inverse, 1.0).pow(-2)
-    weight = len(rows) / (len(rows) + PRIOR)
-    own_mean, own_variance = moments(store, stream, rows)
-    pooled = weight * own_mean + (1 - weight) * mean
-    own = own_variance + (own_mean - pooled).square()
-    spread = weight * own + (1 - weight) * (variance + (mean - pooled).square())
+    weight = clips / (clips + PRIOR)
+    pooled = weight * own.mean + (1 - weight) * mean
+    around = own.variance + (own.mean - pooled).square()
+    spread = weight * around + (1 - weight) * (variance + (mean - pooled).square())
     scale = torch.where(varies, (variance / spread.clamp(min=1e-30)).sqrt(), 1.0)
     shift = torch.where(varies, mean - pooled * scale, 0.0)
     return scale.float(), shift.float()
