@@ -16,11 +16,12 @@ from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.corpus import Corpus
 from emotiwave_core.data.facts import FoldFacts, NumberFoldFacts
 from emotiwave_core.errors import DataError
-from emotiwave_core.io.untrusted import open_file
+from emotiwave_core.io.untrusted import open_file, why
 from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.objectives.settle import make_objective, settle
 from emotiwave_core.runs.data_file import read_data
 from emotiwave_core.runs.predictions import PREDICTIONS, class_indices
+from emotiwave_core.runs.schema import anew
 from emotiwave_core.runs.scores import MetricMeaning, Scores, read_scores
 
 Array = NDArray[np.float64]
@@ -114,7 +115,7 @@ def read_outcome(folder: Path, group_of: Mapping[str, str]) -> Outcome:
     data = read_data(folder)
     train = None if data is None or data.folds is None else data.folds.get("train")
     used = train.used if isinstance(train, FoldFacts | NumberFoldFacts) else 0
-    decided = _decisions(folder / PREDICTIONS, scores)
+    decided = _decisions(folder, scores, group_of)
     outcome = outcome_of(decided, scores.objective, len(scores.classes), group_of, used)
     entries = scores.configurations
     metrics = {
@@ -145,22 +146,30 @@ def groups_of(corpus: Corpus) -> tuple[dict[str, str], str]:
     return dict(zip(store.ids, groups, strict=True)), "video" if told is None else "group"
 
 
-def _decisions(path: Path, scores: Scores) -> dict[str, Decided]:
-    """Of each configuration the ids, truths and decisions of all samples, as the objective has them."""
-    rows: dict[str, list[list[str]]] = {}
+def _decisions(run: Path, scores: Scores, group_of: Mapping[str, str]) -> dict[str, Decided]:
+    """Of each configuration the ids, truths and decisions of all samples, as the objective has them.
+
+    DataError where they are not those of the scores.
+    """
+    path, rows = run / PREDICTIONS, dict[str, list[list[str]]]()
+    decisions = {}
     try:
         for row in _rows(path):
             rows.setdefault(row["configuration"], []).append([row["id"], *_cells(row, scores)])
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise DataError(f"{path} cannot be used: {error}.") from error
-    outputs = len(scores.classes)
-    decisions = {}
-    for configuration, own in rows.items():
-        truth, decided = (
-            np.array([_value(row[1 + half * _width(scores) :][: _width(scores)], scores, outputs) for row in own])
-            for half in (0, 1)
-        )
-        decisions[configuration] = Decided([row[0] for row in own], truth, decided)
+        if rows.keys() != scores.configurations.keys():
+            raise ValueError("its configurations are not those of the scores")
+        for configuration, own in rows.items():
+            ids = [row[0] for row in own]
+            if not len(ids) == len(group_of.keys() & ids) == scores.samples:
+                raise ValueError(f"it has not the {scores.samples} samples of the scores for {configuration}")
+            truth, decided = (
+                np.array([_value(row[1 + half * _width(scores) :][: _width(scores)], scores) for row in own])
+                for half in (0, 1)
+            )
+            decisions[configuration] = Decided(ids, truth, decided)
+    except (OSError, ValueError, TypeError, LookupError, csv.Error) as error:
+        reason = f"it has no column {error}" if isinstance(error, KeyError) else why(error)
+        raise DataError(f"{path} cannot be used: {reason}; {anew(run)}.") from error
     return decisions
 
 
@@ -179,9 +188,11 @@ def _cells(row: Mapping[str, str], scores: Scores) -> list[str]:
     return [row["truth"], row["predicted"]]
 
 
-def _value(cells: Sequence[str], scores: Scores, outputs: int) -> Any:
+def _value(cells: Sequence[str], scores: Scores) -> Any:
     """A truth or decision: an index, 0 and 1 for each class [C], or numbers [C]."""
     if scores.objective == "regression":
         return [float(cell) for cell in cells]
     indices = class_indices(cells[0], scores)
-    return indices[0] if scores.objective == "single" else [int(index in indices) for index in range(outputs)]
+    return (
+        indices[0] if scores.objective == "single" else [int(index in indices) for index in range(len(scores.classes))]
+    )

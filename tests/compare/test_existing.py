@@ -20,6 +20,7 @@ from emotiwave_core.compare.jobs import Runs
 from emotiwave_core.compare.pages import breakable
 from emotiwave_core.compare.plan import PlannedRun, run_folder
 from emotiwave_core.config.recipe import ObjectiveSettings
+from emotiwave_core.errors import DataError
 
 SMALL = "default,encoder=mean:width=4,training.epochs=1,training.batch_size=8,model.head=8"
 
@@ -113,6 +114,32 @@ def test_what_cannot_be_compared_is_refused_with_the_difference(
         answer = report(str(tmp_path / other), "--out", str(tmp_path / "side"))
         assert (answer.code, sentence in answer.err) == (code, True), answer.err
     assert (report(str(tmp_path / "d")).code, report("--out", "x").code) == (2, 2)
+    assert not (tmp_path / "side").exists()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: [],
+        lambda lines: ["[]"],
+        lambda lines: lines[:1],
+        lambda lines: lines[: len(lines) // 2],
+        lambda lines: lines[:-1],
+        lambda lines: [*lines, lines[-1]],
+        lambda lines: [*lines[:-1], lines[-1].replace(lines[-1].split(",")[0], "nobody", 1)],
+        lambda lines: [",".join(line.split(",")[:3]) for line in lines],
+        lambda lines: [lines[0], *(line.replace("happy", "\x1b]0;x").replace("sad", "?") for line in lines[1:])],
+    ],
+)
+def test_damaged_predictions_are_no_outcome(compared: tuple[Path, Any], tmp_path: Path, damage: Any) -> None:
+    """Rows that are cut, doubled, of nobody or of no class are a sentence with the way out, and never fewer samples."""
+    out, _ = compared
+    run = Path(shutil.copytree(out / "runs/mean/seed-0", tmp_path / "run"))
+    lines = (run / "predictions.csv").read_text().splitlines()
+    (run / "predictions.csv").write_text("".join(f"{line}\n" for line in damage(lines)))
+    with pytest.raises(DataError, match=r"predictions\.csv cannot be used: .*writes it anew"):
+        ew.compare_runs([out / "runs/concat/seed-0", run], out=tmp_path / "side")
     assert not (tmp_path / "side").exists()
 
 

@@ -220,6 +220,8 @@ def test_numbers_have_no_clips_without_emotion(tmp_path: Path) -> None:
         ("own", {}, False, DataError, r"does not say who speaks: add \[groups\]"),
         ("enrolled", {}, True, SettingsError, "say by data.enrolment which clips are"),
         ("enrolled", {"enrolment": "none.txt"}, True, SettingsError, "none.txt is not there"),
+        ("enrolled", {"enrolment": "/etc/hostname"}, True, SettingsError, "not in the data set's folder"),
+        ("enrolled", {"enrolment": "../clips.txt"}, True, SettingsError, "not in the data set's folder"),
         ("of mine", {}, True, SettingsError, "'of mine' is not true, false, own or enrolled"),
     ],
 )

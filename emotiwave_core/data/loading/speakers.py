@@ -52,7 +52,7 @@ def speaker_clips(store: Store, base: Path, recipe: Recipe) -> NDArray[np.bool_]
     if enrolment == NO_EMOTION_CLIPS:
         clips, source = _without_emotion(store), f'data.enrolment="{NO_EMOTION_CLIPS}"'
     else:
-        clips, source = _listed(store, read_enrolment(base / enrolment)), str(base / enrolment)
+        clips, source = _listed(store, read_enrolment(base, enrolment)), str(base / enrolment)
     if not clips.any():
         raise DataError(f"{source} enrols none of the {len(store)} samples of {store.facts.dataset}.")
     return clips
@@ -74,8 +74,15 @@ def _listed(store: Store, listed: Set[str]) -> NDArray[np.bool_]:
     return np.array([not listed.isdisjoint(names) for names in zip(store.ids, store.videos, strict=True)])
 
 
-def read_enrolment(path: Path) -> set[str]:
-    """The ids of clips in a text file, one a line. SettingsError where there is no such file, DataError for another."""
+def read_enrolment(base: Path, name: str) -> set[str]:
+    """The ids of clips in a text file of the data set's folder, one a line.
+
+    SettingsError where there is no such file, or it lies elsewhere: the recipe may be a stranger's. DataError where it
+    cannot be read.
+    """
+    path = base / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise SettingsError(f"data.enrolment is {short(name)}, which is not in the data set's folder {base}.")
     if not is_file(path):
         raise SettingsError(f"data.enrolment is {short(path.name)}, but {path} is not there.")
     try:
@@ -88,7 +95,7 @@ def enrolment_sha256(base: Path, enrolment: str | None) -> str | None:
     """The value of `data.enrolment`, a file by a digest of its ids. Errors as `read_enrolment`."""
     if enrolment in (None, NO_EMOTION_CLIPS):
         return enrolment
-    return hashlib.sha256("\n".join(sorted(read_enrolment(base / str(enrolment)))).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(read_enrolment(base, str(enrolment)))).encode()).hexdigest()
 
 
 def speaker_notes(store: Store, base: Path, recipe: Recipe) -> list[str]:
@@ -108,7 +115,7 @@ def speaker_notes(store: Store, base: Path, recipe: Recipe) -> list[str]:
         left = len(speakers) - len(heard)
         notes.append(f"{left} speakers, such as {short(min(speakers - heard))}, are read as speakers nobody knows.")
     if recipe.data.enrolment not in (None, NO_EMOTION_CLIPS):
-        absent = read_enrolment(base / str(recipe.data.enrolment)) - {*store.ids, *store.videos}
+        absent = read_enrolment(base, str(recipe.data.enrolment)) - {*store.ids, *store.videos}
         if absent:
             notes.append(f"{len(absent)} ids of data.enrolment, such as {short(min(absent))}, have no sample.")
     return notes
