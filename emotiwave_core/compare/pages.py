@@ -132,27 +132,33 @@ def figure(result: Comparison) -> Figure:
 
 
 def latex(result: Comparison) -> str:
-    """A table for the package booktabs: the best of a column in bold, a star where it differs from the first row."""
+    """A table for the package booktabs: the best of a column in bold, a star where it differs from the first row.
+
+    Its last column is the corrected p of the last score.
+    """
     names, best = columns(result), best_rows(result)
+    several = len(result.rows) > 1
     lines = [
         "% Written by Emotiwave; needs \\usepackage{booktabs}.",
-        "\\begin{tabular}{l" + "r" * len(names) + "}",
+        "\\begin{tabular}{l" + "r" * (len(names) + several) + "}",
         "\\toprule",
-        " & ".join(["", *map(escaped, names)]) + r" \\",
+        " & ".join(["", *map(escaped, names), *(["$p$"] if several else [])]) + r" \\",
         "\\midrule",
     ]
     for row in result.rows:
         cells = [_latex_cell(row, name, best[name] == row.name) for name in names]
-        lines.append(" & ".join([escaped(row.name), *cells]) + r" \\")
+        p = [_latex_probability(row.differences.get(names[-1]))] if several else []
+        lines.append(" & ".join([escaped(row.name), *cells, *p]) + r" \\")
         spans = [_interval(row.scores[name]) for name in names]
         if any(spans):
-            lines.append(" & ".join(["", *spans]) + r" \\")
+            lines.append(" & ".join(["", *spans, *([""] if several else [])]) + r" \\")
     runs = counted(len(result.seeds), "seed")
     runs += "" if result.folds is None else f", {counted(len(result.folds), 'fold')}"
     lines += [
         "\\bottomrule",
         "\\end{tabular}",
         f"% {NAMES[result.headline]}; mean over {runs}; brackets: 95 % over {result.unit}s.",
+        *([f"% p of the last score, against {escaped(result.rows[0].name)}."] if several else []),
         f"% A star: different from {escaped(result.rows[0].name)}, p < .05. {escaped(result.test)}",
     ]
     return "\n".join(lines) + "\n"
@@ -162,6 +168,12 @@ def _latex_cell(row: ComparedRow, name: str, is_best: bool) -> str:
     number = f"{row.scores[name].mean:.3f}".replace("0.", ".", 1)
     star = "$^{*}$" if _is_sure(row.differences.get(name)) else ""
     return (f"\\textbf{{{number}}}" if is_best else number) + star
+
+
+def _latex_probability(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    return "--" if difference.p_holm is None else f"${probability(difference.p_holm)}$"
 
 
 def _is_sure(difference: Difference | None) -> bool:

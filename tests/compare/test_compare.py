@@ -203,7 +203,8 @@ def test_names_are_text_in_page_and_latex() -> None:
     assert "&lt;script&gt;" in text
     assert "<i>data" not in text
     table = latex(hostile)
-    assert r"<script>x\_1\&\% & \textbf{.700}$^{*}$" in table
+    assert r"<script>x\_1\&\% & \textbf{.700}$^{*}$ & $.002$ \\" in table
+    assert table.count("&") - table.count(r"\&") == 2 * 4  # four lines of three cells
     assert r"A test\_." in table
     assert escaped("a\\b\n{c}") == r"a\textbackslash{}b \{c\}"
     assert (probability(None), probability(0.0004), probability(0.25), probability(1.0)) == ("–", "< .001", ".250", "1")
