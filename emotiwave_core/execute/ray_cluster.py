@@ -26,6 +26,7 @@ OBJECTS = 80 * 2**20  # bytes of Ray's own store, of which nothing is needed: th
 PIECES = 4  # in how many pieces for each place lines of one program are given out
 DEVICES = ("auto", "cpu", "cuda")
 LOOPBACK = "127.0.0.1"
+TOKEN = secrets.token_hex(32)  # of all clusters of this process: Ray reads it once
 ON_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # with 0, on every system, a node has the address of the loopback
 ANSWERS = 10.0  # seconds in which a port must; Ray itself waits for minutes
 ADDRESS = re.compile(r"auto|[^:/\s]+:\d{1,5}")
@@ -126,7 +127,7 @@ def _joined(execution: Execution, monitor: Monitor) -> tuple[Any, bool]:
         raise SettingsError(f"--address takes auto or HOST:PORT, not {short(execution.address)}.")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent to anybody
     if execution.address is None:
-        os.environ |= {ON_LOOPBACK: "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ |= {ON_LOOPBACK: "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     try:
         import ray
     except ImportError as error:
