@@ -24,7 +24,7 @@ from emotiwave_core.parts.guard import (
 from emotiwave_core.parts.loading import hook_manager
 from emotiwave_core.parts.registry import Registry
 
-MOST_REASON = 300  # characters
+MOST_REASON, MOST_NAME = 300, 80  # characters
 HOOKS = ("on_epoch_end", "on_run_end", "extra_metrics")
 
 
@@ -60,7 +60,10 @@ class Watchers:
         for name, metrics in answers:
             named = dict(metrics) if isinstance(metrics, dict) else {"extra_metrics": metrics}
             for metric, value in named.items():
-                if (number := finite_number(value)) is not None:
+                if not (isinstance(metric, str) and metric.isprintable() and 0 < len(metric) <= MOST_NAME):
+                    told = f"not a text of 1 to {MOST_NAME} characters that can be printed"
+                    self.monitor.say(f"The watcher '{name}' calls a metric {shown_value(metric)}, {told}.")
+                elif (number := finite_number(value)) is not None:
                     scores[f"{name}.{metric}"] = number
                 else:
                     self.monitor.say(

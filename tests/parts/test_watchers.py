@@ -3,16 +3,19 @@
 import inspect
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from killed_runs import killed_at, outcome
 from trusted import trust_here
 
-from emotiwave_core import hookspecs
+from emotiwave_core import hookimpl, hookspecs
 from emotiwave_core.cli import exit_code_of
+from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.kinds import part_kinds
-from emotiwave_core.parts.watchers import HOOKS
+from emotiwave_core.parts.watchers import HOOKS, Watchers
 from emotiwave_core.runs.history import read_history
 from emotiwave_core.runs.model_file import read_model_file
 
@@ -100,6 +103,30 @@ def test_a_failing_watcher_is_reported_and_does_not_cost_the_run(run: Any) -> No
         assert sentence in err
     assert Path("plain/model.safetensors").read_bytes() == Path("broken/model.safetensors").read_bytes()
     assert Path("broken/report.html").exists()
+
+
+class Nameless:
+    """Has no text."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [Nameless(), 1, None, "", "\ud800", "\x1b]0;x", "two\nlines", "k" * 81])
+def test_a_metric_without_a_name_costs_itself(name: Any) -> None:
+    """What no file or terminal can be given as a name is said, and the other metrics stand."""
+    told: list[str] = []
+    monitor, module = Monitor(), ModuleType("watching")
+    monitor.say = told.append  # type: ignore[method-assign]
+    module.extra_metrics = hookimpl(  # type: ignore[attr-defined]
+        lambda truth, decided, probabilities, classes: {name: 0.5, "right": 0.25}
+    )
+    whole = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), np.ones((2, 1)), ("a",)
+    assert Watchers({"mine": module}, monitor).metrics(*whole) == {"mine.right": 0.25}
+    (line,) = told
+    assert line.startswith("The watcher 'mine' calls a metric ")
+    assert line.isprintable()
 
 
 @pytest.mark.parametrize(
