@@ -78,7 +78,7 @@ def _guarded(objective: Objective, who: str, name: str) -> Callable[..., Any]:
 
 
 def _own(given: Any) -> Any:
-    """What a method is given: where writes are not counted, what it may write into, or cannot."""
+    """A copy, or a view that cannot be written, of what a method is given where writes are not counted."""
     if isinstance(given, np.ndarray):
         given = given.view()
         given.flags.writeable = False
