@@ -174,3 +174,21 @@ def test_predictions_are_written_in_the_memory_of_a_row(tmp_path: Path) -> None:
         assert [one.id for one in read.samples] == [one.id for one in samples]
         assert read.samples[7].permille == np.round(1000 * answers[:, 7]).astype(int).tolist()
         assert [one[0] for one in read.samples[7].decided] == answers[:, 7].argmax(axis=1).tolist()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("objective", ["single", "multi"])
+def test_alarms_stand_on_the_page_where_the_run_has_some(tmp_path: Path, objective: str) -> None:
+    """Each sample with a high alarm links to the panel; a run of an earlier version has neither section nor table."""
+    run = write_run(tmp_path, objective=objective, each=2)
+    page = page_of(run).text
+    for place, modality, alarm in ((0, "audio", "9.50"), (2, "visual", "7.50")):
+        assert re.search(rf"video-000{place}\[0\]{modality}{alarm} ×", page)
+    assert ("Kept to a share of errors" in page) == (objective == "single")
+    scores = json.loads((run / "scores.json").read_text())
+    del scores["alarms"]
+    scores.pop("abstention", None)
+    (run / "scores.json").write_text(json.dumps(scores))
+    page = page_of(run).text
+    assert "Signals that lie" not in page
+    assert "Kept to a share of errors" not in page
