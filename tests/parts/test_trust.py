@@ -189,7 +189,7 @@ def texts(value: Any, hostile: str) -> Any:
 
 
 FIXED = {"text", "audio", "visual", "happy", "sad", "anger", "surprise", "disgust", "fear", "single", "multi", "mean"}
-FIXED |= {"test", "noise", "random", "right", "wrong", "changed", "probability", "logit", "complete", "video"}
+FIXED |= {"test", "noise", "random", "right", "wrong", "changed", "probability", "logit", "complete", "video", "warn"}
 
 
 def kinds(page: Page) -> set[tuple[str, str]]:
