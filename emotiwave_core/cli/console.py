@@ -78,11 +78,11 @@ def _alarms(scores: Scores) -> Iterator[str]:
     alarms, complete = scores.alarms, scores.complete.configuration
     raised = {name: one for name, one in alarms.modalities.items() if one.raised} if alarms else {}
     if alarms and raised:
-        told = ", ".join(f"{name} of {one.raised} in {one.samples} samples" for name, one in raised.items())
+        told = ", ".join(f"{name} in {one.raised} of {one.samples} samples" for name, one in raised.items())
         end = ", and is read as missing" if alarms.on_alarm == "drop" else ""
         if alarms.dropped:
             end = f"; read as missing (--on-alarm drop), {complete} has {alarms.dropped[complete]:.3f}"
-        yield f"Unlike the training (an alarm) is {told}{end}."
+        yield f"Unlike what training saw (alarms): {told}{end}."
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -16,12 +16,11 @@ class RiskCoverage(Metric):
     key = "aurc"
     title = "AURC"
     single_label = (
-        "area under the risk-coverage curve: the share of errors among the n surest answers, averaged over all n; "
-        "lower is better"
+        "area under the risk-coverage curve: the share of errors among the n surest answers, averaged over all n"
     )
     multi_label = (
         "area under the risk-coverage curve: the share of wrong answers about emotions among the n surest samples, "
-        "averaged over all n; a sample is as sure as the mean probability of what it says of each; lower is better"
+        "averaged over all n; a sample is as sure as the mean probability of what it says of each"
     )
     position = 12
     higher_is_better = False
