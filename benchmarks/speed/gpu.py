@@ -30,7 +30,7 @@ LAWS = (  # those whose names speak of GPUs, and the parts that are made to brea
     "tests/train/test_gpu.py",
     "tests/plugins/test_every_part.py",
     "tests/parts/test_contract_laws.py",
-    "tests/parts/test_augmentation_laws.py",
+    "tests/parts/test_further_contracts.py",
     "tests/api/test_predict.py",
 )
 NAMED = "gpu or cuda or OnTheCPU"
