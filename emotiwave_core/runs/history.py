@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from emotiwave_core.errors import DataError
 from emotiwave_core.io.atomic import out_of_space, write_text
-from emotiwave_core.runs.schema import converter, file_bytes, name_by_headline, parse
+from emotiwave_core.runs.schema import LARGEST, converter, file_bytes, name_by_headline, parse
 
 HISTORY = "history.jsonl"
 MOST_HISTORY, MOST_LINE = 1 << 27, 1 << 16  # bytes
@@ -87,13 +87,21 @@ def append_history(run: Path, epoch: Epoch) -> None:
 
 
 def _shortened(epoch: Epoch) -> Epoch:
-    """The epoch as it is written: what grows with 2 to the power of the modalities stays small."""
-    scores = epoch.valid.configurations
+    """The epoch as it is written: what grows with 2 to the power of the modalities stays small.
+
+    A loss beyond what a file may hold, of features of such a size, is none.
+    """
+    valid, scores = evolve(epoch.valid, loss=_in_bounds(epoch.valid.loss)), epoch.valid.configurations
+    epoch = evolve(epoch, train_loss=_in_bounds(epoch.train_loss), valid=valid)
     if len(scores) <= MOST_CONFIGURATIONS:
         return epoch
     most = max(name.count("+") for name in scores)
     kept = {name: score for name, score in scores.items() if name.count("+") in (0, most - 1, most)}
     return evolve(epoch, valid=evolve(epoch.valid, configurations=kept))
+
+
+def _in_bounds(loss: float | None) -> float | None:
+    return None if loss is None or abs(loss) > LARGEST else loss
 
 
 def _lines(run: Path, way_out: str = "") -> list[tuple[bytes, Epoch]]:

@@ -58,6 +58,7 @@ QUICK = {
     ("times at 1e300", "default", "single"),
     ("no positive in valid", "default", "single"),
     ("all inf labels", "default", "multi"),
+    ("only valid is huge", "raw mean", "single"),
 }
 
 
