@@ -19,7 +19,7 @@ from emotiwave_core.data.prepare.labels import MOSEI_COLUMNS
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import Samples, Unit, read_samples
 from emotiwave_core.data.store.store import open_store
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, SettingsError
 
 inspected = functools.cache(inspect_folder)
 
@@ -116,12 +116,15 @@ def test_failed_downloads_are_refused_by_name(real_data: Path, name: str, size: 
 
 
 @pytest.mark.full
-def test_mosei_words_are_not_features(real_data: Path) -> None:
-    """The transcripts of CMU-MOSEI as a modality are refused with the file to use instead."""
+def test_mosei_words_are_words(real_data: Path) -> None:
+    """The transcripts of CMU-MOSEI are a modality of words, which an encoder of features refuses with what to use."""
     dataset = load_dataset(real_data / "mosei_text")
     dataset.modalities["text"] = Source(real_data / "mosei_text/CMU_MOSEI_TimestampedWords.csd")
-    with pytest.raises(DataError, match="CMU_MOSEI_TimestampedWordVectors"):
-        open_store(dataset, Options())
+    store = open_store(dataset, Options())
+    assert len(store) == 6514  # that have a word
+    assert "people" in store.words["text"]
+    with pytest.raises(SettingsError, match=r"CMU_MOSEI_TimestampedWords\.csd\) holds words.* --encoder text=hashed"):
+        store.with_tokens({})
 
 
 @pytest.mark.full

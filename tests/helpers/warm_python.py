@@ -3,7 +3,8 @@
 A process that imports torch anew takes seconds; one that is forked from a server which has imported it takes
 milliseconds. The server imports no plugin: what a plugin does at its import is looked at in these processes. A launcher
 stands for the interpreter: it hands its arguments, environment, working folder and open files to the server, waits for
-the process that the server forks, and ends as that one ends. A process that outlives its launcher is killed, with all
+the process that the server forks, and ends as that one ends; where a seed of hashes is asked for, it becomes the
+interpreter. A process that outlives its launcher is killed, with all
 that it has started. The workers of pytest-xdist begin in this way too, so that a suite imports the libraries once.
 """
 
@@ -50,6 +51,8 @@ LIBRARIES += [
 LAUNCHER = """\
 #!{python} -IS
 import os, signal, socket, sys
+if "PYTHONHASHSEED" in os.environ:  # a fork has the server's
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
