@@ -47,6 +47,15 @@ REFUSED = {
     ("NaN in train", ""): "The fold 'train' of Tiny",
     ("all NaN labels", ""): "holds no label row",
     ("all inf labels", ""): "holds no label row",
+    **{
+        (case, ""): "No labelled segment of Tiny has data in any modality"
+        for case in ("all NaN", "all inf", "all -inf", "zeros", "beyond float32")
+    },
+    **{
+        (case, ""): "The modality 'audio' (audio.csd) has nothing for any of the 24 samples"
+        for case in ("no audio anywhere", "audio without rows")
+    },
+    ("test is NaN", ""): "The fold 'test' of Tiny (",
     ("times at 1e300", ""): "24 label rows have times beyond 1e+09 s and are left out",
 }
 HUGE = ("1e38", "one at 1e38", "constant 1e30")  # not standardised, sums of these are more than a float32 holds
