@@ -191,7 +191,9 @@ def main() -> None:
     with stopped_by_signals():
         code = exit_code_of(sys.argv[1:])
         _wait_for_no_thread(code)
-        sys.exit(code)
+    for number in _heard():  # while Python ends, where an exception would be a traceback
+        signal.signal(number, lambda _number, _frame: _leave(code))
+    sys.exit(code)
 
 
 def _wait_for_no_thread(code: int) -> None:
@@ -226,16 +228,18 @@ def stopped_by_signals() -> Iterator[None]:
         stopped = True
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-            before[number] = signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in _heard()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _heard() -> list[int]:
+    """The signals that stop a command and are not ignored."""
+    named = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+    return [number for number in named if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 def _open_streams() -> None:
