@@ -191,7 +191,7 @@ def main() -> None:
     with stopped_by_signals():
         code = exit_code_of(sys.argv[1:])
         _wait_for_no_thread(code)
-    for number in _heard():  # while Python ends, where an exception would be a traceback
+    for number in _stopping_signals():  # while Python ends, where an exception would be a traceback
         signal.signal(number, lambda _number, _frame: _leave(code))
     sys.exit(code)
 
@@ -228,7 +228,7 @@ def stopped_by_signals() -> Iterator[None]:
         stopped = True
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
-    before = {number: signal.signal(number, stop) for number in _heard()}
+    before = {number: signal.signal(number, stop) for number in _stopping_signals()}
     try:
         yield
     finally:
@@ -236,7 +236,7 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _heard() -> list[int]:
+def _stopping_signals() -> list[int]:
     """The signals that stop a command and are not ignored."""
     named = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
     return [number for number in named if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None)]

@@ -44,7 +44,7 @@ def inspect(context: click.Context, path: Path, as_json: bool) -> None:
         _print_facts(facts)
     is_used = facts["dataset"] is not None
     is_broken = any(
-        "error" in file and (file["role"] or not is_used) for file in facts["files"].values()
+        ("error" in file or "refused" in file) and (file["role"] or not is_used) for file in facts["files"].values()
     ) or "error" in (facts["folds"] or {})
     if is_broken or (not is_used and path.is_dir()):
         context.exit(DataError.exit_code)
@@ -171,8 +171,11 @@ def _print_file(name: str, file: dict[str, Any]) -> None:
         say(f"  made by {maker.get('name', maker)} {maker.get('model', '')} {weights}".rstrip())
     for note in file["notes"]:
         say(f"  {note}")
-    for key, reason in list(file["unfit"].items())[:5]:
-        say(f"  ! {key}: {reason}")
+    if "refused" in file:
+        say(f"  ! {file['refused']}")
+    else:
+        for key, reason in list(file["unfit"].items())[:5]:
+            say(f"  ! {key}: {reason}")
     has_rate = file["hertz"] and file["has_times"]
     rate = f", {file['seconds_of_a_step']:g} s each ({file['hertz']:g} Hz)" if has_rate else ""
     say(

@@ -171,7 +171,7 @@ def _sequence(name: str, key: str, array: Any) -> NDArray[Any] | None:
     if array is None:
         return None
     if isinstance(array, list | tuple) and array and all(isinstance(word, str) for word in array):
-        return np.array([[word.encode()] for word in array])
+        return np.array([[word.encode("utf-8", "replace")] for word in array])
     try:
         values = np.asarray(array)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -11,6 +11,7 @@ from emotiwave_core.data.dataset import Dataset, load_dataset
 from emotiwave_core.data.folds import FOLDS, in_two, read_folds, read_lists
 from emotiwave_core.data.formats.reader import Reader, Source, open_reader, readers, split_key
 from emotiwave_core.data.formats.text import is_beside
+from emotiwave_core.data.prepare.coverage import check_unfit
 from emotiwave_core.data.prepare.labels import label_columns
 from emotiwave_core.data.recognise import known_reader
 from emotiwave_core.errors import DataError, EmotiwaveError, SettingsError
@@ -88,7 +89,7 @@ def _name_in(base: Path, source: Source) -> str:
 def inspect_file(
     source: Source | Path, role: str | None, dataset: Dataset | None, monitor: Monitor = SILENT
 ) -> dict[str, Any]:
-    """The facts of one file; `{"error": …}` where it cannot be read."""
+    """The facts of one file; `{"error": …}` where it cannot be read, with `refused` where no run takes it."""
     source = Source(source) if isinstance(source, Path) else source
     size = sum(file.stat().st_size for file in files_in(source.path)) if source.path.exists() else 0
     try:
@@ -109,6 +110,7 @@ def inspect_file(
                 "unfit": file.unfit(),
             }
             facts |= _content(file, monitor)
+            facts |= _refusal(file, facts["unfit"])
             facts["notes"] = list(file.notes)
             facts["groups"] = len(set(file.groups.values()))
             if role == "labels" and dataset is not None:
@@ -116,6 +118,15 @@ def inspect_file(
             return facts
     except EmotiwaveError as error:
         return {"role": role, "bytes": size, "error": str(error)}
+
+
+def _refusal(file: Reader, unfit: dict[str, str]) -> dict[str, str]:
+    """The sentence of a run that refuses the file for its unfit entries; empty where it does not."""
+    try:
+        check_unfit(file.path.name, unfit, len(file.keys))
+    except DataError as error:
+        return {"refused": str(error)}
+    return {}
 
 
 def _table_of(value: object) -> dict[str, Any] | None:

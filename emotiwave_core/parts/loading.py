@@ -202,9 +202,8 @@ def load_file(label: str, path: Path, sha256: str | None = None) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses and annotations look their module up
     try:
         with loading(f"the plugin '{label}' ({path})", spec.name):
-            TrustedSource(spec.name, path.absolute(), sha256).exec_module(
-                module
-            )  # as in `__file__`: errors are told by it
+            # The path is that of `__file__`, by which errors are told.
+            TrustedSource(spec.name, path.absolute(), sha256).exec_module(module)
     except BaseException as error:
         sys.modules.pop(spec.name, None)
         if asked_to_end(error):

@@ -69,9 +69,11 @@ def write_start(run: Path, provenance: Provenance) -> None:
 
 
 def write_end(run: Path, training_seconds: float, scoring_seconds: float, stopped: str | None = None) -> None:
-    """Complete the record when the test fold was scored."""
+    """Complete the record when the test fold was scored; that of a run which has ended, and is scored again, stays."""
     before = read_provenance(run)
     assert before is not None, "a training has written its start"
+    if before.finished is not None:
+        return
     ended = attrs.evolve(
         before,
         finished=_now(),

@@ -170,6 +170,17 @@ def test_a_broken_file_is_a_fact(sick: Path) -> None:
     assert "! " in result.stdout
 
 
+@pytest.mark.full
+def test_a_file_that_no_run_takes_is_a_fault(sick: Path) -> None:
+    """Where more entries than a tenth are of another form, the command says what a run says, and leaves with 3."""
+    numbers = {key: np.ones((2, 3 if key else 2), dtype=np.float32) for key in range(3)}
+    write_csd(sick / "audio.csd", {f"v{key}": (own, np.array([[0, 1], [1, 2]])) for key, own in numbers.items()})
+    assert "1 of 3 entries" in inspect_folder(sick)["files"]["audio.csd"]["refused"]
+    result = CliRunner().invoke(emotiwave, ["data", "inspect", str(sick)])
+    assert result.exit_code == 3
+    assert "  ! audio.csd: 1 of 3 entries are of another form than the rest, which is more than 10%" in result.stdout
+
+
 def test_a_broken_description_is_a_fact(sick: Path) -> None:
     """Without a valid dataset.toml the files are still told, and what is wrong with it."""
     (sick / "dataset.toml").write_text("x = 1")

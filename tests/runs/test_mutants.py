@@ -83,7 +83,7 @@ def run(numbers: range, folder: Path) -> None:
     """The laws that hold for every mutant; its number is in the message."""
     outcomes = tried(look_read_and_pack, [mutant(number) for number in numbers], folder, SECONDS, MEMORY)
     for file, facts, said, _, _ in outcomes:
-        assert facts["looked"] == facts["refused"] or file.whole == "labels", (file.name, facts)
+        assert bool(facts["looked"]) == bool(facts["refused"]) or file.whole == "labels", (file.name, facts)
         assert not facts["packed"] or facts["refused"] or file.whole == "labels", (file.name, facts)
         assert not said.strip(), (file.name, said)
     unnoticed = [file.name for file, facts, *_ in outcomes if facts["wrong"] not in ([], ["metadata"])]

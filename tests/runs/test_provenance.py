@@ -70,6 +70,15 @@ def test_a_resumed_run_keeps_its_first_start(tiny: Path, tmp_path: Path) -> None
     assert ended.torch == torch.__version__
 
 
+def test_a_run_that_has_ended_keeps_its_record(tiny: Path, tmp_path: Path) -> None:
+    """Resumed after its end, a run is scored again, and its record says when it was trained."""
+    run = tmp_path / "run"
+    start(small(training={"epochs": 1}), tiny, run)
+    record = (run / RUN).read_bytes()
+    resume(run)
+    assert (run / RUN).read_bytes() == record
+
+
 def test_a_run_without_the_file_is_read(tmp_path: Path) -> None:
     """The file may be absent: a run of before has none."""
     assert read_provenance(tmp_path) is None

@@ -147,7 +147,7 @@ def test_arrays_are_answered_as_the_data_set(trained: Path, spoken: Path, tmp_pa
     answer = run.predict(text=words, **features)
     assert answer.probabilities == pytest.approx(from_file[store.ids[row]].probabilities, abs=1e-5)
     assert run.predict(text=["sp", *words, "sil"], **features) == answer
-    for unseen in (["qwertz"], ["日本語"], ("yes", "no")):
+    for unseen in (["qwertz"], ["日本語"], ("yes", "no"), ["half \ud800"]):
         assert sum(run.predict(text=unseen).probabilities.values()) == pytest.approx(1.0)
     for wrong in (np.zeros((3, 1)), "glad", [1, 2], [["glad"]]):
         with pytest.raises(DataError, match="'text' of sample 0 is no list of words"):
@@ -255,10 +255,10 @@ def test_two_columns_of_words_are_refused(tmp_path: Path) -> None:
 
 def test_lists_of_words_in_a_program_are_a_data_set(tmp_path: Path) -> None:
     """Lists of words become a modality of words, with None where a sample has none."""
-    said = [["glad", "the"], None, ["tears", "sp", "日本語"]]
+    said = [["glad", "the"], None, ["tears", "sp", "日本語", "\ud800"]]
     audio = [np.ones((3, 4), dtype=np.float32)] * 3
     store = open_store(api.dataset({"text": said, "audio": audio}), Options(), tmp_path / "stores")
-    assert [words_in(store, row) for row in range(3)] == [["glad", "the"], [], ["tears", "日本語"]]
+    assert [words_in(store, row) for row in range(3)] == [["glad", "the"], [], ["tears", "日本語", "?"]]
 
 
 def test_a_server_takes_lists_of_words(trained: Path) -> None:

@@ -154,7 +154,7 @@ def _words(name: str, number: int, given: Any) -> list[str]:
             f"'{name}' of sample {number} is no list of words, and the encoder of the run reads words: give them as in "
             "['well', 'yes']."
         )
-    return [str(word) for word in words]
+    return [word.encode("utf-8", "replace").decode() for word in words]  # half a character has no UTF-8
 
 
 def _numbers(name: str, number: int, array: ArrayLike, kind: type[Number]) -> NDArray[Number]:
