@@ -37,7 +37,7 @@ slow: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal -m "slow or hypothesis" --all-examples
 
 # The long half of the battery of docs/reliability.md: kills, full disks, damaged files, two processes in one place. It
-# needs the fuzzer atheris where that has a wheel, and half an hour.
+# needs the fuzzer atheris where that has a wheel, and up to an hour.
 stress: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,stress]"
 	$(BIN)/pytest -n auto --dist worksteal -m stress

@@ -136,6 +136,7 @@ def test_a_run_that_nobody_hears_ends_as_one_that_was_heard(
 TWICE = """
 import os, signal, sys
 from emotiwave_core import cli
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 sys.argv = ["emotiwave", "recipes"]
 def twice(debug):
     try:
