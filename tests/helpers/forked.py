@@ -103,6 +103,7 @@ def _child(
     # multiprocessing has given this process a stdin, and nothing to stdout and stderr.
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     import torch
 
     from emotiwave_core.report import page
