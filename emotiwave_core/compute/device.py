@@ -1,11 +1,13 @@
 """The device to compute on, determinism, and the seeds."""
 
 import contextlib
+import functools
 import os
 import platform
 import random
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,45 @@ def find_device(name: str, local_rank: int | None = None) -> torch.device:
     return device
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """bf16 where it is safe (torch's list), or float32 throughout (in which cuDNN may use TF32, torch's default)."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """bf16 where it is safe (torch's list), or float32 throughout (in which cuDNN may use TF32, torch's default).
+
+    oneDNN has no LSTM of bfloat16 for processors without AVX-512 and refuses it; torch's own has, and takes its place.
+    """
+    bf16 = precision == "bf16"
+    own = _without_onednn() if bf16 and device.type == "cpu" and not _onednn_has_bf16_lstm() else nullcontext()
+    with own, torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        yield
+
+
+@functools.cache
+def _onednn_has_bf16_lstm() -> bool:
+    """Whether this processor trains an LSTM in bfloat16: tried once, for torch tells it of no operation by name."""
+    with seeded(torch.device("cpu"), 0), torch.autocast("cpu", dtype=torch.bfloat16):
+        try:
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+        except RuntimeError:
+            return False
+    return True
+
+
+_onednn_lock = threading.Lock()
+_onednn_off = 0  # contexts within which oneDNN is off: the switch is one for all threads, the last to leave restores it
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    global _onednn_off
+    with _onednn_lock:
+        _onednn_off += 1
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # a property, to its stub
+    try:
+        yield
+    finally:
+        with _onednn_lock:
+            _onednn_off -= 1
+            torch.backends.mkldnn.enabled = _onednn_off == 0  # type: ignore[assignment]
 
 
 def seed_everything(seed: int, epoch: int = 0) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.compute.device import autocast
 from emotiwave_core.config.options import bare, signature_options
 from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import Encoded, Encoder, Tensors
@@ -373,14 +374,14 @@ class EncoderContract(LearnedPartContract):
         """Under bfloat16 autocast the results are those of float32 but for a tenth of the largest; gradients finite."""
         x, mask = self.sequences()
         encoder = self._encoder(training=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(torch.device("cpu"), "bf16"):
             trained = self._encode(encoder, x, mask)
         expect(finite(trained.states, trained.pooled), "Under autocast the result is NaN or infinite.")
         expect_finite(gradients(encoder, total(trained.states, trained.pooled)), "under autocast")
         encoder.eval()
         for steps in (STEPS, LONG):
             given = self.contents(2, steps)
-            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.no_grad(), autocast(torch.device("cpu"), "bf16"):
                 encoded = self._encode_long(encoder, given)
             before = self._encode_long(encoder, given)
             if encoded is not None and before is not None:

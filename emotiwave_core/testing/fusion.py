@@ -7,6 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from emotiwave_core.compute.device import autocast
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import AnsweringFusion, ContextFusion, Encoded, Fused, Fusion, ObjectiveKind, OutputSpace
 from emotiwave_core.layers.parameters import wrong_groups
@@ -377,14 +378,14 @@ class FusionContract(LearnedPartContract):
     def test_runs_in_bfloat16_autocast(self) -> None:
         """Under bfloat16 autocast the results are those of float32 but for a tenth of the largest; gradients finite."""
         fusion, batch = self._fusion(training=True), encoded_batch()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(torch.device("cpu"), "bf16"):
             fused = self._fuse(fusion, batch)
         expect(finite(fused.vector, fused.weights, fused.logits), "Under autocast the result is NaN or infinite.")
         expect_finite(gradients(fusion, total(*fused)), "under autocast")
         fusion.eval()
         for given in (batch, encoded_of_length(LONG)):
             expected = self._answer_if_able(fusion, given)
-            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.no_grad(), autocast(torch.device("cpu"), "bf16"):
                 came = self._answer_if_able(fusion, in_bfloat16(given))
             steps = given[0]["text"].mask.shape[1]
             for now, then in zip(came, expected, strict=True) if came and expected else ():

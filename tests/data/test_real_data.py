@@ -123,7 +123,7 @@ def test_mosei_words_are_words(real_data: Path) -> None:
     store = open_store(dataset, Options())
     assert len(store) == 6514  # that have a word
     assert "people" in store.words["text"]
-    with pytest.raises(SettingsError, match=r"CMU_MOSEI_TimestampedWords\.csd\) holds words.* --encoder text=hashed"):
+    with pytest.raises(SettingsError, match=r"CMU_MOSEI_TimestampedWords\.csd\) holds words.*--encoder text=hashed"):
         store.with_tokens({})
 
 
