@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from emotiwave_core.errors import SettingsError
-from emotiwave_core.extract.states import check_layer, states_of
+from emotiwave_core.extract.states import states_of, width_of
 from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer, needed
 from emotiwave_core.hookspecs import hookimpl
@@ -28,8 +28,9 @@ class WordSpan(NamedTuple):
 class Bert(Extractor):
     """Any encoder of text (BERT, Devlin et al. 2019, and its kin): the mean of the states of each word's tokens.
 
-    model: its id on the hub, a folder, or `pip:PACKAGE`. layer: whose states, from 1, or 0 for what the first one
-    reads; without it the last. revision: of the hub. sha256: of the weights, if they must be certain ones.
+    model: its id on the hub, a folder, or `pip:PACKAGE`. layers: whose states, side by side, from 1, or 0 for what
+    the first one reads; without it the last. revision: of the hub. sha256: of the weights, if they must be certain
+    ones.
     """
 
     modality = "text"
@@ -40,19 +41,18 @@ class Bert(Extractor):
         self,
         *,
         model: str = "google-bert/bert-base-uncased",
-        layer: int | None = None,
+        layers: list[int] | None = None,
         revision: str = "",
         sha256: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.layer = ModelName(model, revision, sha256), layer
+        self.name, self.layers = ModelName(model, revision, sha256), layers
 
     def open(self, download: bool = False) -> None:
         """Load tokenizer and model. Errors as `find_model` and `load_transformer`."""
         transformers = needed("transformers", "transformers")
         self.found = find_model(self.name, download)
         self.model = load_transformer(self.found)
-        check_layer(self.layer, self.model)
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                 self.found.folder, local_files_only=True, trust_remote_code=False, add_prefix_space=True
@@ -60,7 +60,7 @@ class Bert(Extractor):
         except (OSError, ValueError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise SettingsError(f"The tokenizer in {self.found.folder} does not load: {first}") from error
-        self.width = int(self.model.config.hidden_size)
+        self.width = width_of(self.model, self.layers)
         positions = int(getattr(self.model.config, "max_position_embeddings", 0) or LONGEST)
         self.most = min(positions, LONGEST) - 4  # tokens of words beside those that mark the ends
 
@@ -77,7 +77,7 @@ class Bert(Extractor):
         for span in word_spans(counts, self.most):
             tokens = self._tokens([word.text for word in words[span.first : span.last]], special=True)
             given = {name: torch.tensor([tokens[name]]) for name in ("input_ids", "attention_mask")}
-            states = states_of(self.model, self.layer, **given)
+            states = states_of(self.model, self.layers, **given)
             of_word = [number if number is None else number + span.first for number in tokens.word_ids()]
             for number in range(span.begin, span.end):
                 places = [place for place, owner in enumerate(of_word) if owner == number]

@@ -8,9 +8,9 @@ from emotiwave_extractors.speech_encoder import SpeechEncoder
 
 
 class Hubert(SpeechEncoder):
-    """HuBERT (Hsu et al. 2021): states of a layer, 768 of the base model.
+    """HuBERT (Hsu et al. 2021): states of layers, 768 each of the base model.
 
-    model: one of this kind by its id on the hub, or a folder. layer: whose states, from 1, or 0 for
+    model: one of this kind by its id on the hub, or a folder. layers: whose states, side by side, from 1, or 0 for
     what the first one reads; without it the last. revision: of the hub. sha256: of the weights, if they must be certain
     ones.
     """
@@ -19,11 +19,11 @@ class Hubert(SpeechEncoder):
         self,
         *,
         model: str = "facebook/hubert-base-ls960",
-        layer: int | None = None,
+        layers: list[int] | None = None,
         revision: str = "",
         sha256: str = "",
     ) -> None:
-        super().__init__(model=model, layer=layer, revision=revision, sha256=sha256)
+        super().__init__(model=model, layers=layers, revision=revision, sha256=sha256)
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from emotiwave_core.extract.states import check_layer, states_of
+from emotiwave_core.extract.states import states_of, width_of
 from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import ModelName, find_model, load_transformer
 from emotiwave_core.extract.windows import Loudness, sound_windows
@@ -23,17 +23,16 @@ class SpeechEncoder(Extractor):
     needs: frozenset[Need] = frozenset({"sound"})
     rate = RATE / STEP
 
-    def __init__(self, *, model: str, layer: int | None = None, revision: str = "", sha256: str = "") -> None:
+    def __init__(self, *, model: str, layers: list[int] | None = None, revision: str = "", sha256: str = "") -> None:
         super().__init__()
-        self.name, self.layer = ModelName(model, revision, sha256), layer
+        self.name, self.layers = ModelName(model, revision, sha256), layers
 
     def open(self, download: bool = False) -> None:
         """Load the model. Errors as `find_model` and `load_transformer`."""
         self.found = find_model(self.name, download)
         self.normalises = bool(self.found.json("preprocessor_config.json").get("do_normalize", True))
         self.model = load_transformer(self.found)
-        check_layer(self.layer, self.model)
-        self.width = int(self.model.config.hidden_size)
+        self.width = width_of(self.model, self.layers)
 
     def identity(self) -> dict[str, Any]:
         """The model, and how its sound is cut and scaled."""
@@ -51,7 +50,7 @@ class SpeechEncoder(Extractor):
             sound = torch.tensor(window.samples)
             if self.normalises:
                 sound = (sound - sound.mean()) / torch.sqrt(sound.var(correction=0) + 1e-7)
-            states = states_of(self.model, self.layer, input_values=sound[None])
+            states = states_of(self.model, self.layers, input_values=sound[None])
             begin = window.begin // STEP
             end = len(states) if window.is_last else window.end // STEP
             starts = (window.first // STEP + np.arange(begin, end)) * STEP / RATE

@@ -9,7 +9,7 @@ import torch
 
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.extract.ctranslate2 import read_ctranslate2, whisper_encoder_tensors
-from emotiwave_core.extract.states import check_layer, states_of
+from emotiwave_core.extract.states import states_of, width_of
 from emotiwave_core.extract.steps import StreamBuilder
 from emotiwave_core.extract.weights import WEIGHTS, FoundModel, ModelName, find_model, load_transformer, needed
 from emotiwave_core.extract.windows import Loudness, sound_windows
@@ -26,7 +26,7 @@ class Whisper(Extractor):
     """Whisper's encoder (Radford et al. 2022): what it was trained for, words, and how they are said.
 
     model: a Whisper model by its id on the hub, a folder, or `pip:PACKAGE`, in transformers' or CTranslate2's format.
-    layer: whose states, from 1, or 0 for what the first one reads; without it the last, normalised.
+    layers: whose states, side by side, from 1, or 0 for what the first one reads; without it the last, normalised.
     revision: of the hub. sha256: of the weights, if they must be certain ones.
     """
 
@@ -35,10 +35,15 @@ class Whisper(Extractor):
     rate = RATE / STEP
 
     def __init__(
-        self, *, model: str = "openai/whisper-base", layer: int | None = None, revision: str = "", sha256: str = ""
+        self,
+        *,
+        model: str = "openai/whisper-base",
+        layers: list[int] | None = None,
+        revision: str = "",
+        sha256: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.layer = ModelName(model, revision, sha256), layer
+        self.name, self.layers = ModelName(model, revision, sha256), layers
 
     def open(self, download: bool = False) -> None:
         """Load the encoder. Errors as `find_model` and `load_transformer`."""
@@ -46,9 +51,8 @@ class Whisper(Extractor):
         self.found = find_model(self.name, download, (WEIGHTS, CTRANSLATE2))
         is_ctranslate2 = self.found.weights.name == CTRANSLATE2
         self.encoder = _from_ctranslate2(self.found) if is_ctranslate2 else load_transformer(self.found).encoder
-        check_layer(self.layer, self.encoder)
         config = self.encoder.config
-        self.width = int(config.d_model)
+        self.width = width_of(self.encoder, self.layers)
         self.spectrum = transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins)
 
     def identity(self) -> dict[str, Any]:
@@ -62,7 +66,7 @@ class Whisper(Extractor):
         for window in sound_windows(recording, RATE, WINDOW, MARGIN):
             loudness.hear(window.samples)
             spectrum = self.spectrum(window.samples, sampling_rate=RATE, return_tensors="pt").input_features
-            states = states_of(self.encoder, self.layer, input_features=spectrum)
+            states = states_of(self.encoder, self.layers, input_features=spectrum)
             begin, end = window.begin // STEP, math.ceil(window.end / STEP)
             starts = (window.first // STEP + np.arange(begin, end)) * STEP / RATE
             steps.add(states[begin:end].numpy(), np.stack([starts, starts + STEP / RATE], axis=1))

@@ -111,16 +111,16 @@ def test_windows_change_little(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["hubert", "wav2vec2", "whisper", "bert"])
-def test_a_layer_is_that_of_the_model(name: str, tmp_path: Path) -> None:
-    """Features of a layer are what that layer of the model puts out, and another layer is another identity."""
+def test_layers_are_those_of_the_model(name: str, tmp_path: Path) -> None:
+    """Features are what those layers of the model put out, side by side, and other layers are another identity."""
     options, modality = options_of(name, tmp_path), "text" if name == "bert" else "audio"
 
-    def opened(layer: int | None) -> Any:
-        part = Part(name, options | {"layer": layer})
+    def opened(layers: list[int] | None) -> Any:
+        part = Part(name, options | {"layers": layers})
         return open_extractor(modality, load_registry().resolve_part("extractor", part))
 
     recording, put_out = MadeUpRecording(1.0), []
-    first = opened(1)
+    first = opened([1])
     whole = first.extractor.encoder if name == "whisper" else first.extractor.model
     blocks = whole.layers if name == "whisper" else whole.encoder.layer if name == "bert" else whole.encoder.layers
     blocks[0].register_forward_hook(lambda _module, _inputs, output: put_out.append(output))
@@ -130,12 +130,14 @@ def test_a_layer_is_that_of_the_model(name: str, tmp_path: Path) -> None:
         assert np.array_equal(features[0], states[0, 1].numpy())
     else:
         assert np.array_equal(features, states[0, : len(features)].numpy())
-    last, named = opened(None), opened(2)
-    assert difference(last.identity, first.identity) == "options.layer is 1, not None"
-    assert np.array_equal(last.extract(recording).features, named.extract(recording).features)
-    assert not np.array_equal(last.extract(recording).features, features)
-    with pytest.raises(SettingsError, match="layer is 3, but the model has 2: 1 to 2, or 0"):
-        opened(3)
+    last, named, both = (opened(layers).extract(recording).features for layers in (None, [2], [2, 1]))
+    assert difference(opened(None).identity, first.identity) == "options.layers is [1], not None"
+    assert np.array_equal(last, named)
+    assert not np.array_equal(last, features)
+    assert np.array_equal(both, np.concatenate([last, features], axis=1))
+    for wrong in ([3], [], [1, 1], [-1]):
+        with pytest.raises(SettingsError, match=r"layers is .*, but the model has 2: name each once, from 1 to 2"):
+            opened(wrong)
 
 
 @pytest.mark.slow
