@@ -57,7 +57,7 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 
 @functools.cache
 def _onednn_has_bf16_lstm() -> bool:
-    """Whether this processor trains an LSTM in bfloat16: tried once, for torch tells it of no operation by name."""
+    """True where oneDNN trains an LSTM in bfloat16: tried once, for torch tells it of no operation by name."""
     with seeded(torch.device("cpu"), 0), torch.autocast("cpu", dtype=torch.bfloat16):
         try:
             torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
