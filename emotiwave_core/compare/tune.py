@@ -195,7 +195,11 @@ class Drawing:
         values = {dimension.key: dimension.suggest(trial) for dimension in self.plan.space}
         folder = self.setting.out / "runs" / f"trial-{trial.number}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        program = program_of(folder, self.plan.recipe_with(values, self.registry), self.setting, "--no-test")
+        recipe = self.plan.recipe_with(values, self.registry)
+        unread = attrs.evolve(
+            recipe, training=attrs.evolve(recipe.training, refit=False)
+        )  # no trial is scored after it
+        program = program_of(folder, unread, self.setting, "--no-test")
         job = Job(folder.name, program, retries=1)
         run = TrialRun(trial, folder, job, self.select, self._before(trial.number) if self.plan.prune else None)
         if cut is not None:

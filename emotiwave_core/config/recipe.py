@@ -213,6 +213,11 @@ class TrainingSettings:
     ema: float = _setting(
         0.0, "Decay of the moving average of the weights; 0: no average.", _at_least(0.0), validators.lt(1.0)
     )
+    refit: bool = _setting(
+        False,
+        "Once the best epoch is known, train again from the start for as many epochs on the training and the "
+        "validation fold, and keep that.",
+    )
     precision: Literal["fp32", "bf16"] = _setting("fp32", "Precision of the arithmetic in the model.")
 
 

@@ -159,7 +159,8 @@ def _trained_on(run: Path, description: ModelFile, corpus: Corpus, fold: Fold) -
         return []
     if known.folds_sha256 != corpus.folds.sha256:
         return [f"{run} was trained on these files in other folds: some of the samples may be from its training."]
-    count = int(np.isin(fold.rows, corpus.rows("train")).sum())
+    folds = ["train"] if description.refit is None else ["train", "valid"]
+    count = int(np.isin(fold.rows, np.concatenate([corpus.rows(name) for name in folds])).sum())
     return [f"{count} of the {len(fold.rows)} samples are those that {run} was trained on."] if count else []
 
 

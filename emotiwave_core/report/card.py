@@ -171,6 +171,12 @@ def _training(run: RunContents) -> list[str]:
         "scores is not known here.",
         f"The epoch was chosen on the validation fold (`training.select`): epoch {run.model.best.epoch}.",
     ]
+    if run.model.refit is not None:
+        facts.append(
+            f"Then the model was trained again from the start, for as many epochs, on the {count(run.model.refit)} "
+            "samples of the training and validation folds (`training.refit`): thresholds and calibration are those of "
+            "the first training."
+        )
     features = [
         (
             plain(stream),

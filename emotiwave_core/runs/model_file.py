@@ -18,7 +18,7 @@ from emotiwave_core.runs.schema import Fraction, converter, damaged, file_bytes,
 MODEL = "model.json"
 FORMAT = 1
 WAY_OUT = "train again"
-OPTIONAL = ("scale", "calibration", "initialised_from")  # keys that are left out where there is nothing to say
+OPTIONAL = ("scale", "calibration", "initialised_from", "refit")  # keys that are left out where there is nothing to say
 MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
 
 
@@ -128,6 +128,7 @@ class ModelFile(ModelDescription):
     thresholds: dict[str, float] | None  # of each class of a multi-label run, tuned on the validation fold
     best: BestEpoch
     calibration: Calibrations | None = None  # of a single-label run, fitted on the validation fold
+    refit: int | None = None  # samples of both folds that the weights were trained on, where not on the first alone
     weights_sha256: str = ""
 
 
@@ -171,6 +172,7 @@ def check_model_file(model: ModelFile, path: Path | str) -> None:
         must(scale.deviation > 0, f"'scale' of {short(target)} has the deviation {short(scale.deviation)}")
     distinct = all(model.targets) and 0 < len(model.targets) == len(set(model.targets))
     must(distinct, f"'targets' is {short(model.targets)}")
+    must(model.refit is None or model.refit > 0, f"'refit' is {short(model.refit)}")
 
 
 def check_calibration(calibration: Calibrations, kind: str, modalities: Sequence[str], path: Path | str) -> None:

@@ -105,10 +105,11 @@ def save_model(
     description: ModelDescription,
     best: BestEpoch,
     fitted: ValidationFit,
+    refit: int | None = None,
 ) -> None:
     """Write the weights beside the old ones, the description that names their SHA-256, and give them their name.
 
-    So whoever reads meanwhile finds one whole version, and so does who comes after a kill.
+    So whoever reads meanwhile finds one whole version, and so does who comes after a kill. refit: see `ModelFile`.
     """
     write_tensors(run / NEXT, on_cpu(model.state_dict()))
     known = {field.name: getattr(description, field.name) for field in attrs.fields(ModelDescription)}
@@ -120,6 +121,7 @@ def save_model(
             thresholds=fitted.thresholds,
             calibration=fitted.calibration,
             best=best,
+            refit=refit,
             weights_sha256=sha256,
         ),
     )

@@ -25,7 +25,7 @@ from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
 from emotiwave_core.io.untrusted import parse_json
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.runs.history import Epoch, append_history, cut_history
+from emotiwave_core.runs.history import Epoch, append_history
 from emotiwave_core.runs.model_file import BestEpoch, InitialFile, ModelDescription, ValidationFit
 from emotiwave_core.runs.saved_model import restore, save_model, unfit
 from emotiwave_core.runs.schema import exact_converter
@@ -54,6 +54,7 @@ class TrainingCheckpoint:
     average: AveragedModel | None
     description: ModelDescription
     watchers: Watchers = NOBODY
+    file: str = LAST
     epoch: int = 0  # the last whole one
     best_epoch: int = 0
     best_score: float = -2.0  # below every score
@@ -69,7 +70,7 @@ class TrainingCheckpoint:
     def take_up(self) -> None:
         """Go back to where the run's folder says that the training was. DataError where that is damaged."""
         group = self.setup.group
-        state = load_checkpoint(self.run, self.setup.model, self.optimiser, self.average, group)
+        state = load_checkpoint(self.run / self.file, self.setup.model, self.optimiser, self.average, group)
         if state is not None:
             self._check_recipe(state)
             self.epoch, self.best_epoch, self.best_score = (state[key] for key in STATE)
@@ -77,7 +78,6 @@ class TrainingCheckpoint:
             self._recall_initial_files(state)
             steps = f" and {self.middle['step']} steps of the next one" if self.middle else ""
             self.setup.monitor.say(f"Resuming after epoch {self.epoch}{steps}.")
-        group.first(lambda: cut_history(self.run, self.epoch))
 
     def _check_recipe(self, state: dict[str, Any]) -> None:
         """SettingsError where the run's recipe was edited since.
@@ -99,7 +99,7 @@ class TrainingCheckpoint:
         try:
             read = exact_converter.structure(state.get(INITIAL, []), list[InitialFile])
         except Exception as error:
-            raise _damaged(self.run / LAST, error) from error
+            raise _damaged(self.run / self.file, error) from error
         self.description = attrs.evolve(self.description, initialised_from=read)
 
     def begin(self, epoch: int) -> BegunEpoch:
@@ -114,13 +114,13 @@ class TrainingCheckpoint:
             self.began -= middle["seconds"]
             return BegunEpoch(epoch, int(middle["step"]), float(middle["loss"]))
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise _damaged(self.run / LAST, error) from error
+            raise _damaged(self.run / self.file, error) from error
 
     def keep_steps(self, step: int, loss: float) -> None:
         """Keep the epoch that is being trained, after `step` steps with this sum of losses."""
         random = random_state(self.setup.loader.device)
         middle = {"step": step, "loss": loss, "seconds": time.perf_counter() - self.began, "random": random}
-        save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state() | {"middle": middle})
+        self._save(self._state() | {"middle": middle})
         self.setup.monitor.say(f"Epoch {self.epoch + 1} is kept after {step} steps.")
 
     def keep_epoch(self, epoch: Epoch, best: BestEpoch | None, fitted: ValidationFit) -> Epoch:
@@ -135,6 +135,14 @@ class TrainingCheckpoint:
         self.stopped = self.setup.group.first(partial(self._write, epoch, best, fitted))
         return epoch
 
+    def keep_refitted(self, epoch: int) -> None:
+        """Keep an epoch of a refit, of which nothing is validated and no line written."""
+        self.epoch = epoch
+        self.setup.group.first(lambda: self._save(self._state()))
+
+    def _save(self, state: dict[str, Any]) -> None:
+        save_checkpoint(self.run / self.file, self.setup.model, self.optimiser, self.average, state)
+
     def _write(self, epoch: Epoch, best: BestEpoch | None, fitted: ValidationFit) -> str | None:
         """Write it all, and return why a watcher ends the training. Watchers come before the checkpoint.
 
@@ -144,7 +152,7 @@ class TrainingCheckpoint:
             save_model(self.run, self.scored, self.description, best, fitted)
         append_history(self.run, epoch)
         self.stopped = self.watchers.epoch_end(self.run, epoch.to_dict())
-        save_checkpoint(self.run, self.setup.model, self.optimiser, self.average, self._state())
+        self._save(self._state())
         return self.stopped
 
     def _state(self) -> dict[str, Any]:
@@ -169,7 +177,7 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def save_checkpoint(
-    run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None, state: dict[str, Any]
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module | None, state: dict[str, Any]
 ) -> None:
     """Write what the next epoch depends on beside the seed: weights, moments, average, and `state` as JSON."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -180,11 +188,11 @@ def save_checkpoint(
     tensors = on_cpu(tensors)
     # One entry alone: of several, safetensors writes another first each time.
     signed = json.dumps(state | {"sha256": _sha256_of(tensors, json.dumps(state))})
-    write_tensors(run / LAST, tensors, {"state": signed})
+    write_tensors(path, tensors, {"state": signed})
 
 
 def load_checkpoint(
-    run: Path,
+    path: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     average: nn.Module | None,
@@ -195,7 +203,6 @@ def load_checkpoint(
     Of several processes only rank 0 reads the file. DataError where it is damaged, PluginError where it is whole and
     does not fit the model.
     """
-    path = run / LAST
     content = group.first(lambda: read_tensors(path) if os.path.lexists(path) else None)
     if content is None:
         return None

@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel
 
 from emotiwave_core.compute.device import seeded
@@ -22,10 +23,10 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives import ClassObjective, Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.watchers import NOBODY, Watchers
-from emotiwave_core.runs.history import Epoch, Validation
+from emotiwave_core.runs.history import Epoch, Validation, cut_history
 from emotiwave_core.runs.model_file import BestEpoch, ModelDescription
 from emotiwave_core.train.augment import augmenter_of
-from emotiwave_core.train.checkpoint import BegunEpoch, TrainingCheckpoint
+from emotiwave_core.train.checkpoint import LAST, BegunEpoch, TrainingCheckpoint
 from emotiwave_core.train.optimise import learning_rate, make_optimiser, moving_average, set_learning_rate
 from emotiwave_core.train.pause import NEVER, Pause
 from emotiwave_core.train.step import Left, LossWatch, TrainingSetup, compute_gradients, observe
@@ -50,32 +51,14 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     validation fold, and no other. DivergedError when a loss is not finite. Of several processes rank 0 alone writes.
     Returns why a watcher has ended it, None where none has.
     """
-    recipe, settings, monitor, group = job.recipe, job.recipe.training, runtime.monitor, runtime.group
+    settings, monitor, group = job.recipe.training, runtime.monitor, runtime.group
     training, validation = corpus.fold("train", objective), corpus.fold("valid", objective)
-    group.first(lambda: fit_statistics(model, corpus, training))
-    group.take_over(model)
-    store = corpus.store.with_tokens(model.tokens)
-    store = relative_to_speakers(store, corpus.dataset.base, recipe, model.statistics)
-    objective.fit(training.targets, recipe.objective)
-    if isinstance(model.fusion, AnsweringFusion) and isinstance(objective, ClassObjective):
-        model.fusion.take_prior(objective.prior(training.targets))
-    scale = objective.scale if isinstance(objective, Regression) else None
     selected = selection(settings.select, model.modalities)
-    model.to(runtime.device)
-    model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
-    objective.to(runtime.device)
-    resident = np.concatenate([training.rows, validation.rows]) if recipe.computing.keep_on_device else None
-    loader = open_loader(store, runtime.device, resident)
-    fit_encoders(model, loader, training, settings.batch_size)
-    group.take_over(model)
-    optimiser = make_optimiser(model, settings)
-    average = moving_average(model, settings.ema) if settings.ema else None
-    augmenter = augmenter_of(job.augmentations, model, loader, training)
-    setup = TrainingSetup(model, objective, recipe, loader, monitor, group, augmenter)
-    checkpoint = TrainingCheckpoint(
-        job.run, setup, optimiser, average, attrs.evolve(job.description, scale=scale), job.watchers
-    )
+    resident = np.concatenate([training.rows, validation.rows])
+    checkpoint = prepare(job, model, objective, corpus, runtime, training, resident)
+    setup, optimiser, average = checkpoint.setup, checkpoint.optimiser, checkpoint.average
     checkpoint.take_up()
+    group.first(lambda: cut_history(job.run, checkpoint.epoch))
     steps = len(plan_epoch(setup, training, 1))
 
     def score_of(valid: Validation) -> float:
@@ -111,6 +94,43 @@ def train(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     return checkpoint.stopped
 
 
+def prepare(
+    job: TrainingJob,
+    model: FusionModel,
+    objective: Objective,
+    corpus: Corpus,
+    runtime: Runtime,
+    training: Fold,
+    resident: NDArray[np.int64],
+    file: str = LAST,
+) -> TrainingCheckpoint:
+    """The start of a training on a fold: model and objective know its statistics, and nothing is taken up yet.
+
+    resident: the rows that may stay in a GPU's memory. file: of the checkpoint.
+    """
+    recipe, settings, group = job.recipe, job.recipe.training, runtime.group
+    group.first(lambda: fit_statistics(model, corpus, training))
+    group.take_over(model)
+    store = corpus.store.with_tokens(model.tokens)
+    store = relative_to_speakers(store, corpus.dataset.base, recipe, model.statistics)
+    objective.fit(training.targets, recipe.objective)
+    if isinstance(model.fusion, AnsweringFusion) and isinstance(objective, ClassObjective):
+        model.fusion.take_prior(objective.prior(training.targets))
+    scale = objective.scale if isinstance(objective, Regression) else None
+    model.to(runtime.device)
+    model.policy.cpu()  # it draws there, the same for every device, and nobody waits to know what it has drawn
+    objective.to(runtime.device)
+    loader = open_loader(store, runtime.device, resident if recipe.computing.keep_on_device else None)
+    fit_encoders(model, loader, training, settings.batch_size)
+    group.take_over(model)
+    optimiser = make_optimiser(model, settings)
+    average = moving_average(model, settings.ema) if settings.ema else None
+    augmenter = augmenter_of(job.augmentations, model, loader, training)
+    setup = TrainingSetup(model, objective, recipe, loader, runtime.monitor, group, augmenter)
+    description = attrs.evolve(job.description, scale=scale)
+    return TrainingCheckpoint(job.run, setup, optimiser, average, description, job.watchers, file)
+
+
 def train_epoch(
     setup: TrainingSetup,
     training: Fold,
@@ -118,11 +138,12 @@ def train_epoch(
     begun: BegunEpoch,
     average: AveragedModel | None = None,
     pause: Pause = NEVER,
+    last: int | None = None,
 ) -> float:
     """One pass over the training fold, or what is left of it; the sum of the losses of all its batches.
 
-    `average` follows the weights. Of several processes each computes its share of every batch, and all the loss of the
-    whole batch.
+    `average` follows the weights. last: the epoch that progress counts to, else that of the settings. Of several
+    processes each computes its share of every batch, and all the loss of the whole batch.
     """
     epoch, done = begun.epoch, begun.steps
     model, recipe, loader, group = setup.model, setup.recipe, setup.loader, setup.group
@@ -135,7 +156,7 @@ def train_epoch(
     watch, noise = LossWatch(epoch, loader.store.ids), group.noise(recipe.seed, epoch, device)
     total = torch.tensor(begun.loss, device=device)
     model.train()
-    with setup.monitor.progress(f"Epoch {epoch}/{settings.epochs}", steps) as advance:
+    with setup.monitor.progress(f"Epoch {epoch}/{last or settings.epochs}", steps) as advance:
         for _ in range(done):
             advance()
         for step, batch in enumerate(batches, done):

@@ -48,6 +48,7 @@ from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.fit_alarm import fit_alarm
 from emotiwave_core.train.initialise import initialise
 from emotiwave_core.train.loop import TrainingJob, train
+from emotiwave_core.train.refit import is_begun, is_due, refit
 
 
 def start(
@@ -123,7 +124,8 @@ def _walk(
     for note in [*_unused_settings(parts, model), *neighbour_notes(corpus.store, model.neighbours)]:
         monitor.say(f"Note: {note}")
     augmentations = [(part.who, part.make()) for part in parts.augmentation]
-    read = group.first(lambda: _initialise(out, model, parts, monitor))
+    begun = os.path.lexists(out / LAST)  # then it has weights of its own
+    read = group.first(lambda: [] if begun else _initialise(model, parts, monitor))
     description = describe(parts, model, objective, corpus, read)
     if recipe.computing.auto_batch and group.size > 1:
         raise SettingsError("computing.auto_batch is for one process: with several lower training.batch_size instead.")
@@ -132,6 +134,10 @@ def _walk(
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
         job = TrainingJob(out, recipe, description, watchers, augmentations)
         stopped = train(job, model, objective, corpus, runtime)
+        began = time.perf_counter()
+        if group.first(lambda: is_due(out, recipe.training.refit)):
+            _refit(job, parts, corpus, runtime)
+        refit_seconds = time.perf_counter() - began
     with deterministic(recipe.computing.deterministic):
         group.first(lambda: fit_alarm(out, parts, corpus, runtime))
     if not runtime.tests:
@@ -142,7 +148,7 @@ def _walk(
         with deterministic(recipe.computing.deterministic):
             trained = reopen_trained_run(out, parts, corpus)
             scores = score_run(trained, watchers, runtime, write=True, metrics=metrics)
-        training_seconds = sum(epoch.seconds or 0.0 for epoch in read_history(out))
+        training_seconds = refit_seconds + sum(epoch.seconds or 0.0 for epoch in read_history(out))
         write_end(out, training_seconds, time.perf_counter() - began, stopped)
         write_report(out)
         watchers.run_end(out, scores.to_dict())
@@ -151,10 +157,21 @@ def _walk(
     return group.first(finish)
 
 
-def _initialise(out: Path, model: FusionModel, parts: ResolvedParts, monitor: Monitor) -> list[InitialFile]:
+def _refit(job: TrainingJob, parts: ResolvedParts, corpus: Corpus, runtime: Runtime) -> None:
+    """Train the recipe's model once more, with the first weights of the first training, on both folds."""
+    seed_everything(job.recipe.seed)
+    objective = parts.make_objective(corpus.store.targets)
+    model = build(parts, corpus, objective)
+    read = runtime.group.first(lambda: [] if is_begun(job.run) else _initialise(model, parts, runtime.monitor))
+    description = attrs.evolve(job.description, initialised_from=read)
+    augmentations = [(part.who, part.make()) for part in parts.augmentation]
+    with attribute_errors(model):
+        again = attrs.evolve(job, description=description, augmentations=augmentations)
+        refit(again, model, objective, corpus, runtime)
+
+
+def _initialise(model: FusionModel, parts: ResolvedParts, monitor: Monitor) -> list[InitialFile]:
     """Initialise the parts of a training that begins; the files that they have read, which are said."""
-    if os.path.lexists(out / LAST):  # it has weights of its own
-        return []
     read = initialise(model, parts)
     for one in read:
         of = f" of {one.modality}" if one.modality else ""
