@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,7 +218,9 @@ def stopped_by_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt or `Terminated` at the first Ctrl-C, SIGTERM or SIGHUP within it.
 
     So a command ends with a sentence and 130, 143 or 129. One more ends the process at once and without a word: it may
-    come wherever the first one is being dealt with. A signal that is ignored, as under nohup, stays so.
+    come wherever the first one is being dealt with. A signal that is ignored, as under nohup, stays so. The first one
+    waits for the end of an import: an exception in the midst of one aborts the process where C++ imports (torch), and
+    has another name where a library cannot do without a module.
     """
     stopped = False
 
@@ -226,7 +229,18 @@ def stopped_by_signals() -> Iterator[None]:
         if stopped:
             _leave(128 + number)
         stopped = True
+        if _is_importing(frame):
+            threading.Thread(target=stop_later, args=(number,), daemon=True).start()
+            return
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
+    def stop_later(number: int) -> None:
+        nonlocal stopped
+        main_thread = threading.main_thread().ident or 0
+        while _is_importing(sys._current_frames().get(main_thread)):
+            time.sleep(0.01)
+        stopped = False
+        os.kill(os.getpid(), number)
 
     before = {number: signal.signal(number, stop) for number in _stopping_signals()}
     try:
@@ -234,6 +248,15 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """True where a module is being imported in this frame, or in one that has called it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _stopping_signals() -> list[int]:
