@@ -134,10 +134,11 @@ def _walk(
     with attribute_errors(model), deterministic(recipe.computing.deterministic):
         job = TrainingJob(out, recipe, description, watchers, augmentations)
         stopped = train(job, model, objective, corpus, runtime)
-        began = time.perf_counter()
+        refit_seconds = 0.0
         if group.first(lambda: is_due(out, recipe.training.refit)):
+            began = time.perf_counter()
             _refit(job, parts, corpus, runtime)
-        refit_seconds = time.perf_counter() - began
+            refit_seconds = time.perf_counter() - began
     with deterministic(recipe.computing.deterministic):
         group.first(lambda: fit_alarm(out, parts, corpus, runtime))
     if not runtime.tests:
