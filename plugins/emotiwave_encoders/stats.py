@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -129,7 +130,7 @@ def deviation(x: Tensor, mask: Tensor) -> Tensor:
 
 def masked_quantiles(x: Tensor, mask: Tensor, quantiles: list[float]) -> list[Tensor]:
     """The quantiles of the steps that are set, [B, F] each, linear between them as NumPy's; 0 where none is set."""
-    ordered = torch.where(mask[..., None], x, torch.finfo(x.dtype).max).sort(dim=1).values  # masked steps come last
+    ordered = sort_steps(torch.where(mask[..., None], x, torch.finfo(x.dtype).max))  # masked steps come last
     last = mask.sum(dim=1).sub(1).clamp(min=0)  # [B]
     found = []
     for q in quantiles:
@@ -139,6 +140,17 @@ def masked_quantiles(x: Tensor, mask: Tensor, quantiles: list[float]) -> list[Te
         low, high = (_step(ordered, at) for at in (below, torch.minimum(below + 1, last)))
         found.append(torch.where(mask.any(dim=1, keepdim=True), low + share * (high - low), 0.0))
     return found
+
+
+def sort_steps(x: Tensor) -> Tensor:
+    """The steps of x [B, T, F] in order, feature by feature.
+
+    On a CPU by NumPy, whose sort of float32 takes a ninth of torch's time, where no gradient and no tracer follows.
+    """
+    traced = torch.compiler.is_compiling() or type(x) is not Tensor
+    if traced or x.requires_grad or x.dtype != torch.float32 or x.device.type != "cpu":
+        return x.sort(dim=1).values
+    return torch.from_numpy(np.sort(x.numpy(), axis=1))
 
 
 def _step(x: Tensor, at: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from emotiwave_core.runs.folder import RECIPE
 from emotiwave_core.runs.model_file import read_model_file
 from emotiwave_core.runs.saved_model import load_model
 from emotiwave_encoders.bilstm import BiLSTM
-from emotiwave_encoders.stats import StatisticsPooling
+from emotiwave_encoders.stats import StatisticsPooling, sort_steps
 
 pytestmark = pytest.mark.full
 MASKS = torch.tensor(
@@ -64,6 +64,18 @@ def test_the_statistics_are_numpy_s(quantiles: list[float]) -> None:
     torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(states[:, 0], pooled)
     assert mask.tolist() == [[True], [True], [True], [True], [False]]
+
+
+def test_steps_are_sorted_alike_with_and_without_a_gradient() -> None:
+    """NumPy's order of the steps is torch's to the bit, ties and extremes included, and a gradient goes through."""
+    x = torch.randn(4, 50, 7).round(decimals=1)
+    x[0, :3] = torch.tensor([torch.finfo(torch.float32).max, -torch.finfo(torch.float32).max, 0.0])[:, None]
+    learned = x.clone().requires_grad_()
+    assert torch.equal(sort_steps(x), sort_steps(learned))
+    assert torch.equal(sort_steps(x.double()), sort_steps(x).double())
+    sort_steps(learned).sum().backward()
+    assert learned.grad is not None
+    assert bool((learned.grad == 1).all())
 
 
 @torch.no_grad()
