@@ -219,8 +219,7 @@ def stopped_by_signals() -> Iterator[None]:
 
     So a command ends with a sentence and 130, 143 or 129. One more ends the process at once and without a word: it may
     come wherever the first one is being dealt with. A signal that is ignored, as under nohup, stays so. The first one
-    waits for the end of an import: an exception in the midst of one aborts the process where C++ imports (torch), and
-    has another name where a library cannot do without a module.
+    waits for the end of the import of torch, whose C++ imports in its turn and aborts the process at an exception.
     """
     stopped = False
 
@@ -229,7 +228,7 @@ def stopped_by_signals() -> Iterator[None]:
         if stopped:
             _leave(128 + number)
         stopped = True
-        if _is_importing(frame):
+        if _imports_torch(frame):
             threading.Thread(target=stop_later, args=(number,), daemon=True).start()
             return
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
@@ -237,7 +236,7 @@ def stopped_by_signals() -> Iterator[None]:
     def stop_later(number: int) -> None:
         nonlocal stopped
         main_thread = threading.main_thread().ident or 0
-        while _is_importing(sys._current_frames().get(main_thread)):
+        while _imports_torch(sys._current_frames().get(main_thread)):
             time.sleep(0.01)
         stopped = False
         os.kill(os.getpid(), number)
@@ -250,10 +249,11 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    """True where a module is being imported in this frame, or in one that has called it."""
+def _imports_torch(frame: FrameType | None) -> bool:
+    """True where a module of torch is being imported in this frame, or in one that has called it."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        name = str(frame.f_globals.get("__name__"))
+        if frame.f_code.co_name == "<module>" and name.partition(".")[0] == "torch":
             return True
         frame = frame.f_back
     return False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-IMPORTED = """
+TORCH = """
 import os, signal, time
 os.kill(os.getpid(), signal.{signal})
 time.sleep(0.2)
@@ -19,16 +19,16 @@ import time
 from emotiwave_core.cli import Terminated, stopped_by_signals
 with stopped_by_signals():
     try:
-        import imported
+        import torch
         time.sleep(60)
     except (KeyboardInterrupt, Terminated) as error:
-        print(type(error).__name__, imported.WHOLE)
+        print(type(error).__name__, torch.WHOLE)
 """
 
 
 def ended(folder: Path, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
-    """A process that gets a signal in the midst of an import."""
-    (folder / "imported.py").write_text(IMPORTED.format(signal=name, more=more))
+    """A process that gets a signal in the midst of the import of torch, or what has its name there."""
+    (folder / "torch.py").write_text(TORCH.format(signal=name, more=more))
     return subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
@@ -36,14 +36,14 @@ def ended(folder: Path, name: str, more: str = "") -> subprocess.CompletedProces
 
 @pytest.mark.full
 @pytest.mark.parametrize(("name", "error"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "Terminated")])
-def test_a_signal_waits_for_the_end_of_an_import(name: str, error: str, tmp_path: Path) -> None:
-    """A signal in the midst of an import is heard when the module is whole: C++ that imports would abort."""
+def test_a_signal_waits_for_the_end_of_the_import_of_torch(name: str, error: str, tmp_path: Path) -> None:
+    """A signal in the midst of the import of torch is heard when the module is whole: its C++ would abort."""
     process = ended(tmp_path, name)
     assert (process.stdout.split(), process.returncode) == ([error, "True"], 0), process.stderr
 
 
 @pytest.mark.full
-def test_a_second_signal_in_an_import_ends_the_process(tmp_path: Path) -> None:
-    """A second one in the same import ends the process at once, without a word."""
+def test_a_second_signal_in_that_import_ends_the_process(tmp_path: Path) -> None:
+    """A second one in it ends the process at once, without a word."""
     process = ended(tmp_path, "SIGINT", more="os.kill(os.getpid(), signal.SIGINT)")
     assert (process.stdout, process.stderr, process.returncode) == ("", "", 128 + signal.SIGINT)
