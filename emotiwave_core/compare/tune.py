@@ -196,10 +196,8 @@ class Drawing:
         folder = self.setting.out / "runs" / f"trial-{trial.number}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         recipe = self.plan.recipe_with(values, self.registry)
-        unread = attrs.evolve(
-            recipe, training=attrs.evolve(recipe.training, refit=False)
-        )  # no trial is scored after it
-        program = program_of(folder, unread, self.setting, "--no-test")
+        training = attrs.evolve(recipe.training, refit=False)  # it comes after the score that a trial is chosen by
+        program = program_of(folder, attrs.evolve(recipe, training=training), self.setting, "--no-test")
         job = Job(folder.name, program, retries=1)
         run = TrialRun(trial, folder, job, self.select, self._before(trial.number) if self.plan.prune else None)
         if cut is not None:

@@ -32,6 +32,7 @@ from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.history import Epoch, Validation, append_history, read_history
 from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train import run as engine
+from emotiwave_core.train.refit import REFIT
 
 pytest.importorskip("optuna")
 SMALL: dict[str, Any] = {
@@ -121,12 +122,15 @@ def test_the_test_fold_is_not_read(tiny: Path, tmp_path: Path) -> None:
 def test_a_search_is_by_validation_and_repeatable(
     tiny: Path, tmp_path: Path, in_this_process: type[InThisProcess]
 ) -> None:
-    """The winner has the best validation score; nothing of the test is there; the same seed tries the same."""
-    found = ew.tune(tiny, SMALL, space=SPACE, trials=3, out=tmp_path / "a", jobs=1, prune=False)
+    """The winner has the best validation score; no test and no refit is there; the same seed tries the same."""
+    refitted = SMALL | {"training": SMALL["training"] | {"refit": True}}
+    found = ew.tune(tiny, refitted, space=SPACE, trials=3, out=tmp_path / "a", jobs=1, prune=False)
     assert [trial.state for trial in found.trials] == ["complete"] * 3
+    assert not list(tmp_path.glob(f"a/runs/*/{REFIT}"))
     assert found.best.value == max(trial.value or 0.0 for trial in found.trials)
     assert not list(tmp_path.glob(f"a/runs/*/{SCORES}"))
     winner = tomllib.loads((tmp_path / "a/winner.toml").read_text())
+    assert winner["training"]["refit"]
     assert winner["training"]["learning_rate"] == found.settings["training.learning_rate"]
     assert winner["fusion"]["name"] == found.settings["fusion"]
     with (tmp_path / "a/trials.csv").open(newline="") as file:

@@ -30,6 +30,7 @@ from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.runs.history import read_history
+from emotiwave_core.runs.model_file import read_model_file
 from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.runs.scores import SCORES
 from emotiwave_core.train.step import gather_outputs
@@ -47,6 +48,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "contrastive": {"model": QUIET, "objective": {"name": "supervised_contrastive", "complete": 0.5}},
     "frames": {"model": QUIET, "dropout": "frames", "training": {"buckets": 2}},
 }
+
+REFITTED: dict[str, Any] = {"model": QUIET, "training": {"refit": True, "ema": 0.9}}
 
 
 def launch(launcher: str, folder: Path, data: Path, jobs: dict[str, Any], size: int = 2) -> list[dict[str, Any]]:
@@ -86,6 +89,7 @@ def pair(launcher: str, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("pair")
     jobs: dict[str, Any] = {name: {"recipe": recipe} for name, recipe in RECIPES.items()}
     jobs["noisy"] = {"recipe": {"model": {"head_dropout": 0.5}, "fusion": "misa", "training": {"batch_size": 7}}}
+    jobs["refitted"] = {"recipe": REFITTED}
     jobs["diverging"] = {"recipe": {"training": {"learning_rate": 1e38}}, "error": True}
     jobs["statistics"] = {"recipe": {"model": QUIET, "training": {"ema": 0.5}}, "statistics": True}
     jobs["initialised"] = {"recipe": {"model": QUIET}, "initialised": True}  # the last: its encoders stay so
@@ -122,10 +126,23 @@ def test_two_processes_are_one(
 
 
 @pytest.mark.slow
+def test_two_processes_refit_as_one(
+    data: Path, tmp_path: Path, pair: tuple[Path, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of a refit in two processes are those of one, and so is what the run says of it."""
+    monkeypatch.setattr("emotiwave_core.report.page.write_report", lambda *_: None)
+    start(small(**REFITTED), data, tmp_path / "one")
+    one, two = (read_tensors(run / WEIGHTS)[0] for run in (tmp_path / "one", pair[0] / "refitted"))
+    assert all(torch.allclose(tensor, two[key], atol=1e-4) for key, tensor in one.items())
+    models = [read_model_file(run) for run in (tmp_path / "one", pair[0] / "refitted")]
+    assert models[0].refit == models[1].refit is not None
+
+
+@pytest.mark.slow
 def test_only_the_first_process_writes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
     """Rank 0 writes the run, and builds the store once; rank 1 opens nothing to write, not even the store's lock."""
     folder, found = pair
-    for name in [*RECIPES, "noisy"]:
+    for name in [*RECIPES, "noisy", "refitted"]:
         written = {Path(path).suffix for path in found[1][name]["written"] if Path(path).is_relative_to(folder)}
         assert not written
         assert {path.name for path in (folder / name).iterdir()} > {"model.json", "last.safetensors", "scores.json"}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from training import evaluate, resume, small, start
 import emotiwave as ew
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.errors import DataError
+from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.runs.model_file import MODEL, ModelFile, read_model_file
 from emotiwave_core.runs.saved_model import WEIGHTS
 from emotiwave_core.train.checkpoint import LAST
-from emotiwave_core.train.refit import REFIT
+from emotiwave_core.train.refit import REFIT, refit
+from emotiwave_core.train.step import LossWatch
 
 EPOCHS = 3
 
@@ -79,15 +82,15 @@ def test_what_validation_chose_stays(refitted: Path, plain: Path) -> None:
 def test_thresholds_are_those_of_the_first_training(tiny: Path, tmp_path: Path) -> None:
     """A run of several labels keeps the thresholds that the validation fold gave before it was trained on."""
     models: list[ModelFile] = []
-    for refit in (False, True):
-        start(recipe(refit, objective={"kind": "multi"}), tiny, tmp_path / str(refit))
-        models.append(read_model_file(tmp_path / str(refit)))
+    for name in ("once", "again"):
+        start(recipe(refit=name == "again", objective={"kind": "multi"}), tiny, tmp_path / name)
+        models.append(read_model_file(tmp_path / name))
     assert models[0].thresholds == models[1].thresholds is not None
 
 
 POINTS = {
     "after the last epoch of the first": ("emotiwave_core.train.checkpoint.save_checkpoint", EPOCHS, True),
-    "in the first step of the refit": ("emotiwave_core.train.refit.plan_epoch", 1, True),
+    "before the first step of the refit": ("emotiwave_core.train.refit.plan_epoch", 1, True),
     "after an epoch of the refit": ("emotiwave_core.train.checkpoint.save_checkpoint", EPOCHS + 1, True),
     "before it is kept": ("emotiwave_core.train.refit.save_model", 1, False),
     "between weights and description": ("emotiwave_core.train.refit.save_model", 1, True),
@@ -108,6 +111,30 @@ def test_a_refit_that_is_killed_ends_as_one_that_was_not(
     assert (tmp_path / "run" / REFIT).read_bytes() == (refitted / REFIT).read_bytes()
 
 
+def test_a_refit_that_is_stopped_within_an_epoch_goes_on_from_that_step(
+    tiny: Path, refitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second step of the refit keeps it, and the run ends with the same bytes."""
+    run, steps, inner = tmp_path / "run", 0, LossWatch.step
+
+    def stopping(*given: Any) -> None:
+        nonlocal steps
+        steps += (tmp_path / "begun").exists()
+        if steps == 2:
+            signal.raise_signal(signal.SIGINT)
+        inner(*given)
+
+    monkeypatch.setattr(LossWatch, "step", stopping)
+    monkeypatch.setattr("emotiwave_core.train.run.refit", lambda *given: ((tmp_path / "begun").touch(), refit(*given)))
+    with pytest.raises(KeyboardInterrupt):
+        start(recipe(refit=True), tiny, run)
+    state = json.loads(read_tensors(run / REFIT)[1]["state"])
+    assert (state["epoch"], state["middle"]["step"]) == (0, 2)
+    resume(run)
+    assert outcome(run) == outcome(refitted)
+    assert (run / REFIT).read_bytes() == (refitted / REFIT).read_bytes()
+
+
 def test_a_killed_refit_leaves_the_model_of_the_best_epoch(tiny: Path, plain: Path, tmp_path: Path) -> None:
     """Until the refit is done the run's model is that of the best epoch."""
     with killed_at("emotiwave_core.train.refit.save_model", 1):
@@ -123,11 +150,13 @@ def test_scores_of_the_validation_fold_are_of_samples_that_were_trained_on(refit
     assert not any("was trained on" in note for note in notes[plain])
 
 
-def test_the_card_tells_of_the_refit(refitted: Path, plain: Path) -> None:
-    """The model card says on how many samples the weights were trained, and that thresholds are of before."""
+def test_card_and_page_tell_of_the_refit(refitted: Path, plain: Path) -> None:
+    """Model card and report say on how many samples the weights were trained; without a refit neither does."""
     samples = read_model_file(refitted).refit
     assert f"on the {samples} samples of the training and validation folds" in (refitted / "model-card.md").read_text()
+    assert f"on the {samples} samples of the training and validation folds" in (refitted / "report.html").read_text()
     assert "training.refit" not in (plain / "model-card.md").read_text()
+    assert "samples of the training and validation folds" not in (plain / "report.html").read_text()
 
 
 @pytest.mark.parametrize("wrong", [0, -3, "many"])
