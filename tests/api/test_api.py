@@ -52,10 +52,11 @@ def test_python_and_the_command_line_leave_the_same_run(trained: ew.Run, tiny: P
 
 def test_a_recipe_is_a_name_a_file_a_table_or_a_recipe(trained: ew.Run, tiny: Path) -> None:
     """However a recipe is said, it is the same; what is said beside it is laid over it, each table by its keys."""
-    from emotiwave_core.api import _recipe, _registry
+    from emotiwave_core.api.arguments import open_registry
+    from emotiwave_core.api.training import _recipe
 
     def made(recipe: Any, encoder: Any = None, **settings: Any) -> Any:
-        return _recipe(recipe, _registry(None), encoder, None, None, (), None, None, (), 1, settings)
+        return _recipe(recipe, open_registry(None), encoder, None, None, (), None, None, (), 1, settings)
 
     by_name = made("notebook")
     assert made(ew.recipes()["notebook"]) == made(by_name) == by_name
@@ -158,7 +159,7 @@ def test_who_stops_a_training_is_told_how_to_go_on(tiny: Path, tmp_path: Path, m
         def say(self, text: str) -> None:
             self.said.append(text)
 
-    monkeypatch.setattr("emotiwave_core.api.monitor_for_here", Heard)
+    monkeypatch.setattr("emotiwave_core.api.training.monitor_for_here", Heard)
     with pytest.raises(KeyboardInterrupt):
         ew.train(tiny, small(), out=tmp_path / "run", device="cpu")
     assert Heard.said[-1] == f"Stopped. Continue with: emotiwave.resume({str(tmp_path / 'run')!r})"
