@@ -18,6 +18,7 @@ FilePath = str | os.PathLike[str]
 
 
 def open_registry(registry: "Registry | FilePath | None") -> "Registry":
+    """The registry that was read, or that of a file; None: the usual ones."""
     from emotiwave_core.parts.registry import Registry, load_registry
 
     if isinstance(registry, Registry):
@@ -26,6 +27,7 @@ def open_registry(registry: "Registry | FilePath | None") -> "Registry":
 
 
 def open_device(device: "str | torch.device") -> "torch.device":
+    """The device of a name. ResourceError where it is not there."""
     from emotiwave_core.compute.device import find_device
 
     return find_device(str(device))
@@ -39,6 +41,7 @@ def dataset_folder(dataset: "Dataset | FilePath") -> Path:
 
 
 def optional_folder(dataset: "Dataset | FilePath | None") -> Path | None:
+    """The folder of a data set, where one is given."""
     return None if dataset is None else dataset_folder(dataset)
 
 
@@ -56,12 +59,14 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def check_fold(fold: str) -> None:
+    """SettingsError for a fold that a data set does not have."""
     from emotiwave_core.data.folds import FOLDS
 
     check_choice("fold", fold, [*FOLDS, "all"])
 
 
 def part_table(part: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The table of a part that is written `NAME:option=value`, or a copy of a table."""
     from emotiwave_core.config.flags import parse_part
 
     return parse_part(part) if isinstance(part, str) else dict(part)

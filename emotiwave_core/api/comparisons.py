@@ -10,6 +10,7 @@ from emotiwave_core.monitor import Monitor, monitor_for_here
 if TYPE_CHECKING:
     from emotiwave_core.compare.comparison import Comparison
     from emotiwave_core.compare.search import Search
+    from emotiwave_core.data.dataset import Dataset
 
 
 def compare(

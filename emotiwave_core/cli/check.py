@@ -12,7 +12,13 @@ from emotiwave_core.errors import printable
 from emotiwave_core.parts.kinds import part_kind, part_kinds
 
 WIDTH = 80
-UNITS = {"forward": (1e3, " ms"), "forward and backward": (1e3, " ms"), "held for backward": (1e-6, " MB")}
+MILLISECONDS = (1e3, " ms")
+UNITS = {
+    "numbers of words": MILLISECONDS,
+    "forward": MILLISECONDS,
+    "forward and backward": MILLISECONDS,
+    "held for backward": (1e-6, " MB"),
+}
 ANSWERS = {True: "yes", False: "no", None: "–"}
 STATES = {"holds": "holds", "broken": "BROKEN", "not tried": "not tried", "warning": "WARNING"}
 

@@ -192,7 +192,7 @@ NARROWER: dict[str, PartKind] = {  # kinds within a kind, which keep further law
         contract="emotiwave_core.testing:WordEncoderContract",
         template=TEMPLATES / "word_encoder.py.j2",
         example="width=128",
-        workload=None,
+        workload="emotiwave_core.parts.check.measure:WORD_ENCODER",
         reference="hashed",
     ),
 }

@@ -1,7 +1,9 @@
 """`emotiwave plugins check` and `show`: every wrong step gets a sentence, and what is measured is what is said."""
 
 import json
+import pkgutil
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from typed_commands import Cli, typed_commands
 
 from emotiwave_core.cli.check import exit_code, gather, print_event
 from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.interfaces import Encoded, WordEncoder
+from emotiwave_core.layers.sequence import masked_mean, zero_masked
 from emotiwave_core.parts.check import measure
 from emotiwave_core.parts.check.laws_in_child import check, find_parts
+from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_dropout.uniform import Uniform
 
@@ -300,18 +305,44 @@ class Squares(nn.Module):
 
 def test_bytes_held_for_backward_are_counted_once_and_without_parameters() -> None:
     """What autograd keeps is the input, for the weights, and the result of the linear map, for the square."""
-    assert measure.held_bytes(Squares(), (torch.randn(4, 8),)) == 4 * (4 * 8 + 4 * 2)
+    assert measure.held_bytes(measure.Measured(Squares(), (torch.randn(4, 8),))) == 4 * (4 * 8 + 4 * 2)
 
 
 def test_part_and_reference_are_timed_by_the_same_work() -> None:
     """A part that does the work of the reference twenty times takes longer than the reference."""
 
-    def work(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        for _ in range(20 if isinstance(module, Squares) else 1):
-            inputs[0] @ inputs[0]
+    def work(part: measure.Measured) -> None:
+        for _ in range(20 if isinstance(part.module, Squares) else 1):
+            part.inputs[0] @ part.inputs[0]
 
-    found = measure.timed(work, Squares(), nn.Identity(), (torch.randn(100, 100),), training=False)
+    inputs = (torch.randn(100, 100),)
+    part, reference = measure.Measured(Squares(), inputs), measure.Measured(nn.Identity(), inputs)
+    found = measure.timed(work, part, reference, training=False)
     assert found.value > 2 * found.reference  # type: ignore[operator]
+
+
+def test_an_encoder_of_words_is_measured_on_words_of_its_own_numbers() -> None:
+    """It and the reference each read words by their own K numbers, and the numbering is timed too."""
+
+    class Lengths(WordEncoder):
+        out_features = 1
+
+        def tokens(self, words: Sequence[str]) -> Tensor:
+            """words -> [W, 1]: their lengths."""
+            return torch.tensor([len(word) for word in words], dtype=torch.int64).view(-1, 1)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+            """x [B, T, 1] -> the mean length, and nothing else."""
+            assert x.shape[2] == 1
+            states = zero_masked(x.float(), mask)
+            return Encoded(states, masked_mean(states, mask), mask)
+
+    kind, registry = part_kind("word-encoder"), load_registry(None)
+    assert kind.workload is not None
+    steps = dict(measure.measurements(pkgutil.resolve_name(kind.workload), lambda _: Lengths(), kind, registry))
+    for name in ("parameters", "numbers of words", "forward"):
+        assert steps[name]().reference is not None, name
+    assert steps["parameters"]().value == 0
 
 
 def test_long_run_rates_are_counted() -> None:

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from emotiwave_core.config.recipe import Part
 from emotiwave_core.errors import EmotiwaveError
-from emotiwave_core.interfaces import AnsweringFusion, DropoutPolicy, Encoded, OutputSpace
+from emotiwave_core.interfaces import AnsweringFusion, DropoutPolicy, Encoded, OutputSpace, WordEncoder
 from emotiwave_core.layers.masking import prepare_policies
 from emotiwave_core.layers.sequence import zero_masked
 from emotiwave_core.parts.kinds import PartKind
@@ -29,7 +29,10 @@ from emotiwave_core.testing.policy import DRAWS, kept_draws
 B, T, F, STATES, D = 16, 300, 74, 100, 256  # 74 features: COVAREP's; 256: the width that bilstm returns by default
 WIDTHS = {"text": D, "audio": D, "visual": D}
 CLASSES = 6  # of a fusion that answers itself
+WORDS = 1000  # distinct ones, as many as a long recording has
 REPEATS, ENOUGH = 9, 10.0  # repeats of what is timed, fewer where they take more seconds than this
+
+VOCABULARY = [f"word{number}" for number in range(WORDS)]
 
 Make = Callable[..., nn.Module]
 Inputs = tuple[Any, ...]
@@ -41,9 +44,16 @@ class Workload:
 
     setting: str  # in words
     arguments: tuple[Any, ...]  # of the constructor, before the options
-    inputs: Callable[[], Inputs]  # of forward, at a size as in training
+    inputs: Callable[[nn.Module], Inputs]  # of a part's forward, at a size as in training
     shapes: Callable[[], Any] | None = None  # of the inputs, to export any number of samples and steps
     drops: bool = False  # a dropout policy works in training only, anything else is scored in eval()
+
+
+class Measured(NamedTuple):
+    """A part that is measured, with its inputs: words have other numbers in each."""
+
+    module: nn.Module
+    inputs: Inputs
 
 
 class Measurement(NamedTuple):
@@ -59,29 +69,32 @@ def measurements(
 ) -> Iterator[tuple[str, Callable[[], Measurement]]]:
     """The measurements of a part that `make` makes, in the order of their risk: the last may hang."""
     torch.manual_seed(0)
-    part, inputs, drops = make(*workload.arguments), workload.inputs(), workload.drops
-    if isinstance(part, AnsweringFusion):
-        part.answer(OutputSpace("single", CLASSES))
-    reference = None
+    made, drops, reference = make(*workload.arguments), workload.drops, None
+    if isinstance(made, AnsweringFusion):
+        made.answer(OutputSpace("single", CLASSES))
+    part = Measured(made, workload.inputs(made))
     if kind.reference is not None:
         with contextlib.suppress(EmotiwaveError):  # disabled, or replaced by one that does not work
-            reference = registry.make(kind.name, Part(kind.reference), *workload.arguments)
-    for policy in (part, reference) if drops else ():
-        if isinstance(policy, DropoutPolicy):
-            prepare_policies(policy, tuple(WIDTHS))
+            shipped = registry.make(kind.name, Part(kind.reference), *workload.arguments)
+            reference = Measured(shipped, workload.inputs(shipped))
+    for one in (part, reference) if drops else ():
+        if one and isinstance(one.module, DropoutPolicy):
+            prepare_policies(one.module, tuple(WIDTHS))
     yield "parameters", lambda: _counted(parameters, part, reference)
-    yield "forward", lambda: timed(forward, part, reference, inputs, training=drops)
+    if isinstance(made, WordEncoder):
+        yield "numbers of words", lambda: timed(numbers_of_words, part, reference, training=False)
+    yield "forward", lambda: timed(forward, part, reference, training=drops)
     if drops:
-        yield "rates", lambda: rates(part)
+        yield "rates", lambda: rates(made)
     else:
-        yield "forward and backward", lambda: timed(forward_backward, part, reference, inputs, training=True)
-        yield "held for backward", lambda: _counted(lambda module: held_bytes(module, inputs), part, reference)
+        yield "forward and backward", lambda: timed(forward_backward, part, reference, training=True)
+        yield "held for backward", lambda: _counted(held_bytes, part, reference)
     if workload.shapes is not None:
         shapes = workload.shapes()
-        yield "exports", lambda: exports(part, shapes, inputs)
-        yield "ONNX", lambda: onnx(part, inputs)
-    yield "whole graph", lambda: whole_graph(part.train(drops), inputs)
-    yield "compiles", lambda: compiles(part.train(drops), inputs)
+        yield "exports", lambda: exports(made, shapes, part.inputs)
+        yield "ONNX", lambda: onnx(made, part.inputs)
+    yield "whole graph", lambda: whole_graph(made.train(drops), part.inputs)
+    yield "compiles", lambda: compiles(made.train(drops), part.inputs)
 
 
 class _Example:
@@ -100,14 +113,22 @@ class _Example:
         return torch.randn(*shape, generator=self.generator)
 
 
-def _sequences() -> Inputs:
+def _sequences(_: nn.Module) -> Inputs:
     """x [B, T, F], mask [B, T]."""
     example = _Example()
     mask = example.mask(T)
     return zero_masked(example.numbers(B, T, F), mask), mask
 
 
-def _encodings() -> Inputs:
+def _words(encoder: Any) -> Inputs:
+    """x [B, STATES, K] int64, the encoder's own numbers of words, mask [B, STATES]."""
+    example = _Example()
+    mask = example.mask(STATES)
+    x = encoder.tokens(VOCABULARY)[torch.randint(WORDS, (B, STATES), generator=example.generator)]
+    return torch.where(mask[..., None], x, 0), mask
+
+
+def _encodings(_: nn.Module) -> Inputs:
     """encoded {modality: Encoded}, present [B, M]."""
     example = _Example()
     encoded = {}
@@ -119,7 +140,7 @@ def _encodings() -> Inputs:
     return encoded, example.present
 
 
-def _masks() -> Inputs:
+def _masks(_: nn.Module) -> Inputs:
     """masks {modality: [B, T]}, progress []."""
     example = _Example()
     masks = {name: example.mask(T) & example.present[:, m, None] for m, name in enumerate(WIDTHS)}
@@ -138,56 +159,60 @@ def _open_encodings() -> Any:
 
 
 ENCODER = Workload(f"{B} sequences of up to {T} steps, {F} features", (F,), _sequences, _open_sequences)
+WORD_ENCODER = Workload(f"{B} sequences of up to {STATES} words", (1,), _words, _open_sequences)
 FUSION = Workload(
     f"{B} samples of three modalities, up to {STATES} states of width {D} each", (WIDTHS,), _encodings, _open_encodings
 )
 DROPOUT = Workload(f"masks of {B} samples, three modalities, {T} steps", (), _masks, drops=True)
 
 
-def parameters(module: nn.Module) -> float:
+def parameters(part: Measured) -> float:
     """Count the numbers that are learned."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    return sum(parameter.numel() for parameter in part.module.parameters() if parameter.requires_grad)
 
 
-def forward(module: nn.Module, inputs: Inputs) -> None:
+def numbers_of_words(part: Measured) -> None:
+    """As when a data set is prepared."""
+    encoder: Any = part.module
+    encoder.tokens(VOCABULARY)
+
+
+def forward(part: Measured) -> None:
     """As in scoring; a dropout policy as in training."""
     with torch.no_grad():
-        module(*inputs)
+        part.module(*part.inputs)
 
 
-def forward_backward(module: nn.Module, inputs: Inputs) -> None:
+def forward_backward(part: Measured) -> None:
     """As in training. Inputs ask for gradients too, as those of a fusion do."""
+    module, inputs = part
     leaves = pytree.tree_map(lambda x: x.detach().requires_grad_() if x.is_floating_point() else x, inputs)
     tensors = [x for x in pytree.tree_leaves(module(*leaves)) if isinstance(x, Tensor) and x.requires_grad]
     torch.autograd.backward([x.sum() for x in tensors])
     module.zero_grad()
 
 
-def timed(
-    work: Callable[[nn.Module, Inputs], None],
-    part: nn.Module,
-    reference: nn.Module | None,
-    inputs: Inputs,
-    training: bool,
-) -> Measurement:
+def timed(work: Callable[[Measured], None], part: Measured, reference: Measured | None, training: bool) -> Measurement:
     """Medians in seconds. Part and reference take turns, so that a busy machine slows both."""
-    modules = [module for module in (part, reference) if module is not None]
-    took: list[list[float]] = [[] for _ in modules]
-    for module in modules:
-        work(module.train(training), inputs)  # the first call allocates
+    both = [one for one in (part, reference) if one is not None]
+    took: list[list[float]] = [[] for _ in both]
+    for one in both:
+        one.module.train(training)
+        work(one)  # the first call allocates
     began = time.perf_counter()
     while len(took[0]) < REPEATS and time.perf_counter() - began < ENOUGH:
-        for module, times in zip(modules, took, strict=True):
+        for one, times in zip(both, took, strict=True):
             start = time.perf_counter()
-            work(module, inputs)
+            work(one)
             times.append(time.perf_counter() - start)
     medians = [statistics.median(times) for times in took]
     note = f"median of {len(took[0])} repeats"
     return Measurement(medians[0], medians[1] if reference else None, note)
 
 
-def held_bytes(module: nn.Module, inputs: Inputs) -> float:
+def held_bytes(part: Measured) -> float:
     """Sum what autograd keeps from forward until backward, in bytes, without the parameters; it is no peak."""
+    module, inputs = part
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     sizes: dict[int, int] = {}
 
@@ -271,7 +296,7 @@ def compiles(part: nn.Module, inputs: Inputs) -> Measurement:
     return Measurement(off < 1e-3, None, f"inductor; the results differ by at most {off:.1g}")
 
 
-def _counted(count: Callable[[nn.Module], float], part: nn.Module, reference: nn.Module | None) -> Measurement:
+def _counted(count: Callable[[Measured], float], part: Measured, reference: Measured | None) -> Measurement:
     return Measurement(count(part), count(reference) if reference else None)
 
 
