@@ -231,7 +231,7 @@ def test_words_are_not_features(dirty: Dataset, tmp_path: Path) -> None:
     """A modality of words has no mean of several steps; the error says which options go with it."""
     words = write_csd(tmp_path / "words.csd", {"v0": (np.array([[b"sp"]]), [[0, 1]])})
     spoken = attrs.evolve(dirty, modalities={"text": words})
-    for options in (Options(downsample={"text": 2}), Options(align=10.0), Options(align="words")):
+    for options in (Options(downsample={"text": 2}), Options(align=10.0)):
         with pytest.raises(SettingsError, match=r"'text' \(words.csd\) holds words, of which there is no mean"):
             open_store(spoken, options, tmp_path)
 

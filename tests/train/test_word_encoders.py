@@ -21,6 +21,7 @@ from emotiwave_core.compare.linear import linear_outcomes
 from emotiwave_core.compute.runtime import Runtime
 from emotiwave_core.config.recipe import ALL
 from emotiwave_core.data.dataset import load_dataset
+from emotiwave_core.data.prepare.align import overlapping
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.store.store import Store, open_store
 from emotiwave_core.data.store.words import words_of
@@ -154,6 +155,43 @@ def test_arrays_are_answered_as_the_data_set(trained: Path, spoken: Path, tmp_pa
             run.predict(text=wrong)
 
 
+def test_an_aligned_step_is_one_word(spoken: Path, tmp_path: Path) -> None:
+    """Aligned to words, text has its own word in each step that is no pause, and the others as many steps beside it."""
+    plain, aligned = store_of(spoken, tmp_path), store_of(spoken, tmp_path, align="words")
+    for row in np.flatnonzero(plain.has("text")).tolist():
+        here = np.asarray(aligned.present("text", row))
+        kept = aligned.sequence("text", row)[here, 0].long() - 1
+        assert [aligned.words["text"][number] for number in kept.tolist()] == words_in(plain, row)
+        assert torch.equal(aligned.times("text", row)[here], plain.times("text", row))
+        assert len(aligned.sequence("audio", row)) == len(here)
+
+
+def test_a_step_holds_the_word_that_lasts_longest_in_it() -> None:
+    """Of words said at once, or in another transcript's time, one is taken whole: never a mean of two numbers."""
+    words = np.array([[0.0, 1.0], [0.9, 2.0], [2.0, 3.0], [2.0, 3.0], [5.0, 5.0]])
+    steps = overlapping(words, np.array([[0.0, 1.0], [0.8, 2.0], [2.0, 3.5], [3.0, 4.0], [4.5, 5.5]]))
+    assert steps.counts.tolist() == [2, 2, 2, 0, 1]
+    longest = steps.longest_rows(words)
+    assert (longest.rows.tolist(), longest.counts.tolist()) == ([0, 1, 2, 4], [1, 1, 1, 0, 1])
+
+
+def test_an_aligned_run_of_words_answers_arrays_as_its_data_set(spoken: Path, tmp_path: Path) -> None:
+    """Aligned to words, a list of words with its times has the answer of the same words in a data set."""
+    start(of(HASHED, data={"align": "words"}), spoken, tmp_path / "run")
+    run, store = api.open_run(tmp_path / "run"), store_of(spoken, tmp_path)
+    from_file = {one.id: one for one in run.predict(spoken)}
+    row = int(np.flatnonzero(store.has("text") & store.has("audio"))[0])
+    there = [name for name in ("audio", "visual") if store.has(name)[row]]
+    arrays = {name: store.sequence(name, row).numpy() for name in there}
+    times = {name: store.times(name, row).numpy() for name in (*there, "text")}
+    with h5py.File(spoken / "said.csd") as file:
+        every = file[f"anything/data/{store.videos[row]}/intervals"][:]
+    begin, end = store.intervals[row].tolist()
+    pauses_too = every[(every[:, 0] < end) & (every[:, 1] > begin)]
+    answer = run.predict(text=words_in(store, row), **arrays, times=times, words=pauses_too, interval=(begin, end))
+    assert answer.probabilities == pytest.approx(from_file[store.ids[row]].probabilities, abs=1e-5)
+
+
 def test_an_explanation_says_which_word_counts(trained: Path, spoken: Path, tmp_path: Path) -> None:
     """Each window of the words of a sample has the words that stand in it."""
     store = store_of(spoken, tmp_path)
@@ -168,7 +206,7 @@ def test_an_explanation_says_which_word_counts(trained: Path, spoken: Path, tmp_
     [
         ("bilstm", {}, r"'text' \(said.csd\) holds words, and its encoder reads features: take one that reads words"),
         (HASHED, {"data": {"downsample": 2}}, r"of which there is no mean: name the other modalities alone, as in"),
-        (HASHED, {"data": {"align": "words"}}, r"of which there is no mean: set it to none, or use word vectors"),
+        (HASHED, {"data": {"align": 5.0}}, r"of which there is no mean: set it to words, or to none, or use word"),
         (HASHED, {"augmentation": ["mixup"]}, r"'mixup' mixes the features of samples, and 'text' is words"),
         ({"name": "stats", "encoder": HASHED}, {}, r"'stats' has an encoder inside that reads words"),
         ({**HASHED, "encoder": {"name": "hashed"}}, {}, r"'hashed' has an encoder inside that reads words"),

@@ -2,7 +2,8 @@
 
 The steps of an aligned sample are the same in every modality: its words, or steps of a constant rate. Each is the plain
 mean of all rows that overlap its whole interval, as the CMU-MultimodalSDK's `align` collapses them by average (Zadeh et
-al. 2018). Unlike there, a word during which a modality has nothing is not dropped, but kept and marked.
+al. 2018); words have no mean, and a step holds one. Unlike there, a word during which a modality has nothing is not
+dropped, but kept and marked.
 """
 
 from collections.abc import Iterator
@@ -54,6 +55,17 @@ class Steps(NamedTuple):
         """The same steps with nothing in those that are named, [T]."""
         kept = np.repeat(~emptied, self.counts)
         return self._replace(rows=self.rows[kept], counts=np.where(emptied, 0, self.counts))
+
+    def longest_rows(self, intervals: NDArray[np.float64]) -> "Steps":
+        """The same steps of one row at most: the one that lasts longest in it, of equal ones the first.
+
+        intervals [S, 2]: of all rows. It is for what has no mean, such as words.
+        """
+        step, (start, end) = np.repeat(np.arange(len(self.counts)), self.counts), bounds(intervals)[self.rows].T
+        lasts = np.minimum(end, self.times[step, 1]) - np.maximum(start, self.times[step, 0])
+        order = np.lexsort((start, -to_the_microsecond(lasts), step))
+        first = order[np.searchsorted(step[order], np.flatnonzero(self.counts))]
+        return self._replace(rows=self.rows[first], counts=np.minimum(self.counts, 1))
 
 
 class SampleSteps(NamedTuple):

@@ -303,12 +303,13 @@ class Packer:
         file = open_reader(self.dataset.modalities[name])
         if not file.is_words:
             return file
-        if self.aligned or self.options.downsample.get(name, 1) > 1:
+        of_a_rate = self.options.align not in ("none", "words")
+        if of_a_rate or self.options.downsample.get(name, 1) > 1:
             file.close()
             others = [f"{other}={k}" for other, k in self.options.downsample.items() if other != name]
             setting, instead = (
-                (f"data.align is {self.options.align}", "set it to none")
-                if self.aligned
+                (f"data.align is {self.options.align}", "set it to words, or to none")
+                if of_a_rate
                 else (
                     f"data.downsample of '{name}' is {self.options.downsample[name]}",
                     f"name the other modalities alone, as in 'data.downsample={{{', '.join(others)}}}'",
@@ -463,6 +464,8 @@ class Packer:
                     last, ordered = entry, rounded(every[entry])
                 lengths, beyond = first.lengths[own], (times.lengths - first.lengths)[own]
                 steps = overlapping(ordered, first.steps[done : ends[own.stop - 1]])
+                if name in self.words:
+                    steps = steps.longest_rows(every[entry])
                 if marked is not None:
                     spans = _spans(samples.intervals[numbers.start : numbers.stop], whole, steps, lengths, beyond)
                     for found, _ in ordered.cut_each(spans):

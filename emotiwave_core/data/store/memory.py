@@ -59,7 +59,7 @@ def store_of_arrays(
     features = {**features, **{name: number(()).shape[1] for name, number in tokens.items()}}
     sequences = [_sequences(number, sample, features, settings, tokens) for number, sample in enumerate(samples)]
     spans = [_span(sample, own) for sample, own in zip(samples, sequences, strict=True)]
-    steps = [_steps(*of_sample, settings) for of_sample in zip(samples, sequences, spans, strict=True)]
+    steps = [_steps(*of_sample, settings, tokens) for of_sample in zip(samples, sequences, spans, strict=True)]
     values, offsets, times, present = {}, {}, {}, {}
     for name, width in features.items():
         arrays = [average(own[name].features, each[name]) for own, each in zip(sequences, steps, strict=True)]
@@ -173,7 +173,11 @@ def _span(sample: ArraySample, sequences: Mapping[str, _Sequence]) -> tuple[floa
 
 
 def _steps(
-    sample: ArraySample, sequences: Mapping[str, _Sequence], span: tuple[float, float], settings: DataSettings
+    sample: ArraySample,
+    sequences: Mapping[str, _Sequence],
+    span: tuple[float, float],
+    settings: DataSettings,
+    tokens: Tokens,
 ) -> dict[str, Steps]:
     """The steps of a sample in each modality, as packing makes them of an entry that is the sample, whole."""
     if settings.align == "none":
@@ -187,7 +191,8 @@ def _steps(
     limits = [limit for name in sequences if (limit := _number_for(name, settings.max_steps)) is not None]
     shortest = min(limits, default=None)
     times = reference_times(settings.align, said[in_time_order(said)], *span, shortest)[:shortest]
-    return {name: overlapping(rounded(own.intervals), times) for name, own in sequences.items()}
+    steps = {name: overlapping(rounded(own.intervals), times) for name, own in sequences.items()}
+    return {name: own.longest_rows(sequences[name].intervals) if name in tokens else own for name, own in steps.items()}
 
 
 def _number_for(stream: str, setting: PerModality) -> int | None:
