@@ -23,6 +23,7 @@ def compare(
     folds: str | None = None,
     specialists: Sequence[str] = (),
     baseline: bool = False,
+    protocols: Sequence[str] = (),
     jobs: int | None = None,
     executor: str = "local",
     address: str | None = None,
@@ -37,7 +38,8 @@ def compare(
     how many, from 0 up, or which ones. folds: a file of folds in the data set's folder, each of which is tested on
     once. specialists: rows beside which a row of specialists stands, one run for each configuration. baseline: a row
     `linear`, for each configuration a logistic (of numbers a ridge) regression over means and deviations of the
-    features. jobs: processes side by side, each with one thread; else one for each GPU, or for each processor that
+    features. protocols: corruptions, such as "noise", under which the complete configuration of each run is scored
+    too. jobs: processes side by side, each with one thread; else one for each GPU, or for each processor that
     there is memory for.
     executor: local, ray or slurm (docs/scaling.md). address: of a Ray cluster to join, auto or HOST:PORT; else one of
     this machine is started. slurm: options of Slurm, such as {"partition": "gpu"}.
@@ -58,7 +60,7 @@ def compare(
         execution=Execution(executor, jobs, device, address, dict(slurm or {})).checked(),
     )
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    plan = ComparisonPlan(dict(recipes), chosen, folds, tuple(specialists), baseline)
+    plan = ComparisonPlan(dict(recipes), chosen, folds, tuple(specialists), baseline, tuple(protocols))
     with errors_of_ours():
         return carried_out(plan, setting, open_registry(registry), monitor or monitor_for_here())
 

@@ -19,15 +19,17 @@ from emotiwave_core.cli.common import (
 )
 from emotiwave_core.cli.console import tables
 from emotiwave_core.errors import DataError, SettingsError, counted, printable
+from emotiwave_core.evaluate.corruptions import corruption_names
 
 if TYPE_CHECKING:
     from emotiwave_core.compare.comparison import Comparison
-    from emotiwave_core.compare.metric_tables import MetricTable
+    from emotiwave_core.compare.score_tables import ScoreTable
 
 EXAMPLES = """\b
 Examples:
   emotiwave compare DIR --recipe concat=default --recipe gated=default,fusion=gated --seeds 5 --out runs/fusions
   emotiwave compare DIR --recipe a=default --recipe b=robust --folds cv.json --specialists b --baseline --out runs/cv
+  emotiwave compare DIR --recipe a=default --recipe b=robust --protocol noise --protocol blocks --out runs/bad
   emotiwave compare DIR --recipe a=default --recipe b=mine.toml --out runs/ab        stopped, the same command goes on
 """
 
@@ -52,6 +54,14 @@ Examples:
     section="Rows",
     help="A row `linear`: logistic (of numbers ridge) regressions over means and deviations of the features.",
 )
+@option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    type=click.Choice(corruption_names()),
+    section="Runs",
+    help="Score the runs under a corruption too (docs/protocols.md).",
+)
 @option("--seeds", type=click.IntRange(min=1, max=1000), default=5, show_default=True, section="Runs", help="How many.")
 @option(
     "--folds", metavar="FILE", section="Runs", help="Folds in the data set's folder, each tested on once (cv.json)."
@@ -69,6 +79,7 @@ def compare(
     recipes: tuple[str, ...],
     specialists: tuple[str, ...],
     baseline: bool,
+    protocols: tuple[str, ...],
     seeds: int,
     folds: str | None,
     jobs: int | None,
@@ -102,6 +113,7 @@ def compare(
         folds=folds,
         specialists=specialists,
         baseline=baseline,
+        protocols=tuple(dict.fromkeys(protocols)),
         jobs=jobs,
         executor=executor,
         address=address,
@@ -117,6 +129,9 @@ def compare(
     if failed := sum(len(row.failed) for row in result.rows):
         are = "is" if failed == 1 else "are"
         raise DataError(f"{counted(failed, 'run')} failed and {are} left out; the page says why.")
+    if result.unscored:
+        told = counted(len(result.unscored), "run")
+        raise DataError(f"{told} could not be scored under the protocols; the page says why.")
 
 
 def print_comparison(result: "Comparison", out: Path) -> None:
@@ -135,23 +150,25 @@ def print_comparison(result: "Comparison", out: Path) -> None:
         p = [] if len(result.rows) < 2 else ["" if last is None else probability(last.p_holm)]
         table.add_row(*map(_text, [row.name, *cells, str(row.runs), *p]))
     tables().print(table)
-    for metric in result.metrics.values():
-        _print_metric(metric)
+    for own in result.tables:
+        _print_table(own)
     click.echo(printable(verdict(result)))
     for note in result.notes:
         click.echo(f"Note: {printable(note)}")
     click.echo(f"Page: {printable(str(out / 'comparison.html'))}")
 
 
-def _print_metric(metric: "MetricTable") -> None:
-    """Print the table of a plugin's metric, between empty lines."""
+def _print_table(scores: "ScoreTable") -> None:
+    """Print the table of a score beside the headline, between empty lines."""
     from emotiwave_core.compare.pages import number
 
-    better = "higher" if metric.higher_is_better else "lower"
-    click.echo(printable(f"\n{metric.title} ({better} is better): {metric.definition}"))
-    table = Table("recipe", *map(printable, metric.columns), box=None, pad_edge=False)
-    for name, cells in metric.rows.items():
-        table.add_row(*map(_text, [name, *(number(cells.get(column)) for column in metric.columns)]))
+    better = "higher" if scores.higher_is_better else "lower"
+    click.echo(printable(f"\n{scores.title} ({better} is better): {scores.definition}"))
+    table = Table("recipe", *map(printable, scores.columns), box=None, pad_edge=False)
+    for name, cells in scores.rows.items():
+        stars = ["*" if scores.is_significant(name, column) else "" for column in scores.columns]
+        numbers = [number(cells.get(column)) for column in scores.columns]
+        table.add_row(*map(_text, [name, *(told + star for told, star in zip(numbers, stars, strict=True))]))
     tables().print(table)
     click.echo()
 

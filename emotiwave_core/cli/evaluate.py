@@ -46,11 +46,13 @@ Examples:
 @on_alarm_option("Data")
 @option(
     "--protocol",
+    "protocols",
+    multiple=True,
     type=click.Choice([CONFIGURATIONS, *corruption_names()]),
-    default=CONFIGURATIONS,
-    show_default=True,
+    default=(CONFIGURATIONS,),
+    show_default=CONFIGURATIONS,
     section="Protocol",
-    help="What is absent or damaged (docs/protocols.md).",
+    help="What is absent or damaged (docs/protocols.md); several, one after another.",
 )
 @option("--seed", type=click.IntRange(min=0), section="Protocol", help="What the damage is drawn from.  [default: 0]")
 @option("--manifest", type=FILE, section="Protocol", help="Damage that was drawn before, instead of a seed.")
@@ -65,7 +67,7 @@ def evaluate(
     fold: str,
     metric: tuple[str, ...],
     on_alarm: "OnAlarm | None",
-    protocol: str,
+    protocols: tuple[str, ...],
     seed: int | None,
     manifest: Path | None,
     against: Path | None,
@@ -80,12 +82,17 @@ def evaluate(
     scores and the manifest in RUN/protocols); otherwise, and with --on-alarm, RUN stays as it is and the scores are
     only printed.
     """
-    if protocol == CONFIGURATIONS and (seed, manifest, against) != (None, None, None):
+    protocols, is_scored = tuple(dict.fromkeys(protocols)), CONFIGURATIONS in protocols
+    if is_scored and len(protocols) > 1:
+        raise click.UsageError(f"--protocol {CONFIGURATIONS} damages nothing: leave it or the others out.")
+    if is_scored and (seed, manifest, against) != (None, None, None):
         raise click.UsageError("--seed, --manifest and --against need a --protocol that draws something.")
-    if protocol != CONFIGURATIONS and metric:
+    if not is_scored and metric:
         raise click.UsageError("A protocol has the headline score alone: leave --metric out.")
     if manifest is not None and seed is not None:
         raise click.UsageError("--manifest was drawn from a seed of its own; leave --seed out.")
+    if manifest is not None and len(protocols) > 1:
+        raise click.UsageError("--manifest is of one protocol: leave the others out.")
 
     from emotiwave_core import api
     from emotiwave_core.cli.console import print_protocol, print_scores
@@ -94,18 +101,21 @@ def evaluate(
 
     console = TerminalMonitor()
     opened = api.open_run(run, device=device, registry=registry_file, monitor=console, strict=strict, on_alarm=on_alarm)
-    if protocol == CONFIGURATIONS:
+    if is_scored:
         with quiet():
             scores = opened.evaluate(data, fold=fold, metric=metric or None)
         print_json(scores.to_dict()) if as_json else print_scores(scores)
         return
-    with quiet():
-        curves = opened.robustness(
-            protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
-        )
+    told = []
+    for protocol in protocols:
+        with quiet():
+            curves = opened.robustness(
+                protocol, against=against, seed=seed or 0, manifest=manifest, dataset=data, fold=fold
+            )
+        told.append(curves.to_dict())
+        if not as_json:
+            print_protocol(curves)
     if as_json:
-        print_json(curves.to_dict())
-    else:
-        print_protocol(curves)
-        if data is None and fold == "test" and on_alarm is None:
-            console.say(f"Curves and manifest: {run / 'protocols'}")
+        print_json(told if len(told) > 1 else told[0])
+    elif data is None and fold == "test" and on_alarm is None:
+        console.say(f"Curves and manifest: {run / 'protocols'}")

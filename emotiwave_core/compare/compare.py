@@ -7,19 +7,21 @@ from typing import Any
 import attrs
 
 from emotiwave_core.compare.comparison import Comparison, compare_rows
-from emotiwave_core.compare.jobs import Runs, carry_out_runs
+from emotiwave_core.compare.jobs import Runs, carry_out_runs, score_under_protocols
 from emotiwave_core.compare.linear import ROW as LINEAR
 from emotiwave_core.compare.linear import linear_outcomes, sentence
 from emotiwave_core.compare.outcomes import Outcome, Task, check_same_data, groups_of, read_outcome, task_of
 from emotiwave_core.compare.pages import write_comparison
 from emotiwave_core.compare.plan import PlannedRun, Row, planned_runs, row_of, run_folder, specialists_of
-from emotiwave_core.compare.rows import RowRuns, merged_specialists
+from emotiwave_core.compare.protocol_tables import check_protocols, protocol_tables
+from emotiwave_core.compare.rows import Key, RowRuns, merged_specialists
 from emotiwave_core.data.corpus import Corpus, open_corpus, rotations_of
 from emotiwave_core.data.dataset import load_dataset
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.io.atomic import out_of_space
 from emotiwave_core.io.locks import BusyError, locked
 from emotiwave_core.metrics.headline import headline_of
+from emotiwave_core.modalities import name_of
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import Registry
 from emotiwave_core.runs.scores import SCORES
@@ -36,6 +38,7 @@ class ComparisonPlan:
     folds: str | None = None  # a file of folds to rotate; None: those of the recipes
     specialists: tuple[str, ...] = ()  # rows that a specialist for each configuration stands beside
     baseline: bool = False  # a linear model for each configuration is a row
+    protocols: tuple[str, ...] = ()  # of corruption, under which the complete configuration is scored too
 
 
 def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Monitor) -> Comparison:
@@ -57,6 +60,7 @@ def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Mo
             raise SettingsError(f"--specialists {name}: there is no such row; there are {', '.join(plan.recipes)}.")
         rows += specialists_of(row, corpus.store.modalities, registry)
     _check_common_task(rows[: len(plan.recipes)], rotations[0], setting, monitor)
+    check_protocols(plan.protocols, corpus.store)
     runs = planned_runs(rows, plan.seeds, rotations)
     with out_of_space(setting.out):
         setting.out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +69,13 @@ def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Mo
             recipe = rows[0].recipe
             linear = linear_outcomes(setting.data, setting.out, recipe, rotations, monitor) if plan.baseline else {}
             failed = carry_out_runs(runs, setting, monitor)
-            result = _compared(rows, runs, failed, linear, setting, corpus)
+            complete = [run for run in runs if run.row.configuration in (None, name_of(corpus.store.modalities))]
+            unscored = score_under_protocols(complete, plan.protocols, setting, monitor)
+            shown, notes = _rows(rows, runs, failed, linear, setting, corpus)
+            result = _compared(shown, notes, corpus)
+            tables, lacking = protocol_tables(shown, _folders(complete, shown, setting.out), plan.protocols)
+            notes = [*result.notes, *lacking]
+            result = attrs.evolve(result, protocols=tables, unscored=unscored, notes=notes)
             write_comparison(setting.out, result)
     except BusyError as error:
         raise SettingsError(f"Another process works on the comparison in {setting.out}.") from error
@@ -76,15 +86,16 @@ def _corpus(data: Path, row: Row, rotation: int | None, monitor: Monitor) -> Cor
     return open_corpus(data, attrs.evolve(row.recipe.data, rotation=rotation), monitor)
 
 
-def _compared(
+def _rows(
     rows: Sequence[Row],
     runs: Sequence[PlannedRun],
     failed: Mapping[str, str],
     linear: Mapping[int | None, Outcome],
     setting: Runs,
     corpus: Corpus,
-) -> Comparison:
-    group_of, unit = groups_of(corpus)
+) -> tuple[list[RowRuns], list[str]]:
+    """The rows that have runs, and a sentence about each that has none. DataError where that is the first row."""
+    group_of, _ = groups_of(corpus)
     found = {row.name: RowRuns(row.name, row.recipe.name, {}) for row in rows}
     for run in runs:
         own = found[run.row.name]
@@ -111,9 +122,25 @@ def _compared(
         keys = dict.fromkeys((run.seed, run.rotation) for run in runs)
         answered = {key: dict.fromkeys(linear[key[1]].scores, linear[key[1]]) for key in keys}
         shown.append(RowRuns(LINEAR, LINEAR, answered, is_seeded=False))
-    objective = check_same_tasks(shown)
-    result = compare_rows(shown, corpus.dataset.name, unit, headline_of(objective))
-    return attrs.evolve(result, notes=[*lost.values(), *result.notes, *([sentence(objective)] if linear else [])])
+    return shown, list(lost.values())
+
+
+def _compared(rows: Sequence[RowRuns], notes: Sequence[str], corpus: Corpus) -> Comparison:
+    objective = check_same_tasks(rows)
+    result = compare_rows(rows, corpus.dataset.name, groups_of(corpus)[1], headline_of(objective))
+    of_baseline = [] if all(row.is_seeded for row in rows) else [sentence(objective)]
+    return attrs.evolve(result, notes=[*notes, *result.notes, *of_baseline])
+
+
+def _folders(complete: Sequence[PlannedRun], rows: Sequence[RowRuns], out: Path) -> dict[str, dict[Key, Path]]:
+    """The run of each row, seed and fold that answers the complete configuration."""
+    folders: dict[str, dict[Key, Path]] = {row.name: {} for row in rows if row.is_seeded}
+    for run in complete:
+        name = run.row.name if run.row.specialist_of is None else f"{run.row.specialist_of}.specialists"
+        key = run.seed, run.rotation
+        if any(row.name == name and key in row.runs for row in rows):
+            folders[name][key] = run_folder(out, run)
+    return folders
 
 
 def check_same_tasks(rows: Sequence[RowRuns]) -> str:

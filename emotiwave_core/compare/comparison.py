@@ -7,10 +7,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from emotiwave_core.compare.metric_tables import MetricTable, metric_tables
-from emotiwave_core.compare.rows import MEAN, Cell, Key, RowRuns, cell_of
+from emotiwave_core.compare.metric_tables import metric_tables
+from emotiwave_core.compare.rows import MEAN, Cell, RowRuns, cell_of
+from emotiwave_core.compare.score_tables import ScoreTable
 from emotiwave_core.compare.significance import (
     LEAST_PAIRS,
+    LEVEL,
     holm,
     nadeau_bengio,
     permutation_over_groups,
@@ -22,7 +24,6 @@ from emotiwave_core.evaluate.bootstrap import percentiles
 from emotiwave_core.metrics.headline import Headline
 
 Array = NDArray[np.float64]
-LEVEL = 0.05
 FEW_GROUPS = 10
 
 
@@ -72,7 +73,14 @@ class Comparison:
     rows: list[ComparedRow]
     test: str
     notes: list[str]
-    metrics: dict[str, MetricTable] = attrs.field(factory=dict)  # of plugins, that a row was asked for
+    metrics: dict[str, ScoreTable] = attrs.field(factory=dict)  # of plugins, that a row was asked for
+    protocols: dict[str, ScoreTable] = attrs.field(factory=dict)  # under which a row was scored: areas by curve
+    unscored: dict[str, str] = attrs.field(factory=dict)  # {run: why it has no scores under the protocols}
+
+    @property
+    def tables(self) -> list[ScoreTable]:
+        """Scores beside the headline."""
+        return [*self.metrics.values(), *self.protocols.values()]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it."""
@@ -154,17 +162,11 @@ def _difference(row: RowRuns, first: RowRuns, configurations: Sequence[str], hea
         interval=None if interval is None else interval.tolist(),
         pairs=len(keys),
         p_groups=permutation_over_groups(one, other, folds, headline),
-        p_folds=nadeau_bengio(by_fold, _test_share(first, keys)),
+        p_folds=nadeau_bengio(by_fold, first.test_share(keys)),
         p_runs=signed_rank(list(values.values())),
         p=None,
         p_holm=None,
     )
-
-
-def _test_share(row: RowRuns, keys: Sequence[Key]) -> float:
-    """The samples of a fold that are tested for each one that was trained on."""
-    outcomes = [next(iter(row.runs[key].values())) for key in keys]
-    return float(np.mean([own.task.samples / max(own.trained_on, 1) for own in outcomes]))
 
 
 def _test(folds: int) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """Runs that are there already, side by side: those of one recipe are a row, whatever their seed and fold."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from emotiwave_core.compare.compare import check_same_tasks
 from emotiwave_core.compare.comparison import Comparison, compare_rows
 from emotiwave_core.compare.outcomes import groups_of, read_outcome
 from emotiwave_core.compare.pages import write_comparison
+from emotiwave_core.compare.protocol_tables import protocol_tables
 from emotiwave_core.compare.rows import Key, RowRuns
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.data.corpus import open_corpus
@@ -63,7 +63,7 @@ def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Co
     if (now := corpus.facts()).sources != runs[0].data.sources:
         raise DataError(f"The data in {now.folder} have changed since {runs[0].folder} was trained.")
     group_of, unit = groups_of(corpus)
-    rows, named = [], _named(runs)
+    rows, named, scored = [], _named(runs), dict[str, dict[Key, Path]]()
     for name, own in named.items():
         found: dict[tuple[int, int | None], ExistingRun] = {}
         for run in own:
@@ -73,6 +73,7 @@ def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Co
         ordered = sorted(outcomes.items(), key=lambda pair: (pair[0][0], pair[0][1] or 0))
         filled = {key: dict.fromkeys(outcome.scores, outcome) for key, outcome in ordered}
         rows.append(RowRuns(name, own[0].recipe.name, filled))
+        scored[name] = {key: found[key].folder for key in filled}
     objective = check_same_tasks(rows)
     for row in rows[1:]:
         if not row.runs.keys() & rows[0].runs.keys():
@@ -81,7 +82,9 @@ def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Co
                 f"{_keys(row.runs)}): differences are tested in pairs."
             )
     result = compare_rows(rows, corpus.dataset.name, unit, headline_of(objective))
-    result = attrs.evolve(result, notes=[*result.notes, *_fewer_runs(rows), *_other_protocols(named)])
+    protocols = dict.fromkeys(one.protocol for run in scored[rows[0].name].values() for one in read_protocols(run))
+    tables, lacking = protocol_tables(rows, scored, protocols)
+    result = attrs.evolve(result, protocols=tables, notes=[*result.notes, *_fewer_runs(rows), *lacking])
     with out_of_space(out):
         out.mkdir(parents=True, exist_ok=True)
     write_comparison(out, result)
@@ -144,21 +147,6 @@ def _fewer_runs(rows: Sequence[RowRuns]) -> list[str]:
         for row in rows[1:]
         if (absent := [key for key in rows[0].runs if key not in row.runs])
     ]
-
-
-def _other_protocols(named: Mapping[str, Sequence[ExistingRun]]) -> list[str]:
-    """A sentence for each row that lacks a corruption protocol under which the first one was scored."""
-    first, notes = next(iter(named)), []
-    known = dict.fromkeys(one.protocol for run in named[first] for one in read_protocols(run.folder))
-    for name, runs in named.items():
-        for protocol in known:
-            lacking = [run for run in runs if protocol not in {one.protocol for one in read_protocols(run.folder)}]
-            if name != first and lacking:
-                notes.append(
-                    f"{name} was not scored under the protocol {protocol}, as {first} was: "
-                    f"emotiwave evaluate {shlex.quote(str(lacking[0].folder))} --protocol {protocol}"
-                )
-    return notes
 
 
 def _named(runs: Sequence[ExistingRun]) -> dict[str, list[ExistingRun]]:

@@ -7,6 +7,7 @@ import attrs
 import tomli_w
 
 from emotiwave_core.compare.plan import PlannedRun, run_folder
+from emotiwave_core.compare.protocol_tables import is_scored
 from emotiwave_core.config.recipe import Recipe, read_recipe
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.execute.executor import Execution, carry_out, opened
@@ -52,6 +53,14 @@ def program_of(folder: Path, recipe: Recipe, runs: Runs, *more: str) -> Program:
     )
 
 
+def scoring_of(folder: Path, protocols: Sequence[str], runs: Runs) -> Program:
+    """`emotiwave evaluate` for the folder of a run that has ended."""
+    words: tuple[str, ...] = ("evaluate", str(folder.absolute()), "--device", runs.execution.device)
+    if runs.registry_file is not None:
+        words += ("--registry", str(runs.registry_file))
+    return Program("emotiwave_core.cli", (*words, *(word for name in protocols for word in ("--protocol", name))))
+
+
 def needs_of(runs: Runs) -> list[Path]:
     """The files that a worker must see."""
     return [runs.data, *([] if runs.registry_file is None else [runs.registry_file])]
@@ -91,4 +100,29 @@ def carry_out_runs(planned: Sequence[PlannedRun], runs: Runs, monitor: Monitor) 
     jobs = [Job(run.folder, program_of(run_folder(runs.out, run), run.recipe(), runs), retries=1) for run in waiting]
     with opened(runs.execution, runs.out, needs_of(runs), MEMORY, len(jobs), monitor) as executor:
         carry_out(jobs, executor, monitor, "Runs", ended)
+    return failed
+
+
+def score_under_protocols(
+    planned: Sequence[PlannedRun], protocols: Sequence[str], runs: Runs, monitor: Monitor
+) -> dict[str, str]:
+    """Score all runs that have ended under the protocols that they were not scored under: {folder: why one failed}."""
+    lacking = {
+        run.folder: [name for name in protocols if not is_scored(run_folder(runs.out, run), name)]
+        for run in planned
+        if (run_folder(runs.out, run) / SCORES).exists()
+    }
+    jobs = [Job(name, scoring_of(runs.out / name, own, runs), retries=1) for name, own in lacking.items() if own]
+    if not jobs:
+        return {}
+    failed: dict[str, str] = {}
+
+    def ended(job: Job, answer: JobAnswer) -> bool:
+        if (why := failure(answer)) is not None:
+            failed[job.name] = why
+            monitor.say(f"{job.name} was not scored under its protocols: {why}")
+        return why is None
+
+    with opened(runs.execution, runs.out, needs_of(runs), MEMORY, len(jobs), monitor) as executor:
+        carry_out(jobs, executor, monitor, "Protocols", ended)
     return failed

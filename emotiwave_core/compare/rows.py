@@ -40,6 +40,11 @@ class RowRuns:
         """The mean score of one seed and fold over these configurations."""
         return float(np.mean([self.runs[key][name].scores[name] for name in configurations]))
 
+    def test_share(self, keys: Sequence[Key]) -> float:
+        """The samples of a fold that are tested for each one that was trained on."""
+        outcomes = [next(iter(self.runs[key].values())) for key in keys]
+        return float(np.mean([own.task.samples / max(own.trained_on, 1) for own in outcomes]))
+
 
 def cell_of(scores: Mapping[Key, float], is_seeded: bool) -> Cell:
     """The mean of scores by seed and fold, and the deviation over seeds of the means over folds; without interval."""

@@ -9,6 +9,7 @@ from emotiwave_core.metrics.headline import Headline
 
 Array = NDArray[np.float64]
 PERMUTATIONS, RESAMPLES, SEED = 9_999, 1_000, 0
+LEVEL = 0.05  # a corrected p below it is called significant
 LEAST_PAIRS = 6  # of a signed-rank test: five pairs that all agree have p = .0625
 
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 import h5py
@@ -25,12 +26,17 @@ from emotiwave_core.compare.metric_tables import metric_tables
 from emotiwave_core.compare.outcomes import Outcome, Task, groups_of, read_outcome
 from emotiwave_core.compare.pages import escaped, figure, latex, page, probability, verdict
 from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder, specialists_of
+from emotiwave_core.compare.protocol_tables import check_protocols, protocol_tables
 from emotiwave_core.compare.rows import Cell, RowRuns
+from emotiwave_core.compare.score_tables import ScoreDifference
 from emotiwave_core.config.recipe import DataSettings
 from emotiwave_core.data.corpus import open_corpus
+from emotiwave_core.errors import SettingsError
 from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.protocol_scores import Curve, ProtocolScores
+from emotiwave_core.runs.schema import Fraction, Score
 from emotiwave_core.runs.scores import MetricMeaning
 
 SMALL = "default,encoder=mean:width=4,training.epochs=1,training.batch_size=8,model.head=8"
@@ -271,6 +277,112 @@ def test_a_metric_that_is_not_defined_leaves_no_mean_behind() -> None:
         "X of b is not defined in 1 of its 2 runs (text), and is left out there.",
         "The metric 'x' of c is not that of a, and is left out.",
     ]
+
+
+def score_in_this_process(planned: list[PlannedRun], protocols: Any, runs: Runs, _: Monitor) -> dict[str, str]:
+    """As `score_under_protocols`; no run of the row `bad` can be scored."""
+    for run in planned:
+        for name in protocols if run.row.name != "bad" else ():
+            ew.open_run(run_folder(runs.out, run)).robustness(name)
+    return {run.folder: "it went wrong" for run in planned if run.row.name == "bad"}
+
+
+@pytest.mark.full
+def test_rows_are_compared_under_protocols(
+    tiny: Path, tmp_path: Path, carried_out: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Each cell is the mean area of its runs, with a difference and a p over folds; who has none is told, exit code 3.
+
+    Specialists are the one of the complete configuration.
+    """
+    monkeypatch.setattr(whole, "score_under_protocols", score_in_this_process)
+    monkeypatch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
+    data = with_folds(tiny, tmp_path / "data")
+    rows = [f"--recipe={name}={SMALL}{more}" for name, more in (("a", ""), ("b", ",fusion=mean"), ("bad", ""))]
+    answer = typed_commands(capfd, "compare", data.as_posix(), "--out", str(tmp_path / "cmp"))(
+        *rows, "--specialists", "a", "--folds", "cv.json", "--seeds", "1", "--protocol", "noise"
+    )
+    assert answer.code == 3
+    assert answer.err.splitlines()[-1].endswith("3 runs could not be scored under the protocols; the page says why.")
+    stored = json.loads((tmp_path / "cmp/comparison.json").read_text())
+    table, page_ = stored["protocols"]["noise"], (tmp_path / "cmp/comparison.html").read_text()
+    assert list(table["rows"]) == ["a", "b", "a.specialists"]
+    folders = {"a": "a", "b": "b", "a.specialists": "a.only.text+audio+visual"}
+    areas = {
+        row: [
+            json.loads((tmp_path / f"cmp/runs/{folder}/seed-0-fold-{fold}/protocols/noise.json").read_text())
+            for fold in range(3)
+        ]
+        for row, folder in folders.items()
+    }
+    for column in ("text", "audio", "visual", "text+audio+visual"):
+        for row, cells in table["rows"].items():
+            own = [one["curves"][column]["auilc"] for one in areas[row]]
+            assert cells[column]["mean"] == pytest.approx(statistics.mean(own))
+            if row != "a":
+                first = [one["curves"][column]["auilc"] for one in areas["a"]]
+                found = table["differences"][row][column]
+                assert found["difference"] == pytest.approx(statistics.mean(own) - statistics.mean(first))
+                assert 0 < found["p_folds"] <= found["p_holm"] <= 1
+    assert list(stored["unscored"]) == [f"runs/bad/seed-0-fold-{fold}" for fold in range(3)]
+    assert "bad was not scored under the protocol noise: emotiwave evaluate" in answer.out
+    assert "Under noise (higher is better): mean macro-F1 of the complete configuration (AUILC)" in answer.out
+    assert "<h2>Under noise</h2>" in page_
+    assert "<code>runs/bad/seed-0-fold-2</code>: it went wrong" in page_
+
+
+def test_other_damage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that met other draws of a protocol are both shown, and a note says that they are not paired."""
+    curve = Curve(
+        levels=[0.0, 1.0], reached=[Fraction(0), Fraction(1)], score=[Score(0.5), Score(0.3)], beside=[0, 0],
+        intervals=None, auilc=0.4, relative_robustness=0.4, effective_robustness=None,
+    )  # fmt: skip
+    scores = ProtocolScores(
+        protocol="noise", unit="noise", dataset="d", synthetic=True, fold="test", samples=2, seed=0, manifest=None,
+        manifest_sha256="1", curves={"text": curve, "audio": attrs.evolve(curve, reached=[Fraction(0), Fraction(0)])},
+    )  # fmt: skip
+    of_run = {"one": scores, "other": attrs.evolve(scores, manifest_sha256="2")}
+    monkeypatch.setattr("emotiwave_core.compare.protocol_tables.read_protocols", lambda run: [of_run[run.name]])
+    rows = [RowRuns(name, "default", {(0, None): {}}) for name in of_run]
+    folders = {name: {(0, None): tmp_path / name} for name in of_run}
+    monkeypatch.setattr(RowRuns, "test_share", lambda *_: 0.2)
+    tables, notes = protocol_tables(rows, folders, ["noise"])
+    assert notes == ["other met other damage under noise than one: another seed of it, or other settings of [data]."]
+    assert {row: list(cells) for row, cells in tables["noise"].rows.items()} == {"one": ["text"], "other": ["text"]}
+    assert tables["noise"].differences["other"]["text"] == ScoreDifference(0.0, 1, None, None)
+
+
+def test_protocols_that_cannot_be_applied_are_refused_before_any_run(
+    tiny: Path, tmp_path: Path, carried_out: list[str]
+) -> None:
+    """A name that is none, and one that computes with features where there are words."""
+    with pytest.raises(SettingsError, match="There is no protocol"):
+        ew.compare(tiny, RECIPES, out=tmp_path / "cmp", seeds=1, protocols=["nois"])
+    store = SimpleNamespace(modalities=("text",), words={"text": ("yes",)})
+    with pytest.raises(SettingsError, match="'noise' computes with features, and 'text' is words"):
+        check_protocols(["noise"], cast("Any", store))
+    with pytest.raises(SettingsError, match="'random' takes away modalities and needs two; the data have only text"):
+        check_protocols(["random"], cast("Any", store))
+    assert carried_out == []
+
+
+@pytest.mark.slow
+def test_protocols_are_scored_once(tiny: Path, tmp_path: Path) -> None:
+    """As a program: a second call scores nothing anew, a third what is damaged, and all end with the same numbers."""
+    program = [sys.executable, "-m", "emotiwave_core.cli", "compare", str(tiny), "--recipe", f"a={SMALL}"]
+    program += ["--seeds", "1", "--protocol", "noise", "--protocol", "blocks", "--out", str(tmp_path / "cmp"), "--json"]
+    answers, files = [], []
+    for _ in range(3):
+        done = subprocess.run(program, check=True, capture_output=True, text=True, timeout=900)
+        answers.append(json.loads(done.stdout)["protocols"])
+        noise, blocks = (tmp_path / f"cmp/runs/a/seed-0/protocols/{name}.json" for name in ("noise", "blocks"))
+        files.append([file.stat().st_mtime_ns for file in (noise, blocks)])
+        if len(files) == 2:
+            noise.write_text("{}")
+    assert answers[0] == answers[1] == answers[2]
+    assert files[0] == files[1]
+    assert files[2][0] > files[1][0]
+    assert files[2][1] == files[1][1]
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -15,7 +14,6 @@ from typed_commands import typed_commands
 
 import emotiwave as ew
 from emotiwave_core.compare import compare as whole
-from emotiwave_core.compare import existing
 from emotiwave_core.compare.jobs import Runs
 from emotiwave_core.compare.pages import breakable
 from emotiwave_core.compare.plan import PlannedRun, run_folder
@@ -61,18 +59,19 @@ def test_a_row_says_what_it_lacks_against_the_first(
     compared: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A seed, and a protocol under which the first row was scored: each is a sentence with the way out."""
-    concat, mean = (compared[0] / f"runs/{row}" for row in ("concat", "mean"))
-    monkeypatch.setattr(
-        existing, "read_protocols", lambda run: [SimpleNamespace(protocol="noise")] * (run.parent == concat)
-    )
-    result = ew.compare_runs([concat / "seed-0", concat / "seed-1", mean / "seed-1"], out=tmp_path / "side")
+    monkeypatch.setattr("emotiwave_core.report.page.write_pictures", lambda _: [])
+    out = tmp_path / "runs"
+    shutil.copytree(compared[0] / "runs", out)
+    for seed in (0, 1):
+        ew.open_run(out / f"concat/seed-{seed}").robustness("noise")
+    result = ew.compare_runs([out / "concat/seed-0", out / "concat/seed-1", out / "mean/seed-1"], out=tmp_path / "side")
     name = result.rows[1].name
     assert result.notes[-2:] == [
         f"{name} has no run of seed 0, which default has: they differ by what both have.",
-        f"{name} was not scored under the protocol noise, as default was: "
-        f"emotiwave evaluate {mean / 'seed-1'} --protocol noise",
+        f"{name} was not scored under the protocol noise: emotiwave evaluate {out / 'mean/seed-1'} --protocol noise",
     ]
     assert (result.rows[0].runs, result.rows[1].differences["mean"].pairs) == (2, 1)
+    assert list(result.protocols["noise"].rows) == ["default"]
 
 
 @pytest.mark.full

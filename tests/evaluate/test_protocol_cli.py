@@ -53,6 +53,18 @@ def typed(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
     return code, *capfd.readouterr()
 
 
+@pytest.mark.full
+def test_several_protocols_are_scored_one_after_another(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each is kept, once; as JSON they are a list, and what is of one protocol alone is refused."""
+    code, out, _ = typed(capfd, run, "--protocol", "swap", "--protocol", "shift", "--protocol", "swap", "--json")
+    assert (code, [one["protocol"] for one in json.loads(out)]) == (0, ["swap", "shift"])
+    assert {path.name for path in (run / "protocols").iterdir()} >= {"swap.json", "shift.json"}
+    manifest = run / "protocols" / "swap.manifest.json"
+    for more in (["--manifest", str(manifest)], ["--protocol", CONFIGURATIONS]):
+        code, _, err = typed(capfd, run, "--protocol", "swap", "--protocol", "shift", *more)
+        assert (code, "leave" in err) == (2, True)
+
+
 @pytest.mark.parametrize("protocol", in_short(corruption_names(), "random", "swap"))
 def test_a_protocol_is_printed_and_kept(run: Path, protocol: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A table with a row for each level, the sums below it, and two files and a new report; nothing else changes."""
