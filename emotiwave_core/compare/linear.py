@@ -8,6 +8,8 @@ the validation fold, as it has no epoch to choose. Several emotions at once need
 validation fold by a model of the training fold alone.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +66,8 @@ def linear_outcomes(
                 outcome = linear_outcome(corpus, recipe, streams)
                 with out_of_space(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, {"key": key, **outcome.to_dict()})
+                kept = outcome.to_dict()
+                write_json(path, {"key": key, "sha256": _digest(kept), **kept})
             outcomes[rotation] = outcome
             advance()
     return outcomes
@@ -190,10 +193,15 @@ def _key(corpus: Corpus, recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _digest(table: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+
 def _kept(path: Path, key: Mapping[str, Any]) -> Outcome | None:
-    """The outcome that a file holds; None where it is not there, damaged, or of other data or settings."""
+    """The outcome that a file holds; None where it is not there, changed, or of other data or settings."""
     try:
         table = read_json(path)
-        return Outcome.from_dict(table) if table.pop("key") == key else None
+        is_whole = table.pop("key") == key and table.pop("sha256") == _digest(table)
+        return Outcome.from_dict(table) if is_whole else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None

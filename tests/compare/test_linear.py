@@ -122,7 +122,7 @@ def test_a_single_class_is_its_answer(tmp_path: Path) -> None:
 
 
 def test_the_baseline_is_a_row(tiny: Path, tmp_path: Path, carried_out: list[str], monkeypatch: Any) -> None:
-    """It stands last, in every file, without a deviation over seeds; what is kept is not made again, unless damaged."""
+    """It stands last, in every file, without a deviation over seeds; what is kept is not made again, unless changed."""
     data = with_folds(tiny, tmp_path / "data")
     result = ew.compare(data, {"a": SMALL}, out=tmp_path / "cmp", seeds=2, folds="cv.json", baseline=True)
     row = result.rows[-1]
@@ -140,6 +140,11 @@ def test_the_baseline_is_a_row(tiny: Path, tmp_path: Path, carried_out: list[str
     monkeypatch.setattr(linear, "linear_outcome", lambda *more: made.append(1) or anew(*more))
     assert ew.compare(data, {"a": SMALL}, out=tmp_path / "cmp", seeds=2, folds="cv.json", baseline=True) == result
     assert len(made) == 1
+    table = json.loads(kept[1].read_text())
+    table["scores"]["text"] = 9.0
+    kept[1].write_text(json.dumps(table))
+    assert ew.compare(data, {"a": SMALL}, out=tmp_path / "cmp", seeds=2, folds="cv.json", baseline=True) == result
+    assert len(made) == 2
     with pytest.raises(ew.SettingsError, match="row of the baseline is called linear"):
         ew.compare(data, {"linear": SMALL}, out=tmp_path / "cmp", baseline=True)
 
