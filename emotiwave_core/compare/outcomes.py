@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.corpus import Corpus
 from emotiwave_core.data.facts import FoldFacts, NumberFoldFacts
-from emotiwave_core.errors import DataError
+from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.untrusted import open_file, why
 from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.objectives.settle import make_objective, settle
 from emotiwave_core.runs.data_file import read_data
 from emotiwave_core.runs.predictions import PREDICTIONS, class_indices
 from emotiwave_core.runs.schema import anew
-from emotiwave_core.runs.scores import MetricMeaning, Scores, read_scores
+from emotiwave_core.runs.scores import SCORES, MetricMeaning, Scores, read_scores
 
 Array = NDArray[np.float64]
+ROUNDING = 1e-3  # between a score and that of the predictions as they are written
 
 
 class Decided(NamedTuple):
@@ -123,6 +124,9 @@ def read_outcome(folder: Path, group_of: Mapping[str, str]) -> Outcome:
         for name in scores.plugin_metrics
     }
     own = {name: entry.score for name, entry in entries.items()}
+    others = [name for name, score in own.items() if not abs(score - outcome.scores[name]) <= ROUNDING]
+    if others:
+        raise DataError(f"{folder / SCORES} is not of its predictions for {short(others[0])}; {anew(folder)}.")
     return attrs.evolve(outcome, scores=own, metrics=metrics, meanings=scores.plugin_metrics)
 
 

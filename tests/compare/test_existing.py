@@ -142,6 +142,18 @@ def test_damaged_predictions_are_no_outcome(compared: tuple[Path, Any], tmp_path
     assert not (tmp_path / "side").exists()
 
 
+@pytest.mark.full
+def test_scores_of_other_predictions_are_no_outcome(compared: tuple[Path, Any], tmp_path: Path) -> None:
+    """A score that is not that of the predictions beside it is a sentence with the way out, and stands in no table."""
+    out, _ = compared
+    run = Path(shutil.copytree(out / "runs/mean/seed-0", tmp_path / "run"))
+    table = json.loads((run / "scores.json").read_text())
+    table["configurations"]["text"]["macro_f1"] = 0.99
+    (run / "scores.json").write_text(json.dumps(table))
+    with pytest.raises(DataError, match=r"scores\.json is not of its predictions for 'text'; .*writes it anew"):
+        ew.compare_runs([out / "runs/concat/seed-0", run], out=tmp_path / "side")
+
+
 def test_names_break_after_punctuation_alone() -> None:
     """No word of a name is cut in two, and no markup in it is obeyed."""
     assert str(breakable("robust.specialists")) == "robust.<wbr>specialists"
