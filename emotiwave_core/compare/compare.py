@@ -1,5 +1,6 @@
 """A comparison from start to end: plan, runs, tests, page. What is done already is not done again."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,21 +65,23 @@ def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Mo
     runs = planned_runs(rows, plan.seeds, rotations)
     with out_of_space(setting.out):
         setting.out.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(setting.out / LOCK):
-            recipe = rows[0].recipe
-            linear = linear_outcomes(setting.data, setting.out, recipe, rotations, monitor) if plan.baseline else {}
-            failed = carry_out_runs(runs, setting, monitor)
-            complete = [run for run in runs if run.row.configuration in (None, name_of(corpus.store.modalities))]
-            unscored = score_under_protocols(complete, plan.protocols, setting, monitor)
-            shown, notes = _rows(rows, runs, failed, linear, setting, corpus)
-            result = _compared(shown, notes, corpus)
-            tables, lacking = protocol_tables(shown, _folders(complete, shown, setting.out), plan.protocols)
-            notes = [*result.notes, *lacking]
-            result = attrs.evolve(result, protocols=tables, unscored=unscored, notes=notes)
-            write_comparison(setting.out, result)
-    except BusyError as error:
-        raise SettingsError(f"Another process works on the comparison in {setting.out}.") from error
+    with contextlib.ExitStack() as held:
+        try:
+            with out_of_space(setting.out / LOCK):
+                held.enter_context(locked(setting.out / LOCK))
+        except BusyError as error:
+            raise SettingsError(f"Another process works on the comparison in {setting.out}.") from error
+        recipe = rows[0].recipe
+        linear = linear_outcomes(setting.data, setting.out, recipe, rotations, monitor) if plan.baseline else {}
+        failed = carry_out_runs(runs, setting, monitor)
+        complete = [run for run in runs if run.row.configuration in (None, name_of(corpus.store.modalities))]
+        unscored = score_under_protocols(complete, plan.protocols, setting, monitor)
+        shown, notes = _rows(rows, runs, failed, linear, setting, corpus)
+        result = _compared(shown, notes, corpus)
+        tables, lacking = protocol_tables(shown, _folders(complete, shown, setting.out), plan.protocols)
+        notes = [*result.notes, *lacking]
+        result = attrs.evolve(result, protocols=tables, unscored=unscored, notes=notes)
+        write_comparison(setting.out, result)
     return result
 
 

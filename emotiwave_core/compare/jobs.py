@@ -13,7 +13,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.execute.executor import Execution, carry_out, opened
 from emotiwave_core.execute.job import Job, JobAnswer, Program, Resumed, TextFile
 from emotiwave_core.monitor import Monitor
-from emotiwave_core.runs.folder import RECIPE
+from emotiwave_core.runs.folder import RECIPE, REPORT
 from emotiwave_core.runs.scores import SCORES, read_scores
 
 MEMORY = 1.3e9  # bytes that a run is taken to need; 1.2e9 were measured of the default recipe
@@ -32,11 +32,18 @@ class Runs:
 def is_done(run: PlannedRun, out: Path) -> bool:
     """True where a run has ended before. SettingsError where its folder holds one of another recipe."""
     folder = run_folder(out, run)
+    if not holds_run_of(folder, run.recipe()):
+        return False
+    return (folder / SCORES).exists() and (folder / REPORT).exists()
+
+
+def holds_run_of(folder: Path, recipe: Recipe) -> bool:
+    """True where a folder holds a run of this recipe. SettingsError where it holds one of another recipe."""
     if not (folder / RECIPE).exists():
         return False
-    if read_recipe(folder / RECIPE) != run.recipe().to_table():
-        raise SettingsError(f"{folder} was made from another recipe; give another row name, or another --out.")
-    return (folder / SCORES).exists()
+    if read_recipe(folder / RECIPE) != recipe.to_table():
+        raise SettingsError(f"{folder} was made from another recipe; give another --out, or move that folder away.")
+    return True
 
 
 def program_of(folder: Path, recipe: Recipe, runs: Runs, *more: str) -> Program:

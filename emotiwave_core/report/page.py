@@ -40,6 +40,7 @@ from emotiwave_core.report.shown_classes import most_frequent, shown_matrix
 from emotiwave_core.report.verdict import verdict
 from emotiwave_core.report.waterfall import waterfall
 from emotiwave_core.runs.contents import RunContents, read_run
+from emotiwave_core.runs.folder import REPORT
 from emotiwave_core.runs.predictions import embedded
 from emotiwave_core.runs.schema import Matrix
 from emotiwave_core.runs.scores import ConfigurationScores, Scores
@@ -53,7 +54,7 @@ def write_report(run: Path) -> Path:
     facts = read_run(run)
     pictures = write_pictures(facts)
     write_card(run, facts)
-    page = run / "report.html"
+    page = run / REPORT
     write_text(page, render(facts, pictures))
     return page
 

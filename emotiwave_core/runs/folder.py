@@ -21,6 +21,7 @@ from emotiwave_core.runs.provenance import RUN
 RECIPE = "recipe.toml"
 JOB = ".job"  # which job of a launcher has begun the run
 LOCK = ".lock"
+REPORT = "report.html"  # which a run writes last
 LOG = "run.log"  # what the run could not say, because nobody was there any more to hear it
 
 

@@ -1,5 +1,6 @@
 """A comparison from its recipes to its page: runs of the usual kind, done once, and what they come to."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.metrics.headline import headline_of
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.parts.registry import load_registry
+from emotiwave_core.runs.folder import REPORT
 from emotiwave_core.runs.protocol_scores import Curve, ProtocolScores
 from emotiwave_core.runs.schema import Fraction, Score
 from emotiwave_core.runs.scores import MetricMeaning
@@ -101,6 +103,29 @@ def test_rows_seeds_and_folds_are_runs(tiny: Path, tmp_path: Path, carried_out: 
     shutil.copy(tmp_path / "labels", labels)
     with pytest.raises(ew.SettingsError, match="was made from another recipe"):
         ew.compare(data, {"concat": f"{SMALL},fusion=tensor"}, out=tmp_path / "cmp", seeds=1, folds="cv.json")
+
+
+@pytest.mark.full
+def test_a_run_that_was_cut_while_it_reported_goes_on(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """A run with scores and without its page is not done: it is carried out, to a page."""
+    ew.compare(tiny, {"a": SMALL}, out=tmp_path, seeds=1)
+    carried_out.clear()
+    (tmp_path / "runs/a/seed-0" / REPORT).unlink()
+    with contextlib.suppress(ew.SettingsError):  # to go on is a program's to do
+        ew.compare(tiny, {"a": SMALL}, out=tmp_path, seeds=1)
+    assert carried_out == ["runs/a/seed-0"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("place", [Path.mkdir, lambda lock: lock.symlink_to("elsewhere")])
+def test_a_lock_that_is_no_file_is_one_sentence(
+    tiny: Path, tmp_path: Path, place: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What stands in the place of a comparison's lock is named, with exit code 5, and left as it is."""
+    place(tmp_path / whole.LOCK)
+    answer = typed_commands(capfd, "compare", tiny.as_posix(), "--out", str(tmp_path))("--recipe", f"a={SMALL}")
+    assert (answer.code, f"Cannot write {tmp_path / whole.LOCK}" in answer.err) == (5, True), answer.err
+    assert [path.name for path in tmp_path.iterdir()] == [whole.LOCK]
 
 
 @pytest.mark.full
