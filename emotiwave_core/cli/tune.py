@@ -105,6 +105,9 @@ def tune(
         _print(search, data)
 
 
+STATES = ("complete", "pruned", "failed", "running")  # the last of a process that is elsewhere, or has ended so
+
+
 def _print(search: "Search", data: Path) -> None:
     done = sorted(
         (trial for trial in search.trials if trial.state == "complete"), key=lambda trial: -(trial.value or 0.0)
@@ -115,7 +118,7 @@ def _print(search: "Search", data: Path) -> None:
         cells = [f"{trial.number}", f"{trial.value:.3f}", *(_short(trial.settings[key]) for key in keys)]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     tables().print(table)
-    counts = {state: sum(trial.state == state for trial in search.trials) for state in ("complete", "pruned", "failed")}
+    counts = {state: sum(trial.state == state for trial in search.trials) for state in STATES}
     click.echo(
         f"{len(search.trials)} trials: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}."
     )

@@ -1,5 +1,6 @@
 """The space of a search: which values of a recipe are tried."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,22 @@ class Dimension:
     kind: str = "choice"  # or log, uniform, int
     low: float = 0.0
     high: float = 0.0
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All choices, or the two ends of a range."""
+        return self.choices or tuple(int(end) if self.kind == "int" else end for end in (self.low, self.high))
+
+    @property
+    def distribution(self) -> Any:
+        """The same as optuna has it."""
+        from optuna import distributions
+
+        if self.kind == "choice":
+            return distributions.CategoricalDistribution(range(len(self.choices)))
+        if self.kind == "int":
+            return distributions.IntDistribution(int(self.low), int(self.high))
+        return distributions.FloatDistribution(self.low, self.high, log=self.kind == "log")
 
     def suggest(self, trial: Any) -> Any:
         """The value that an optuna trial takes."""
@@ -67,7 +84,7 @@ def _range(flag: str, key: str, kind: str, low: str, high: str) -> Dimension:
         ends = float(low), float(high)
     except ValueError as error:
         raise SettingsError(f"--space {short(flag)[1:-1]}: the ends of a range are numbers.") from error
-    if not ends[0] < ends[1] or (kind == "log" and ends[0] <= 0) or abs(ends[1]) == float("inf"):
+    if not ends[0] < ends[1] or (kind == "log" and ends[0] <= 0) or not all(map(math.isfinite, ends)):
         raise SettingsError(f"--space {short(flag)[1:-1]}: the first end is below the second one, and of log above 0.")
     return Dimension(key, kind=kind, low=ends[0], high=ends[1])
 

@@ -4,9 +4,12 @@ N trials are on their way at a time. They are told to the study in the order in 
 first, and trial k is drawn, and pruned, by what trials 0 to k−N came to. So a search is repeatable for its N.
 """
 
+import contextlib
 import copy
 import importlib.util
+import math
 import os
+import re
 import socket
 import warnings
 from collections import Counter, deque
@@ -18,7 +21,7 @@ import attrs
 import numpy as np
 import tomli_w
 
-from emotiwave_core.compare.jobs import MEMORY, Runs, failure, needs_of, program_of
+from emotiwave_core.compare.jobs import MEMORY, Runs, failure, holds_run_of, needs_of, program_of
 from emotiwave_core.compare.search import Search, Trial, write_search
 from emotiwave_core.compare.space import Dimension, laid_over
 from emotiwave_core.config.recipe import Recipe
@@ -26,7 +29,7 @@ from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.facts import CorpusFacts
 from emotiwave_core.errors import DataError, EmotiwaveError, PackageNotHere, SettingsError, counted
 from emotiwave_core.execute.executor import Execution, JobRunner, opened
-from emotiwave_core.execute.job import Job, JobAnswer
+from emotiwave_core.execute.job import Job, JobAnswer, Program
 from emotiwave_core.execute.local import default_jobs, visible_gpus
 from emotiwave_core.io.atomic import out_of_space, write_json, write_text
 from emotiwave_core.io.untrusted import open_file, read_json, why
@@ -37,6 +40,7 @@ from emotiwave_core.runs.history import HISTORY, Epoch, Validation, read_history
 from emotiwave_core.runs.model_file import read_model_file
 
 WINNER, STORAGE, SEARCH = "winner.toml", "trials.log", "search.json"
+NUMBER = re.compile(r"[0-9]{1,9}")  # of a process
 STARTUP = 5  # trials that are never pruned, and drawn at random
 
 
@@ -57,12 +61,16 @@ class SearchPlan:
         return registry.resolve(Recipe.from_table(table, self.source)).completed()
 
     def checked(self, registry: Registry) -> Recipe:
-        """The recipe of the first values. SettingsError for any value of the space that the recipe does not take."""
-        first = {d.key: d.choices[0] if d.choices else _number(d) for d in self.space}
+        """The recipe of the first values.
+
+        SettingsError for a choice, or an end of a range, that the recipe does not take beside the first values.
+        """
+        first = {dimension.key: dimension.ends[0] for dimension in self.space}
+        recipe = self.recipe_with(first, registry)
         for dimension in self.space:
-            for choice in dimension.choices:
-                self.recipe_with({**first, dimension.key: choice}, registry)
-        return self.recipe_with(first, registry)
+            for value in dimension.ends[1:]:
+                self.recipe_with({**first, dimension.key: value}, registry)
+        return recipe
 
 
 @attrs.define(eq=False)
@@ -115,7 +123,7 @@ class TrialRun:
         """Go on with a trial of a search that was stopped, as the study has it."""
         self.scores = dict(cut.intermediate_values)
         outcome = cut.user_attrs.get("outcome", {})
-        self.value, self.reason = outcome.get("value"), outcome.get("reason")
+        self.value, self.reason = outcome.get("value"), outcome.get("reason", self.reason)
         self.look()
 
     def tell(self, study: Any, monitor: Monitor) -> bool:
@@ -151,7 +159,7 @@ def tune(plan: SearchPlan, setting: Runs, registry: Registry, monitor: Monitor) 
     with out_of_space(setting.out):
         setting.out.mkdir(parents=True, exist_ok=True)
     _check_same(plan, setting, facts)
-    study = _study(setting.out)
+    study = _study(setting.out, plan.space)
     drawing = Drawing(study, plan, setting, registry, first.training.select, side_by_side, _cut(study))
     _carry_out(drawing, attrs.evolve(execution, jobs=side_by_side), monitor)
     return _ended(study, plan, setting, registry, first.training.select)
@@ -184,25 +192,42 @@ class Drawing:
         cut = self.cut.pop(0) if self.cut else None
         if cut is not None:
             trial = optuna.trial.Trial(self.study, cut._trial_id)
+            trial.set_user_attr("worker", _worker())
         else:
             states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
             failed = states.count(optuna.trial.TrialState.FAIL)
             if len(states) - failed >= self.plan.trials or failed >= self.plan.trials:
                 return None
-            trial = self.study.ask()
-        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-        self.study.sampler = _sampler(self.plan.seed, trial.number)
-        values = {dimension.key: dimension.suggest(trial) for dimension in self.plan.space}
+            trial = _drawn(self.study)
+        values = {}
+        for place, dimension in enumerate(self.plan.space):
+            self.study.sampler = _sampler(self.plan.seed, trial.number, place)
+            values[dimension.key] = dimension.suggest(trial)
         folder = self.setting.out / "runs" / f"trial-{trial.number}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        recipe = self.plan.recipe_with(values, self.registry)
-        training = attrs.evolve(recipe.training, refit=False)  # it comes after the score that a trial is chosen by
-        program = program_of(folder, attrs.evolve(recipe, training=training), self.setting, "--no-test")
+        program, reason = self._program(folder, values)
         job = Job(folder.name, program, retries=1)
         run = TrialRun(trial, folder, job, self.select, self._before(trial.number) if self.plan.prune else None)
+        run.reason = reason
         if cut is not None:
             run.take_up(cut)
         return run
+
+    def _program(self, folder: Path, values: Mapping[str, Any]) -> tuple[Program, str | None]:
+        """The program of a trial, and the reason why values that are right one by one are none together.
+
+        SettingsError where its folder holds the run of another recipe, which would count as this one's.
+        """
+        try:
+            recipe, reason = self.plan.recipe_with(values, self.registry), None
+        except SettingsError as error:
+            recipe, reason = self.plan.checked(self.registry), str(error)
+        training = attrs.evolve(recipe.training, refit=False)  # it comes after the score that a trial is chosen by
+        recipe = attrs.evolve(recipe, training=training)
+        if reason is None:
+            holds_run_of(folder, recipe)
+        with out_of_space(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        return program_of(folder, recipe, self.setting, "--no-test"), reason
 
     def _before(self, number: int) -> Any:
         """A study of the trials that a trial may be compared with, whichever others have ended by then."""
@@ -263,10 +288,6 @@ def _side_by_side(execution: Execution, monitor: Monitor) -> int:
     return execution.jobs or default_jobs(len(visible_gpus(execution.device)), MEMORY, monitor)
 
 
-def _number(dimension: Dimension) -> float | int:
-    return int(dimension.low) if dimension.kind == "int" else dimension.low
-
-
 def _epochs(run: Path) -> list[Epoch]:
     try:
         return read_history(run) if (run / HISTORY).exists() else []
@@ -308,10 +329,18 @@ def _check_same(plan: SearchPlan, setting: Runs, facts: CorpusFacts) -> None:
         )
 
 
-def _study(out: Path) -> Any:
-    """The study in the folder, begun or gone on with. DataError where its journal is damaged."""
+def _study(out: Path, space: tuple[Dimension, ...]) -> Any:
+    """The study in the folder, begun or gone on with. DataError where its journal is damaged, or not of this space."""
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    class Backend(JournalFileBackend):
+        """A journal that may meet a full disk."""
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            """Write lines. ResourceError where there is no room."""
+            with out_of_space(journal):
+                super().append_logs(logs)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = out / STORAGE
@@ -320,14 +349,42 @@ def _study(out: Path) -> Any:
         warnings.simplefilter("ignore")
         try:
             _cut_torn_line(journal, lock)
-            storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+            storage = optuna.storages.JournalStorage(Backend(str(journal), lock_obj=lock))
             study = optuna.create_study(
                 study_name="emotiwave", storage=storage, load_if_exists=True, direction="maximize"
             )
-            len(study.trials)  # so that a damaged one is told here
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            wrong = _wrong(study, space)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
             raise DataError(f"{journal} cannot be used: {in_words(error)}; give another --out.") from error
+    if wrong:
+        raise DataError(f"{journal} cannot be used: {wrong}; give another --out.")
     return study
+
+
+def _wrong(study: Any, space: tuple[Dimension, ...]) -> str:
+    """The first thing in a study that a search of this space does not write; empty where there is none.
+
+    An error of optuna's, or of Python, for what no study holds.
+    """
+    import optuna
+
+    if study.directions != [optuna.study.StudyDirection.MAXIMIZE]:
+        return "it does not look for the highest score"
+    known = {dimension.key: dimension.distribution for dimension in space}
+    for trial in study.get_trials(deepcopy=False):
+        trial._validate()
+        own, noted, outcome = trial.distributions, trial.user_attrs, trial.user_attrs.get("outcome", {})
+        scores = [*(trial.values or []), *trial.intermediate_values.values()]
+        scores += [] if outcome.get("value") is None else [outcome["value"]]
+        said = [noted.get("worker", ""), noted.get("reason", ""), outcome.get("reason") or ""]
+        is_whole = own == known or trial.state != optuna.trial.TrialState.COMPLETE
+        if not is_whole or any(known.get(key) != distribution for key, distribution in own.items()):
+            return f"its trial {trial.number} is of another space"
+        if len(trial.values or []) > 1 or not all(type(score) is float and math.isfinite(score) for score in scores):
+            return f"its trial {trial.number} has a score that is none"
+        if not all(isinstance(text, str) for text in said):
+            return f"its trial {trial.number} has something that is no text where a text is due"
+    return ""
 
 
 def _cut_torn_line(journal: Path, lock: Any) -> None:
@@ -349,14 +406,22 @@ def _cut_torn_line(journal: Path, lock: Any) -> None:
         lock.release()
 
 
-def _sampler(seed: int, number: int) -> Any:
-    """The sampler of one trial: a search that was stopped draws what it would have drawn."""
+def _sampler(seed: int, number: int, place: int) -> Any:
+    """The sampler of one value of a trial: a search that was stopped, even between two, draws what it would have."""
     import optuna
 
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    own = int(np.random.SeedSequence([seed, number, place]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return optuna.samplers.TPESampler(seed=own, n_startup_trials=STARTUP, constant_liar=True)
+
+
+def _drawn(study: Any) -> Any:
+    """A new trial, which has its worker from its first line on: a kill leaves none that nobody takes up."""
+    import optuna
+
+    running = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs={"worker": _worker()})
+    return optuna.trial.Trial(study, study._storage.create_new_trial(study._study_id, template_trial=running))
 
 
 def _cut(study: Any) -> list[Any]:
@@ -367,18 +432,36 @@ def _cut(study: Any) -> list[Any]:
     return [trial for trial in running if _is_gone(trial.user_attrs.get("worker", ""))]
 
 
+def _worker() -> str:
+    return f"{socket.gethostname()}:{_process(os.getpid())}"
+
+
 def _is_gone(worker: str) -> bool:
     """True where the process that began a trial was on this machine and is no more."""
-    host, _, number = worker.rpartition(":")
-    if host != socket.gethostname() or not number.isdigit():
+    host, _, process = worker.rpartition(":")
+    number, began, _ = process.partition("@")
+    if host != socket.gethostname() or not NUMBER.fullmatch(number):
         return False
+    now = _process(int(number))
+    return not now or int(number) == os.getpid() or bool(began and now != process)
+
+
+def _process(number: int) -> str:
+    """A process by its number and its beginning, where the system tells it: the number alone is given to later ones.
+
+    Empty where it is no more.
+    """
     try:
-        os.kill(int(number), 0)
+        os.kill(number, 0)
     except ProcessLookupError:
-        return True
+        return ""
     except PermissionError:
-        return False
-    return int(number) == os.getpid()
+        pass
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        state, *told = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return "" if state == "Z" else f"{number}@{told[18]}-{boot}"
+    return str(number)
 
 
 def _ended(study: Any, plan: SearchPlan, setting: Runs, registry: Registry, select: str) -> Search:

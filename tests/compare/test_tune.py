@@ -1,11 +1,15 @@
 """A search: by validation alone, repeatable, and going on where it was stopped."""
 
 import csv
+import errno
 import itertools
 import json
 import math
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -237,6 +241,135 @@ def test_side_by_side_a_search_is_repeatable(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "trial-8" / name).read_bytes()
 
 
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are pretended."""
+    monkeypatch.setattr(searching, "opened", lambda *_: PretendedRuns())
+    monkeypatch.setattr("emotiwave_core.compare.search._write_figure", lambda _: None)
+    monkeypatch.setattr(
+        searching,
+        "read_model_file",
+        lambda folder: SimpleNamespace(best=SimpleNamespace(score=read_history(folder)[-1].valid.mean)),
+    )
+
+
+@pytest.mark.full
+def test_a_search_goes_on_from_any_line_of_its_journal(tiny: Path, tmp_path: Path, pretended: None) -> None:
+    """Killed after any line that it has written, a search ends with the trials of one that was not: none is lost."""
+
+    def searched() -> list[Trial]:
+        return ew.tune(tiny, SMALL, space=SPACE, trials=2, out=tmp_path, jobs=1).trials
+
+    found, journal = searched(), tmp_path / searching.STORAGE
+    lines = journal.read_text().splitlines(keepends=True)
+    for count in range(len(lines)):
+        journal.write_text("".join(lines[:count]))
+        shutil.rmtree(tmp_path / "runs")
+        assert searched() == found, lines[count - 1]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("written", "other"),
+    [
+        (r'"worker":"', '"worker":5,"x":"'),
+        (r'"outcome":\{[^}]*\}', '"outcome":[1]'),
+        (r'"outcome":\{"value":[^,]*', '"outcome":{"value":"9"'),
+        (r'"values":\[[^]]*\]', '"values":[NaN]'),
+        (r'"values":\[[^]]*\]', '"values":[Infinity]'),
+        (r'"values":\[[^]]*\]', '"values":["x"]'),
+        (r'"values":\[[^]]*\]', '"values":[0.1,0.2]'),
+        (r'"intermediate_value":[^}]*', '"intermediate_value":NaN'),
+        (r'"param_name":"fusion"', '"param_name":"../x"'),
+        (r'"param_value_internal":[01],', '"param_value_internal":7,'),
+        (r'"param_value_internal":0[^,]*', '"param_value_internal":1e9'),
+        (r"\[0, 1\]", "[0, 1, 2]"),
+        (r'"directions":\[2\]', '"directions":[1]'),
+        (r'"directions":\[2\]', '"directions":[2,2]'),
+        (r"\n\Z", "\n" + "[" * 100_000 + "\n"),
+    ],
+)
+def test_what_no_search_has_written_is_told(
+    written: str, other: str, tiny: Path, tmp_path: Path, pretended: None
+) -> None:
+    """A journal whose trials are not those of a search of this space is one sentence, and no trial is begun."""
+    ew.tune(tiny, SMALL, space=SPACE, trials=2, out=tmp_path, jobs=1)
+    journal = tmp_path / searching.STORAGE
+    changed, count = re.subn(written, other.replace("\\", r"\\"), journal.read_text(), count=1)
+    assert count == 1
+    journal.write_text(changed)
+    with pytest.raises(DataError, match=r"trials\.log cannot be used: .*; give another --out"):
+        ew.tune(tiny, SMALL, space=SPACE, trials=3, out=tmp_path, jobs=1)
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.full
+def test_the_run_of_another_recipe_is_no_trial(tiny: Path, tmp_path: Path, pretended: None) -> None:
+    """Where a trial's folder holds the run of other values, the search says so and does not take its score."""
+    folder = tmp_path / "runs/trial-0"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text("seed = 1\n")
+    with pytest.raises(ew.SettingsError, match="trial-0 was made from another recipe"):
+        ew.tune(tiny, SMALL, space=SPACE, trials=1, out=tmp_path, jobs=1)
+
+
+@pytest.mark.full
+def test_values_that_do_not_go_together_cost_their_trial(tiny: Path, tmp_path: Path, pretended: None) -> None:
+    """Values that the recipe takes one by one and not together are a failed trial, and the search goes on."""
+    space = ['data.align=["none",2]', "data.downsample=[1,2]", SPACE[0]]
+    trials = ew.tune(tiny, SMALL, space=space, trials=6, out=tmp_path, jobs=1, prune=False).trials
+    wrong = {"data.align": 2, "data.downsample": 2}.items()
+    assert {trial.state for trial in trials if wrong <= trial.settings.items()} == {"failed"}
+    assert [trial.state for trial in trials].count("complete") == 6
+
+
+@pytest.mark.full
+def test_a_full_disk_ends_a_search_with_a_sentence(
+    tiny: Path, tmp_path: Path, pretended: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its journal has no room the search says so; with room again it ends as one that had it."""
+    from optuna.storages.journal import JournalFileBackend
+
+    def searched(name: str) -> list[Trial]:
+        return ew.tune(tiny, SMALL, space=SPACE, trials=1, out=tmp_path / name, jobs=1).trials
+
+    found, write = searched("whole"), JournalFileBackend.append_logs
+    for room in range(7):
+        left = [room]
+
+        def limited(backend: Any, logs: Any, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(backend, logs)
+
+        monkeypatch.setattr(JournalFileBackend, "append_logs", limited)
+        with pytest.raises(ew.ResourceError, match=r"Cannot write .*trials\.log: No space left"):
+            searched(f"{room}")
+        monkeypatch.setattr(JournalFileBackend, "append_logs", write)
+        shutil.rmtree(tmp_path / f"{room}/runs", ignore_errors=True)
+        assert searched(f"{room}") == found
+
+
+@pytest.mark.full
+def test_a_number_that_another_process_has_now_is_not_its_worker() -> None:
+    """A trial's worker is gone where its number belongs to a later process, and not where nobody can tell."""
+    host, parent = socket.gethostname(), os.getppid()
+    name = searching._process(parent)
+    gone = {
+        f"{host}:{name}": False,
+        f"{host}:{parent}": False,
+        f"elsewhere:{name}": False,
+        f"{host}:²": False,
+        f"{host}:{'9' * 5000}": False,
+        "": False,
+        searching._worker(): True,
+    }
+    if "@" in name:  # the system tells when a process began
+        gone[f"{host}:{parent}@1-x"] = True
+    assert {worker: searching._is_gone(worker) for worker in gone} == gone
+
+
 @pytest.mark.full
 def test_a_trial_is_pruned_by_its_epochs_and_not_by_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is pruned in the first epoch below the median, also where its run has gone on, or has ended, by then."""
@@ -286,6 +419,7 @@ def test_spaces_are_read_as_they_are_written() -> None:
         (["a=5"], "give a list"),
         (["a=log(0, 1)"], "above 0"),
         (["a=uniform(2, 1)"], "first end is below"),
+        (["a=int(-inf, 1)"], "first end is below"),
         (["a=uniform(x, 1)"], "are numbers"),
         (["a=[1]", "a=[2]"], "names a twice"),
         ([], "at least one --space"),
@@ -295,10 +429,16 @@ def test_spaces_are_read_as_they_are_written() -> None:
 
 
 def test_wrong_values_are_told_before_any_trial(tiny: Path, tmp_path: Path) -> None:
-    """Every choice of the space is tried on the recipe first: a wrong one costs no run."""
+    """Every choice and end of the space is tried on the recipe first: a wrong one costs no run."""
     with pytest.raises(ew.SettingsError, match="say by --jobs how many trials are on their way"):
         ew.tune(tiny, SMALL, space=SPACE, executor="ray", out=tmp_path / "a")
-    for space in (['fusion=["concat","cocnat"]'], ["training.epochs=[5,0]"], ["training.nothing=[1]"]):
+    for space in (
+        ['fusion=["concat","cocnat"]'],
+        ["training.epochs=[5,0]"],
+        ["training.nothing=[1]"],
+        ["model.head_dropout=uniform(0.1,5)"],
+        ["training.epochs=int(1,1e30)"],
+    ):
         with pytest.raises(ew.SettingsError):
             ew.tune(tiny, SMALL, space=space, trials=2, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
