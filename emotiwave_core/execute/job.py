@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of, optional
+
+STOPPING = (1, 2, 15)  # SIGHUP, SIGINT and SIGTERM, at which a program keeps its step and leaves with 128 more
 
 
 @attrs.frozen
@@ -47,12 +50,14 @@ class Job:
 class JobAnswer:
     """The answer of a job, or the end of its process."""
 
-    code: int | None = None  # the exit code of its process, negative where a signal ended it; None where it goes on
-    line: str | None = None  # what it answered
-    opening: str | None = None  # what it answered to the opening
-    said: str = ""  # the end of its stderr
-    lost: str = ""  # why the worker that had the job is no more
-    unfit: str = ""  # why the worker that had the job can do none
+    code: int | None = attrs.field(
+        default=None, validator=optional(instance_of(int))
+    )  # the exit code of its process, negative where a signal ended it; None where it goes on
+    line: str | None = attrs.field(default=None, validator=optional(instance_of(str)))  # what it answered
+    opening: str | None = attrs.field(default=None, validator=optional(instance_of(str)))  # and to the opening
+    said: str = attrs.field(default="", validator=instance_of(str))  # the end of its stderr
+    lost: str = attrs.field(default="", validator=instance_of(str))  # why the worker that had the job is no more
+    unfit: str = attrs.field(default="", validator=instance_of(str))  # why the worker that had the job can do none
 
     @property
     def sentence(self) -> str:
@@ -63,10 +68,12 @@ class JobAnswer:
 
     @property
     def killed(self) -> str:
-        """The signal that ended its process; empty where none did."""
-        if self.code is None or self.code >= 0:
+        """The signal that ended its process, which may have kept its step first; empty where none did."""
+        code = self.code or 0
+        number = -code if code < 0 else code - 128 if code - 128 in STOPPING else 0
+        if not number:
             return ""
-        return signal.Signals(-self.code).name if -self.code in set(signal.Signals) else f"signal {-self.code}"
+        return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it."""

@@ -7,28 +7,49 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from emotiwave_core.errors import ResourceError
 from emotiwave_core.execute.job import Job, JobAnswer, Program, TextFile
 
 ENOUGH = 600.0  # seconds that a program that is stopped has to keep what it is at
 SAID = 4096  # bytes of stderr that are kept
 
 
+@contextlib.contextmanager
+def _startable() -> Iterator[None]:
+    """Turn the system's refusal of a process, or of its scratch, into a ResourceError."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            f"No process can be started: {error.strerror or error}. Nothing written before is lost; give fewer --jobs, "
+            "free some space for temporary files, or set TMPDIR to another folder."
+        ) from error
+
+
 class ProgramProcess:
     """The process of a program, which computes with one thread and ends where its parent is no more."""
 
     def __init__(self, program: Program, environment: Mapping[str, str] | None = None) -> None:
-        """environment: variables beside those of this process."""
+        """environment: variables beside those of this process. ResourceError where no process can be started."""
         self.program = program
-        self._scratch = Path(tempfile.mkdtemp(prefix="emotiwave-"))
+        self.opening: str | None = None  # the answer to it
+        with contextlib.ExitStack() as begun, _startable():
+            self._scratch = Path(tempfile.mkdtemp(prefix="emotiwave-"))
+            begun.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            self._process = self._started(environment or {})
+            begun.pop_all()
+
+    def _started(self, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+        program = self.program
         talks = program.opening is not None  # to the end of its input; others watch that beside their work
         command = [sys.executable, "-P", "-m", *([] if talks else ["emotiwave_core.execute.child"]), program.module]
-        variables = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **(environment or {})}
+        variables = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **environment}
         with (self._scratch / "stderr").open("wb") as errors:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*command, *self._words()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if talks else subprocess.DEVNULL,
@@ -37,7 +58,6 @@ class ProgramProcess:
                 encoding="utf-8",
                 start_new_session=True,  # Ctrl-C is its parent's to answer
             )
-        self.opening: str | None = None  # the answer to it
 
     def _words(self) -> Sequence[str]:
         resumed = self.program.resumed

@@ -4,7 +4,6 @@ What runs longer than its time, or is preempted, is queued again by submitit, an
 """
 
 import contextlib
-import json
 import logging
 import re
 import time
@@ -18,6 +17,7 @@ from emotiwave_core.errors import PackageNotHere, ResourceError, SettingsError, 
 from emotiwave_core.execute.executor import POLL, Execution, Executor, Witness, in_chunks, told_line, work
 from emotiwave_core.execute.job import Job, JobAnswer
 from emotiwave_core.io.atomic import write_json
+from emotiwave_core.io.untrusted import read_json
 from emotiwave_core.monitor import Monitor
 
 PLACES = 256  # jobs of an array at a time
@@ -111,7 +111,7 @@ class SlurmExecutor(Executor):
 
 def _answers(submitted: Any, entry: ArrayEntry) -> list[JobAnswer]:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        answers = [JobAnswer(**answer) for answer in json.loads(entry.answers.read_text(encoding="utf-8"))]
+        answers = [JobAnswer(**answer) for answer in read_json(entry.answers)]
         if len(answers) == len(entry.jobs):
             return answers
     why = f"its job has ended without an answer ({submitted.state.lower()})"

@@ -1,18 +1,21 @@
 """Executors: every job is carried out once, a death costs one job, and what is stopped keeps what it has."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from emotiwave_core.errors import PackageNotHere, ResourceError, SettingsError
 from emotiwave_core.execute import executor as room
-from emotiwave_core.execute import local
+from emotiwave_core.execute import local, slurm_array
 from emotiwave_core.execute.executor import (
     Execution,
     Executor,
@@ -113,7 +116,18 @@ def test_a_sentence_is_found_in_what_was_said() -> None:
     assert JobAnswer(3, said="x\nError: no file.\nbye\n").sentence == "no file."
     assert JobAnswer(1, said="x\ny\n\n").sentence == "y"
     assert JobAnswer(7).sentence == "it ended with exit code 7"
-    assert (JobAnswer(-9).killed, JobAnswer(-99).killed, JobAnswer(9).killed) == ("SIGKILL", "signal 99", "")
+    told = {
+        -9: "SIGKILL",
+        -99: "signal 99",
+        9: "",
+        0: "",
+        128: "",
+        137: "",
+        143: "SIGTERM",
+        130: "SIGINT",
+        129: "SIGHUP",
+    }
+    assert {code: JobAnswer(code).killed for code in told} == told
 
 
 def test_lines_go_in_pieces_and_programs_alone() -> None:
@@ -201,6 +215,55 @@ def test_local_jobs_are_carried_out(tmp_path: Path) -> None:
     assert said.pop("die").code == -signal.SIGKILL
     assert {name: (answer.line or "").split()[-1] for name, answer in said.items()} == {n: n for n in said}
     assert all((answer.opening or "").endswith(" hello\n") for answer in said.values())
+
+
+@pytest.mark.full
+def test_a_program_that_others_stop_goes_on(tmp_path: Path) -> None:
+    """One that keeps its step at a SIGTERM from elsewhere, and leaves, is begun anew as one that was killed is."""
+    job = Job("a", Program(ECHO, ("wait", str(tmp_path / "a"))), retries=1)
+    heard = Heard()
+    with opened(Execution(jobs=1), tmp_path, [], 1.0, 1, heard) as executor:
+        runner = JobRunner(executor, heard)
+        executor.submit([job])
+        settled: list[tuple[Job, JobAnswer]] = []
+        end, is_hit = time.monotonic() + 60, False
+        while time.monotonic() < end and not settled:
+            settled += runner.settled()
+            if not is_hit and (tmp_path / "a").exists():
+                (process,) = [slot._process for slot in executor._slots]  # type: ignore[attr-defined]
+                os.kill(process._process.pid, signal.SIGTERM)
+                is_hit = True
+    assert [(one.name, answer.code) for one, answer in settled] == [("a", 0)]
+    assert heard.said == ["a: its process was killed (SIGTERM); it is taken up again."]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["subprocess.Popen", "tempfile.mkdtemp"])
+def test_a_system_without_room_for_a_process_is_one_sentence(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no process can be started the reason and the way out are told, and no scratch is left."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(what, refused)
+    with pytest.raises(ResourceError, match=r"No process can be started: Resource temporarily unavailable\..*--jobs"):
+        ProgramProcess(Program(ECHO, ("say", "x")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "text", ['[{"code":"0"}]', '[{"said":5}]', '[{"lost":["x"]}]', "[[]]", "{}", '[{"x":1}]', "[" * 9999]
+)
+def test_answers_that_are_none_are_a_lost_job(text: str, tmp_path: Path) -> None:
+    """A file of answers that no worker has written is a job that has ended without an answer."""
+    (tmp_path / "answers.json").write_text(text)
+    entry = slurm_array.ArrayEntry((Job("a", Program(ECHO)),), Witness(tmp_path, ()), tmp_path / "answers.json")
+    (answer,) = slurm_array._answers(SimpleNamespace(state="FAILED", stderr=lambda: None), entry)
+    assert answer == JobAnswer(lost="its job has ended without an answer (failed)")
 
 
 @pytest.mark.full
