@@ -1,7 +1,7 @@
 """A comparison from start to end: plan, runs, tests, page. What is done already is not done again."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,26 +63,32 @@ def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Mo
     _check_common_task(rows[: len(plan.recipes)], rotations[0], setting, monitor)
     check_protocols(plan.protocols, corpus.store)
     runs = planned_runs(rows, plan.seeds, rotations)
-    with out_of_space(setting.out):
-        setting.out.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        try:
-            with out_of_space(setting.out / LOCK):
-                held.enter_context(locked(setting.out / LOCK))
-        except BusyError as error:
-            raise SettingsError(f"Another process works on the comparison in {setting.out}.") from error
-        recipe = rows[0].recipe
-        linear = linear_outcomes(setting.data, setting.out, recipe, rotations, monitor) if plan.baseline else {}
+    with _alone_in(setting.out):
+        linear = linear_outcomes(setting.data, setting.out, rows[0].recipe, rotations, monitor) if plan.baseline else {}
         failed = carry_out_runs(runs, setting, monitor)
         complete = [run for run in runs if run.row.configuration in (None, name_of(corpus.store.modalities))]
         unscored = score_under_protocols(complete, plan.protocols, setting, monitor)
         shown, notes = _rows(rows, runs, failed, linear, setting, corpus)
-        result = _compared(shown, notes, corpus)
         tables, lacking = protocol_tables(shown, _folders(complete, shown, setting.out), plan.protocols)
-        notes = [*result.notes, *lacking]
+        result = _compared(shown, corpus)
+        notes = [*notes, *result.notes, *lacking]
         result = attrs.evolve(result, protocols=tables, unscored=unscored, notes=notes)
         write_comparison(setting.out, result)
     return result
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Hold the folder of a comparison, which is made. SettingsError where another process does."""
+    with out_of_space(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            with out_of_space(out / LOCK):
+                held.enter_context(locked(out / LOCK))
+        except BusyError as error:
+            raise SettingsError(f"Another process works on the comparison in {out}.") from error
+        yield
 
 
 def _corpus(data: Path, row: Row, rotation: int | None, monitor: Monitor) -> Corpus:
@@ -128,11 +134,11 @@ def _rows(
     return shown, list(lost.values())
 
 
-def _compared(rows: Sequence[RowRuns], notes: Sequence[str], corpus: Corpus) -> Comparison:
+def _compared(rows: Sequence[RowRuns], corpus: Corpus) -> Comparison:
     objective = check_same_tasks(rows)
     result = compare_rows(rows, corpus.dataset.name, groups_of(corpus)[1], headline_of(objective))
     of_baseline = [] if all(row.is_seeded for row in rows) else [sentence(objective)]
-    return attrs.evolve(result, notes=[*notes, *result.notes, *of_baseline])
+    return attrs.evolve(result, notes=[*result.notes, *of_baseline])
 
 
 def _folders(complete: Sequence[PlannedRun], rows: Sequence[RowRuns], out: Path) -> dict[str, dict[Key, Path]]:
