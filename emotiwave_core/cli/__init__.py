@@ -29,7 +29,7 @@ from emotiwave_core.errors import (
     printable,
 )
 from emotiwave_core.monitor import LossyFile, lossy_stream
-from emotiwave_core.parts.guard import exits_of_plugins, in_words
+from emotiwave_core.parts.guard import asked_to_end, exits_of_plugins, in_words
 from emotiwave_core.version import __version__
 
 # A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
@@ -123,6 +123,13 @@ class AnswerFile(io.FileIO):
             raise ResourceError(f"Cannot write to stdout: {error.strerror}.") from error
 
 
+def _is_usual(error: BaseException) -> bool:
+    """True for what ends a plugin's command as it ends ours: a signal, memory, or an error of click's own kinds."""
+    if isinstance(error, click.ClickException):
+        return type(error).__module__.partition(".")[0] == "click" and isinstance(error.message, str)
+    return asked_to_end(error) or is_out_of_memory(error)
+
+
 class CommandFiles(click.Group):
     """A group whose commands are the files of this folder, and those of plugins.
 
@@ -148,15 +155,18 @@ class CommandFiles(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for. PluginError where it is a plugin's, and fails by no error of ours."""
         try:
-            answer = super().invoke(ctx)
+            with contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr):  # back to these
+                answer = super().invoke(ctx)
         except BrokenPipeError as error:  # not that of stdout (`AnswerFile`), and click would leave without a word
             raise EmotiwaveError(f"A pipe to another process broke: {error}.") from error
-        except (EmotiwaveError, click.ClickException, click.exceptions.Exit, click.Abort):
+        except (EmotiwaveError, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:
+        except BaseException as error:
             name = ctx.invoked_subcommand or ""
-            if _is_own(name) or is_out_of_memory(error):
+            if _is_own(name) or _is_usual(error):
                 raise
+            if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+                raise click.exceptions.Exit(error.code or 0) from error
             raise PluginError(
                 f"The command '{name}' fails: {in_words(error)} (--debug shows where). {commands_of_plugins()[name]}"
             ) from error
@@ -330,7 +340,8 @@ def _outcome(arguments: list[str], debug: bool) -> int:
         return _failed("Error: The working folder has been removed: change to one that is there.", 2, debug)
     try:
         code = emotiwave(args=arguments, standalone_mode=False)
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # by a plugin's command
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0  # what a command gave to `context.exit`
     except (click.Abort, KeyboardInterrupt):
         return _failed("Stopped.", 130, debug)

@@ -10,6 +10,7 @@ import inspect
 import math
 import os
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -32,6 +33,9 @@ class PutBack(PassedOver):
     """A plugin has changed what all parts share, and the change goes for nothing."""
 
 
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class SharedState(NamedTuple):
     """State that all parts share: its name, how it is read and how it is put back."""
 
@@ -45,7 +49,7 @@ def asked_to_end(error: BaseException) -> bool:
 
     SystemExit, and what a plugin derives from BaseException itself, is not that: no part decides about a run.
     """
-    if isinstance(error, Exception | SystemExit | GeneratorExit):
+    if isinstance(error, Exception | SystemExit | GeneratorExit) or type(error) is BaseException:
         return False
     return type(error).__module__.partition(".")[0] not in PLUGINS
 
@@ -226,6 +230,7 @@ def shared_states(drawing: Drawing) -> list[SharedState]:
         SharedState("the number of torch's threads", _torch_threads, lambda count: _torch().set_num_threads(count)),
         SharedState("torch's hooks for all modules", _module_hooks, _set_module_hooks),
         SharedState("functions of others that a run computes with", _functions, _set_functions),
+        SharedState("what Ctrl-C, SIGTERM and SIGHUP do", _handlers, _set_handlers),
         *_generators(drawing),
     ]
 
@@ -235,6 +240,18 @@ def _folder() -> Path | None:
         return Path.cwd()
     except FileNotFoundError:  # it was removed
         return None
+
+
+def _handlers() -> dict[int, Any]:
+    """The handlers of the signals that stop a run; those that Python did not set are left out."""
+    known = {number: signal.getsignal(number) for number in STOPPING}
+    return {number: handler for number, handler in known.items() if handler is not None}
+
+
+def _set_handlers(before: dict[int, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # no other may, nor has one changed them
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _torch() -> Any:

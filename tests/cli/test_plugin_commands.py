@@ -1,6 +1,7 @@
 """Commands of plugins: listed without being imported, and a broken one costs only itself."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,47 @@ def test_it_runs_as_ours_do(
     install(site, "emotiwave-noisy", "command.noisy", "noisy_command", NOISY)
     answer, stdout, stderr = said(["noisy", "--how", how], capfd)
     assert (answer, stdout if out else "", err in stderr, "Traceback" in stderr) == (code, out, True, False), stderr
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("body", "code", "sentence"),
+    [
+        ("raise BaseException('x')", 4, "The command 'odd' fails: BaseException: x"),
+        ("raise GeneratorExit", 4, "The command 'odd' fails: GeneratorExit"),
+        ("sys.exit('\\x1b]0;x\\x07')", 4, "The command 'odd' fails: SystemExit: \\x1b]0;x\\x07 (--debug"),
+        ("sys.exit(7)", 7, ""),
+        ("sys.exit()", 0, ""),
+        ("os._exit(0)", 4, "The command 'odd' fails: SystemExit: os._exit(0)"),
+        ("raise Hidden('x')", 4, "The command 'odd' fails: Hidden: x"),
+        ("raise textless", 4, "The command 'odd' fails: ClickException: (it has no message)"),
+        ("sys.stdout = sys.stderr = None", 0, ""),
+        ("raise KeyboardInterrupt", 130, "Stopped."),
+    ],
+)
+def test_however_it_ends_it_is_a_sentence(
+    body: str, code: int, sentence: str, site: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No way in which a plugin's command leaves is a traceback, an error of ours, or success where it has failed."""
+    module = (
+        "import click, os, sys\n\nclass Hidden(click.ClickException):\n    def show(self, file=None): raise OSError\n\n"
+        "textless = click.ClickException('x')\ntextless.message = None\n\n"
+        f"@click.command()\ndef odd():\n    {body}\n"
+    )
+    install(site, "emotiwave-odd", "command.odd", "odd_command", module)
+    answer, _, stderr = said(["odd"], capfd)
+    assert (answer, sentence in stderr, "Traceback" in stderr) == (code, True, False), stderr
+
+
+@pytest.mark.full
+def test_a_command_that_closes_stdout_has_ended_well(site: Path) -> None:
+    """As a program: what it has said is there, and the exit code is 0."""
+    code = "import click, sys\n\n@click.command()\ndef shut():\n    click.echo('said')\n    sys.stdout.close()\n"
+    install(site, "emotiwave-shut", "command.shut", "shut_command", code)
+    program = "from emotiwave_core.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", program, "shut"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "said\n", "")
 
 
 @pytest.mark.parametrize(

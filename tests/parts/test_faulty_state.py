@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ CHANGES = {
     "torch.set_default_device('meta')": "torch's default device",
     "torch.set_grad_enabled(False)": "whether torch keeps gradients",
     "torch.use_deterministic_algorithms(True)": "torch's choice of deterministic algorithms",
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)": "what Ctrl-C, SIGTERM and SIGHUP do",
 }
 DRAWS = {
     "torch.manual_seed(0)": "torch's random generator",
@@ -33,7 +35,7 @@ REFUSED = {
     "torch.set_grad_enabled(False)": "whether torch keeps gradients",
     "torch.manual_seed(0)": "the seed of torch's generator",
 }
-NAMES = {"os": os, "random": random, "np": np, "torch": torch}
+NAMES = {"os": os, "random": random, "signal": signal, "np": np, "torch": torch}
 
 
 @pytest.fixture
