@@ -319,7 +319,7 @@ def test_its_inner_fusion_is_concat() -> None:
 
 @pytest.mark.full
 def test_neighbours_may_be_the_samples_of_a_group(dialogue: Path, trained: TrainedRun) -> None:
-    """With `neighbours` "group" a plan has whole groups, whose videos stand by the numbers in their names."""
+    """With "group" a plan has whole groups, videos by the numbers in their names; data that tell none are named."""
     names = [f"dia{row // 12}_utt{(7 * row) % 12}" for row in range(len(trained.corpus.store))]
     facts = attrs.evolve(
         trained.corpus.store.facts, videos=tuple(names), groups=tuple(name.partition("_")[0] for name in names)
@@ -345,3 +345,6 @@ def test_neighbours_may_be_the_samples_of_a_group(dialogue: Path, trained: Train
         "each video of Dialogue is one sample: the run's fusion sees no neighbours."
     ]
     assert neighbour_notes(store, model.neighbours) == []
+    assert neighbour_notes(trained.corpus.store, "video") == []
+    [note] = neighbour_notes(trained.corpus.store, "group")
+    assert "does not tell groups" in note

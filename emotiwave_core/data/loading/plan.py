@@ -78,9 +78,16 @@ def videos_of(store: Store, neighbours: Neighbours | None) -> tuple[str, ...]:
 
 
 def neighbour_notes(store: Store, neighbours: Neighbours | None) -> list[str]:
-    """A sentence where a fusion sees neighbours and no sample has any."""
-    if neighbours is None or len(set(videos_of(store, neighbours))) < len(store):
+    """A sentence where a fusion sees neighbours and no sample has any, or none of the kind that it asks for."""
+    if neighbours is None:
         return []
+    if len(set(videos_of(store, neighbours))) < len(store):
+        if neighbours == "video" or store.facts.groups is not None:
+            return []
+        return [
+            f"{store.facts.dataset} does not tell groups ([groups] in dataset.toml): the run's fusion sees the samples "
+            "of a video in their place."
+        ]
     return [f"each {neighbours} of {store.facts.dataset} is one sample: the run's fusion sees no neighbours."]
 
 
