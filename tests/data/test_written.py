@@ -174,3 +174,11 @@ def test_write_csd_writes_what_is_read(tmp_path: Path) -> None:
         ew.write_csd(tmp_path / "c.csd", {"a/b": [[1]]}, {"a/b": [[0, 1]]})
     assert sorted(file.name for file in tmp_path.glob("*.csd")) == ["a.csd", "w.csd"]
     assert not [file for file in tmp_path.iterdir() if file.name.endswith(".part")]
+
+
+@pytest.mark.full
+def test_a_zero_byte_is_no_part_of_a_name() -> None:
+    """A group that NumPy would take for another one is a sentence: two are never read, or counted, as one."""
+    data = ew.dataset({"text": TEXT}, labels=NAMES, folds=FOLDS, groups=["g", "g\0"] * (N // 2))
+    with pytest.raises(ew.DataError, match=r"has the id or group 'g\\x00', which holds a zero byte: rename it"):
+        opened(data)

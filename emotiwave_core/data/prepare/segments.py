@@ -81,6 +81,8 @@ def read_samples(dataset: Dataset, unit: Unit) -> Samples:
         raise DataError(f"{path} labels a segment twice: it holds an id both whole and as `id[0]`.")
     videos = tuple(chain.from_iterable(repeat(video, len(own.ids)) for video, own in rows.items()))
     groups, group_notes = _groups(videos, dataset, told)
+    if wrong := [name for name in (*videos, *(groups or ())) if "\0" in name]:  # which NumPy takes for another's
+        raise DataError(f"{dataset.name} has the id or group {short(wrong[0])}, which holds a zero byte: rename it.")
     return Samples(
         ids=ids,
         videos=videos,
