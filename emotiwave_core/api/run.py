@@ -312,7 +312,9 @@ class Run:
             known = _opened(dataset, self.predictor.model.features)
             yield from self._input_predictor(PredictionOptions(explain=explain)).samples(known)
 
-    def enrol(self, clips: "Dataset | FilePath | Sequence[FilePath | Mapping[str, Any]]", /) -> "Run":
+    def enrol(
+        self, clips: "Dataset | FilePath | Mapping[str, Any] | Sequence[FilePath | Mapping[str, Any]]", /
+    ) -> "Run":
         """The run for one speaker, of whom these are clips: for a run that reads features relative to their speaker.
 
         clips: recordings, folders of them, samples of arrays as `predict` takes them, or a data set, all of one person;
@@ -326,13 +328,14 @@ class Run:
         with errors_of_ours():
             predictor = self.predictor
             predictor.check_relative()
-            given = [clips] if isinstance(clips, Dataset | str | os.PathLike) else list(clips)
+            given = [clips] if isinstance(clips, Dataset | str | os.PathLike | Mapping) else list(clips)
             arrays = [_array_sample(dict(clip)) for clip in given if isinstance(clip, Mapping)]
             opened = [clip for clip in given if isinstance(clip, Dataset)]
             named = [Path(clip) for clip in given if isinstance(clip, str | os.PathLike)]
             samples, datasets = self._input_predictor().clips(named) if named else ([], [])
             datasets = [*opened, *datasets]
-            if len(datasets) + bool(arrays or samples) != 1:
+            known = len(arrays) + len(opened) + len(named)
+            if len(datasets) + bool(arrays or samples) != 1 or known < len(given):
                 raise SettingsError(
                     "Clips of a speaker are recordings and arrays, or one data set: name one of the two."
                 )

@@ -17,7 +17,12 @@ from emotiwave_core.data.corpus import Fold, open_unlabelled
 from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.loading.plan import BatchPlan, neighbour_notes, plan_batches
-from emotiwave_core.data.loading.speakers import relative_to_speakers, standardise_speakers
+from emotiwave_core.data.loading.speakers import (
+    enrolment_notes,
+    first_of_each,
+    relative_to_speakers,
+    standardise_speakers,
+)
 from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
@@ -123,9 +128,11 @@ class Predictor:
         return attrs.evolve(self, least=least)
 
     def enrolled(self, clips: Store) -> "Predictor":
-        """The same for samples of one speaker, of whom these are clips."""
-        whole = np.ones(len(clips), dtype=bool)
-        known = standardise_speakers(clips, ["the speaker"] * len(clips), whole, self.model.statistics)
+        """The same for samples of one speaker, of whom these are clips; a notice tells what they leave open."""
+        first = first_of_each(clips)
+        for note in enrolment_notes(clips, first, self.model.statistics):
+            warnings.warn(f"Note: {note}", Notice, stacklevel=2)
+        known = standardise_speakers(clips, ["the speaker"] * len(clips), first, self.model.statistics)
         assert known.speakers is not None, "they have just been standardised"
         return self.of_speaker(known.speakers)
 

@@ -232,3 +232,18 @@ def test_what_is_lacking_is_told_before_training(
     with pytest.raises(error, match=sentence):
         train(dataset(groups=groups), tmp_path / "run", mode, **settings)
     assert not (tmp_path / "run" / "model.json").exists()
+
+
+def test_what_clips_of_a_speaker_leave_open_is_told(tmp_path: Path) -> None:
+    """A clip twice counts once; that, clips of several groups, and a modality that no clip has are each a notice."""
+    run, random = train(dataset(), tmp_path / "run", "own"), np.random.default_rng(5)
+    clip, sample = {"audio": random.normal(size=(5, 4)) + 3}, {"audio": random.normal(size=(5, 4))}
+    with pytest.warns(Notice, match="no clip of the speaker has text: read with the statistics"):
+        once = run.enrol(clip).predict(**sample)
+    with pytest.warns(Notice, match="2 of 3 clips are others once more, and count once"):
+        assert run.enrol([clip, clip, dict(clip)]).predict(**sample).probabilities == once.probabilities
+    with pytest.warns(Notice, match="the clips are of 8 groups, such as 's0' and 's1'"):
+        run.enrol(dataset())
+    for other in ([5], [clip, 5], [clip, None]):
+        with pytest.raises(SettingsError, match="name one of the two"):
+            run.enrol(other)  # type: ignore[arg-type]

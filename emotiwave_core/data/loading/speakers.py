@@ -20,8 +20,9 @@ from emotiwave_core.config.recipe import NO_EMOTION_CLIPS, Recipe
 from emotiwave_core.data.loading.batch import Moments
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
-from emotiwave_core.errors import DataError, SettingsError, short
+from emotiwave_core.errors import DataError, SettingsError, listed, short
 from emotiwave_core.io.untrusted import is_file, read_text, why
+from emotiwave_core.modalities import streams_of
 
 PRIOR = 1.0  # clips of an average speaker that count beside a speaker's own
 MOST_ENROLMENT = 1 << 24  # bytes of a list of clips
@@ -118,6 +119,36 @@ def speaker_notes(store: Store, base: Path, recipe: Recipe) -> list[str]:
         absent = read_enrolment(base, str(recipe.data.enrolment)) - {*store.ids, *store.videos}
         if absent:
             notes.append(f"{len(absent)} ids of data.enrolment, such as {short(min(absent))}, have no sample.")
+    return notes
+
+
+def first_of_each(clips: Store) -> NDArray[np.bool_]:
+    """The clips [N] that hold no other's numbers once more: who is enrolled by one clip twice is known by one."""
+    seen: set[bytes] = set()
+    first = np.zeros(len(clips), dtype=bool)
+    for row in range(len(clips)):
+        digest = hashlib.sha256()
+        for stream in clips.streams:
+            x = clips.sequence(stream, row)
+            digest.update(f"{stream}{tuple(x.shape)}".encode() + x.numpy().tobytes())
+        first[row] = digest.digest() not in seen
+        seen.add(digest.digest())
+    return first
+
+
+def enrolment_notes(clips: Store, first: NDArray[np.bool_], training: Statistics) -> list[str]:
+    """Sentences on what must be known of clips that enrol one speaker. first [N]: those that are no other's twin."""
+    notes = []
+    if twins := int((~first).sum()):
+        notes.append(f"{twins} of {len(first)} clips are others once more, and count once.")
+    if clips.facts.groups is not None and len(names := sorted(set(clips.facts.groups))) > 1:
+        notes.append(
+            f"the clips are of {len(names)} groups, such as {short(names[0])} and {short(names[1])}, and are taken for "
+            "those of one speaker."
+        )
+    read = [name for name in clips.modalities if not training.keys().isdisjoint(streams_of(name, clips.streams))]
+    if unheard := [name for name in read if not clips.has(name).any()]:
+        notes.append(f"no clip of the speaker has {listed(unheard)}: read with the statistics of the training fold.")
     return notes
 
 
