@@ -104,6 +104,7 @@ def predict_segments(
 
     PluginError where a probability is not finite.
     """
+    segments = _with_evidence(predictor, segments)
     usable = [segment.sample for segment in segments if segment.sample is not None]
     predicted = iter(predictor.predict_arrays(usable, one_video=True) if usable else [])
     explained = iter(_shares(predictor, usable, data) if usable and shares else [])
@@ -139,6 +140,20 @@ def predict_segments(
             )
         )
     return answers
+
+
+def _with_evidence(predictor: Predictor, segments: Sequence[Segment]) -> list[Segment]:
+    """The same; what has zeros or no number alone has nothing that can be used."""
+    given = [segment.sample for segment in segments if segment.sample is not None]
+    told = iter(predictor.have_evidence(given) if given else [])
+    names = predictor.model.modalities
+    checked = []
+    for one in segments:
+        if one.sample is not None and not next(told):
+            nothing = dict.fromkeys(names, f"it has nothing from {one.start:.2f} s to {one.end:.2f} s")
+            one = one._replace(sample=None, missing=nothing | one.missing)
+        checked.append(one)
+    return checked
 
 
 def _shares(predictor: Predictor, samples: Sequence[ArraySample], data: DataFile | None) -> list[Shares]:

@@ -155,16 +155,24 @@ class Predictor:
             return store
         return attrs.evolve(store, speakers=attrs.evolve(self.speaker, map_of=np.ones(len(store), dtype=np.int64)))
 
+    def have_evidence(self, samples: Sequence[ArraySample]) -> list[bool]:
+        """True for each sample that has anything to predict from. Errors as `store_of_arrays`."""
+        return [bool(has) for has in _has_evidence(self.store_of(samples))]
+
     def predict_arrays(self, samples: Sequence[ArraySample], one_video: bool = False) -> list[Prediction]:
         """Predict samples of arrays, each alone or as segments of one video, for a fusion that sees neighbours.
 
-        Errors as `store_of_arrays`; PluginError where an answer is not finite.
+        Errors as `store_of_arrays`; DataError for one of zeros or no number alone, PluginError where an answer is not
+        finite.
         """
         if self.is_relative and self.speaker is None:
             warnings.warn(f"Note: {NOT_ENROLLED}", Notice, stacklevel=2)
         if self.model.neighbours is not None and not (one_video and len(samples) > 1):
             warnings.warn(f"Note: {NO_NEIGHBOURS}", Notice, stacklevel=2)
         store = self.store_of(samples, one_video)
+        if len(empty := np.flatnonzero(~_has_evidence(store))):
+            who = "The sample" if len(samples) == 1 else f"Sample {empty[0]}"
+            raise DataError(f"{who} has zeros or no number alone in every modality: there is nothing to predict from.")
         return [prediction for _, own in self.predict_store(store, has_ids=False) for prediction in own]
 
     def open_dataset(self, dataset: Dataset, monitor: Monitor = SILENT) -> Store:
@@ -279,6 +287,11 @@ class Predictor:
         if np.ndim(decision) == 0:
             return (classes[int(decision)],)
         return tuple(name for name, is_decided in zip(classes, decision, strict=True) if is_decided)
+
+
+def _has_evidence(store: Store) -> NDArray[np.bool_]:
+    """True for each sample of a store that has something of any modality, [N]."""
+    return np.asarray(np.any([store.has(modality) for modality in store.modalities], axis=0))
 
 
 def confidence_of(probabilities: Mapping[str, float], decided: Sequence[str], multi: bool) -> float:

@@ -96,7 +96,7 @@ def test_labels_are_not_needed(trained: ew.Run, tiny: Path, tmp_path: Path) -> N
 
 def test_a_prediction_is_a_record(trained: ew.Run) -> None:
     """Probabilities of every class sum to 1, one class is decided, and all of it is JSON."""
-    one = trained.predict(text=np.zeros((3, WIDTHS["text"])))
+    one = trained.predict(text=np.ones((3, WIDTHS["text"])))
     assert sum(one.probabilities.values()) == pytest.approx(1)
     assert one.decided == (max(one.probabilities, key=lambda name: one.probabilities[name]),)
     assert one.present == ("text",)

@@ -289,6 +289,28 @@ def test_each_fault_of_arrays_is_named(
         store_of_arrays([sample], {"audio": 1}, settings)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("filler", ["absent", "keep"])
+@pytest.mark.parametrize("align", ["none", 1.0])
+def test_zeros_of_arrays_are_what_zeros_of_files_are(filler: Any, align: Any, tmp_path: Path) -> None:
+    """Zeros or no number alone, and zeros at the end, are the same steps as arrays and packed from files."""
+    ones, zeros = np.ones((4, 3)), np.zeros((4, 3))
+    cases = {"a": zeros, "b": np.full((4, 3), np.nan), "c": np.concatenate([zeros[:1], ones[:2], zeros[:1]]), "d": ones}
+    times = np.stack([np.arange(4.0), np.arange(1.0, 5.0)], axis=1)
+    write_csd(tmp_path / "audio.csd", {key: (case, times) for key, case in cases.items()})
+    write_csd(tmp_path / "text.csd", dict.fromkeys(cases, (ones, times)))
+    files = 'audio = "audio.csd"\ntext = "text.csd"\n'
+    (tmp_path / "dataset.toml").write_text(f'name = "Bare"\n[modalities]\n{files}')
+    settings, widths = DataSettings(filler=filler, align=align), {"audio": 3, "text": 3}
+    packed = open_unlabelled(load_dataset(tmp_path, labelled=False), settings, widths)
+    given = [ArraySample({"audio": case, "text": ones}, {"audio": times, "text": times}) for case in cases.values()]
+    handed = store_of_arrays(given, widths, settings)
+    for row in range(len(cases)):
+        assert torch.equal(handed.sequence("audio", row), packed.sequence("audio", row))
+        assert torch.equal(handed.present("audio", row), packed.present("audio", row))
+    np.testing.assert_array_equal(handed.has("audio"), packed.has("audio"))
+
+
 def test_emotions_of_another_data_set_do_not_matter(tmp_path: Path) -> None:
     """A data set whose label columns are others, or not named at all, is opened for prediction as it stands."""
     folder = write_dataset(tmp_path)

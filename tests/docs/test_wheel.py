@@ -34,7 +34,7 @@ def test_the_wheel_runs_in_a_fresh_environment(tmp_path: Path) -> None:
     small = ["--set", "training.epochs=1", "--fusion", "crossmodal:width=8", "--out", "run"]
     _output(command, "run", "--data", str(data), *small, at=tmp_path)
     assert "<html" in (tmp_path / "run" / "report.html").read_text()
-    predict = "import emotiwave as ew; print(ew.open_run('run').predict(text=[[0.0] * 5] * 3).present)"
+    predict = "import emotiwave as ew; print(ew.open_run('run').predict(text=[[1.0] * 5] * 3).present)"
     assert _output(python, "-c", predict, at=tmp_path) == "('text',)\n"
 
 

@@ -235,10 +235,13 @@ def test_a_recording_has_neighbours_and_single_samples_are_told_to_have_none(run
         ArraySample({m: random.normal(size=(4, width)) for m, width in WIDTHS.items()}, interval=(2.0 * n, 2.0 * n + 2))
         for n in range(5)
     ]
-    segments = [Segment(*(sample.interval or (0.0, 0.0)), sample, "", {}) for sample in samples]
+    empty = ArraySample({m: np.zeros((4, width)) for m, width in WIDTHS.items()}, interval=(10.0, 12.0))
+    segments = [Segment(*(one.interval or (0.0, 0.0)), one, "", {}) for one in [*samples, empty]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        together = [one.probabilities for one in predict_segments(predictor, segments, read_data(run))]
+        *told, nothing = predict_segments(predictor, segments, read_data(run))
+    assert (nothing.has_evidence, nothing.decided, set(nothing.missing)) == (False, (), set(WIDTHS))
+    together = [one.probabilities for one in told]
     with pytest.warns(Notice, match="here each sample is alone"):
         alone = [one.probabilities for one in predictor.predict_arrays(samples)]
     store = predictor.store_of(samples, one_video=True)

@@ -58,6 +58,7 @@ WRONG = {
     b"": "it is not JSON",
     b"[]": "no table of arrays",
     b"{}": "nothing in any modality",
+    b'{"text": [[0, 0, 0, 0, 0]]}': "The sample has zeros or no number alone in every modality",
     b'{"text": NaN}': "write null for a number that is not known",
     b'{"text": 1}': "'text' of the sample is no array of numbers",
     b'{"text": [["1"]]}': "'text' of the sample is no array of numbers",

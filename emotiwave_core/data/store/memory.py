@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from emotiwave_core.config.recipe import DataSettings, PerModality
 from emotiwave_core.data.facts import StoreFacts
 from emotiwave_core.data.formats.transcripts import SILENCE
-from emotiwave_core.data.prepare.align import Steps, average, overlapping, reference_times, rounded, sequence_steps
+from emotiwave_core.data.prepare.align import (
+    Steps,
+    average,
+    informative_steps,
+    overlapping,
+    reference_times,
+    rounded,
+    sequence_steps,
+)
 from emotiwave_core.data.prepare.options import Options
 from emotiwave_core.data.prepare.segments import in_time_order
 from emotiwave_core.data.store.store import Store
@@ -54,7 +62,7 @@ def store_of_arrays(
 
     features: {stream: width} of the model. tokens: {stream: words -> [W, K]} of the encoders that read words. Raises
     SettingsError for a modality that the model has not or for times that are missing, DataError for an array of another
-    form or a sample that has nothing in any modality.
+    form or a sample that has nothing in any modality. One of zeros or no number alone (data.filler) has no step.
     """
     features = {**features, **{name: number(()).shape[1] for name, number in tokens.items()}}
     sequences = [_sequences(number, sample, features, settings, tokens) for number, sample in enumerate(samples)]
@@ -63,10 +71,14 @@ def store_of_arrays(
     values, offsets, times, present = {}, {}, {}, {}
     for name, width in features.items():
         arrays = [average(own[name].features, each[name]) for own, each in zip(sequences, steps, strict=True)]
+        kept = [each[name] for each in steps]
+        if settings.filler != "keep" and name not in tokens:
+            kept = [_without_filler(array, each, settings) for array, each in zip(arrays, kept, strict=True)]
+            arrays = [array[: len(each.counts)] for array, each in zip(arrays, kept, strict=True)]
         values[name] = torch.from_numpy(np.concatenate([np.empty((0, width), np.float32), *arrays]))
         offsets[name] = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-        times[name] = _float32(np.concatenate([np.empty((0, 2)), *(each[name].times for each in steps)]))
-        counts = np.concatenate([np.empty(0, np.intp), *(each[name].counts for each in steps)])
+        times[name] = _float32(np.concatenate([np.empty((0, 2)), *(each.times for each in kept)]))
+        counts = np.concatenate([np.empty(0, np.intp), *(each.counts for each in kept)])
         present[name] = torch.from_numpy(counts > 0)
     return Store(
         path=None,
@@ -193,6 +205,14 @@ def _steps(
     times = reference_times(settings.align, said[in_time_order(said)], *span, shortest)[:shortest]
     steps = {name: overlapping(rounded(own.intervals), times) for name, own in sequences.items()}
     return {name: own.longest_rows(sequences[name].intervals) if name in tokens else own for name, own in steps.items()}
+
+
+def _without_filler(values: NDArray[np.float32], steps: Steps, settings: DataSettings) -> Steps:
+    """The steps that packing keeps of values [T, F]: none of zeros alone, and no zeros at the end."""
+    kept = informative_steps(values)
+    if settings.align == "none":
+        return steps.part(0, kept)
+    return steps if kept else steps.without_rows(np.ones(len(values), dtype=bool))
 
 
 def _number_for(stream: str, setting: PerModality) -> int | None:
