@@ -86,7 +86,7 @@ def _features(name: str, width: int, run: Described) -> Schema:
 def example_sample(run: Described) -> Schema:
     """A sample that the run can read, with its first modality alone."""
     first, *others = run.shape.widths.items()
-    row = [round(0.1 * (number % EXAMPLE_WIDTH), 1) for number in range(first[1])]
+    row = [round(0.1 * (1 + number % EXAMPLE_WIDTH), 1) for number in range(first[1])]
     steps = ["well", "yes"] if first[0] in run.shape.words else [row, row]
     table: Schema = {first[0]: steps, **{name: None for name, _ in others}}
     if run.about["needs_times"]:
