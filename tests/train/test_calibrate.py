@@ -156,7 +156,7 @@ def test_a_selective_run_decides_where_it_erred_rarely(run: ew.Run, tmp_path: Pa
     curve = {"confidences": [0.9, 0.6, 0.2], "risks": [0.05, 0.1, 0.4]}
     content = {name: {"samples": 40, "temperature": 1.0, **curve} for name in calibration}
     known = copy_of(run, tmp_path / "known", calibration=content)
-    arrays = {m: np.zeros((4, width), np.float32) for m, width in known.predictor.model.features.items()}
+    arrays = {m: np.ones((4, width), np.float32) for m, width in known.predictor.model.features.items()}
     sure = known.predict(**arrays)
     for risk, least in ((0.4, 0.2), (0.1, 0.6), (0.09, 0.9), (0.01, 2.0)):
         asked = known.selective(risk).predict(**arrays)
