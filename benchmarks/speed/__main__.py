@@ -105,7 +105,7 @@ def main(
     except EmotiwaveError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    sys.exit(1 if any(row.value is None for row in rows) else 0)
+    sys.exit(1 if any(row.failed for row in rows) else 0)
 
 
 def _measure(

@@ -125,7 +125,7 @@ def main(data: Path | None, file: Path | None) -> None:
     click.echo(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {time.monotonic() - began:.0f} s\n")
     click.echo(markdown(rows))
     click.echo(f"\n{file or data / 'gpu.json'}", err=True)
-    sys.exit(1 if any(row.value is None for row in rows) else 0)
+    sys.exit(1 if any(row.failed for row in rows) else 0)
 
 
 def _tried(data: Path, began: float) -> list[Row]:

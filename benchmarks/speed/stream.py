@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import emotiwave as ew
-from emotiwave_core.errors import EmotiwaveError
+from emotiwave_core.errors import ModelNotHere, PackageNotHere
 from emotiwave_core.extract.extractors import choose, open_extractor
 from emotiwave_core.interfaces import Stream
 from emotiwave_core.parts.registry import load_registry
@@ -31,8 +31,8 @@ def measure(device: torch.device) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             run = trained_on_recordings(Path(folder), device)
-        except EmotiwaveError as error:
-            return [Row("stream", "not measured", None, "", note=str(error))]
+        except (ModelNotHere, PackageNotHere) as error:
+            return [Row("stream", "not measured", None, "", note=str(error), installed=False)]
         seconds = np.array(latencies(LiveStream(run, window=WINDOW, hop=HOP)))
         bare = np.array(latencies(LiveStream(run, window=WINDOW, hop=HOP, shares=False)))
         model = np.array(of_the_model(run))

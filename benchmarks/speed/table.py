@@ -10,7 +10,7 @@ COMPARE = {"<=": operator.le, ">=": operator.ge, "=": operator.eq}
 
 
 class Row(NamedTuple):
-    """One figure; None where its measurement failed, and `note` says why.
+    """One figure; None where its measurement failed or needs what is not installed, and `note` says why.
 
     `goal` is a comparison and a number, such as ">= 0.8": of the ratio, or of the value where there is no baseline.
     """
@@ -23,6 +23,12 @@ class Row(NamedTuple):
     baseline_value: float | None = None
     goal: str = ""
     note: str = ""
+    installed: bool = True  # all that it measures
+
+    @property
+    def failed(self) -> bool:
+        """True where there is no figure, though all that it measures is installed."""
+        return self.value is None and self.installed
 
     @property
     def ratio(self) -> float | None:
@@ -67,7 +73,8 @@ def markdown(rows: list[Row]) -> str:
     """The table for people."""
     lines = ["| | figure | baseline | ratio | goal | |", "| --- | ---: | --- | ---: | --- | --- |"]
     for row in rows:
-        figure = "failed" if row.value is None else f"{row.value:.4g} {row.unit}".strip()
+        lacking = "failed" if row.failed else "not installed"
+        figure = lacking if row.value is None else f"{row.value:.4g} {row.unit}".strip()
         compared = "" if row.baseline_value is None else f"{row.baseline}: {row.baseline_value:.4g} {row.unit}".strip()
         ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
         reached = {True: "yes", False: "no", None: ""}[row.met]

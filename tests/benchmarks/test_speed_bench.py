@@ -251,6 +251,16 @@ def test_a_group_that_fails_says_so_and_the_others_have_their_rows(program: Call
     assert done.json["bytes"] > 1e5
 
 
+def test_what_is_not_installed_is_no_failure(program: Callable[..., Shown]) -> None:
+    """A figure that needs a package which is not here says so, and the command ends well."""
+    done = program(
+        first=lambda _: [Row("a", "b", 1.0, "s"), Row("c", "d", None, "", note="pip install x", installed=False)]
+    )
+    assert done.code == 0
+    assert "| c: d | not installed |" in done.out
+    assert done.json["rows"][1]["note"] == "pip install x"
+
+
 def test_nothing_but_the_table_is_on_stdout_and_success_is_0(program: Callable[..., Shown]) -> None:
     """In a pipe the program prints its table alone."""
     done = program(only=lambda _: [Row("a", "b", 1.0, "s")])
