@@ -29,7 +29,7 @@ from emotiwave_core.errors import (
     printable,
 )
 from emotiwave_core.monitor import LossyFile, lossy_stream
-from emotiwave_core.parts.guard import asked_to_end, exits_of_plugins, in_words
+from emotiwave_core.parts.guard import STOPPING, asked_to_end, exits_of_plugins, in_words
 from emotiwave_core.version import __version__
 
 # A command is a file of this folder: its first line names it, the heading that it stands under and the first sentence
@@ -271,8 +271,7 @@ def _imports_torch(frame: FrameType | None) -> bool:
 
 def _stopping_signals() -> list[int]:
     """The signals that stop a command and are not ignored."""
-    named = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
-    return [number for number in named if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    return [number for number in STOPPING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 def _open_streams() -> None:

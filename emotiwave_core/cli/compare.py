@@ -152,14 +152,14 @@ def print_comparison(result: "Comparison", out: Path) -> None:
     tables().print(table)
     for own in result.tables:
         _print_table(own)
-    click.echo(printable(verdict(result)))
+    click.echo(("\n" if result.tables else "") + printable(verdict(result)))
     for note in result.notes:
         click.echo(f"Note: {printable(note)}")
     click.echo(f"Page: {printable(str(out / 'comparison.html'))}")
 
 
 def _print_table(scores: "ScoreTable") -> None:
-    """Print the table of a score beside the headline, between empty lines."""
+    """Print the table of a score beside the headline, below an empty line."""
     from emotiwave_core.compare.pages import number
 
     better = "higher" if scores.higher_is_better else "lower"
@@ -170,7 +170,6 @@ def _print_table(scores: "ScoreTable") -> None:
         numbers = [number(cells.get(column)) for column in scores.columns]
         table.add_row(*map(_text, [name, *(told + star for told, star in zip(numbers, stars, strict=True))]))
     tables().print(table)
-    click.echo()
 
 
 def _text(text: str) -> Text:

@@ -69,8 +69,8 @@ def compare(plan: ComparisonPlan, setting: Runs, registry: Registry, monitor: Mo
         complete = [run for run in runs if run.row.configuration in (None, name_of(corpus.store.modalities))]
         unscored = score_under_protocols(complete, plan.protocols, setting, monitor)
         shown, notes = _rows(rows, runs, failed, linear, setting, corpus)
-        tables, lacking = protocol_tables(shown, _folders(complete, shown, setting.out), plan.protocols)
         result = _compared(shown, corpus)
+        tables, lacking = protocol_tables(shown, _folders(complete, shown, setting.out), plan.protocols)
         notes = [*notes, *result.notes, *lacking]
         result = attrs.evolve(result, protocols=tables, unscored=unscored, notes=notes)
         write_comparison(setting.out, result)

@@ -9,7 +9,7 @@ from emotiwave_core.compare.rows import Key, RowRuns
 from emotiwave_core.compare.score_tables import ScoreTable, score_table
 from emotiwave_core.errors import DataError, SettingsError
 from emotiwave_core.evaluate.corruptions import find_corruption
-from emotiwave_core.runs.protocol_scores import ProtocolScores, read_protocol, read_protocols
+from emotiwave_core.runs.protocol_scores import ProtocolScores, read_protocol
 
 if TYPE_CHECKING:
     from emotiwave_core.data.store.store import Store
@@ -32,11 +32,16 @@ def check_protocols(protocols: Sequence[str], store: "Store") -> None:
 
 def is_scored(run: Path, protocol: str) -> bool:
     """True where a run was scored under a protocol as a comparison asks for it."""
+    scores = _scores(run, protocol)
+    return scores is not None and (scores.seed, scores.fold) == (SEED, "test")
+
+
+def _scores(run: Path, protocol: str) -> ProtocolScores | None:
+    """The scores of a run under a protocol; None where there are none, or they are damaged: they are made anew."""
     try:
-        scores = read_protocol(run, protocol)
+        return read_protocol(run, protocol)
     except DataError:
-        return False  # it is made anew
-    return (scores.seed, scores.fold) == (SEED, "test")
+        return None
 
 
 def protocol_tables(
@@ -46,21 +51,17 @@ def protocol_tables(
 
     folders: {row: {seed and fold: the run whose complete configuration is corrupted}}, of all rows that are runs.
     """
-    known = {
-        row: {key: {one.protocol: one for one in read_protocols(folder)} for key, folder in runs.items()}
-        for row, runs in folders.items()
-    }
     tables, notes = {}, []
     for protocol in protocols:
         scores: dict[str, dict[Key, ProtocolScores]] = {}
-        for row, runs in known.items():
-            lacking = [key for key, own in runs.items() if protocol not in own]
+        for row, runs in folders.items():
+            found = {key: _scores(folder, protocol) for key, folder in runs.items()}
+            lacking = [runs[key] for key, own in found.items() if own is None]
             if lacking:
-                folder = shlex.quote(str(folders[row][lacking[0]]))
-                again = f"emotiwave evaluate {folder} --protocol {protocol}"
+                again = f"emotiwave evaluate {shlex.quote(str(lacking[0]))} --protocol {protocol}"
                 notes.append(f"{row} was not scored under the protocol {protocol}: {again}")
             else:
-                scores[row] = {key: own[protocol] for key, own in runs.items()}
+                scores[row] = {key: own for key, own in found.items() if own is not None}
         if scores:
             notes += _other_damage(protocol, scores)
             values = {row: _areas(own) for row, own in scores.items()}
@@ -82,11 +83,10 @@ def _areas(scores: Mapping[Key, ProtocolScores]) -> dict[str, dict[Key, float]]:
 def _definition(scores: Mapping[Key, ProtocolScores]) -> str:
     one = next(iter(scores.values()))
     curve = next(iter(one.curves.values()))
-    name = {"macro_f1": "macro-F1", "ccc": "CCC"}[curve.headline]
     low, high = (f"{level:g}" for level in (curve.levels[0], curve.levels[-1]))
     return (
-        f"mean {name} of the complete configuration (AUILC) while a modality is damaged, a column for each; from {low} "
-        f"to {high}: {one.unit}"
+        f"mean {one.judged_by.name} of the complete configuration (AUILC) while a modality is damaged, a column for "
+        f"each; from {low} to {high}: {one.unit}"
     )
 
 

@@ -367,7 +367,7 @@ def test_other_damage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         manifest_sha256="1", curves={"text": curve, "audio": attrs.evolve(curve, reached=[Fraction(0), Fraction(0)])},
     )  # fmt: skip
     of_run = {"one": scores, "other": attrs.evolve(scores, manifest_sha256="2")}
-    monkeypatch.setattr("emotiwave_core.compare.protocol_tables.read_protocols", lambda run: [of_run[run.name]])
+    monkeypatch.setattr("emotiwave_core.compare.protocol_tables.read_protocol", lambda run, _: of_run[run.name])
     rows = [RowRuns(name, "default", {(0, None): {}}) for name in of_run]
     folders = {name: {(0, None): tmp_path / name} for name in of_run}
     monkeypatch.setattr(RowRuns, "test_share", lambda *_: 0.2)
@@ -375,6 +375,16 @@ def test_other_damage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert notes == ["other met other damage under noise than one: another seed of it, or other settings of [data]."]
     assert {row: list(cells) for row, cells in tables["noise"].rows.items()} == {"one": ["text"], "other": ["text"]}
     assert tables["noise"].differences["other"]["text"] == ScoreDifference(0.0, 1, None, None)
+
+
+def test_damaged_scores_of_a_protocol_are_as_none(tmp_path: Path) -> None:
+    """They cost no comparison: the row is not in the table, and the note says how they are made anew."""
+    (tmp_path / "run/protocols").mkdir(parents=True)
+    (tmp_path / "run/protocols/noise.json").write_text("{")
+    rows = [RowRuns("a", "default", {(0, None): {}})]
+    tables, notes = protocol_tables(rows, {"a": {(0, None): tmp_path / "run"}}, ["noise"])
+    again = f"emotiwave evaluate {tmp_path / 'run'} --protocol noise"
+    assert (tables, notes) == ({}, [f"a was not scored under the protocol noise: {again}"])
 
 
 def test_protocols_that_cannot_be_applied_are_refused_before_any_run(
