@@ -140,6 +140,7 @@ EXAMPLES: dict[str, list[Example]] = {
         of(latents=3, width=8, heads=2, layers=1, blocks=1, missing="zero"),
     ],
     "fusion.tensor": [of(width=3, missing="learned"), of(width=3, missing="zero")],
+    "augmentation.damage": [of(p=0.9), of(p=0.5, kinds=["frozen"]), of(kinds=["noise"], deviations=3.0)],
     "augmentation.mixup": [of(alpha=1.0)],
     "augmentation.noise": [of(share=0.2), of(share=0.0, shares={"audio": 0.5})],
     "augmentation.specaugment": [of(bands=2, stretches=2, stretch=0.9), of(bands=0), of(stretches=0)],
