@@ -64,10 +64,11 @@ def test_what_is_changed_is_put_back_and_said(change: str, changed: Callable[[],
 
 @pytest.mark.parametrize("place", ["at_import", pytest.param("construct", marks=pytest.mark.stress)])
 def test_a_plugin_that_changes_everything_changes_no_run(
-    sandbox: Sandbox, place: str, changed: Callable[[], list[str]]
+    sandbox: Sandbox, place: str, request: pytest.FixtureRequest
 ) -> None:
     """With all of it changed at import, or at construction, the model is bit for bit that of the sound plugin."""
     assert sandbox.run(plugin()).code == 0
+    changed: Callable[[], list[str]] = request.getfixturevalue("changed")  # now that all modules of a run are loaded
     due = Path("there/model.safetensors").read_bytes()
     Path("there").rename("sound")
     ran = sandbox.run(plugin(**{place: "\n".join([*CHANGES, *DRAWS] if place == "at_import" else CHANGES)}))
