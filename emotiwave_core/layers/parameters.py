@@ -69,6 +69,16 @@ def form_of(part: nn.Module) -> Form:
     return {name: (tuple(x.shape), x.dtype, name in trained) for name, x in part.state_dict().items()}
 
 
+def numbers_of(part: nn.Module) -> dict[str, torch.Tensor]:
+    """The numbers of a part, by name, as they are now."""
+    return {name: x.detach().clone() for name, x in part.state_dict().items()}
+
+
+def same_numbers(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
+    """True where two parts of the same form have the same numbers."""
+    return all(torch.equal(x, after[name]) for name, x in before.items())
+
+
 def changed_form(before: Form, after: Form) -> str | None:
     """The first change of a part's form, as the end of a sentence; None where it has the same."""
     for name in {**before, **after}:

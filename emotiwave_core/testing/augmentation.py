@@ -4,7 +4,7 @@ import torch
 
 from emotiwave_core.interfaces import Augmentation, Augmented, Tensors
 from emotiwave_core.testing.batches import SAMPLES, masks_of_samples
-from emotiwave_core.testing.laws import cuda, expect, expect_same, expect_type, finite, law, seed_torch
+from emotiwave_core.testing.laws import DRAW_BY_TORCH, cuda, expect, expect_same, expect_type, finite, law, seed_torch
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 WIDTH = 6
@@ -75,7 +75,7 @@ class AugmentationContract(PluginContract):
         changed = sum(_differences(inputs, masks, one) for one in came)
         expect(changed > 0, f"Nothing of {4 * SAMPLES} samples changed in training.")
 
-    @law("Draw with torch from its global generator, not with random, numpy or a generator of your own.")
+    @law(DRAW_BY_TORCH)
     def test_seed_repeats_it(self) -> None:
         """The same torch.manual_seed gives the same batch."""
         inputs, masks = features_of_samples()

@@ -3,6 +3,7 @@
 import contextlib
 import unittest
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from emotiwave_core.testing.batches import (
 from emotiwave_core.testing.laws import (
     BF16_TOLERANCE,
     CUDA_TOLERANCE,
+    DRAW_BY_TORCH,
     LONG,
     OTHER_CONTENTS,
     TOLERANCE,
@@ -319,7 +321,7 @@ class EncoderContract(LearnedPartContract):
         before = self._encode(encoder, x, mask)
         _expect_same(self._encode(encoder, x, mask, seed=2), before, "only the random seed was another")
 
-    @law("Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own.")
+    @law(DRAW_BY_TORCH)
     def test_seed_repeats_it(self) -> None:
         """In training, the same torch.manual_seed gives the same results."""
         encoder, (x, mask) = self._encoder().train(), self.sequences()
@@ -352,10 +354,11 @@ class EncoderContract(LearnedPartContract):
 
     @law("Keep what makes up the result in parameters, buffers (register_buffer) and modules (ModuleList, not list).")
     def test_state_dict_round_trip(self) -> None:
-        """A new encoder that loads the state_dict of one that was initialised and trained gives the same results."""
+        """A new encoder that loads the state_dict of one that was initialised, fitted and trained does the same."""
         (x, mask), old = self.sequences(), self._encoder()
         with contextlib.suppress(unittest.SkipTest):  # its weights are not here
             initialised(old)
+        _fit(old, x, mask)
         for content in (x, self.other(x)):
             old.train()(content, mask)
         seed_torch(7)
@@ -428,9 +431,15 @@ class EncoderContract(LearnedPartContract):
 
     def once(self) -> Encoder:
         """A new encoder that has been used once in training."""
-        encoder = self.make(*self.arguments).train()
-        encoder(*self.sequences())
-        return encoder
+        used: Encoder = self.use(self.make(*self.arguments))
+        return used
+
+    def use(self, part: Any) -> Any:
+        """The encoder, fitted, and used once in training."""
+        x, mask = self.sequences()
+        _fit(part, x, mask)
+        part.train()(x, mask)
+        return part
 
     def _encoder(self, training: bool = False) -> Encoder:
         return self.make(*self.arguments).train(training)
@@ -543,6 +552,13 @@ def _ends(encoded: Encoded) -> Tensors:
 def _in_tens(strength: Tensor) -> Tensor:
     """Tell for each ten steps in a row whether one has a gradient: [T] -> [T / 10] bool."""
     return (strength > 0).view(-1, 10).any(dim=1)
+
+
+def _fit(encoder: Any, x: Tensor, mask: Tensor) -> None:
+    """Let an encoder see a training fold of one batch, as a training does before its first step."""
+    if isinstance(encoder, Encoder):  # else another law says so
+        with torch.no_grad():
+            encoder.fit([(x, mask)])
 
 
 def _expect_same(now: Encoded, before: Encoded, when: str, tolerance: float = TOLERANCE) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import unittest
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ from emotiwave_core.testing.batches import (
 from emotiwave_core.testing.laws import (
     BF16_TOLERANCE,
     CUDA_TOLERANCE,
+    DRAW_BY_TORCH,
     LONG,
     OTHER_CONTENTS,
     TOLERANCE,
@@ -311,7 +313,7 @@ class FusionContract(LearnedPartContract):
         before = self._fuse(fusion, batch)
         _expect_same(self._fuse(fusion, batch, seed=2), before, "only the random seed was another")
 
-    @law("Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own.")
+    @law(DRAW_BY_TORCH)
     def test_seed_repeats_it(self) -> None:
         """In training, the same torch.manual_seed gives the same results."""
         fusion, batch = self._fusion(training=True), encoded_batch()
@@ -488,9 +490,17 @@ class FusionContract(LearnedPartContract):
 
     def once(self) -> Fusion:
         """A new fusion that has been used once in training."""
-        fusion = self.ready(THREE).train()
-        fusion(*encoded_batch())
-        return fusion
+        used: Fusion = self.use(self.ready(THREE))
+        return used
+
+    def fresh(self) -> Fusion:
+        """A new fusion that has not been used."""
+        return self.ready(THREE)
+
+    def use(self, part: Any) -> Any:
+        """The fusion, used once in training."""
+        part.train()(*encoded_batch())
+        return part
 
     def ready(self, in_features: dict[str, int], kind: ObjectiveKind = "single") -> Fusion:
         """A new fusion; one that answers itself has been told what to. SettingsError where it refuses."""

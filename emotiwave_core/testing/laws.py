@@ -22,6 +22,10 @@ KNOWN_CAUSES = {  # what torch says, and what it means for a part
     "Expected more than 1 value per channel when training": "BatchNorm needs more than one value: use LayerNorm.",
     "modified by an inplace operation": "Work out of place: x + 1 or torch.where, not x += 1 or x[~mask] = 0.",
 }
+DRAW_BY_TORCH = (  # the cure of a part that the seed does not repeat
+    "Draw with torch from its global generator (nn.Dropout does), not with random, numpy or one of your own; and keep "
+    "no count of its calls, or other memory of batches."
+)
 OTHER_CONTENTS = (float("nan"), float("inf"), 1e30)  # what may stand where nobody should look
 
 

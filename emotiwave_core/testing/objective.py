@@ -121,6 +121,27 @@ class ObjectiveContract(PluginContract):
         expect(list(losses.shape) == [1], f"A batch of one gives a loss of the shape {list(losses.shape)}, not [1].")
         expect(finite(losses), "A batch of one gives NaN or infinity.")
 
+    @law("Usual cause: a mean over others of the sample's class, or over other classes, where the batch has none.")
+    def test_any_batch_is_finite(self) -> None:
+        """A batch with one sample of each class, and one with a single class, have finite losses and gradients."""
+        learned, each = self._learned(), len(NAMES)
+        for rows, what in (
+            (torch.arange(each), "one sample of each class"),
+            (torch.arange(0, SAMPLES, each), "one class"),
+        ):
+            batch = _rows(learned, rows)
+            logits = batch.output.logits.clone().requires_grad_()
+            vector = None if batch.output.vector is None else batch.output.vector.clone().requires_grad_()
+            read = batch.output._replace(logits=logits * 1.0, vector=None if vector is None else vector * 1.0)
+            losses = self._losses(batch._replace(output=read))
+            expect(finite(losses), f"A batch of {what} has a loss that is NaN or infinite.")
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            for name, x in (("logits", logits), ("vector", vector)):
+                gradient = None if x is None else x.grad
+                expect(
+                    gradient is None or finite(gradient), f"The gradient to the {name} of {what} is NaN or infinite."
+                )
+
     @law("Something depends on a sample's place in the batch.")
     def test_batch_order_does_not_matter(self) -> None:
         """Samples in another order have the same losses in that order."""

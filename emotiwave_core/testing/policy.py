@@ -11,7 +11,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
 from emotiwave_core.layers.masking import prepare_policies, present_in
 from emotiwave_core.testing.batches import LENGTHS, SAMPLES, masks_of_samples
-from emotiwave_core.testing.laws import Remark, buffers_kept, cuda, expect, law, not_tried, seed_torch
+from emotiwave_core.testing.laws import DRAW_BY_TORCH, Remark, buffers_kept, cuda, expect, law, not_tried, seed_torch
 from emotiwave_core.testing.shared import PluginContract, expect_options
 
 MIDDLE = 0.5  # of training
@@ -78,7 +78,7 @@ class DropoutPolicyContract(PluginContract):
             cleared = int((mask != masks[name]).sum())
             expect(cleared == 0, f"{cleared} steps of {name} changed in eval().")
 
-    @law("Draw with torch from its global generator, not with random, numpy or a generator of your own.")
+    @law(DRAW_BY_TORCH)
     def test_seed_repeats_it(self) -> None:
         """The same torch.manual_seed gives the same masks, of a new policy and of one that has drawn before."""
         masks, policy = masks_of_samples(), self._made()
@@ -126,7 +126,7 @@ class DropoutPolicyContract(PluginContract):
 
     @law("Draw for each sample anew, among all that it has.")
     def test_loses_by_chance(self) -> None:
-        """A complete sample loses one thing in one draw and another in the next, and no modality in all of them."""
+        """A complete sample loses one thing in one draw and another in the next, and no modality always or alone."""
         policy, complete = self._made().train(), (True, True, True)
         steps = {tuple(kept.tolist()) for kept in self._lone_draws(policy)}
         if len(steps) == 1:
@@ -137,6 +137,10 @@ class DropoutPolicyContract(PluginContract):
         never = [str(m + 1) for m in range(len(complete)) if not any(kept[m] for kept in counts)]
         if never:
             lost = f"it always lost modality {' and '.join(never)}"
+            raise Remark(f"In {FEW_DRAWS} draws of a complete sample {lost}: {_measured(policy)}.")
+        ever = [str(m + 1) for m in range(len(complete)) if not all(kept[m] for kept in counts)]
+        if len(ever) == 1:
+            lost = f"it never lost a modality but {ever[0]}"
             raise Remark(f"In {FEW_DRAWS} draws of a complete sample {lost}: {_measured(policy)}.")
 
     @law("Let p be the probability of losing, as nn.Dropout has it.")

@@ -17,13 +17,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import tomli_w
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from emotiwave_core.config.options import Option, bare, check_options, is_part
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import LearnedPart
-from emotiwave_core.layers.parameters import changed_form, form_of
-from emotiwave_core.testing.laws import BrokenLaw, Contract, expect, law, not_tried, seed_torch
+from emotiwave_core.layers.parameters import changed_form, form_of, numbers_of, same_numbers
+from emotiwave_core.testing.laws import BrokenLaw, Contract, Remark, expect, law, not_tried, seed_torch
 
 SECONDS = 300.0  # for a module to be imported, on a busy machine too
 GENERATORS: dict[str, Callable[[], object]] = {  # what each draws next tells its state
@@ -119,6 +120,14 @@ class LearnedPartContract(PluginContract):
         """A new part for these arguments."""
         raise NotImplementedError
 
+    def fresh(self) -> Any:
+        """A new part that has not been used."""
+        return self.make(*self.arguments)
+
+    def use(self, part: Any) -> Any:
+        """The part, used once in training."""
+        raise NotImplementedError
+
     @law("Read weights in initialise(): a run must be rebuilt where its checkpoint is no more.")
     def test_constructing_reads_nothing(self) -> None:
         """The constructor opens no file and connects to nobody, so that a run rebuilds from its folder alone."""
@@ -138,6 +147,31 @@ class LearnedPartContract(PluginContract):
         absent = [str(path) for path in read or () if not Path(path).exists()]
         expect(not absent, f"It returns {' and '.join(absent)}, which is not there.")
 
+    @law("Load with strict=True, or by names that you have compared; and return the paths of all that was read.")
+    def test_initialise_reads_what_it_says(self) -> None:
+        """An initialise() that returns files has changed a number by them, and one that reads files returns some."""
+        initialised(self.make(*self.arguments))  # what is imported late is imported by now
+        part = self.make(*self.arguments)
+        before = numbers_of(part)
+        with _accesses() as seen:
+            returned = list(initialised(part) or ())
+        if returned and same_numbers(before, numbers_of(part)):
+            raise BrokenLaw(f"It returns {returned[0]}, and all its numbers are as they were.")
+        expect(bool(returned) or not seen, f"It reads {' and '.join(seen[:3])} and returns no path.")
+
+    @law("Keep it by register_buffer, if it decides anything.")
+    def test_keeps_nothing_beside_its_buffers(self) -> None:
+        """No attribute changes in use but parameters and buffers: the others are in no run folder."""
+        part = self.fresh()
+        before = _attributes(part)
+        after = _attributes(self.use(part))
+        changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        if changed:
+            raise Remark(
+                f"Its attribute {' and '.join(changed[:3])} is another after a batch, and stands in no run folder: "
+                "what decides a result belongs in a buffer (register_buffer)."
+            )
+
 
 def initialised(part: object) -> Sequence[Path] | None:
     """Initialise a part as a training does, and return what it returns; not tried where its weights are not here."""
@@ -149,6 +183,32 @@ def initialised(part: object) -> Sequence[Path] | None:
     except Exception as error:
         first = " ".join(f"{type(error).__name__}: {error}".split())[:150]
         raise not_tried(f"it could not be initialised here ({first})") from error
+
+
+def _attributes(part: nn.Module) -> dict[str, object]:
+    """The plain numbers, texts, arrays and collections of them that are attributes of a part and its modules."""
+    return {
+        f"{name}.{attribute}" if name else attribute: _plain(value)
+        for name, module in part.named_modules()
+        for attribute, value in vars(module).items()
+        if attribute != "training" and attribute not in vars(nn.Module())
+    }
+
+
+def _plain(value: object) -> object:
+    """A value that can be compared: what is neither number, text, array nor a collection counts by its type alone."""
+    if isinstance(value, int | float | complex | str | bytes | None):
+        return value if value == value else "nan"
+    if isinstance(value, torch.Tensor | np.ndarray):
+        array = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else value
+        return (array.shape, array.tobytes())
+    if isinstance(value, dict):
+        return [(_plain(key), _plain(one)) for key, one in value.items()]
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    return type(value).__qualname__
 
 
 CODE = {".py", ".pyc", ".so", ".pyi", ".pyd", ".dylib"}
@@ -164,7 +224,8 @@ def _accesses() -> Iterator[list[str]]:
     names: list[str] = []
     _seen = []
     try:
-        yield names
+        with _safetensors_watched():
+            yield names
     finally:
         seen, _seen = _seen, None
         names += dict.fromkeys(name for thread, name in seen if thread == threading.get_ident())
@@ -185,6 +246,28 @@ def _watch_accesses() -> None:
                 _seen.append((threading.get_ident(), name))
 
     sys.addaudithook(hook)
+
+
+@contextmanager
+def _safetensors_watched() -> Iterator[None]:
+    """Tell of the files that safetensors opens too: it does so in Rust, of which Python's audit hooks hear nothing."""
+
+    real = safe_open  # whose name in this module is replaced too
+
+    def watched(filename: Any, *arguments: Any, **options: Any) -> Any:
+        if _seen is not None:
+            _seen.append((threading.get_ident(), os.fsdecode(filename)))
+        return real(filename, *arguments, **options)
+
+    spaces = [vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    holders = [space for space in spaces if space.get("safe_open") is real]
+    for space in holders:
+        space["safe_open"] = watched
+    try:
+        yield
+    finally:
+        for space in holders:
+            space["safe_open"] = real
 
 
 def expect_options(plugin: object, positional: tuple[str, ...]) -> None:

@@ -62,23 +62,24 @@ class WordEncoderContract(EncoderContract):
 
     @law("Do not look at other words: a vocabulary of those that are asked for, or padding to the longest, is of them.")
     def test_numbers_of_a_word_are_its_own(self) -> None:
-        """The numbers of a word do not depend on the words beside it, or on when it is asked for."""
-        encoder = self._word_encoder()
-        tokens = encoder.tokens(WORDS)
-        backwards = encoder.tokens(WORDS[::-1]).flip(0)
-        for row, word in enumerate(WORDS):
-            for numbers in (encoder.tokens([word])[0], backwards[row]):
+        """The numbers of a word do not depend on the words beside it, or on which were asked for before."""
+        tokens, backwards = self._tokens(WORDS), self._tokens(WORDS[::-1]).flip(0)
+        alone = self._word_encoder()  # has met no word, and meets the last one first
+        for row, word in reversed(list(enumerate(WORDS))):
+            for numbers in (alone.tokens([word])[0], backwards[row]):
                 same = numbers.shape == tokens[row].shape and torch.equal(numbers, tokens[row])
-                expect(same, f"The word {word[:20]!r} beside others has other numbers.")
+                expect(same, f"The word {word[:20]!r} beside or after others has other numbers.")
 
     @law("Take them from the word and the options alone: a run numbers the words of other data after its training.")
     def test_numbers_do_not_change(self) -> None:
-        """A training leaves the numbers of all words as they are, and a new encoder has the same."""
+        """A training leaves the numbers of all words as they are, a new encoder has the same, and so has eval()."""
         before, encoder = self._tokens(WORDS), self._word_encoder()
         encoder.fit([(x, mask) for x, mask in [self.sequences()]])
         for x in (self.sequences()[0], self.other(self.sequences()[0])):
             encoder.train()(x, MASK)
         expect(torch.equal(encoder.tokens(WORDS), before), "After its first steps words have other numbers.")
+        modes = [self._word_encoder().train(training).tokens(WORDS) for training in (False, True)]
+        expect(torch.equal(*modes), "Words have other numbers in train() than in eval().")
 
     @law("Use zlib.crc32 or hashlib, not hash(): Python's own is another in each process (PYTHONHASHSEED).")
     def test_numbers_are_the_same_in_every_process(self) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, is_out_of_memory
 from emotiwave_core.interfaces import LearnedPart
 from emotiwave_core.io.atomic import sha256_of
-from emotiwave_core.layers.parameters import changed_form, form_of, learned_parts
+from emotiwave_core.layers.parameters import changed_form, form_of, learned_parts, numbers_of, same_numbers
 from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.guard import forbid_exit, preserve_global_state
 from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
@@ -38,7 +38,7 @@ def initialise(model: FusionModel, parts: ResolvedParts) -> list[InitialFile]:
 
 def _initialise(part: LearnedPart, resolved: ResolvedPart) -> Iterator[Path]:
     """Initialise one part; the files that it has read. Errors name the part of the recipe that it is, or is inside."""
-    who, before = resolved.who, form_of(part)
+    who, before, numbers = resolved.who, form_of(part), numbers_of(part)
     failed = f"{who} fails when it is initialised"
     with forbid_exit(failed), preserve_global_state(who, "when it is initialised", drawing="weights"):
         try:
@@ -61,6 +61,11 @@ def _initialise(part: LearnedPart, resolved: ResolvedPart) -> Iterator[Path]:
         raise PluginError(f"{who} is initialised with weights that are no finite numbers.")
     if not (read is None or (isinstance(read, list | tuple) and all(isinstance(one, str | Path) for one in read))):
         raise PluginError(f"{who} returns {read!r:.80} where the paths of the files it has read are due (initialise).")
+    if read and same_numbers(numbers, numbers_of(part)):
+        raise PluginError(
+            f"{who} says that it has read {read[0]}, and all its numbers are as they were: are they under other names "
+            "there (strict=False)?"
+        )
     return (Path(path) for path in cast(list[str | Path], read or []))
 
 

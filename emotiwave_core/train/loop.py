@@ -167,9 +167,9 @@ def train_epoch(
                     batch, mixture = setup.augmenter.augment(batch, group)
             left = Left(*model.drop(batch.host_masks, torch.tensor(number / max(whole - 1, 1)), batch.videos))
             set_learning_rate(optimiser, learning_rate(settings, number, whole))
-            loss, losses, present = compute_gradients(setup, batch, left, noise, mixture)
+            loss, losses, logits, present = compute_gradients(setup, batch, left, noise, mixture)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            watch.step(loss, norm, batch.rows)
+            watch.step(loss, norm, batch.rows, logits)
             optimiser.step()
             if average is not None:
                 average.update_parameters(model)

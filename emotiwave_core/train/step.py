@@ -26,6 +26,7 @@ from emotiwave_core.objectives import Objective
 from emotiwave_core.train.augment import Augmenter
 
 Noise = Callable[[], AbstractContextManager[None]]
+LARGE = 1e4  # a logit that only a model which diverges has
 POOLED = "pooled."  # before a modality's name
 
 
@@ -82,6 +83,7 @@ class StepResult(NamedTuple):
 
     loss: Tensor  # []
     losses: Tensor  # [B], of each sample
+    logits: Tensor  # [B, C]
     present: Tensor  # [B, M] bool, what the policy left
 
 
@@ -138,7 +140,7 @@ def _gradients(setup: TrainingSetup, batch: Batch, left: Left, noise: Noise, mix
     loss, losses = training_loss(setup.objective, recipe.objective, output, complete, batch.targets, mixture)
     scaled = loss * group.size if group.size > 1 else loss  # for DDP takes the mean over the processes
     scaled.backward()  # type: ignore[no-untyped-call]
-    return StepResult(loss.detach(), losses, output.present)
+    return StepResult(loss.detach(), losses, output.logits.detach(), output.present)
 
 
 def in_microbatches(
@@ -236,15 +238,15 @@ class LossWatch:
         self.epoch, self.ids = epoch, ids
         self.unseen: _Unseen | None = None
 
-    def step(self, loss: Tensor, norm: Tensor, rows: NDArray[np.int64]) -> None:
-        """The loss [] and the gradient's norm [] of a step over these samples of the store."""
+    def step(self, loss: Tensor, norm: Tensor, rows: NDArray[np.int64], logits: Tensor) -> None:
+        """The loss [] and the gradient's norm [] of a step over these samples of the store, and their logits [B, C]."""
         self.check()
         finite, ready = torch.isfinite(loss.detach()) & torch.isfinite(norm), None
         if finite.is_cuda:  # brought over while the next step is on its way
             finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
             ready.record()
-        self.unseen = _Unseen(loss.detach(), norm, finite, ready, rows)
+        self.unseen = _Unseen(loss.detach(), norm, finite, ready, rows, logits)
         if ready is None:
             self.check()
 
@@ -252,15 +254,21 @@ class LossWatch:
         """DivergedError where a step that was not looked at was not finite."""
         if self.unseen is None:
             return
-        (loss, norm, finite, ready, rows), self.unseen = self.unseen, None
+        (loss, norm, finite, ready, rows, logits), self.unseen = self.unseen, None
         if ready is not None:
             ready.synchronize()
         if not bool(finite):
             ids = ", ".join(repr(self.ids[row]) for row in rows)
+            cure = (
+                "The model's logits for them are no large numbers: look at the loss of the objective (objective.kind), "
+                "or the fusion's own."
+                if bool((logits.abs() < LARGE).all()) and not bool(loss.isfinite())
+                else "Lower training.learning_rate; where features are huge set model.standardise=true; "
+                "`emotiwave data inspect` shows the data."
+            )
             raise DivergedError(
                 f"In epoch {self.epoch} the loss is {loss.item()} and its gradient's norm {norm.item()}, for the "
-                f"samples {ids}. Lower training.learning_rate; where features are huge set model.standardise=true; "
-                "`emotiwave data inspect` shows the data."
+                f"samples {ids}. {cure}"
             )
 
 
@@ -272,3 +280,4 @@ class _Unseen(NamedTuple):
     finite: Tensor  # [] bool, on the CPU once `ready`
     ready: torch.cuda.Event | None
     rows: NDArray[np.int64]
+    logits: Tensor  # [B, C]

@@ -2,15 +2,21 @@
 # ruff: noqa: D101, D102, D103 -- the name of a broken plugin says what is wrong with it
 
 import random
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emotiwave_core.interfaces import Encoded, Encoder, ParameterGroup
 from emotiwave_core.layers.sequence import masked_mean, masked_softmax, zero_masked
+
+WRITES_SAFETENSORS = "import sys; open(sys.argv[1], 'wb').write((2).to_bytes(8, 'little') + b'{}')"
 
 
 class SoundEncoder(Encoder):
@@ -438,7 +444,8 @@ class DrawsFromItsOwn(SoundEncoder):
 
 
 class CountsItsCalls(SoundEncoder):
-    breaks = ("seed_repeats_it", "state_dict_round_trip")  # a run that resumes begins with no call
+    # a run that resumes begins with no call
+    breaks = ("seed_repeats_it", "state_dict_round_trip", "keeps_nothing_beside_its_buffers")
 
     def __init__(self, in_features: int) -> None:
         super().__init__(in_features)
@@ -696,3 +703,51 @@ class PassesTheFoldOn(KeepsTheFoldFromTheInnerOne):
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         if self.encoder is not None:
             self.encoder.fit(batches)
+
+
+class ReadsSafetensorsWhenMade(SoundEncoder):
+    breaks = ("constructing_reads_nothing",)
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "weights.safetensors")
+            subprocess.run([sys.executable, "-c", WRITES_SAFETENSORS, file], check=True)  # nobody opens it here
+            load_file(file)
+
+
+class LoadsNothing(SoundEncoder):
+    breaks = ("initialise_reads_what_it_says",)
+
+    def initialise(self) -> list[Path]:
+        self.load_state_dict({"backbone.weight": torch.ones(2)}, strict=False)
+        return [Path(__file__)]
+
+
+class ReadsAndTellsNobody(SoundEncoder):
+    breaks = ("initialise_reads_what_it_says",)
+
+    def initialise(self) -> None:
+        nn.init.constant_(next(self.parameters()), len((Path(__file__).parents[2] / "pyproject.toml").read_bytes()))
+
+
+class FitsAnAttribute(SoundEncoder):
+    breaks = ("state_dict_round_trip", "keeps_nothing_beside_its_buffers")
+    centre: Tensor | float = 0.0
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        means = [masked_mean(zero_masked(x, mask), mask)[mask.any(dim=1)] for x, mask in batches]
+        self.centre = torch.cat(means).mean()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        return super().forward(x - self.centre, mask)
+
+
+class CountsItsBatches(SoundEncoder):
+    breaks = ("keeps_nothing_beside_its_buffers",)
+    batches = 0
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        self.batches += 1
+        encoded = super().forward(x, mask)
+        return encoded._replace(pooled=encoded.pooled * (1.0 if self.batches < 10_000 else 0.5))

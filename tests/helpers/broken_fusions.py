@@ -312,7 +312,8 @@ class FusionDrawsFromItsOwn(SoundFusion):
 
 
 class FusionCountsItsCalls(SoundFusion):
-    breaks = ("seed_repeats_it", "state_dict_round_trip")  # a run that resumes begins with no call
+    # a run that resumes begins with no call
+    breaks = ("seed_repeats_it", "state_dict_round_trip", "keeps_nothing_beside_its_buffers")
 
     def __init__(self, in_features: dict[str, int]) -> None:
         super().__init__(in_features)
@@ -597,3 +598,21 @@ class HasNoCheckpointHere(SoundFusion):
 
     def initialise(self) -> list[Path]:
         raise FileNotFoundError("no weights")
+
+
+class LoadsNothing(SoundFusion):
+    breaks = ("initialise_reads_what_it_says",)
+
+    def initialise(self) -> list[Path]:
+        self.load_state_dict({"backbone.weight": torch.ones(2)}, strict=False)
+        return [Path(__file__)]
+
+
+class FusionCountsItsBatches(SoundFusion):
+    breaks = ("keeps_nothing_beside_its_buffers",)
+    batches = 0
+
+    def forward(self, encoded: dict[str, Encoded], present: Tensor) -> Fused:
+        self.batches += 1
+        fused = super().forward(encoded, present)
+        return fused._replace(vector=fused.vector * (1.0 if self.batches < 10_000 else 0.5))

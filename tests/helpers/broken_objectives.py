@@ -42,6 +42,7 @@ class NoObjective(nn.Module):
         *("gives_each_sample_a_loss", "learns_nothing", "right_is_better_than_wrong", "far_logits_are_finite"),
         *("every_logit_learns", "logits_are_enough", "says_what_it_reads", "batch_of_one", "draws_nothing"),
         *("batch_order_does_not_matter", "keeps_no_state", "does_not_change_its_input", "answers_need_no_fit"),
+        "any_batch_is_finite",
         *("answers_what_the_logits_say", "options_are_explicit", "options_survive_a_recipe", "seeds_nothing"),
         "import_draws_nothing",
     )
@@ -180,3 +181,19 @@ class AnyObjectiveOptions(SoundObjective):
 
     def __init__(self, classes: tuple[str, ...], **options: float) -> None:
         super().__init__(classes, **options)
+
+
+class DividesByTheOthersOfItsClass(SoundObjective):
+    breaks = ("any_batch_is_finite", "batch_of_one")
+
+    def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
+        others = (targets[:, None] == targets).sum(dim=1) - 1
+        return super().sample_losses(output, targets) * (others / others)
+
+
+class NeedsAnotherClass(SoundObjective):
+    breaks = ("any_batch_is_finite",)
+
+    def sample_losses(self, output: Output, targets: Tensor) -> Tensor:
+        others = (targets[:, None] != targets).any(dim=1).float()
+        return super().sample_losses(output, targets) - (others.log() if len(targets) > 1 else 0.0)

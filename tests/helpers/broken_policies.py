@@ -234,3 +234,12 @@ class DrawsOnTheCPU(SoundPolicy):
 
     def draw(self, present: Tensor, progress: Tensor) -> Tensor:
         return draw_nonempty(present.cpu(), 0.5)
+
+
+class LosesTheFirstAlone(SoundPolicy):
+    breaks = ("loses_by_chance",)
+
+    def draw(self, present: Tensor, progress: Tensor) -> Tensor:
+        kept = present.clone()
+        kept[:, 0] &= (torch.rand(len(present), device=present.device) < 0.5) | ~present[:, 1:].any(dim=1)
+        return kept

@@ -134,3 +134,21 @@ class ForgetsTheEnd(SoundWords):
         encoded = super().forward(x, mask)
         first = (torch.arange(mask.shape[1]) < 4) & mask
         return encoded._replace(pooled=masked_mean(zero_masked(encoded.states, first), first))
+
+
+class GrowsAVocabulary(SoundWords):
+    breaks = ("numbers_of_a_word_are_its_own",)
+
+    def __init__(self, in_features: int, *, width: int = 4) -> None:
+        super().__init__(in_features, width=width)
+        self.vocabulary: dict[str, int] = {}
+
+    def number(self, word: str) -> int:
+        return self.vocabulary.setdefault(word, 1 + len(self.vocabulary))
+
+
+class LowersCaseInTraining(SoundWords):
+    breaks = ("numbers_do_not_change",)
+
+    def number(self, word: str) -> int:
+        return super().number(word.lower() if self.training else word)
