@@ -137,12 +137,17 @@ def test_a_part_inside_a_part_is_initialised(tiny: Path, stranger: Callable[[str
             "The encoder 'pretrained' is initialised with weights that are no finite numbers.",
         ),
         (
+            ("self.backbone.load_state_dict(", "self.load_state_dict(strict=False, state_dict="),
+            PluginError,
+            "The encoder 'pretrained' says that it has read text.safetensors, and all its numbers are as they were",
+        ),
+        (
             ("load_file(self.checkpoint)", "exit(3)"),
             PluginError,
             "The encoder 'pretrained' fails when it is initialised: SystemExit: 3; a part must not end the program.",
         ),
     ],
-    ids=["no file", "fails", "grows", "half", "freezes", "nan", "exits"],
+    ids=["no file", "fails", "grows", "half", "freezes", "nan", "takes nothing", "exits"],
 )
 def test_what_goes_wrong_is_a_sentence_with_the_name(
     tiny: Path,

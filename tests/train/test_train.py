@@ -35,6 +35,7 @@ from emotiwave_core.train import loop as train_module
 from emotiwave_core.train import run as run_module
 from emotiwave_core.train.checkpoint import LAST
 from emotiwave_core.train.loop import TrainingJob, train
+from emotiwave_core.train.step import LossWatch
 from emotiwave_core.train.validate import selection
 from emotiwave_dropout.uniform import Uniform
 
@@ -344,3 +345,20 @@ def test_a_device_is_found_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("gpu", "meta", ""):
         with pytest.raises(SettingsError, match=f"'{name}'"):
             find_device(name)
+
+
+@pytest.mark.parametrize(
+    ("loss", "logit", "cure"),
+    [
+        (float("inf"), 3.0, "look at the loss of the objective"),
+        (float("nan"), float("nan"), "Lower training.learning_rate"),
+        (float("inf"), 1e20, "Lower training.learning_rate"),
+        (1.0, 3.0, "Lower training.learning_rate"),  # the gradient alone
+    ],
+)
+def test_a_loss_that_is_at_fault_itself_is_told_apart(loss: float, logit: float, cure: str) -> None:
+    """Where the model's logits are ordinary numbers and the loss is none, the objective is named; else the rate is."""
+    watch = LossWatch(2, ["a", "b"])
+    with pytest.raises(DivergedError, match=r"In epoch 2 .* for the samples 'b'") as error:
+        watch.step(torch.tensor(loss), torch.tensor(float("nan")), np.array([1]), torch.full((1, 3), logit))
+    assert cure in str(error.value)
