@@ -3,7 +3,10 @@
 import difflib
 import re
 import reprlib
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 LONGEST = 2000  # characters of a sentence, in which the content of a stranger's file may stand
 MOST_CHOICES = 50
@@ -122,3 +125,18 @@ def short(value: object) -> str:
 def printable(text: str) -> str:
     """Text of data files without the control characters that a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of ours as one line on stderr, and those of libraries as Python does: a `warnings.showwarning`."""
+    is_ours = issubclass(category, Notice)
+    text = f"Warning: {message}\n" if is_ours else warnings.formatwarning(message, category, filename, lineno)
+    if sys.stderr is not None:  # a program may be started without one
+        sys.stderr.write(printable(text))

@@ -21,12 +21,12 @@ import click
 
 from emotiwave_core.errors import (
     EmotiwaveError,
-    Notice,
     PluginError,
     ResourceError,
     is_out_of_memory,
     out_of_memory,
     printable,
+    show_warning,
 )
 from emotiwave_core.monitor import LossyFile, lossy_stream
 from emotiwave_core.parts.guard import STOPPING, asked_to_end, exits_of_plugins, in_words
@@ -323,7 +323,7 @@ def exit_code_of(arguments: list[str]) -> int:
     May be called inside another program: its signal handlers stay as they are, its `warnings.showwarning` is put back.
     """
     before = warnings.showwarning
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
         with _own_streams(), exits_of_plugins():
             return _outcome([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
@@ -369,18 +369,3 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
         click.echo(printable(traceback.format_exc()), err=True, nl=False)
     click.echo(printable(sentence), err=True)
     return code
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Show a warning of ours as one line, and those of libraries as Python does."""
-    if issubclass(category, Notice):
-        click.echo(printable(f"Warning: {message}"), err=True)
-    else:
-        sys.stderr.write(printable(warnings.formatwarning(message, category, filename, lineno)))

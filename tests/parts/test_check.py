@@ -258,6 +258,22 @@ def test_what_is_not_there_gets_a_sentence(cli: Cli, target: str, text: str | No
         find_parts(load_registry(), target, None)
 
 
+@pytest.mark.full
+def test_what_is_passed_over_is_said_as_everywhere(cli: Cli) -> None:
+    """A registry.toml without the user's word costs one line on stderr, without a place in our source, also of a name
+    that is in its file.
+    """
+    write()
+    Path("registry.toml").write_text('[plugins]\na = "mine.py"\n')
+    done = cli("check", "mine")
+    assert (done.code, done.out) == (2, "")
+    first, second = done.err.splitlines()
+    assert first.startswith("Warning: ")
+    assert "code that you have not trusted" in first
+    assert "There is no part 'mine'" in second
+    assert "laws_in_child.py" not in done.err
+
+
 def test_a_name_of_two_kinds_asks_for_the_kind(cli: Cli) -> None:
     """The kind is found out, and asked for where a name has two."""
     fusion = "from emotiwave_core import Fusion, hookimpl\nclass F(Fusion):\n"

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import threading
 import unittest
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from emotiwave_core import errors
 from emotiwave_core.config.recipe import Part
-from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError, choices
+from emotiwave_core.errors import EmotiwaveError, PassedOver, PluginError, SettingsError, choices, show_warning
 from emotiwave_core.parts.kinds import narrowest, part_kinds
 from emotiwave_core.parts.loading import load_file, offers, what_is_missing
 from emotiwave_core.parts.registry import Registry, load_registry
@@ -281,9 +282,13 @@ def main(task: dict[str, Any]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     torch.set_num_threads(1)  # what shares its cores with others is timed more fairly so
+    warnings.showwarning = show_warning  # nobody else says what is passed over: the parent has loaded nothing
     with _answers() as answer:
         try:
-            registry = load_registry(Path(task["registry"]) if task["registry"] else None)
+            with warnings.catch_warnings():
+                if task["first"]:  # the child before this one has said it
+                    warnings.simplefilter("ignore", PassedOver)
+                registry = load_registry(Path(task["registry"]) if task["registry"] else None)
             found = find_parts(registry, task["target"], task["kind"])
             for number, part in list(enumerate(found))[task["first"] :]:
                 names = {"kind": part.kind, "name": part.name, "provider": part.provider}
