@@ -243,7 +243,8 @@ class FusionContract(LearnedPartContract):
             read = read.view(-1, CONTENTS, number).any(dim=1)  # [configurations, M]
             for present, these in zip(batch[1][::CONTENTS], read, strict=True):
                 names = "+".join(name for name, here in zip(leaves[0], present, strict=True) if here)
-                expect(bool(these.any()), f"Nothing of a sample of {names} has a gradient.")
+                among = f"Of {number} modalities ({', '.join(leaves[0])})"
+                expect(bool(these.any()), f"{among} nothing of a sample of {names} has a gradient.")
             unread = [name for name, each in zip(leaves[0], read[-1], strict=True) if not bool(each)]
             expect(not unread, f"Of {number} modalities {' and '.join(unread)} has no gradient.")
 

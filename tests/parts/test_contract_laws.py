@@ -159,3 +159,12 @@ def test_laws_leave_the_random_state_alone() -> None:
     torch.manual_seed(3)
     broken_laws(EncoderContract, broken_encoders.SoundEncoder)
     assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.full
+def test_a_modality_that_is_not_read_is_told_with_those_beside_it() -> None:
+    """The message about a fusion that reads nothing of the fourth modality says that it was made for four."""
+    broken = broken_laws(FusionContract, broken_fusions.ReadsThreeOfFour)
+    assert "Of 4 modalities (text, audio, visual, touch) nothing of a sample of touch" in str(
+        broken["every_modality_is_read"]
+    )
