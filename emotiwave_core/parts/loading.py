@@ -27,6 +27,10 @@ from emotiwave_core.parts.guard import asked_to_end, forbid_exit, in_words, load
 from emotiwave_core.parts.kinds import KINDS, PartKind, base_names, part_kinds
 
 GROUP = "emotiwave"
+IN_A_PACKAGE = (
+    " It is a module of a package, which a file alone is not: install the package (pip install -e FOLDER), and use its "
+    "part by name, as in emotiwave plugins check NAME."
+)
 
 
 @attrs.frozen
@@ -208,5 +212,6 @@ def load_file(label: str, path: Path, sha256: str | None = None) -> ModuleType:
         sys.modules.pop(spec.name, None)
         if asked_to_end(error):
             raise
-        raise PluginError(f"{path} does not load: {in_words(error)}.") from error
+        cure = IN_A_PACKAGE if "relative import" in str(error) and isinstance(error, ImportError) else ""
+        raise PluginError(f"{path} does not load: {in_words(error)}.{cure}") from error
     return module
