@@ -1,11 +1,14 @@
-"""The tables of the documents are whole: each row of them is one where Markdown is shown."""
+"""The tables of the documents are whole: each row is one where Markdown is shown. That of the contracts is true."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documents import ROOT
+from documents import ROOT, text_of
+
+from emotiwave_core import testing
 
 pytestmark = pytest.mark.full
 
@@ -35,3 +38,13 @@ def test_a_row_apart_from_its_table_is_found() -> None:
     table = "| a | b |\n| --- | ---: |\n| 1 | 2 |\n"
     assert list(loose_rows(f"{table}\n| 3 | 4 |\n")) == [5]
     assert list(loose_rows(f"{table}\n```\n| 3 | 4 |\n```\n\n{table}")) == []
+
+
+def test_the_guide_has_the_method_of_each_contract_as_it_is() -> None:
+    """Every contract has a row in docs/plugins.md, with the signature of its `make` as the source has it."""
+    rows = dict(re.findall(r"^\| `(\w+Contract)` \| `(make[^`]+)` \|", text_of("docs/plugins.md"), re.MULTILINE))
+    contracts = {name: getattr(testing, name) for name in testing.__all__ if re.fullmatch(r"\w+Contract", name)}
+    assert rows == {
+        name: inspect.getsource(contract.make).splitlines()[0].strip().removeprefix("def ").removesuffix(":")
+        for name, contract in contracts.items()
+    }
