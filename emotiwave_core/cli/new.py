@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from emotiwave_core.cli.common import EXISTING, SectionedCommand, option, say
+from emotiwave_core.cli.common import FOLDER, SectionedCommand, option, say
 from emotiwave_core.parts.kinds import NARROWER, part_kind, part_kinds
 
 EXAMPLES = """\b
@@ -19,7 +19,7 @@ Examples:
 @click.argument("kind", type=click.Choice([*(kind.name for kind in part_kinds()), *NARROWER]))
 @click.argument("name")
 @option("--single-file", is_flag=True, help="Write NAME.py alone, to be named in ./registry.toml.")
-@option("--folder", type=EXISTING, default=Path(), help="Where to write it.  [default: the current folder]")
+@option("--folder", type=FOLDER, default=Path(), help="Where to write it; it is made.  [default: the current folder]")
 def new(kind: str, name: str, single_file: bool, folder: Path) -> None:
     """Write a plugin that works, with its tests, to make your own of.
 

@@ -106,6 +106,20 @@ def test_nothing_of_the_users_is_touched(cli: Cli) -> None:
     assert "emotiwave plugins check 'sub folder/convnet.py'" in err
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("single", [False, True])
+def test_a_folder_that_is_not_there_is_made(cli: Cli, single: bool) -> None:
+    """--folder may name a folder below others that are not there either; a file in its place is refused."""
+    flags, written = (["--single-file"], "convnet.py") if single else ([], "emotiwave-convnet/pyproject.toml")
+    code, _, err = cli("encoder", "convnet", "--folder", "one/two", *flags)
+    assert (code, Path("one/two", written).is_file()) == (0, True), err
+    Path("file").touch()
+    code, _, err = cli("encoder", "convnet", "--folder", "file", *flags)
+    assert (code, "file" in err) == (2, True)
+    code, _, err = cli("encoder", "convnet", "--folder", "file/below", *flags)
+    assert (code, "Cannot write file/below" in err) == (5, True), err
+
+
 def test_a_project_says_how_it_is_found(cli: Cli) -> None:
     """The entry point is KIND.NAME of the group `emotiwave`, its module is there, and stdout is the folder."""
     code, out, err = cli("fusion", "my_gate")

@@ -87,7 +87,7 @@ class NewPlugin:
 
 
 def write_project(plugin: NewPlugin, folder: Path) -> Path:
-    """Write a project into a new folder in `folder`; return it. SettingsError where it exists."""
+    """Write a project into a new folder in `folder`, made if need be; return it. SettingsError where it exists."""
     project = folder / plugin.distribution
     source, tests = project / "src" / plugin.package, project / "tests"
     files = {
@@ -99,6 +99,7 @@ def write_project(plugin: NewPlugin, folder: Path) -> Path:
     }
     texts = {path: _render(template, plugin) for path, template in files.items()}
     with _new(project):
+        folder.mkdir(parents=True, exist_ok=True)
         project.mkdir()
         try:
             source.mkdir(parents=True)
@@ -113,16 +114,18 @@ def write_project(plugin: NewPlugin, folder: Path) -> Path:
 
 
 def write_file(plugin: NewPlugin, folder: Path) -> Path:
-    """Write the module alone, as NAME.py in `folder`; return it. SettingsError where it exists."""
+    """Write the module alone, as NAME.py in `folder`, made if need be; return it. SettingsError where it exists."""
     path = folder / f"{plugin.module}.py"
     text = _render(part_kind(plugin.kind).template, plugin)
-    with _new(path), path.open("x", encoding="utf-8") as file:
-        try:
-            file.write(text)
-            file.flush()
-        except BaseException:
-            path.unlink()
-            raise
+    with _new(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            try:
+                file.write(text)
+                file.flush()
+            except BaseException:
+                path.unlink()
+                raise
     return path
 
 
