@@ -70,7 +70,8 @@ def init(context: click.Context, folder: Path) -> None:
 
 @data.command(epilog="\b\nExample:\n  emotiwave data sample synthetic")
 @click.argument("folder", type=FOLDER)
-def sample(folder: Path) -> None:
+@option("--words", is_flag=True, help="Its text is words, for encoders that read them, and not vectors of words.")
+def sample(folder: Path, words: bool) -> None:
     """Write the synthetic sample data set.
 
     It has real .csd files, planted emotions and a known best score.
@@ -80,7 +81,7 @@ def sample(folder: Path) -> None:
 
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder} is not empty; choose a new folder for the sample.")
-    write_sample(folder)
+    write_sample(folder, words=words)
     say(folder)
 
 

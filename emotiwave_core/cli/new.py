@@ -49,7 +49,7 @@ def _say_project(kind: str, name: str, project: Path, notes: list[str]) -> None:
         'pip install -e ".[test]"',
         "pytest",
         f"emotiwave plugins check {name}",
-        f"{part_kind(kind).command} {name}",
+        *part_kind(kind).commands(name),
     )
 
 
@@ -68,7 +68,7 @@ def _say_file(kind: str, name: str, path: Path, notes: list[str]) -> None:
         notes,
         f"emotiwave plugins check {shlex.quote(str(path))}",
         "emotiwave plugins trust        after each change of the file",
-        f"{part_kind(kind).command} {name}",
+        *part_kind(kind).commands(name),
     )
 
 

@@ -31,14 +31,18 @@ class PartKind(Kind):
     template: Path  # of a new plugin's module, for `plugins new`
     small: str = ""  # options, as Python writes them, with which the laws of a new plugin are quick
     example: str = ""  # options, as a flag has them, that a new plugin's README shows
-    use: str = ""  # the command that takes such a part; by default a flag of `run`
+    use: str = ""  # the command that takes such a part, called NAME there; by default a flag of `run`
+    data: str = ""  # the command that writes a data set for `use`, where it needs one
     workload: str | None = None  # `module:NAME` of the `check.measure.Workload` to measure a part with
     reference: str | None = None  # the shipped part that is measured beside it
 
-    @property
-    def command(self) -> str:
-        """The command that a part's name ends, for a person to type."""
-        return self.use or f"emotiwave run --{self.name}"
+    def command(self, part: str) -> str:
+        """The command that takes a part, for a person to type."""
+        return (self.use or f"emotiwave run --{self.name} NAME").replace("NAME", part)
+
+    def commands(self, part: str) -> list[str]:
+        """The same, and before it the one that writes the data set, where it needs one."""
+        return [*([self.data] if self.data else []), self.command(part)]
 
     @property
     def positional(self) -> int:
@@ -151,7 +155,7 @@ KINDS: dict[str, Kind] = {
             contract="emotiwave_core.testing:ReaderContract",
             parameters=("source: Source",),
             template=TEMPLATES / "reader.py.j2",
-            use="emotiwave data inspect DIR  # in its dataset.toml: reader =",
+            use="emotiwave data inspect DIR  # in its dataset.toml: reader = NAME",
             reference="csd",
         ),
         PartKind(
@@ -163,7 +167,7 @@ KINDS: dict[str, Kind] = {
             parameters=(),
             template=TEMPLATES / "extractor.py.j2",
             example="step=0.05",
-            use="emotiwave extract CLIPS/ --with",
+            use="emotiwave extract CLIPS/ --with NAME",
             reference="faces",
         ),
         Kind(name=WATCH, title="watcher"),
@@ -192,6 +196,8 @@ NARROWER: dict[str, PartKind] = {  # kinds within a kind, which keep further law
         contract="emotiwave_core.testing:WordEncoderContract",
         template=TEMPLATES / "word_encoder.py.j2",
         example="width=128",
+        use="emotiwave run --data build/spoken --encoder bilstm --encoder text=NAME",
+        data="emotiwave data sample build/spoken --words",
         workload="emotiwave_core.parts.check.measure:WORD_ENCODER",
         reference="hashed",
     ),

@@ -97,3 +97,20 @@ def test_the_sample_tells_its_words(tmp_path: Path) -> None:
             said = [entry["features"][step, 0].decode() for step in steps]
             found = [word for _, _, word in words_of(dataset, store, row)]
             assert found == [word for word in said if word != "sp"] != []
+
+
+def test_the_text_of_a_sample_may_be_its_words(tmp_path: Path) -> None:
+    """With `words` the text is a modality of words, those that the data set names; every file is the same."""
+    for name, words in (("vectors", False), ("words", True)):
+        write_sample(tmp_path / name, videos=15, words=words)
+    vectors, spoken = (tmp_path / name / "dataset.toml" for name in ("vectors", "words"))
+    assert spoken.read_text() == vectors.read_text().replace("WordVectors", "Words")
+    for file in (path.name for path in vectors.parent.iterdir() if path != vectors):
+        assert (tmp_path / "words" / file).read_bytes() == (tmp_path / "vectors" / file).read_bytes(), file
+    dataset = load_dataset(tmp_path / "words")
+    del dataset.modalities["audio"], dataset.modalities["visual"]
+    store = opened(dataset, tmp_path)
+    with h5py.File(tmp_path / "words" / "SYNTHETIC_Words.csd", locking=False) as file:
+        said = {word.decode() for entry in file["Words/data"].values() for word in entry["features"][:, 0]}
+    assert set(store.words["text"]) <= said - {"sp"}
+    assert len(store.words["text"]) > 10

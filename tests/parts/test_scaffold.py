@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import SkipTest
 
@@ -17,8 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typed_commands import Cli, typed_commands
 
+from emotiwave_core.cli import exit_code_of
 from emotiwave_core.config.flags import parse_part
 from emotiwave_core.config.recipe import Part
+from emotiwave_core.data.synthetic import sample
+from emotiwave_core.data.synthetic.sample import write_sample
 from emotiwave_core.errors import ResourceError, SettingsError
 from emotiwave_core.parts.kinds import part_kind
 from emotiwave_core.parts.registry import load_registry
@@ -131,6 +135,22 @@ def test_a_project_says_how_it_is_found(cli: Cli) -> None:
     readme = (project / "README.md").read_text()
     for line in err.split("Next:\n")[1].splitlines()[1:]:
         assert line.strip() in readme
+
+
+@pytest.mark.full
+def test_the_last_steps_of_an_encoder_of_words_run_as_printed(
+    cli: Cli, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `plugins new` prints next writes a data set of words, here a small one, and trains with the new encoder."""
+    monkeypatch.setattr(sample, "write_sample", partial(write_sample, videos=15))
+    _, out, err = cli("word-encoder", "spoken", "--single-file")
+    Path("registry.toml").write_text(out)
+    steps = [line.split() for line in err.split("Next:\n")[1].splitlines()]
+    write, run = [step for step in steps if step[1] != "plugins"]
+    assert exit_code_of(write[1:]) == 0
+    assert exit_code_of([*run[1:], "--out", "run", "--set", "training.epochs=1"]) == 0, capfd.readouterr().err
+    encoders = tomllib.loads(Path("run/recipe.toml").read_text())["encoder"]
+    assert "spoken" in str(encoders["text"])
 
 
 @pytest.mark.parametrize("single", [True, False])

@@ -28,7 +28,7 @@ name = "Synthetic sample (planted emotions)"
 synthetic = true
 words = "SYNTHETIC_Words.csd"
 [modalities]
-text = "SYNTHETIC_WordVectors.csd"
+text = "SYNTHETIC_{text}.csd"
 audio = "SYNTHETIC_Audio74.csd"
 visual = "SYNTHETIC_Visual713.csd"
 [labels]
@@ -39,10 +39,11 @@ file = "folds.json"
 """
 
 
-def write_sample(folder: Path, *, videos: int = 112, seed: int = 0) -> None:
+def write_sample(folder: Path, *, videos: int = 112, seed: int = 0, words: bool = False) -> None:
     """Write the sample data set: `.csd` files, folds.json, truth.json, and dataset.toml when all the rest is there.
 
-    The same `videos` and `seed` give the same bytes. About 1.1 MB a video. SettingsError for fewer than 15 videos or a
+    With `words` the text is the words themselves, else their vectors; both files are there. The same arguments give
+    the same bytes. About 1.1 MB a video. SettingsError for fewer than 15 videos or a
     negative seed, DataError for a folder that holds anything else, ResourceError when it cannot be written.
     """
     if videos < FEWEST_VIDEOS or seed < 0:
@@ -52,7 +53,7 @@ def write_sample(folder: Path, *, videos: int = 112, seed: int = 0) -> None:
     write_json(folder / "truth.json", truth_of(plan, seed))
     write_json(folder / "folds.json", {f: [v.id for v in plan if v.fold == f] for f in ("train", "valid", "test")})
     _write_streams(folder, plan, seed)
-    write_text(folder / "dataset.toml", DATASET_TOML)
+    write_text(folder / "dataset.toml", DATASET_TOML.format(text="Words" if words else "WordVectors"))
 
 
 def cached_sample(monitor: Monitor = SILENT) -> Path:

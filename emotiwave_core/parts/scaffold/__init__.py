@@ -187,7 +187,7 @@ def _render(template: Path, plugin: NewPlugin) -> str:
         arguments=", ".join([*(parameter.partition(":")[0] for parameter in kind.parameters), kind.small]).strip(", "),
         small=kind.small,
         example=kind.example,
-        command=kind.command,
-        use=kind.use,
+        commands=kind.commands(plugin.name),
+        tuned=kind.command(f"{plugin.name}:{kind.example}") + ("" if kind.use else " --data DIR"),
         version=__version__.rpartition(".")[0],
     )
