@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import ROOT, block, text_of
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -85,6 +85,27 @@ def crowd(environment: Environment, tmp_path_factory: pytest.TempPathFactory) ->
         (folder / distribution / "pyproject.toml").write_text(text)
     environment.command("pip install ./emotiwave-one ./emotiwave-two ./squatter ./emotiwave-broken", folder)
     return environment
+
+
+@pytest.mark.slow
+def test_the_first_commands_and_the_package_of_the_guide_work(environment: Environment, tmp_path: Path) -> None:
+    """The first block of docs/plugins.md makes a part that is found, and so does its pyproject.toml."""
+    guide = text_of("docs/plugins.md")
+    new, install, check, show, run = (line.partition("#")[0] for line in block(guide, "emotiwave").splitlines())
+    assert (check.strip(), run.strip()) == ("emotiwave plugins check convnet", "emotiwave run --encoder convnet")
+    environment.command(new, tmp_path)
+    environment.command(install, tmp_path)
+    assert "emotiwave-convnet 0.1.0" in environment.command(show, tmp_path).stdout
+    environment.command("pip uninstall --yes emotiwave-convnet", tmp_path)
+
+    project = tmp_path / "package"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(block(guide, "# pyproject.toml"))
+    (project / "emotiwave_convnet.py").write_text(block(guide, "# convnet.py"))
+    for way in ("-e ./package --no-deps --no-build-isolation", "./package"):
+        environment.command(f"pip install {way}", tmp_path)
+        assert "Two convolutions over time" in environment.command(show, tmp_path).stdout
+        environment.command("pip uninstall --yes emotiwave-convnet", tmp_path)
 
 
 @pytest.mark.slow
