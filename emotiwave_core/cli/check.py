@@ -21,6 +21,7 @@ UNITS = {
 }
 ANSWERS = {True: "yes", False: "no", None: "–"}
 STATES = {"holds": "holds", "broken": "BROKEN", "not tried": "not tried", "warning": "WARNING"}
+TO_READ = ("broken", "warning")  # told in full below the verdict, where no law that holds stands between them
 
 Event = dict[str, Any]
 
@@ -138,7 +139,8 @@ def print_event(parts: list[Event], event: Event) -> None:
         _print(f"with {options}" if options else "without options")
         say()
     elif "law" in event:
-        _law(part["laws"][-1])
+        law = part["laws"][-1]
+        _head(law) if law["state"] in TO_READ else _law(law)
     elif what == "setting":
         say()
         _print(f"Measured on one thread of the CPU with {part['setting']}:")
@@ -147,15 +149,19 @@ def print_event(parts: list[Event], event: Event) -> None:
         _measurement(part["measurements"][-1])
 
 
-def _law(law: Event) -> None:
+def _head(law: Event) -> None:
     say(f"{STATES[law['state']]:10} {law['law']}")
+
+
+def _law(law: Event) -> None:
+    _head(law)
     _print(law["sentence"], "           ")
     if law["message"]:
         _print(law["message"], "         > ", "           ")
 
 
 def print_verdict(part: Event) -> None:
-    """Say in a line how many laws hold."""
+    """Say in a line how many laws hold, and then all that is to be read: the laws that are broken, and the warnings."""
     say()
     if "error" in part:
         _print(f"{part['kind']} {part['name']}: no law could be tried. {part['sentence']}")
@@ -173,9 +179,11 @@ def print_verdict(part: Event) -> None:
     warned = f", {warnings} with a warning" if warnings else ""
     _print(f"{part['kind']} {part['name']}: {verdict}; {holds} hold, {not_tried + len(left)} not tried{warned}.")
     for law in part["laws"]:
-        if law["state"] in ("broken", "warning"):
-            say(f"  {law['law']}{' (warning)' if law['state'] == 'warning' else ''}")
+        if law["state"] in TO_READ:
+            say()
+            _law(law)
     if left:
+        say()
         _print("Mend the last one above first: the laws after it, and the measurements, need what it asks for.")
         _print(f"Not tried: {', '.join(left)}.")
     unmeasured = [one["measure"] for one in part["measurements"] if one.get("lost")]

@@ -102,6 +102,18 @@ def test_what_is_printed_fits_80_columns(cli: Cli) -> None:
     assert re.search(r"1 of \d+ laws is broken; 1 hold, \d+ not tried\.", text)
 
 
+@pytest.mark.full
+def test_what_is_to_be_mended_stands_together_at_the_end(cli: Cli) -> None:
+    """Below the verdict each broken law is told in full, once, with no law that holds between; above by its name."""
+    done = cli("check", write(BOTH.replace('    register("mine", Mine)\n', "")), "--no-measure")
+    assert done.code == 1
+    above, below = re.split(r"encoder mean: 1 of \d+ laws is broken[^\n]*\n", done.out)
+    heads = re.findall(r"^(BROKEN|WARNING|holds|not tried) +(\w+)$", below, re.MULTILINE)
+    assert heads == [("BROKEN", "padding_length_does_not_matter")]
+    assert "BROKEN     padding_length_does_not_matter\n" in above
+    assert (above.count("         > "), below.count("         > ")) == (above.count("\nnot tried "), 1)
+
+
 @pytest.mark.parametrize(
     ("forward", "seconds", "message"),
     [
