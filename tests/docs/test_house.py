@@ -107,6 +107,12 @@ def test_two_classes_never_share_a_name() -> None:
     assert not {name: paths for name, paths in places.items() if len(paths) > 1}
 
 
+def test_two_test_files_never_share_a_name() -> None:
+    """Test files are modules without packages: pytest collects of one name the first and fails at the second."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert names == sorted(set(names))
+
+
 @pytest.mark.parametrize("folder", ["emotiwave", "emotiwave_core", "plugins", "benchmarks"])
 def test_docstrings_open_with_a_noun_or_a_verb(folder: str) -> None:
     """No docstring opens as a question does."""
