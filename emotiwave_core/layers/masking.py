@@ -57,6 +57,16 @@ def rows_to_encode(mask: Tensor) -> Rows | None:
     return Rows(chosen.nonzero().squeeze(1), torch.where(here, position, position[first]))
 
 
+def without_stretch(mask: Tensor, length: Tensor, place: Tensor) -> Tensor:
+    """mask [B, T] bool without one stretch of `length` [B, 1] of its set steps; masked ones inside do not shorten it.
+
+    place [B, 1] from 0 to below 1: where it begins, of all places where it fits. Drawn uniformly, each is as likely.
+    """
+    start = (place * (mask.sum(dim=1, keepdim=True) - length + 1)).long()
+    rank = mask.cumsum(dim=1) - 1  # of a set step among the set ones
+    return mask & ((rank < start) | (rank >= start + length))
+
+
 def keep(masks: Tensors, chosen: Tensor) -> Tensors:
     """Clear the masks of the modalities that are not chosen: chosen [B, M] or [M] bool. Returns new masks."""
     return {name: mask & chosen[..., column, None] for column, (name, mask) in enumerate(masks.items())}

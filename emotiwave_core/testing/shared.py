@@ -187,11 +187,12 @@ def initialised(part: object) -> Sequence[Path] | None:
 
 def _attributes(part: nn.Module) -> dict[str, object]:
     """The plain numbers, texts, arrays and collections of them that are attributes of a part and its modules."""
+    of_all = vars(nn.Module())
     return {
         f"{name}.{attribute}" if name else attribute: _plain(value)
         for name, module in part.named_modules()
         for attribute, value in vars(module).items()
-        if attribute != "training" and attribute not in vars(nn.Module())
+        if attribute not in of_all
     }
 
 

@@ -38,7 +38,9 @@ def initialise(model: FusionModel, parts: ResolvedParts) -> list[InitialFile]:
 
 def _initialise(part: LearnedPart, resolved: ResolvedPart) -> Iterator[Path]:
     """Initialise one part; the files that it has read. Errors name the part of the recipe that it is, or is inside."""
-    who, before, numbers = resolved.who, form_of(part), numbers_of(part)
+    who, before = resolved.who, form_of(part)
+    reads = type(part).initialise is not LearnedPart.initialise  # else a copy of its numbers is spared
+    numbers = numbers_of(part) if reads else {}
     failed = f"{who} fails when it is initialised"
     with forbid_exit(failed), preserve_global_state(who, "when it is initialised", drawing="weights"):
         try:

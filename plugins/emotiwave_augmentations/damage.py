@@ -10,6 +10,7 @@ from emotiwave_core.config.options import fraction, one_of
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Augmentation, Augmented, Tensors
+from emotiwave_core.layers.masking import without_stretch
 from emotiwave_core.modalities import by_modality
 
 Kind = Literal["noise", "blocks", "frames", "frozen"]
@@ -32,7 +33,7 @@ class Damage(Augmentation):
     kinds: which. p: at least 0 and below 1. deviations: of the strongest noise, at least 0.
     """
 
-    def __init__(self, *, p: float = 0.3, kinds: list[Kind] = ALL, deviations: float = 2.0) -> None:
+    def __init__(self, *, p: float = 0.5, kinds: list[Kind] = ALL, deviations: float = 3.0) -> None:
         super().__init__()
         fraction("damage", p=p)
         for kind in kinds:
@@ -71,11 +72,8 @@ class Damage(Augmentation):
 
 def _without_block(mask: Tensor, share: Tensor) -> Tensor:
     """mask [B, T] bool without one stretch of the share [B, 1] of what is set, anywhere; one step is left."""
-    steps = mask.sum(dim=1, keepdim=True)
-    length = _length(steps, share)
-    start = (torch.rand(share.shape, device=mask.device) * (steps - length + 1)).long()
-    rank = mask.cumsum(dim=1) - 1  # of a set step among the set ones
-    return mask & ((rank < start) | (rank >= start + length))
+    length = _length(mask.sum(dim=1, keepdim=True), share)
+    return without_stretch(mask, length, torch.rand(share.shape, device=mask.device))
 
 
 def _without_frames(mask: Tensor, share: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from emotiwave_core.config.options import fraction
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import Augmentation, Augmented, Tensors
+from emotiwave_core.layers.masking import without_stretch
 
 
 class SpecAugment(Augmentation):
@@ -51,9 +52,7 @@ def _without_stretch(mask: Tensor, widest: float) -> Tensor:
     count = mask.sum(dim=1, keepdim=True)  # [B, 1]
     drawn = torch.rand(2, len(mask), 1, device=mask.device)
     length = (drawn[0] * (widest * count + 1)).long().clamp(max=count)  # uniform over 0 … widest · count
-    start = (drawn[1] * (count - length + 1)).long()
-    rank = mask.cumsum(dim=1) - 1  # of what is set, among what is set
-    return mask & ((rank < start) | (rank >= start + length))
+    return without_stretch(mask, length, drawn[1])
 
 
 @hookimpl

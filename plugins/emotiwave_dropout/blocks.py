@@ -8,6 +8,7 @@ from torch import Tensor
 from emotiwave_core.config.options import fraction
 from emotiwave_core.hookspecs import hookimpl
 from emotiwave_core.interfaces import DropoutPolicy, Tensors
+from emotiwave_core.layers.masking import without_stretch
 
 
 class Blocks(DropoutPolicy):
@@ -35,10 +36,7 @@ class Blocks(DropoutPolicy):
     def _without_stretch(self, mask: Tensor) -> Tensor:
         steps = mask.sum(dim=1, keepdim=True)  # [B, 1]
         length = torch.minimum((self.rate * steps).round().long(), steps - 1)  # -1 where there is nothing to lose
-        places = steps - length + 1
-        start = (torch.rand(steps.shape, device=mask.device) * places).long()
-        rank = mask.cumsum(dim=1) - 1  # [B, T] of a set step among the set ones
-        return mask & ((rank < start) | (rank >= start + length))
+        return without_stretch(mask, length, torch.rand(steps.shape, device=mask.device))
 
 
 @hookimpl

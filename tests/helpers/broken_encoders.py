@@ -1,22 +1,19 @@
 """A sound encoder, and encoders with one defect each: `breaks` names exactly the laws that it breaks."""
 # ruff: noqa: D101, D102, D103 -- the name of a broken plugin says what is wrong with it
 
+import functools
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emotiwave_core.interfaces import Encoded, Encoder, ParameterGroup
 from emotiwave_core.layers.sequence import masked_mean, masked_softmax, zero_masked
-
-WRITES_SAFETENSORS = "import sys; open(sys.argv[1], 'wb').write((2).to_bytes(8, 'little') + b'{}')"
 
 
 class SoundEncoder(Encoder):
@@ -710,10 +707,14 @@ class ReadsSafetensorsWhenMade(SoundEncoder):
 
     def __init__(self, in_features: int) -> None:
         super().__init__(in_features)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "weights.safetensors")
-            subprocess.run([sys.executable, "-c", WRITES_SAFETENSORS, file], check=True)  # nobody opens it here
-            load_file(file)
+        load_file(Path(_folder().name, "weights.safetensors"))
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    save_file({"weight": torch.ones(1)}, Path(folder.name, "weights.safetensors"))
+    return folder
 
 
 class LoadsNothing(SoundEncoder):

@@ -194,7 +194,7 @@ def test_frozen_damage_passes_over_holes() -> None:
         assert live in own.tolist()
 
 
-def test_damage_is_of_one_modality_at_a_time() -> None:
+def test_damage_is_drawn_for_each_modality() -> None:
     """A share p of the samples has a modality damaged, in each kind as often; its streams alike, others apart."""
     streams = ("text", "audio/clip", "audio/frames")
     inputs, masks = ramp(streams)
