@@ -54,8 +54,8 @@ def job_of(run: PlannedRun, setting: Runs) -> Job:
     return Job(run.folder, program_of(run_folder(setting.out, run), run.recipe(), setting, "--no-test"), retries=1)
 
 
-def train(runs: Sequence[PlannedRun], setting: Runs) -> list[str]:
-    """Train all runs that are not finished. The sentences of those that failed."""
+def train(runs: Sequence[PlannedRun], setting: Runs) -> None:
+    """Train all runs that are not finished, and test none. ClickException with the sentences of those that failed."""
     monitor, failed = TerminalMonitor(), []
 
     def ended(job: Job, answer: JobAnswer) -> bool:
@@ -66,7 +66,8 @@ def train(runs: Sequence[PlannedRun], setting: Runs) -> list[str]:
     jobs = [job_of(run, setting) for run in runs]
     with opened(setting.execution, setting.out, needs_of(setting), MEMORY, len(jobs), monitor) as executor:
         carry_out(jobs, executor, monitor, "Runs", ended)
-    return failed
+    if failed:
+        raise click.ClickException("\n".join(failed))
 
 
 def validation(run: Path) -> dict[str, Any]:
@@ -91,11 +92,9 @@ def main(candidates: Path, data: Path, out: Path, seeds: int, jobs: int | None, 
     names = [name for name in table["candidate"] if not only or name in only]
     try:
         runs = runs_of(table, names, seeds)
-        failed = train(runs, Runs(data.resolve(), out, execution=Execution(jobs=jobs, device="cpu")))
+        train(runs, Runs(data.resolve(), out, execution=Execution(jobs=jobs, device="cpu")))
     except EmotiwaveError as error:
         raise click.ClickException(str(error)) from error
-    if failed:
-        raise click.ClickException("\n".join(failed))
     found = {name: [validation(run_folder(out, run)) for run in runs if run.row.name == name] for name in names}
     click.echo(as_table(found))
 

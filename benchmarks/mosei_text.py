@@ -8,8 +8,8 @@ repeated. In order:
 
 1. Every candidate is trained five times inside the official validation fold (four fifths of its videos; the last fifth
    chooses epoch and thresholds). The one with the best mean macro-F1 there is `chosen`. No test fold is read.
-2. `official`: `default` and `chosen` are trained in the same five ways, and each of the five models is scored once on
-   the official test fold: the means of the five scores.
+2. `official`: `default`, `chosen` and the recipes `strong` and `resilient` are trained in the same five ways, and each
+   of the five models is scored once on the official test fold: the means of the five scores.
 3. `five folds`: both folds together, split in five by video; each is once the test fold, the one after it chooses epoch
    and thresholds, the other three are for training. All test samples are scored together.
 
@@ -24,9 +24,12 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import tomli_w
-from choose import Job, carry_out, validation
+from choose import train, validation
 from numpy.typing import NDArray
 
+from emotiwave_core.compare.jobs import Runs, carry_out_runs
+from emotiwave_core.compare.plan import PlannedRun, row_of, run_folder
+from emotiwave_core.config.flags import override
 from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import Corpus, open_corpus
 from emotiwave_core.data.dataset import EMOTIONS
@@ -37,10 +40,13 @@ from emotiwave_core.data.prepare.segments import cut
 from emotiwave_core.evaluate.baselines import baselines
 from emotiwave_core.evaluate.bootstrap import percentiles, resampled_scores
 from emotiwave_core.evaluate.calibration import calibration
+from emotiwave_core.execute.executor import Execution
 from emotiwave_core.io.atomic import write_json, write_text
 from emotiwave_core.metrics import Outcomes, compute_metrics
 from emotiwave_core.metrics.decisions import tune_thresholds
+from emotiwave_core.monitor import TerminalMonitor
 from emotiwave_core.objectives.settle import make_objective
+from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.runs.schema import converter
 from emotiwave_core.runs.scores import Baselines
 
@@ -58,6 +64,7 @@ CANDIDATES = {
     "mean_slow": ("encoder={name='mean',dropout=0.3}", "model.head_dropout=0.5", "training.learning_rate=3e-4"),
     "max_slow": ("encoder={name='bilstm',pooling='max'}", "model.head_dropout=0.5", "training.learning_rate=3e-4"),
 }
+RECIPES = ("strong", "resilient")  # as they are, which were chosen on other data: rows beside the candidates
 METRICS = ("macro_f1", "micro_f1", "weighted_f1", "weighted_accuracy", "average_precision")
 
 
@@ -94,14 +101,26 @@ def in_parts(videos: list[str]) -> list[list[str]]:
     return [mixed[k :: len(PARTS)] for k in PARTS]
 
 
+def planned(name: str, recipe: str, settings: tuple[str, ...], folds: str, rotation: int | None = None) -> PlannedRun:
+    """A run of a recipe with these settings on top, and those of every candidate."""
+    registry = load_registry()
+    table, _ = registry.recipe_table(recipe)
+    return PlannedRun(row_of(name, override(table, (*ALL, *settings)), registry, folds), 0, rotation)
+
+
+def runs_in(folder: Path, out: Path) -> Runs:
+    """The setting of runs on the laid out data, one thread each."""
+    return Runs(folder.resolve(), out, execution=Execution(device="cpu"))
+
+
 def choose_candidate(folder: Path, out: Path) -> tuple[str, dict[str, list[dict[str, Any]]]]:
     """The candidate with the best mean validation macro-F1 inside the official validation fold, and what each had."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, settings in CANDIDATES.items():
-        for k in PARTS:
-            job = Job(f"{name}.{k}", (*ALL, *settings, f"data.folds=official{k}.json"), test=False)
-            found.setdefault(name, []).append(validation(carry_out(job, folder, out)))
-            click.echo(f"{job.name}: {found[name][-1]['mean_macro_f1']:.3f}", err=True)
+    runs = {
+        name: [planned(f"{name}.{k}", "default", settings, f"official{k}.json") for k in PARTS]
+        for name, settings in CANDIDATES.items()
+    }
+    train([run for own in runs.values() for run in own], runs_in(folder, out))
+    found = {name: [validation(run_folder(out, run)) for run in own] for name, own in runs.items()}
     return max(found, key=lambda name: mean_of(found[name])), found
 
 
@@ -109,14 +128,17 @@ def mean_of(runs: list[dict[str, Any]]) -> float:
     return float(np.mean([one["mean_macro_f1"] for one in runs]))
 
 
-def train_and_ask(row: str, settings: tuple[str, ...], folder: Path, out: Path) -> dict[str, list[Answers]]:
+def train_and_ask(
+    row: str, recipe: str, settings: tuple[str, ...], folder: Path, out: Path
+) -> dict[str, list[Answers]]:
     """The answers of a recipe's ten runs: five about the official test fold, and one about all five folds together."""
-    settings = (*ALL, *settings)
-    official = [Job(f"official-{row}-{k}", (*settings, f"data.folds=official{k}.json")) for k in PARTS]
-    folds = [Job(f"folds-{row}-{k}", (*settings, "data.folds=cv.json", f"data.rotation={k}")) for k in PARTS]
+    official = [planned(f"official-{row}-{k}", recipe, settings, f"official{k}.json") for k in PARTS]
+    folds = [planned(f"folds-{row}", recipe, settings, "cv.json", k) for k in PARTS]
+    if failed := carry_out_runs([*official, *folds], runs_in(folder, out), TerminalMonitor()):
+        raise click.ClickException("\n".join(f"{name}: {why}" for name, why in failed.items()))
     return {
-        "official": [answers_of(carry_out(job, folder, out)) for job in official],
-        "five folds": [together([answers_of(carry_out(job, folder, out)) for job in folds])],
+        "official": [answers_of(run_folder(out, run)) for run in official],
+        "five folds": [together([answers_of(run_folder(out, run)) for run in folds])],
     }
 
 
@@ -252,9 +274,9 @@ def main(data: Path, out: Path) -> None:
     folder = out / "data"
     lay_out(data, folder)
     chosen, found = choose_candidate(folder, out / "choice")
-    told = {"TF-IDF + regression": regression(data, folder), "default": train_and_ask("default", (), folder, out)}
-    if chosen != "default":
-        told[chosen] = train_and_ask(chosen, CANDIDATES[chosen], folder, out)
+    asked = {"default": ("default", ()), chosen: ("default", CANDIDATES[chosen])} | {one: (one, ()) for one in RECIPES}
+    told = {"TF-IDF + regression": regression(data, folder)}
+    told |= {row: train_and_ask(row, recipe, settings, folder, out) for row, (recipe, settings) in asked.items()}
     text, results = choice_table(found), {}
     for part in ("official", "five folds"):
         rows = {name: describe(answers[part]) for name, answers in told.items()}
