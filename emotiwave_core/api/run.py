@@ -313,7 +313,11 @@ class Run:
             yield from self._input_predictor(PredictionOptions(explain=explain)).samples(known)
 
     def enrol(
-        self, clips: "Dataset | FilePath | Mapping[str, Any] | Sequence[FilePath | Mapping[str, Any]]", /
+        self,
+        clips: "Dataset | FilePath | Mapping[str, Any] | Sequence[FilePath | Mapping[str, Any]]",
+        /,
+        *,
+        speaker: str | None = None,
     ) -> "Run":
         """The run for one speaker, of whom these are clips: for a run that reads features relative to their speaker.
 
@@ -321,7 +325,10 @@ class Run:
         labels are not needed, and what is usual for the person should be in them (neutral speech, or speech of every
         kind). Ask the result as any run: `run.enrol(["neutral.wav"]).predict("clip.wav")`, `Stream(run.enrol(…))`.
 
-        SettingsError for a run that reads no features so, DataError for clips without anything that can be used.
+        speaker: of a data set with groups, the one whose clips are taken.
+
+        SettingsError for a run that reads no features so, and for a speaker that the clips do not name; DataError for
+        clips without anything that can be used.
         """
         from emotiwave_core.data.dataset import Dataset
 
@@ -343,7 +350,7 @@ class Run:
                 predictor.open_clips(datasets[0], self._monitor) if datasets else predictor.store_of(arrays + samples)
             )
             enrolled = attrs.evolve(self)
-            enrolled.__dict__["predictor"] = predictor.enrolled(store)
+            enrolled.__dict__["predictor"] = predictor.enrolled(store, speaker)
             return enrolled
 
     def selective(self, max_risk: float, /) -> "Run":

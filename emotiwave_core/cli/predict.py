@@ -52,7 +52,13 @@ MOST_WORDS = 60  # characters of a segment's words in the table
     type=click.Path(path_type=Path, exists=True),
     metavar="CLIP",
     section="Recordings",
-    help="A clip of the speaker, for a run that reads features relative to the speaker.",
+    help="A clip of the speaker, or a data set of clips, for a run that reads features relative to the speaker.",
+)
+@option(
+    "--speaker",
+    metavar="ID",
+    section="Recordings",
+    help="Who speaks: of a data set that is enrolled, the group whose clips are taken.",
 )
 @option("--features", multiple=True, metavar="MODALITY=FILE", section="Recordings", help="Features from a file.")
 @option(
@@ -95,6 +101,7 @@ def predict(
     out: Path | None,
     explain: bool,
     enrol: tuple[Path, ...],
+    speaker: str | None,
     max_risk: float | None,
     on_alarm: "OnAlarm | None",
     device: str,
@@ -128,10 +135,12 @@ def predict(
     settings = _settings(options)
     if not inputs and not settings["features"]:
         raise click.UsageError("Name recordings, a data set, or files of features.")
+    if speaker is not None and not enrol:
+        raise click.UsageError("--speaker says whose clips of a data set are enrolled: name it by --enrol DIR.")
     with quiet():
         opened = api.open_run(run, device=device, registry=registry_file, monitor=TerminalMonitor(), on_alarm=on_alarm)
         if enrol:
-            opened = opened.enrol(enrol)
+            opened = opened.enrol(enrol, speaker=speaker)
         if max_risk is not None:
             opened = opened.selective(max_risk)
         if out is not None:

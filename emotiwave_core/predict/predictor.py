@@ -18,6 +18,7 @@ from emotiwave_core.data.dataset import Dataset
 from emotiwave_core.data.loading.loader import open_loader
 from emotiwave_core.data.loading.plan import BatchPlan, neighbour_notes, plan_batches
 from emotiwave_core.data.loading.speakers import (
+    clips_of,
     enrolment_notes,
     first_of_each,
     relative_to_speakers,
@@ -127,12 +128,18 @@ class Predictor:
             least[name] = min(sure, default=NEVER)
         return attrs.evolve(self, least=least)
 
-    def enrolled(self, clips: Store) -> "Predictor":
-        """The same for samples of one speaker, of whom these are clips; a notice tells what they leave open."""
-        first = first_of_each(clips)
-        for note in enrolment_notes(clips, first, self.model.statistics):
+    def enrolled(self, clips: Store, speaker: str | None = None) -> "Predictor":
+        """The same for samples of one speaker, of whom these are clips; a notice tells what they leave open.
+
+        speaker: the group whose clips are taken of all. SettingsError where there is none of this name.
+        """
+        first, own = first_of_each(clips), np.ones(len(clips), dtype=bool)
+        if speaker is not None:
+            own = clips_of(clips, speaker)
+        for note in enrolment_notes(clips, own, first, self.model.statistics):
             warnings.warn(f"Note: {note}", Notice, stacklevel=2)
-        known = standardise_speakers(clips, ["the speaker"] * len(clips), first, self.model.statistics)
+        whose = ["the speaker" if is_own else None for is_own in own]
+        known = standardise_speakers(clips, whose, own & first, self.model.statistics)
         assert known.speakers is not None, "they have just been standardised"
         return self.of_speaker(known.speakers)
 

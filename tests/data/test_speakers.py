@@ -183,6 +183,21 @@ def test_clips_of_one_speaker_do_what_the_data_set_does(tmp_path: Path) -> None:
         run.predict(**arrays["s7-1"])
 
 
+def test_a_data_set_enrols_the_clips_of_the_speaker_that_is_named(tmp_path: Path) -> None:
+    """With `speaker` the answers are those of this group's clips as arrays; a name that is nobody's is told."""
+    data = dataset(gain=lambda s: 1 + s, offset=lambda s: 2.0 * s)
+    run, (features, _) = train(data, tmp_path / "run", "own"), clips(gain=lambda s: 1 + s, offset=lambda s: 2.0 * s)
+    arrays = [{"audio": (x := features[63 + clip]), "text": x[:, :2]} for clip in range(9)]
+    named, given, other = run.enrol(data, speaker="s7"), run.enrol(arrays), run.enrol(data, speaker="s1")
+    told = [list(one.predict(**arrays[1]).probabilities.values()) for one in (named, given, other)]
+    np.testing.assert_allclose(told[0], told[1], rtol=1e-4)
+    assert np.abs(np.subtract(told[0], told[2])).max() > 1e-3
+    with pytest.raises(SettingsError, match=r"No clip is of the speaker 's9'\. Choose from: s0, s1"):
+        run.enrol(data, speaker="s9")
+    with pytest.raises(SettingsError, match="do not tell who speaks, so none can be taken for those of 's7'"):
+        run.enrol(arrays, speaker="s7")
+
+
 def test_what_a_reader_of_the_score_must_know_stands_beside_it(tmp_path: Path) -> None:
     """`own` is called transductive; `enrolled` counts its clips, speakers without one, and ids that are nobody's."""
     own = train(dataset(), tmp_path / "own", "own")

@@ -20,7 +20,7 @@ from emotiwave_core.config.recipe import NO_EMOTION_CLIPS, Recipe
 from emotiwave_core.data.loading.batch import Moments
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
-from emotiwave_core.errors import DataError, SettingsError, listed, short
+from emotiwave_core.errors import DataError, SettingsError, choices, listed, short
 from emotiwave_core.io.untrusted import is_file, read_text, why
 from emotiwave_core.modalities import streams_of
 
@@ -136,18 +136,34 @@ def first_of_each(clips: Store) -> NDArray[np.bool_]:
     return first
 
 
-def enrolment_notes(clips: Store, first: NDArray[np.bool_], training: Statistics) -> list[str]:
-    """Sentences on what must be known of clips that enrol one speaker. first [N]: those that are no other's twin."""
+def clips_of(clips: Store, speaker: str) -> NDArray[np.bool_]:
+    """The clips [N] of one speaker, which is a group of theirs. SettingsError where there is none of this name."""
+    if clips.facts.groups is None:
+        raise SettingsError(
+            f"The clips do not tell who speaks, so none can be taken for those of {short(speaker)}: name a data set "
+            "with [groups], or leave the speaker out."
+        )
+    names = sorted(set(clips.facts.groups))
+    if speaker not in names:
+        raise SettingsError(f"No clip is of the speaker {short(speaker)}.{choices(speaker, names)}")
+    return np.array([group == speaker for group in clips.facts.groups])
+
+
+def enrolment_notes(clips: Store, own: NDArray[np.bool_], first: NDArray[np.bool_], training: Statistics) -> list[str]:
+    """Sentences on what must be known of clips that enrol one speaker.
+
+    own [N]: those that are the speaker's; first [N]: those that are no other's twin.
+    """
     notes = []
-    if twins := int((~first).sum()):
-        notes.append(f"{twins} of {len(first)} clips are others once more, and count once.")
-    if clips.facts.groups is not None and len(names := sorted(set(clips.facts.groups))) > 1:
+    if twins := int((own & ~first).sum()):
+        notes.append(f"{twins} of {int(own.sum())} clips are others once more, and count once.")
+    if own.all() and clips.facts.groups is not None and len(names := sorted(set(clips.facts.groups))) > 1:
         notes.append(
             f"the clips are of {len(names)} groups, such as {short(names[0])} and {short(names[1])}, and are taken for "
-            "those of one speaker."
+            "those of one speaker (--speaker takes the clips of one)."
         )
     read = [name for name in clips.modalities if not training.keys().isdisjoint(streams_of(name, clips.streams))]
-    if unheard := [name for name in read if not clips.has(name).any()]:
+    if unheard := [name for name in read if not clips.has(name)[own].any()]:
         notes.append(f"no clip of the speaker has {listed(unheard)}: read with the statistics of the training fold.")
     return notes
 
