@@ -83,6 +83,12 @@ def _alarms(scores: Scores) -> Iterator[str]:
         if alarms.dropped:
             end = f"; read as missing (--on-alarm drop), {complete} has {alarms.dropped[complete]:.3f}"
         yield f"Unlike what training saw (alarms): {told}{end}."
+    pairs = alarms.pairs if alarms else {}
+    if told := ", ".join(
+        f"{name} in {one.raised} of {one.samples} samples" for name, one in pairs.items() if one.raised
+    ):
+        yield f"Two that do not fit each other (alarms): {told}."
+    yield from (one.sentence(name) for name, one in pairs.items() if one.are_strangers)
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

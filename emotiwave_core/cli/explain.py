@@ -200,8 +200,10 @@ def print_sample(details: SampleDetails) -> None:
     console.print(_text(f"{title}, true {sample.truth or 'nothing'}"), soft_wrap=True)
     if sample.confidence is not None:
         console.print(_certainty(sample))
-    for modality, share in sample.alarms.items():
-        told = f"Alarm: its {modality} is unlike those of the training, {share:.2f} times the threshold."
+    for name, share in sample.alarms.items():
+        told = f"Alarm: its {name} is unlike those of the training, {share:.2f} times the threshold."
+        if "+" in name:
+            told = f"Alarm: its {name.replace('+', ' and ')} do not fit each other, {share:.2f} times the threshold."
         console.print(_text(told), soft_wrap=True)
     shown = _shown(details)
     console.print()

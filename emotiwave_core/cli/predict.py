@@ -307,12 +307,15 @@ def _table(answer: "RecordingPrediction") -> Table:
     return table
 
 
-def _alarm(modality: str, share: float, is_read: bool, where: str) -> str:
-    """The sentence about a modality that is unlike those of the training."""
+def _alarm(name: str, share: float, is_read: bool, where: str) -> str:
+    """The sentence about a modality that is unlike those of the training, or about two that do not fit each other."""
+    if "+" in name:
+        return (
+            f"ALARM: {name.replace('+', ' and ')}{where} do not fit each other, {share:.1f} times less than is usual: "
+            "one of them may be of something else. Which is not known, and both are read."
+        )
     done = "it is read all the same (--on-alarm drop leaves it out)" if is_read else "it is left out"
-    return (
-        f"ALARM: {modality}{where} is unlike what the run was trained on, {share:.1f} times as far as is usual: {done}."
-    )
+    return f"ALARM: {name}{where} is unlike what the run was trained on, {share:.1f} times as far as is usual: {done}."
 
 
 def _parts(shapley: Mapping[str, float]) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.predict.certainty import Array, trusted
+from emotiwave_core.predict.agreement import HIGHEST, pair_alarms
+from emotiwave_core.predict.certainty import Array, alone_in, trusted
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.predictions import Certainty
@@ -12,7 +13,6 @@ from emotiwave_core.runs.schema import Fraction, Score
 from emotiwave_core.runs.scores import Abstention, Alarms, ModalityAlarms
 
 MAX_RISKS = (0.05, 0.1, 0.2, 0.3)
-HIGHEST = 5  # samples of a modality that are named
 
 
 def abstentions(certainty: Certainty, wrong: NDArray[np.bool_]) -> list[Abstention]:
@@ -32,12 +32,15 @@ def alarm_scores(trained: TrainedRun, predictions: Predictions, certainty: Certa
         return None
     ids = [trained.corpus.store.ids[row] for row in trained.fold.rows]
     modalities = {}
-    for modality, shares in certainty.alarms.items():
+    for modality in trained.modalities:
+        if (shares := certainty.alarms.get(modality)) is None:
+            continue
         raised = np.flatnonzero(shares > 1.0)  # False for NaN
         first = raised[np.argsort(-shares[raised], kind="stable")][:HIGHEST]
         highest = {ids[n]: float(shares[n]) for n in first}
         modalities[modality] = ModalityAlarms(int((~np.isnan(shares)).sum()), len(raised), highest)
-    return Alarms(trained.model.on_alarm, modalities, _dropped(trained, predictions))
+    pairs = pair_alarms(ids, trained.agreement, *alone_in(trained, predictions), trained.objective.multi)
+    return Alarms(trained.model.on_alarm, modalities, _dropped(trained, predictions), pairs)
 
 
 def _dropped(trained: TrainedRun, predictions: Predictions) -> dict[str, Score]:

@@ -70,7 +70,7 @@ class Explanation:
     certainty: Certainty
 
     def alarms_of(self, n: int) -> dict[str, float]:
-        """The modalities of sample n that are unlike those of the training, and how far beyond the threshold of 1."""
+        """The modalities of sample n, and the pairs of them, that raise an alarm, with how far it is beyond 1."""
         return {m: float(shares[n]) for m, shares in self.certainty.alarms.items() if shares[n] > 1.0}
 
     @property

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from emotiwave_core.modalities import configurations, name_of
 from emotiwave_core.model.alarm import trusted_in
+from emotiwave_core.predict.agreement import pair_shares
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
 from emotiwave_core.runs.model_file import ConfigurationCalibration
@@ -53,14 +54,24 @@ def trusted(present: Bools, alarms: Array) -> Bools:
     return np.asarray(trusted_in(flat, shares).reshape(present.shape).numpy())
 
 
+def alone_in(trained: TrainedRun, predictions: Predictions) -> tuple[dict[str, Array], dict[str, Bools]]:
+    """Answers of each modality alone [N, C], and the samples that have it [N]."""
+    alone = dict(zip(trained.modalities, predictions.answers, strict=False))  # single ones are the first configurations
+    present = dict(zip(trained.model.modalities, predictions.present.T, strict=True))
+    return alone, {modality: present[modality] for modality in alone}
+
+
 def _alarms(trained: TrainedRun, predictions: Predictions) -> dict[str, Array]:
-    """The alarms [N] of each modality that has some, NaN where a sample lacks the modality."""
+    """The alarms [N] of each modality and pair of them that has some, NaN where a sample lacks the modality."""
     model, shares = trained.model, predictions.alarms
-    if shares is None or model.alarm is None:
+    if model.on_alarm == "ignore":
         return {}
+    pairs = pair_shares(trained.agreement, *alone_in(trained, predictions), trained.objective.multi)
+    if shares is None or model.alarm is None:
+        return pairs
     told = np.where(predictions.present, shares, np.nan)
     columns = {m: told[:, k] for k, m in enumerate(model.modalities)}
-    return {m: columns[m] for m in trained.modalities if m in model.alarm.densities}
+    return {m: columns[m] for m in trained.modalities if m in model.alarm.densities} | pairs
 
 
 def _risks(trained: TrainedRun, predictions: Predictions, confidence: Array) -> Array | None:

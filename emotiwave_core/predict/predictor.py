@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -34,8 +34,9 @@ from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.monitor import SILENT, Monitor
 from emotiwave_core.objectives import Objective
 from emotiwave_core.parts.registry import Registry
+from emotiwave_core.predict.agreement import pair_alarms, pair_shares
 from emotiwave_core.predict.inputs import check_inputs
-from emotiwave_core.runs.model_file import Calibrations, TrainedInput
+from emotiwave_core.runs.model_file import Agreements, Calibrations, TrainedInput
 from emotiwave_core.runs.saved_model import load_model
 
 Array = NDArray[np.float64]
@@ -65,7 +66,8 @@ class Prediction:
     interval: tuple[float, float] | None = None  # seconds, of a sample of a data set
     explained: str | None = None  # where it was asked for: the class or target whose value `shapley` splits
     shapley: dict[str, float] = attrs.field(factory=dict)  # {modality: its part, beyond the class frequencies}
-    alarms: dict[str, float] = attrs.field(factory=dict)  # {modality: its distance from the training's, threshold 1}
+    # Beyond the threshold of 1: {modality: its distance from the training's}, {pair: how many times less it agrees}
+    alarms: dict[str, float] = attrs.field(factory=dict)
     abstained: bool = False  # the run was asked not to decide where it errs more often than that (`selective`)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,6 +81,14 @@ class Prediction:
         return {key: value for key, value in attrs.asdict(self).items() if key not in {*unused, *unasked}}
 
 
+class Answers(NamedTuple):
+    """Answers of a model about N samples."""
+
+    answers: Array  # [N, C], by all the modalities that each has
+    shares: Array  # [N, M], the distance of each modality over its threshold
+    alone: dict[str, Array]  # {modality: [N, C], by it alone}, of those whose agreement with another is known
+
+
 @attrs.frozen(eq=False)
 class Predictor:
     """A run's model on a device, in eval(). Several threads may ask it at a time."""
@@ -90,6 +100,7 @@ class Predictor:
     inputs: dict[str, TrainedInput]  # {modality: the features that it was trained on}
     device: torch.device
     calibration: Calibrations | None = None  # of each configuration, of a single-label run
+    agreement: Agreements | None = None  # of each pair of modalities that agree
     least: dict[str, float] | None = None  # {configuration: the least confidence with which it decides}
     speaker: SpeakerStandardisation | None = None  # of whom all samples are
 
@@ -211,25 +222,36 @@ class Predictor:
         chunk = batch_size * max(1, CHUNK // batch_size)
         if self.model.neighbours is not None:  # a chunk would cut through a video
             chunk = max(len(store), 1)
+        heard: list[tuple[dict[str, Array], dict[str, NDArray[np.bool_]]]] = []
         with monitor.progress("Predicting", len(self._plan(store, np.arange(len(store)), batch_size))) as advance:
             for first in range(0, len(store), chunk):
                 rows = np.arange(first, min(first + chunk, len(store)))
                 samples = Fold("all", rows, torch.empty(len(rows), 0))
                 with attribute_errors(self.model):
-                    answers, shares = retry_smaller_batches(
+                    told = retry_smaller_batches(
                         lambda size, samples=samples: self._answers(store, samples, size, advance),  # type: ignore[misc]
                         batch_size,
                         self.recipe,
                         "predicting",
                         monitor,
                     )
-                yield samples, self._named(store, samples, answers, shares, has_ids)
+                heard.append((told.alone, {m: store.has(m)[rows] for m in told.alone}))
+                yield samples, self._named(store, samples, told, has_ids)
+        for note in self._strangers(heard):
+            monitor.say(f"Warning: {note}")
 
-    def _named(self, store: Store, samples: Fold, answers: Array, shares: Array, has_ids: bool) -> list[Prediction]:
-        """Answers [N, C] about some samples of a store, and alarms [N, M], as predictions.
+    def _strangers(self, heard: Sequence[tuple[dict[str, Array], dict[str, NDArray[np.bool_]]]]) -> list[str]:
+        """Sentences on the pairs of modalities that fit each other far less than in validation, over all samples."""
+        if not heard or not heard[0][0]:
+            return []
+        alone, present = ({m: np.concatenate([one[k][m] for one in heard]) for m in heard[0][0]} for k in (0, 1))
+        ids = [""] * len(next(iter(present.values())))
+        pairs = pair_alarms(ids, self.agreement, alone, present, self.objective.multi)
+        return [one.sentence(name) for name, one in pairs.items() if one.are_strangers]
 
-        PluginError where an answer is not finite.
-        """
+    def _named(self, store: Store, samples: Fold, told: Answers, has_ids: bool) -> list[Prediction]:
+        """Answers about some samples of a store as predictions. PluginError where one is not finite."""
+        answers, shares = told.answers, told.shares
         bad = int((~np.isfinite(answers)).any(axis=1).sum())
         if bad:
             raise NotFinite(
@@ -241,11 +263,13 @@ class Predictor:
         named = [dict(zip(self.objective.classes, row, strict=True)) for row in answers.tolist()]
         present = {modality: store.has(modality)[samples.rows] for modality in self.model.modalities}
         intervals = store.intervals[samples.rows].tolist()
+        pairs = pair_shares(self.agreement, told.alone, present, self.objective.multi)
         predictions = []
         for n, row in enumerate(samples.rows):
             names = () if is_number else self._names(decided[n])
             alarms = {m: share for m, share in zip(present, shares[n].tolist(), strict=True) if share > 1.0}
             have = self._read(tuple(modality for modality, has in present.items() if has[n]), alarms)
+            alarms |= {pair: float(share[n]) for pair, share in pairs.items() if share[n] > 1.0}  # False for NaN
             confidence = None if is_number else confidence_of(named[n], names, self.objective.multi)
             abstained = self.least is not None and (confidence or 0.0) < self.least.get(name_of(have), NEVER)
             predictions.append(
@@ -269,21 +293,37 @@ class Predictor:
         return trusted if trusted and self.model.on_alarm == "drop" else have
 
     @torch.inference_mode()
-    def _answers(
-        self, store: Store, samples: Fold, batch_size: int, advance: Callable[[], None]
-    ) -> tuple[Array, Array]:
-        """Answers [N, C] about some samples, of all the modalities that they have, and the alarms [N, M] of these."""
+    def _answers(self, store: Store, samples: Fold, batch_size: int, advance: Callable[[], None]) -> Answers:
+        """Answers about some samples: of all the modalities that they have, and what the alarms need of these."""
         loader, plan = open_loader(store, self.device), self._plan(store, samples.rows, batch_size)
         alarm = None if self.model.on_alarm == "ignore" else self.model.alarm
-        logits, shares = [], []
+        logits: list[torch.Tensor] = []
+        shares: list[torch.Tensor] = []
+        alone: dict[str, list[torch.Tensor]] = {modality: [] for modality in self._asked_alone}
         for batch in plan.batches(loader, samples.rows, samples.targets):
             with autocast(self.device, self.recipe.training.precision):
                 encoded, present = self.model.encode(batch.inputs, batch.masks), self.model.present(batch.masks)
                 logits.append(self.model.fuse(encoded, present, batch.videos).logits.float())
                 shares.append(present.new_zeros(present.shape).float() if alarm is None else alarm(encoded, present))
+                absent = self.model.encode_absent(batch.inputs) if alone else {}
+                for modality, own in alone.items():
+                    only = present & torch.tensor([m == modality for m in encoded], device=self.device)
+                    restricted = self.model.restrict((modality,), encoded, absent)
+                    own.append(self.model.fuse(restricted, only, batch.videos).logits.float())
             advance()
-        answers = self.objective.answers(plan.restored(torch.cat(logits)))
-        return answers.cpu().double().numpy(), plan.restored(torch.cat(shares)).cpu().double().numpy()
+        answer = self.objective.answers
+        return Answers(
+            _doubles(answer(plan.restored(torch.cat(logits)))),
+            _doubles(plan.restored(torch.cat(shares))),
+            {modality: _doubles(answer(plan.restored(torch.cat(own)))) for modality, own in alone.items()},
+        )
+
+    @property
+    def _asked_alone(self) -> list[str]:
+        """The modalities that are also asked alone, for their agreement with others."""
+        if self.model.on_alarm == "ignore":
+            return []
+        return [m for m in self.model.modalities if any(m in pair.split("+") for pair in self.agreement or ())]
 
     def _plan(self, store: Store, rows: NDArray[np.int64], batch_size: int) -> BatchPlan:
         return plan_batches(store, rows, batch_size, neighbours=self.model.neighbours)
@@ -294,6 +334,10 @@ class Predictor:
         if np.ndim(decision) == 0:
             return (classes[int(decision)],)
         return tuple(name for name, is_decided in zip(classes, decision, strict=True) if is_decided)
+
+
+def _doubles(tensor: torch.Tensor) -> Array:
+    return np.asarray(tensor.cpu().double().numpy())
 
 
 def _has_evidence(store: Store) -> NDArray[np.bool_]:
@@ -320,5 +364,5 @@ def open_predictor(run: Path, registry: Registry, device: torch.device, on_alarm
         warnings.warn(change, Notice, stacklevel=2)
     tuned = description.thresholds
     thresholds = None if tuned is None else np.array([tuned[name] for name in objective.classes])
-    inputs, calibration = description.data.inputs, description.calibration
-    return Predictor(model.to(device), objective, recipe, thresholds, inputs, device, calibration)
+    inputs, calibration, agreement = description.data.inputs, description.calibration, description.agreement
+    return Predictor(model.to(device), objective, recipe, thresholds, inputs, device, calibration, agreement)

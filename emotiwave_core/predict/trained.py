@@ -28,7 +28,7 @@ from emotiwave_core.parts.resolved import ResolvedParts
 from emotiwave_core.predict.inputs import check_inputs
 from emotiwave_core.predict.predictions import Predictions, predict
 from emotiwave_core.runs.data_file import read_data, read_data_folder
-from emotiwave_core.runs.model_file import Calibrations, ModelFile
+from emotiwave_core.runs.model_file import Agreements, Calibrations, ModelFile
 from emotiwave_core.runs.saved_model import SavedModel, load_model, reload_model
 
 
@@ -46,6 +46,7 @@ class TrainedRun:
     modalities: tuple[str, ...]  # those of the model that the data set has, in the model's order
     notes: list[str]  # what must be known of the samples
     calibration: Calibrations | None = None  # of each configuration, of a single-label run
+    agreement: Agreements | None = None  # of each pair of modalities that agree
 
     def predict(self, device: torch.device, monitor: Monitor = SILENT) -> Predictions:
         """Predict every sample of the fold in every configuration."""
@@ -120,8 +121,19 @@ def _opened(run: Path, loaded: SavedModel, corpus: Corpus, fold: str) -> Trained
     store = corpus.store.with_tokens(model.tokens)
     store = relative_to_speakers(store, corpus.dataset.base, recipe, model.statistics)
     corpus = attrs.evolve(corpus, store=store)
-    calibration = description.calibration
-    return TrainedRun(run, model, objective, recipe, corpus, samples, thresholds, modalities, notes, calibration)
+    return TrainedRun(
+        run,
+        model,
+        objective,
+        recipe,
+        corpus,
+        samples,
+        thresholds,
+        modalities,
+        notes,
+        description.calibration,
+        description.agreement,
+    )
 
 
 def _own_folder(run: Path) -> Path:

@@ -10,18 +10,18 @@ from emotiwave_core.runs.predictions import NumberSample, PredictedSample
 
 
 class AlarmedSample(NamedTuple):
-    """A sample of a modality that is unlike those of the training; the words are empty where they are not known."""
+    """A sample of a modality, or of two, that raises an alarm; the words are empty where they are not known."""
 
-    modality: str
+    modality: str  # or a pair of them, as `audio+visual`
     id: str
-    alarm: float  # its distance over the threshold
+    alarm: float  # its distance over the threshold, or how many times less the two agree
     truth: str
     decided: str
     without: str  # what is decided if the modality is taken away
 
 
 def alarmed_samples(run: RunContents) -> list[AlarmedSample]:
-    """Those with the highest alarms, by modality."""
+    """Those with the highest alarms, by modality and by pair."""
     return list(_alarmed(run))
 
 
@@ -32,8 +32,8 @@ def _alarmed(run: RunContents) -> Iterator[AlarmedSample]:
         known |= {one.id: one for one in predicted.samples}
         known |= {one.id: one for one in predicted.number_samples}
     place = {subset: k for k, subset in enumerate(configurations(run.scores.modalities))}
-    for modality, one in alarms.modalities.items() if alarms else ():
-        rest = place.get(tuple(m for m in run.scores.modalities if m != modality))
+    for modality, one in alarms.all.items() if alarms else ():
+        rest = place.get(tuple(m for m in run.scores.modalities if m not in modality.split("+")))
         for sample, alarm in one.highest.items():
             words = _words(run, known[sample], rest) if sample in known else ("", "", "")
             yield AlarmedSample(modality, sample, alarm, *words)

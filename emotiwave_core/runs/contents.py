@@ -48,7 +48,7 @@ def read_run(run: Path) -> RunContents:
     explanation = read_explanation(run, scores)
     shown = [sample.id for sample in explanation.chosen] if explanation else []
     if scores.alarms:
-        shown += [sample for one in scores.alarms.modalities.values() for sample in one.highest]
+        shown += [sample for one in scores.alarms.all.values() for sample in one.highest]
     return RunContents(
         folder=run,
         recipe=clean(file_bytes(run, "recipe.toml").decode("utf-8", "replace").replace("\r\n", "\n")),

@@ -4,6 +4,7 @@ The same records tell one sample in full (`emotiwave explain --sample`).
 """
 
 import os
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,8 @@ class SampleAttribution:
     present: list[str] | None = None  # the modalities it has; None where the file does not say
     confidence: Fraction | None = None  # the probability of what is decided, of several labels their mean
     risk: Fraction | None = None  # the least that `predict --max-risk` can be given and it is decided
-    alarms: dict[str, float] = field(factory=dict)  # {modality: its distance from the training's, threshold 1}
+    # {modality: its distance from the training's}, and {pair: how many times less it agrees}, beyond the threshold of 1
+    alarms: dict[str, float] = field(factory=dict)
     empty: float
     complete: float
     shapley: dict[str, float]
@@ -194,6 +196,11 @@ def write_explanation(run: Path, explanation: ExplanationFile) -> None:
     write_json(run / EXPLANATION, explanation.to_dict())
 
 
+def _modalities_in(names: Iterable[str]) -> set[str]:
+    """The modalities of names, of which some are of pairs, as `audio+visual`."""
+    return {modality for name in names for modality in name.split("+")}
+
+
 def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
     """The explanation of a run, None where it was not asked for; DataError where it does not fit the scores."""
     if not os.path.lexists(run / EXPLANATION):
@@ -212,7 +219,7 @@ def read_explanation(run: Path, scores: Scores) -> ExplanationFile | None:
         and all(set(sample.shapley) == modalities for sample in read.chosen)
         and all({modality_of(key), key} & modalities for sample in read.chosen for key in sample.moments)
         and all(sample.why in ("right", "wrong", "changed") for sample in read.chosen)
-        and all({*(sample.present or ()), *sample.alarms} <= modalities for sample in read.chosen)
+        and all({*(sample.present or ()), *_modalities_in(sample.alarms)} <= modalities for sample in read.chosen)
         and all(set(absent) < modalities for absent in read.absent.values())
     )
     if not fits:

@@ -13,12 +13,13 @@ from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.atomic import write_json
 from emotiwave_core.metrics.numbers import TargetScale
 from emotiwave_core.modalities import by_modality, configurations, misnamed, name_of
-from emotiwave_core.runs.schema import Fraction, converter, damaged, file_bytes, name_by_headline, parse
+from emotiwave_core.runs.schema import LARGEST, Fraction, converter, damaged, file_bytes, name_by_headline, parse
 
 MODEL = "model.json"
 FORMAT = 1
 WAY_OUT = "train again"
-OPTIONAL = ("scale", "calibration", "initialised_from", "refit")  # keys that are left out where there is nothing to say
+# Keys that are left out where there is nothing to say.
+OPTIONAL = ("scale", "calibration", "agreement", "initialised_from", "refit")
 MOST_FEATURES, MOST_STEPS = 1 << 24, 1 << 62
 
 
@@ -67,11 +68,26 @@ Calibrations = dict[str, ConfigurationCalibration]  # by configuration
 
 
 @frozen
+class PairAgreement:
+    """Agreement of two modalities on the validation fold (`predict.agreement.log_agreement`)."""
+
+    samples: int  # that have both
+    expected: list[Fraction]  # [C], the mean of what each answers alone
+    least: float  # what 199 in 200 of them are above
+    usual: float  # their mean
+    chance: float  # the mean where each has its second modality from another sample
+
+
+Agreements = dict[str, PairAgreement]  # by pair, as `audio+visual`
+
+
+@frozen
 class ValidationFit:
     """All that is fitted on the validation fold, for the epoch that is kept."""
 
     thresholds: dict[str, float] | None = None  # of each class of a multi-label run
     calibration: Calibrations | None = None  # of a single-label run
+    agreement: Agreements | None = None  # of a run over classes
 
 
 @frozen
@@ -128,6 +144,7 @@ class ModelFile(ModelDescription):
     thresholds: dict[str, float] | None  # of each class of a multi-label run, tuned on the validation fold
     best: BestEpoch
     calibration: Calibrations | None = None  # of a single-label run, fitted on the validation fold
+    agreement: Agreements | None = None  # of a run over classes, fitted there too
     refit: int | None = None  # samples of both folds that the weights were trained on, where not on the first alone
     weights_sha256: str = ""
 
@@ -185,6 +202,16 @@ def check_calibration(calibration: Calibrations, kind: str, modalities: Sequence
         levels = len(one.confidences) == len(one.risks) and falls
         if kind != "single" or name not in names or not COLDEST <= one.temperature <= HOTTEST or not levels:
             raise damaged(path, f"'calibration' of {short(name)} is not what a {kind} run has", WAY_OUT)
+
+
+def check_agreement(model: ModelFile, kind: str, modalities: Sequence[str], path: Path | str) -> None:
+    """DataError where an agreement is not of two of these modalities, or holds what no fold can give."""
+    pairs = {name_of(pair) for pair in itertools.combinations(modalities, 2)}
+    for name, one in (model.agreement or {}).items():
+        expected = len(one.expected) == len(model.classes) and all(0.0 < value < 1.0 for value in one.expected)
+        ordered = -LARGEST < one.chance < one.usual < LARGEST and -LARGEST < one.least < LARGEST
+        if kind == "regression" or name not in pairs or not expected or not ordered:
+            raise damaged(path, f"'agreement' of {short(name)} is not what a {kind} run has", WAY_OUT)
 
 
 def check_fitted(model: ModelFile, kind: str, classes: tuple[str, ...], path: Path | str) -> None:

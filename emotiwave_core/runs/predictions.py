@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,9 @@ class Certainty(NamedTuple):
     # [K, N], the least share of errors that it can be kept to (`predict --max-risk`) and still decides, NaN where it
     # never does; None where the run knows no such shares.
     risk: NDArray[np.float64] | None
-    alarms: dict[str, NDArray[np.float64]]  # {modality: [N], its distance over the threshold, NaN where it is absent}
+    # {modality: [N], its distance over the threshold, NaN where it is absent}, and of pairs (`audio+visual`) how many
+    # times less than the threshold the two agree.
+    alarms: dict[str, NDArray[np.float64]]
 
     def columns(self) -> list[str]:
         """The columns after those of the answers."""
@@ -52,7 +55,9 @@ class Certainty(NamedTuple):
     def cells(self, k: int, n: int, configuration: Sequence[str]) -> list[str]:
         """The cells of a row; what does not exist is empty, as the alarm of a modality that is not in it."""
         told = [values[k, n] for values in (self.confidence, self.risk) if values is not None]
-        told += [shares[n] if modality in configuration else np.nan for modality, shares in self.alarms.items()]
+        told += [
+            shares[n] if set(name.split("+")) <= set(configuration) else np.nan for name, shares in self.alarms.items()
+        ]
         return ["" if np.isnan(value) else repr(float(value)) for value in told]
 
 
@@ -169,7 +174,8 @@ def _collect(rows: Iterator[list[str]], scores: Scores, wanted: frozenset[str]) 
     is_number = scores.objective == "regression"
     expected = _columns(scores.classes, is_number)
     head = list(map(name, next(rows, [])))
-    further = ("confidence", "risk", *map(_alarm, scores.modalities))  # some, and none in earlier versions
+    alarming = [*scores.modalities, *map(name_of, combinations(scores.modalities, 2))]
+    further = ("confidence", "risk", *map(_alarm, alarming))  # some, and none in earlier versions
     if head[: len(expected)] != expected or not _stand_in_order(head[len(expected) :], further):
         raise ValueError("its columns are not those of the classes in scores.json")
     most = max(min(MOST_SAMPLES, MOST_NUMBERS // (len(names) * len(scores.classes))), 1)

@@ -41,6 +41,7 @@ from emotiwave_core.runs.model_file import (
     TrainingData,
     UsedPart,
     ValidationFit,
+    check_agreement,
     check_calibration,
     check_fitted,
     check_model_file,
@@ -120,6 +121,7 @@ def save_model(
             **known,
             thresholds=fitted.thresholds,
             calibration=fitted.calibration,
+            agreement=fitted.agreement,
             best=best,
             refit=refit,
             weights_sha256=sha256,
@@ -210,7 +212,8 @@ def _load(run: Path, resolve: Callable[[Recipe, Sequence[UsedPart]], ResolvedPar
 
 
 def _calibrate(model: FusionModel, objective: Objective, description: ModelFile, path: Path) -> None:
-    """Give a model the calibration of its run; one of an earlier version has none."""
+    """Give a model the calibration of its run; one of an earlier version has none, and no agreements either."""
+    check_agreement(description, objective.kind, model.modalities, path)
     if description.calibration is not None:
         check_calibration(description.calibration, objective.kind, model.modalities, path)
         temperatures = {tuple(name.split("+")): one.temperature for name, one in description.calibration.items()}

@@ -25,6 +25,7 @@ Fraction = NewType("Fraction", float)  # from 0 to 1
 Interval = NewType("Interval", tuple[float, float])  # low, high: in order, both from 0 to 1
 Score = NewType("Score", float)  # of a headline: macro-F1 from 0 to 1, or CCC from -1 to 1
 ScoreInterval = NewType("ScoreInterval", tuple[float, float])  # low, high: in order
+Range = NewType("Range", tuple[float, float])  # low, high: in order, any numbers
 # For each headline, the keys of the file for those fields of a record that have others than their names; None: no key.
 Keys = Mapping[str, Mapping[str, str | None]]
 
@@ -154,6 +155,13 @@ def _score_interval(value: Any, _: Any) -> ScoreInterval:
     return ScoreInterval((low, high))
 
 
+def _range(value: Any, _: Any) -> Range:
+    low, high = (_number(end, float) for end in value)
+    if low > high:
+        raise ValueError("interval in order expected")
+    return Range((low, high))
+
+
 def _confusion(value: Any, _: Any) -> Any:
     if value is None:
         return None
@@ -169,6 +177,7 @@ for _converter, _of_text in ((converter, _text), (exact_converter, _exact_text))
     _converter.register_structure_hook(Interval, _interval)
     _converter.register_structure_hook(Score, _score)
     _converter.register_structure_hook(ScoreInterval, _score_interval)
+    _converter.register_structure_hook(Range, _range)
     _converter.register_structure_hook(Confusion | None, _confusion)
 
 

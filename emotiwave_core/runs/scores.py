@@ -25,6 +25,7 @@ from emotiwave_core.runs.schema import (
     Fraction,
     Interval,
     Keys,
+    Range,
     Score,
     ScoreInterval,
     anew,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 SCORES = "scores.json"
 MOST_ENTRIES = 1 << 16  # configurations × classes of a run, of each of which the file has some 450 bytes
+HALF = 0.5  # of what two modalities agree by in validation: below it they are told to be strangers
 MOST_CELLS = 1 << 20  # of confusion matrices, of each of which it has some 12
 Metrics = dict[str, float | None]  # by key, those of classes from 0 to 1; None where it is not defined
 
@@ -223,6 +225,31 @@ class ModalityAlarms:
 
 
 @frozen
+class PairAlarms:
+    """Samples in which two modalities do not fit each other, and how far all of them together do."""
+
+    samples: int  # that have both
+    raised: int  # of them, those that agree less than the threshold
+    highest: dict[str, float]  # {id: how many times less}, of some of those, the highest first
+    fit: float | None = None  # 1 as in validation, 0 as strangers (`predict.agreement.fit_of`)
+    fit_interval: Range | None = None  # 95 %
+
+    @property
+    def are_strangers(self) -> bool:
+        """True where they surely fit each other less than half as well as in validation."""
+        return self.fit_interval is not None and self.fit_interval[1] < HALF
+
+    def sentence(self, pair: str) -> str:
+        """The sentence about a pair of strangers."""
+        first, second = pair.split("+")
+        return (
+            f"{first} and {second} of these {self.samples:,} samples fit each other {max(self.fit or 0.0, 0.0):.0%} as "
+            "well as in the run's validation fold, as if most were of two different samples. Look whether ids and "
+            "times match; if they do, the run does not suit these data."
+        )
+
+
+@frozen
 class Alarms:
     """Alarms on the fold; only of a run that has some, and warns of them or drops what raises them."""
 
@@ -231,6 +258,12 @@ class Alarms:
     # {configuration: headline score} with what raises an alarm read as missing; empty where nothing would change, or
     # where that is not known.
     dropped: dict[str, Score] = field(factory=dict)
+    pairs: dict[str, PairAlarms] = field(factory=dict)  # by pair, as `audio+visual`, of those whose agreement is known
+
+    @property
+    def all(self) -> dict[str, "ModalityAlarms | PairAlarms"]:
+        """Those of modalities and of pairs."""
+        return {**self.modalities, **self.pairs}
 
 
 @frozen
@@ -424,7 +457,8 @@ def _fits_alarms(scores: Scores) -> bool:
     return alarms is None or (
         alarms.on_alarm in ("warn", "drop")
         and (not alarms.dropped or set(alarms.dropped) >= set(scores.configurations))
-        and all(len(one.highest) <= one.raised <= one.samples <= scores.samples for one in alarms.modalities.values())
+        and set(alarms.pairs) <= set(scores.configurations)
+        and all(len(one.highest) <= one.raised <= one.samples <= scores.samples for one in alarms.all.values())
     )
 
 
@@ -497,6 +531,7 @@ _BASELINE_KEYS = ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "drawn_macr
 
 converter.register_unstructure_hook(Interval, list)
 converter.register_unstructure_hook(ScoreInterval, list)
+converter.register_unstructure_hook(Range, list)
 _flatten_metrics(ClassScores, required=("f1",), first=_CLASS_KEYS)
 _flatten_metrics(ClassBaselines, required=("f1",))
 _flatten_metrics(TargetScores, required=("mae",), value=float)

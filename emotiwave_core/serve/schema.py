@@ -176,7 +176,8 @@ def recording(run: Described) -> Schema:
             "words": {"type": "string"},
             "alarms": {
                 **numbers,
-                "description": "Modalities unlike those of the training: how far, 1 is the threshold.",
+                "description": "Modalities unlike those of the training, and pairs that do not fit each other "
+                "(audio+visual): how far, 1 is the threshold.",
             },
         },
         "required": ["start", "end", "decided", "present"],

@@ -45,7 +45,7 @@ def refit(job: TrainingJob, model: FusionModel, objective: Objective, corpus: Co
     """
     monitor, group = runtime.monitor, runtime.group
     selected = read_model_file(job.run)
-    best, fitted = selected.best, ValidationFit(selected.thresholds, selected.calibration)
+    best, fitted = selected.best, ValidationFit(selected.thresholds, selected.calibration, selected.agreement)
     both = both_folds(corpus, objective)
     monitor.say(f"Refit: {best.epoch} epochs on the {len(both.rows)} samples of the training and validation folds.")
     checkpoint = prepare(job, model, objective, corpus, runtime, both, both.rows, REFIT)

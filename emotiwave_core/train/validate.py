@@ -18,6 +18,7 @@ from emotiwave_core.runs.history import Validation
 from emotiwave_core.runs.model_file import ValidationFit
 from emotiwave_core.runs.scores import find_configuration
 from emotiwave_core.train.calibrate import calibrate
+from emotiwave_core.train.fit_agreement import fit_agreements
 from emotiwave_core.train.step import TrainingSetup
 
 Array = NDArray[np.float64]
@@ -26,7 +27,7 @@ Array = NDArray[np.float64]
 def validate(
     setup: TrainingSetup, model: FusionModel, validation: Fold, is_best: Callable[[Validation], bool]
 ) -> tuple[Validation, ValidationFit]:
-    """The scores of an epoch on the validation fold, and what is fitted on it: thresholds, of a best epoch calibration.
+    """The scores of an epoch on the validation fold, and what is fitted on it: thresholds, of a best epoch more.
 
     `model` is the one that is kept: that of the setup, or its average. Of several processes each predicts its share,
     and rank 0 judges. DivergedError where an answer is not a finite number.
@@ -49,8 +50,11 @@ def validate(
 
     def judge() -> tuple[Validation, ValidationFit]:
         valid, thresholds = _judge(model, setup.objective, validation, logits[-1], answers)
-        fitted = calibrate(setup.objective, logits, truth, present, modalities) if is_best(valid) else None
-        return valid, ValidationFit(thresholds, fitted)
+        if not is_best(valid):
+            return valid, ValidationFit(thresholds)
+        calibration = calibrate(setup.objective, logits, truth, present, modalities)
+        agreement = fit_agreements(setup.objective, logits, calibration, present, modalities)
+        return valid, ValidationFit(thresholds, calibration, agreement)
 
     return group.first(judge)
 

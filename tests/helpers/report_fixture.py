@@ -105,14 +105,19 @@ def _counts(tp: int, fp: int, fn: int, tn: int) -> dict[str, Any]:
 
 
 def _certain(scores: dict[str, Any], modalities: Sequence[str], ids: Sequence[str]) -> dict[str, Any]:
-    """Alarms of all modalities but the first, and what is decided at two risks."""
+    """Alarms of all modalities but the first and of the first two together, and what is decided at two risks."""
     count, dropped = scores["samples"], {name: one["macro_f1"] for name, one in scores["configurations"].items()}
     names = [*ids, *(f"video-{place:04d}[0]" for place in range(len(ids), count))][:count]
     highest = {name: 9.5 - place for place, name in enumerate(dict.fromkeys(names[:3]))}
     of_each = {m: {"samples": count, "raised": len(highest), "highest": highest} for m in modalities[1:]}
-    alarms = {"alarms": {"on_alarm": "warn", "modalities": of_each, "dropped": dropped}} if of_each else {}
+    fit = {"fit": 0.04, "fit_interval": [-0.11, 0.19]}
+    pairs = {"+".join(modalities[:2]): {"samples": count, "raised": len(highest), "highest": highest, **fit}}
+    pairs = pairs if len(modalities) > 2 and scores["objective"] != "regression" else {}
+    alarms = {"on_alarm": "warn", "modalities": of_each, "dropped": dropped, "pairs": pairs} if of_each else {}
     kept = [{"max_risk": most, "decided": int(count * most), "wrong": 1} for most in (0.1, 0.3)]
-    return alarms | ({"abstention": kept} if scores["objective"] == "single" and count > 9 else {})
+    return ({"alarms": alarms} if alarms else {}) | (
+        {"abstention": kept} if scores["objective"] == "single" and count > 9 else {}
+    )
 
 
 def _around(value: float) -> list[float]:

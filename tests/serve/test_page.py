@@ -128,6 +128,28 @@ def test_a_clip_is_answered(page: tuple[Running, Browser], clip: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_alarm_of_an_answer_is_said(page: tuple[Running, Browser]) -> None:
+    """A modality that is unlike the training, one left out for it, and two that do not fit are each a sentence."""
+    server, browser = page
+    browser.open(server.address)
+    told = """{start: 0, end: 1, present: ["text", "audio"], decided: ["short"], probabilities: {short: 0.6, long: 0.4},
+        shapley: {}, missing: {}, words: "", configurations: {"text+audio": {short: 0.6, long: 0.4}}, alarms: ALARMS}"""
+    about = '{modalities: {text: {}, audio: {}, visual: {}}, kind: "single", classes: ["short", "long"]}'
+    for alarms, due in (
+        ("{}", ""),
+        ("{audio: 1.5}", "audio is unlike what the run was trained on."),
+        ("{visual: 2}", "visual is unlike what the run was trained on, and is read as missing."),
+        ("{'text+audio': 3}", "text and audio do not fit each other: one of them may be of something else."),
+    ):
+        segments = f"segments: [{told.replace('ALARMS', alarms)}]"
+        show = f"new module.Answer({about}).show({{{segments}, missing: {{}}, problems: []}})"
+        browser.run(f"import('/static/answer.js').then((module) => {{ {show}; document.title = `shown {alarms}`; }})")
+        until(lambda alarms=alarms: browser.run("document.title") == f"shown {alarms}")
+        assert text(browser, "alarm") == due
+        assert browser.run("document.getElementById('alarm').hidden") is (not due)
+
+
+@pytest.mark.slow
 def test_a_camera_is_answered(page: tuple[Running, Browser], camera: Path) -> None:
     """Camera and microphone start by a click, are answered from both, and stop by another."""
     server, _ = page

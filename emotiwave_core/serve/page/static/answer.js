@@ -126,9 +126,9 @@ export class Answer {
     this.renderWords(segment);
     this.renderShares(segment);
     this.renderTable();
-    const alarm = segment.alarm;
-    at("alarm").hidden = !alarm;
-    if (alarm) at("alarm").textContent = typeof alarm === "string" ? alarm : "Voice and face do not seem to belong together.";
+    const alarms = Object.keys(segment.alarms ?? {});
+    at("alarm").hidden = !alarms.length;
+    at("alarm").textContent = alarms.map((name) => alarmSentence(name, segment.present)).join(" ");
     at("problems").replaceChildren(
       ...Object.entries(segment.missing ?? this.missing).map(([name, why]) => make("li", `${name} is missing: ${why}.`)),
       ...this.problems.map((problem) => make("li", `${problem}.`)),
@@ -272,6 +272,12 @@ export class Answer {
     tbody.append(...rows);
     at("all").replaceChildren(thead, tbody);
   }
+}
+
+function alarmSentence(name, present) {
+  const pair = name.split("+");
+  if (pair.length > 1) return `${pair.join(" and ")} do not fit each other: one of them may be of something else.`;
+  return `${name} is unlike what the run was trained on${present.includes(name) ? "" : ", and is read as missing"}.`;
 }
 
 function bar(text, fill) {
