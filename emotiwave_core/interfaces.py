@@ -35,6 +35,7 @@ class Fused(NamedTuple):
     weights: Tensor | None = None  # [B, M], the share of each modality: rows sum to 1 over present ones, absent are 0
     loss: Tensor | None = None  # [], added to the objective
     logits: Tensor | None = None  # [B, C], of an AnsweringFusion: in the place of those of the model's head
+    members: Tensor | None = None  # [B, K, C], of an ensemble in training: the loss is the mean of theirs
 
 
 class Output(NamedTuple):
@@ -47,6 +48,7 @@ class Output(NamedTuple):
     unimodal: Tensor | None = None  # [B, M, C], logits of each modality alone, in training with objective.unimodal
     vector: Tensor | None = None  # [B, D] of the fusion, in training with an objective that `reads_states`
     pooled: Tensors | None = None  # {modality: [B, D]}, likewise: of the encoders, zero where the modality is absent
+    members: Tensor | None = None  # [B, K, C], as of the fusion; then `unimodal` [B, K M, C] has one after the other
 
 
 class ParameterGroup(NamedTuple):

@@ -114,6 +114,13 @@ class ModelSettings:
         "A modality whose encoding is unlike those of the training fold: predictions warn of it, or read the sample as "
         'if it had no such modality ("drop"), or neither ("ignore").',
     )
+    members: int = _setting(
+        1,
+        "Networks of an ensemble in one model: each has encoders and a fusion of its own and learns by itself; answers "
+        "are averaged.",
+        _at_least(1),
+        validators.le(64),
+    )
     head: int = _setting(128, "Hidden width of the head.", _at_least(1), validators.le(2**20))
     head_dropout: float = _setting(0.3, "Dropout inside the head.", _at_least(0.0), validators.lt(1.0))
 

@@ -10,8 +10,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from emotiwave_core.config.recipe import OnAlarm, Recipe
-from emotiwave_core.errors import DataError, EmotiwaveError, PluginError, SettingsError
+from emotiwave_core.config.recipe import ModelSettings, OnAlarm, Recipe
+from emotiwave_core.errors import EmotiwaveError, PluginError, SettingsError
 from emotiwave_core.interfaces import (
     AnsweringFusion,
     ContextFusion,
@@ -25,18 +25,19 @@ from emotiwave_core.interfaces import (
     Tensors,
     WordEncoder,
 )
-from emotiwave_core.layers.masking import prepare_policies, present_in, rows_to_encode, whole_modalities
+from emotiwave_core.layers.masking import present_in, rows_to_encode, whole_modalities
 from emotiwave_core.layers.parameters import learned_parts, wrong_groups
 from emotiwave_core.layers.standardise import Standardise
 from emotiwave_core.layers.videos import video_sequences
 from emotiwave_core.modalities import by_modality
 from emotiwave_core.model.alarm import StateAlarm, trusted_in
 from emotiwave_core.model.calibration import LogitCalibration
-from emotiwave_core.model.streams import join_masks, joined_widths, joins_of, split_masks
+from emotiwave_core.model.members import joins_of
+from emotiwave_core.model.streams import join_masks, joined_widths, split_masks
 from emotiwave_core.model.terms import needs_heads
 from emotiwave_core.parts import interface_check as returned
 from emotiwave_core.parts.guard import check_snapshot, forbid_exit, in_words, preserve_global_state, snapshot
-from emotiwave_core.parts.resolved import ResolvedPart, ResolvedParts
+from emotiwave_core.parts.resolved import ResolvedPart
 
 
 class FusionModel(nn.Module):
@@ -63,7 +64,7 @@ class FusionModel(nn.Module):
         settings = recipe.model
         widths = {s: encoder.out_features for s, encoder in encoders.items()}
         self.encoders = nn.ModuleDict(encoders)  # by stream
-        self.joins = joins_of(widths)  # of the modalities of several streams
+        self.joins = joins_of(widths, settings.members)  # of the modalities of several streams
         self.fusion = fusion
         self.policy = policy
         self.scalers = nn.ModuleDict(
@@ -71,18 +72,11 @@ class FusionModel(nn.Module):
             if settings.standardise is not False
             else {}
         )
-        self.head: nn.Sequential | None = None
-        if not isinstance(fusion, AnsweringFusion):
-            self.head = nn.Sequential(
-                nn.Linear(fusion.out_features, settings.head),
-                nn.ReLU(),
-                nn.Dropout(settings.head_dropout),
-                nn.Linear(settings.head, classes),
-            )
+        self.head = None if isinstance(fusion, AnsweringFusion) else head_of(fusion.out_features, classes, settings)
         self.needs_alone = needs_heads(recipe.objective)
-        alone = joined_widths(widths) if self.needs_alone and not _has_unimodal(fusion) else {}
-        self.unimodal = nn.ModuleDict({m: nn.Linear(width, classes) for m, width in alone.items()})
+        self.unimodal = heads_alone(joined_widths(widths) if self.needs_alone else {}, fusion, classes)
         self.shows_states = False  # True: in training its output has the vector and the pooled ones, for the objective
+        self.members = settings.members
         self.absent: Literal["mask", "zeros"] = settings.absent
         self.present_only = recipe.computing.present_only
         self.calibration: LogitCalibration | None = None  # of a trained model, in eval()
@@ -269,7 +263,7 @@ class FusionModel(nn.Module):
         if self.calibration is not None and not self.training:
             logits = self.calibration(logits, present)
         alone = self._alone(encoded, seen) if self.training and self.needs_alone else None
-        output = Output(logits, fused.weights, fused.loss, present, alone)
+        output = Output(logits, fused.weights, fused.loss, present, alone, members=fused.members)
         if not (self.training and self.shows_states):
             return output
         pooled = {m: torch.where(seen[:, k, None], encoded[m].pooled, 0.0) for k, m in enumerate(self.modalities)}
@@ -279,7 +273,8 @@ class FusionModel(nn.Module):
         """The logits [B, M, C] of each modality alone, by the fusion where it has some."""
         if isinstance(self.fusion, AnsweringFusion) and _has_unimodal(self.fusion):
             alone, space = self.fusion.unimodal(encoded, present), cast(OutputSpace, self.fusion.space)
-            return returned.check_unimodal(self._who(self.fusion), alone, (*present.shape, space.size))
+            shape = (len(present), present.shape[1] * self.members, space.size)
+            return returned.check_unimodal(self._who(self.fusion), alone, shape)
         return torch.stack([head(encoded[m].pooled) for m, head in self.unimodal.items()], dim=1)
 
     def _without_alarmed(
@@ -371,78 +366,22 @@ def _where_rows(rows: Tensor, tensor: Tensor, other: Tensor) -> Tensor:
     return torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), tensor, other)
 
 
+def head_of(width: int, classes: int, settings: ModelSettings) -> nn.Sequential:
+    """The head of a fusion that does not answer itself."""
+    return nn.Sequential(
+        nn.Linear(width, settings.head),
+        nn.ReLU(),
+        nn.Dropout(settings.head_dropout),
+        nn.Linear(settings.head, classes),
+    )
+
+
+def heads_alone(widths: dict[str, int], fusion: Fusion, classes: int) -> nn.ModuleDict:
+    """A linear head for each of these modalities {m: D}; none where the fusion itself says what each answers alone."""
+    widths = {} if _has_unimodal(fusion) else widths
+    return nn.ModuleDict({m: nn.Linear(width, classes) for m, width in widths.items()})
+
+
 def _has_unimodal(fusion: Fusion) -> bool:
     """True where the fusion itself says what each modality answers alone."""
     return isinstance(fusion, AnsweringFusion) and type(fusion).unimodal is not AnsweringFusion.unimodal
-
-
-def assemble(
-    parts: ResolvedParts, features: dict[str, int], classes: int, steps: dict[str, int] | None = None
-) -> FusionModel:
-    """The model of a recipe's parts for feature widths {stream: F}. Its weights come from torch's global generator.
-
-    DataError for a modality's name that torch cannot use for a part of a model.
-    """
-    for name in {**features, **by_modality(features)}:
-        if "." in name or hasattr(nn.ModuleDict(), name):
-            raise DataError(f"torch has no part of a model by the name '{name}'; name the modality otherwise.")
-    encoders: dict[str, Encoder] = {s: parts.encoder_of(s).make(width) for s, width in features.items()}
-    for stream, encoder in encoders.items():
-        if any(isinstance(inner, WordEncoder) for inner in encoder.modules() if inner is not encoder):
-            raise SettingsError(
-                f"{parts.encoder_of(stream).who} has an encoder inside that reads words, and only the outermost is "
-                "given some: take another one there."
-            )
-    fusion: Fusion = parts.fusion.make(joined_widths({s: _width(encoder) for s, encoder in encoders.items()}))
-    _width(fusion)
-    kind = parts.recipe.objective.kind
-    _let_answer(parts.fusion, fusion, OutputSpace("single" if kind == "auto" else kind, classes))
-    policy = _prepared(parts.dropout, tuple(by_modality(features)))
-    model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe)
-    model.steps = steps or {}
-    model.names = {encoder: parts.encoder_of(s).who for s, encoder in encoders.items()}
-    model.names |= {fusion: parts.fusion.who, policy: parts.dropout.who}
-    model.shows_states = parts.objective is not None and parts.objective.part.reads_states  # type: ignore[attr-defined]
-    model.plugins = [part for part, _ in parts.used_by(features)]
-    return model
-
-
-def _let_answer(part: ResolvedPart, fusion: Fusion, space: OutputSpace) -> None:
-    """Tell a fusion that answers itself the output space.
-
-    SettingsError where it, or one that sees neighbours, stands inside a fusion that does not pass that on.
-    """
-    if isinstance(fusion, AnsweringFusion):
-        with part.constructing():
-            fusion.answer(space)
-    for module in fusion.modules():
-        if isinstance(module, AnsweringFusion) and module.space is None:
-            raise SettingsError(
-                f"{part.who} has a {type(module).__name__} inside, which answers itself and gives no vector to others: "
-                "take another fusion there."
-            )
-        if isinstance(module, ContextFusion) and module is not fusion:
-            raise SettingsError(
-                f"{part.who} has a {type(module).__name__} inside, which sees the neighbours of a sample and is told "
-                "of them as the outermost fusion alone: take another fusion there."
-            )
-
-
-def _prepared(part: ResolvedPart, modalities: tuple[str, ...]) -> DropoutPolicy:
-    """The dropout policy, which knows the modalities. PluginError where it, or one inside it, fails at that."""
-    policy: DropoutPolicy = part.make()
-    failed = f"{part.who} fails when it is told of the modalities {', '.join(modalities)}"
-    with forbid_exit(failed), preserve_global_state(part.who, "when it is told of the modalities", drawing="weights"):
-        try:
-            prepare_policies(policy, modalities)
-        except EmotiwaveError:
-            raise
-        except Exception as error:
-            raise PluginError(f"{failed}: {in_words(error)}") from error
-    return policy
-
-
-def _width(part: Encoder | Fusion) -> int:
-    if not isinstance(getattr(part, "out_features", None), int):
-        raise PluginError(f"{type(part).__name__} does not set self.out_features, the width of what it returns.")
-    return part.out_features

@@ -52,12 +52,6 @@ def joined_widths(widths: Mapping[str, int]) -> dict[str, int]:
     return {m: joined_width([widths[s] for s in streams]) for m, streams in by_modality(widths).items()}
 
 
-def joins_of(widths: Mapping[str, int]) -> nn.ModuleDict:
-    """A `StreamJoin` for each modality of several streams, from the width of each stream."""
-    groups = by_modality(widths).items()
-    return nn.ModuleDict({m: StreamJoin([widths[s] for s in streams]) for m, streams in groups if len(streams) > 1})
-
-
 def join_masks(masks: Tensors) -> Tensors:
     """{stream: [B, T] bool} -> {modality: [B, T]}: the masks of a modality's streams side by side along time."""
     return {

@@ -59,6 +59,8 @@ def check_fused(who: str, fusion: Fusion, returned: object, like: Tensor, modali
             raise PluginError(f"{who} returns a loss of the type {returned.loss.dtype}, which has no gradient.")
     if isinstance(fusion, AnsweringFusion) and fusion.space is not None:
         _check(who, "the logits", returned.logits, {"B": B, "C": fusion.space.size}, like)
+        if returned.members is not None:
+            _check(who, "the members' logits", returned.members, {"B": B, "K": None, "C": fusion.space.size}, like)
     elif returned.logits is not None:
         raise PluginError(f"{who} returns logits: derive it from AnsweringFusion, or leave them to the model's head.")
     return returned

@@ -17,7 +17,9 @@ def model_in_words(model: ModelFile, escape: Callable[[str], str] = str) -> str:
         escape(f"{KINDS[kind].title if kind in KINDS else kind} {name}{f' for {series(names)}' if names else ''}")
         for (kind, name), names in modalities.items()
     ]
-    return f"A model of {count(model.parameters)} parameters ({'; '.join(parts)})"
+    members, parameters = model.recipe.get("model", {}).get("members", 1), f"{count(model.parameters)} parameters"
+    size = f"A model of {parameters}" if members == 1 else f"An ensemble of {members} networks, {parameters} in all"
+    return f"{size} ({'; '.join(parts)})"
 
 
 def seed_of(recipe: dict[str, Any]) -> int | None:

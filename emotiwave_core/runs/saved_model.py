@@ -24,8 +24,9 @@ from emotiwave_core.interfaces import Tensors
 from emotiwave_core.io.atomic import out_of_space, sha256_of, sha256_of_open, sync_folder
 from emotiwave_core.io.tensors import on_cpu, read_tensors, write_tensors
 from emotiwave_core.io.untrusted import open_file
+from emotiwave_core.model.assemble import assemble
 from emotiwave_core.model.calibration import LogitCalibration
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.regression import Regression
 from emotiwave_core.parts.registry import OVERLAY, Registry

@@ -28,11 +28,15 @@ def initialise(model: FusionModel, parts: ResolvedParts) -> list[InitialFile]:
     outer: list[tuple[nn.Module, ResolvedPart, str | None]] = [
         (encoder, parts.encoder_of(stream), stream) for stream, encoder in model.encoders.items()
     ]
-    return [
-        InitialFile(resolved.kind, resolved.name, stream, str(path), _sha256(path, resolved.who))
+    read = [
+        (path, resolved, stream)
         for part, resolved, stream in [*outer, (model.fusion, parts.fusion, None)]
         for inner in reversed(list(learned_parts(part)))  # those inside first: the outer one has the last word
         for path in _initialise(inner, resolved)
+    ]
+    return [
+        InitialFile(resolved.kind, resolved.name, stream, str(path), _sha256(path, resolved.who))
+        for path, resolved, stream in dict.fromkeys(read)  # each once, of which every member of an ensemble reads
     ]
 
 

@@ -26,9 +26,11 @@ from emotiwave_core.errors import (
 )
 from emotiwave_core.evaluate.evaluation import score_run, write_report
 from emotiwave_core.evaluate.plugin_metrics import PluginMetrics, find_metrics, load_metrics
+from emotiwave_core.interfaces import AnsweringFusion
 from emotiwave_core.modalities import streams_of
+from emotiwave_core.model.assemble import assemble
 from emotiwave_core.model.attribute_errors import attribute_errors
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.monitor import Monitor
 from emotiwave_core.objectives import Objective
 from emotiwave_core.objectives.settle import settle
@@ -121,7 +123,7 @@ def _walk(
         monitor.say(f"Note: {note}")
     model = build(parts, corpus, objective)
     _check_neighbours(parts, model, group)
-    for note in [*_unused_settings(parts, model), *neighbour_notes(corpus.store, model.neighbours)]:
+    for note in [*_unused_settings(parts), *neighbour_notes(corpus.store, model.neighbours)]:
         monitor.say(f"Note: {note}")
     augmentations = [(part.who, part.make()) for part in parts.augmentation]
     begun = os.path.lexists(out / LAST)  # then it has weights of its own
@@ -200,11 +202,11 @@ def _check_neighbours(parts: ResolvedParts, model: FusionModel, group: ProcessGr
             model.refuse_neighbours(what)
 
 
-def _unused_settings(parts: ResolvedParts, model: FusionModel) -> list[str]:
+def _unused_settings(parts: ResolvedParts) -> list[str]:
     """A sentence where the recipe sets the head of a model whose fusion answers itself."""
     settings, default = parts.recipe.model, ModelSettings()
     chosen = [name for name in ("head", "head_dropout") if getattr(settings, name) != getattr(default, name)]
-    if model.head is not None or not chosen:
+    if not (issubclass(parts.fusion.part, AnsweringFusion) and chosen):
         return []
     named = " and ".join(f"model.{name}" for name in chosen)
     return [f"{parts.fusion.who[:1].lower()}{parts.fusion.who[1:]} answers itself, and has no use for {named}."]

@@ -203,7 +203,7 @@ def join_outputs(outputs: Sequence[Output]) -> Output:
 def _columns(output: Output) -> Tensors:
     """All that a loss reads of an output, a row a sample."""
     loss = None if output.loss is None else output.loss.expand(len(output.logits))
-    columns = {"logits": output.logits, "loss": loss, "unimodal": output.unimodal, "vector": output.vector}
+    columns = {"loss": loss} | {name: getattr(output, name) for name in ("logits", "unimodal", "vector", "members")}
     columns |= {f"{POOLED}{m}": pooled for m, pooled in (output.pooled or {}).items()}
     return {name: column for name, column in columns.items() if column is not None}
 
@@ -212,9 +212,8 @@ def _from_columns(columns: Tensors, present: Tensor) -> Output:
     """The output again, from its columns."""
     loss = columns["loss"].mean() if "loss" in columns else None
     pooled = {name.removeprefix(POOLED): column for name, column in columns.items() if name.startswith(POOLED)}
-    return Output(
-        columns["logits"], None, loss, present, columns.get("unimodal"), columns.get("vector"), pooled or None
-    )
+    others = {name: columns.get(name) for name in ("unimodal", "vector", "members")}
+    return Output(columns["logits"], None, loss, present, pooled=pooled or None, **others)
 
 
 def on(device: torch.device, tensors: Tensors, rows: slice) -> Tensors:

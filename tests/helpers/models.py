@@ -8,7 +8,8 @@ from training import REGISTRY, small
 
 from emotiwave_core.interfaces import Tensors
 from emotiwave_core.layers.standardise import Standardise
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.assemble import assemble
+from emotiwave_core.model.fusion_model import FusionModel
 
 CROSSMODAL = {"name": "crossmodal", "width": 8, "heads": 2, "layers": 1}
 

@@ -18,7 +18,8 @@ from emotiwave_core.interfaces import DropoutPolicy, Encoded, Encoder, Fused, Fu
 from emotiwave_core.layers.masking import keep, present_in
 from emotiwave_core.layers.standardise import Standardise
 from emotiwave_core.modalities import configurations
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.assemble import assemble
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.train.loop import fit_statistics
 from emotiwave_core.train.run import build

@@ -12,7 +12,8 @@ from training import REGISTRY, small
 from emotiwave_core.errors import PluginError, SettingsError
 from emotiwave_core.interfaces import DropoutPolicy, Encoded, Tensors
 from emotiwave_core.modalities import by_modality, configurations, misnamed, modality_of, setting_of, streams_of
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.assemble import assemble
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.model.streams import StreamJoin, join_masks, split_masks
 
 FEATURES = {"text": 5, "audio/frames": 4, "audio/clip": 6, "visual": 3}

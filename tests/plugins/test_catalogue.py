@@ -17,7 +17,7 @@ from emotiwave_core.interfaces import Encoded, Fusion
 from emotiwave_core.layers.masking import keep, present_in
 from emotiwave_core.layers.missing import StandIn
 from emotiwave_core.modalities import configurations
-from emotiwave_core.model.fusion_model import assemble
+from emotiwave_core.model.assemble import assemble
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.parts.kinds import KINDS

@@ -17,7 +17,7 @@ from emotiwave_core.config.recipe import ObjectiveSettings, Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.errors import SettingsError
 from emotiwave_core.interfaces import AnsweringFusion, Encoded, Fused, Fusion, OutputSpace
-from emotiwave_core.model.fusion_model import _let_answer, assemble
+from emotiwave_core.model.assemble import _let_answer, assemble
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.objectives import ClassObjective
 from emotiwave_core.objectives.multi import MultiLabel

@@ -17,7 +17,8 @@ from emotiwave_core.config.recipe import Recipe
 from emotiwave_core.data.corpus import open_corpus
 from emotiwave_core.data.loading.batch import epoch_order
 from emotiwave_core.data.loading.loader import open_loader
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.assemble import assemble
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.train.checkpoint import BegunEpoch
 from emotiwave_core.train.loop import train_epoch
@@ -183,6 +184,7 @@ def test_the_settings_are_the_notebook_s() -> None:
         "standardise": False,
         "absent": "zeros",
         "head": 128,
+        "members": 1,
         "head_dropout": 0.3,
         "on_alarm": "warn",
     }

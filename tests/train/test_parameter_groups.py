@@ -19,7 +19,8 @@ from emotiwave_core.io.tensors import read_tensors
 from emotiwave_core.layers.missing import StandIn
 from emotiwave_core.layers.parameters import trained_how
 from emotiwave_core.layers.sequence import masked_mean, zero_masked
-from emotiwave_core.model.fusion_model import FusionModel, assemble
+from emotiwave_core.model.assemble import assemble
+from emotiwave_core.model.fusion_model import FusionModel
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.train import run
 from emotiwave_core.train.checkpoint import LAST

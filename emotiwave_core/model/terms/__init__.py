@@ -10,6 +10,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from emotiwave_core.config.recipe import ObjectiveSettings
@@ -73,8 +74,38 @@ def training_loss(
 ) -> tuple[Tensor, Tensor]:
     """The training loss of a batch, [], and the objective's loss of each sample, [B].
 
-    `output` is of what the dropout policy left, `complete` of all that there was (`needs_complete`).
+    `output` is of what the dropout policy left, `complete` of all that there was (`needs_complete`). Of an ensemble
+    they are the means over its members, each of which learns as if there were no other.
     """
+    if output.members is None:
+        return _loss(objective, settings, output, complete, targets, mixture)
+    wholes = [None] * output.members.shape[1] if complete is None else members_of(complete)
+    pairs = zip(members_of(output), wholes, strict=True)
+    each = [_loss(objective, settings, *pair, targets, mixture) for pair in pairs]
+    loss, losses = (torch.stack(of_members).mean(dim=0) for of_members in zip(*each, strict=True))
+    return loss, losses
+
+
+def members_of(output: Output) -> list[Output]:
+    """The output of each member of an ensemble, as that of a model; the fusion's loss is the mean of theirs in each."""
+    assert output.members is not None
+    count = output.members.shape[1]
+    alone = [None] * count if output.unimodal is None else output.unimodal.chunk(count, dim=1)
+    return [
+        output._replace(logits=logits, unimodal=own, members=None)
+        for logits, own in zip(output.members.unbind(dim=1), alone, strict=True)
+    ]
+
+
+def _loss(
+    objective: Objective,
+    settings: ObjectiveSettings,
+    output: Output,
+    complete: Output | None,
+    targets: Tensor,
+    mixture: Mixture | None,
+) -> tuple[Tensor, Tensor]:
+    """`training_loss` of one model."""
     loss, losses = objective.output_loss(output, targets, mixture)
     for weight, term in weighted_terms(settings):
         loss = loss + weight * term.loss(objective, output, complete, targets, mixture)
