@@ -251,8 +251,10 @@ def tables(rows: dict[str, dict[str, Any]], constant: Baselines) -> str:
     return "\n\n".join("\n".join("| " + " | ".join(cells) + " |" for cells in table) for table in (first, second))
 
 
-def shown(value: float, interval: list[float] | None = None) -> str:
-    """`.631 (.61–.65)`."""
+def shown(value: float | None, interval: list[float] | None = None) -> str:
+    """`.631 (.61–.65)`; nothing for None."""
+    if value is None:
+        return ""
     around = "" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})".replace("0.", ".")
     return f"{value:.3f}".removeprefix("0") + around
 

@@ -2,7 +2,8 @@
 
 python benchmarks/trust.py calibration RUN...      # ECE before and after, all test samples together
 python benchmarks/trust.py alarms RUN...           # protocols with the alarms off and on, the mean over the runs
-python benchmarks/trust.py pairs RUN...            # samples that get a modality of another: alarms, fit and score
+python benchmarks/trust.py pairs RUN...            # samples that get a modality of another: alarms and fit
+python benchmarks/trust.py swaps RUN...            # how far it would help to believe such samples less
 """
 
 import csv
@@ -12,11 +13,12 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import f1_score, roc_auc_score
 
 import emotiwave as ew
 from emotiwave_core.config.recipe import OnAlarm
 from emotiwave_core.evaluate.calibration import calibration
-from emotiwave_core.predict.agreement import pair_alarms
+from emotiwave_core.predict.agreement import log_agreement, pair_alarms
 from emotiwave_core.runs.model_file import PairAgreement, read_model_file
 
 Array = NDArray[np.float64]
@@ -91,18 +93,22 @@ def without(runs: tuple[Path, ...], modality: str) -> float:
 @main.command("pairs")
 @RUNS
 def print_pairs(runs: tuple[Path, ...]) -> None:
-    """Print, by the share of the samples whose second modality is another's, the alarms of each pair and its fit."""
-    found: dict[tuple[str, float], list[tuple[float, float, bool]]] = defaultdict(list)
+    """Print, by the share of the samples whose second modality is another's, the alarms of each pair and its fit.
+
+    The last column is the area under the ROC curve of the agreement: how well it tells those samples from the others.
+    """
+    found: dict[tuple[str, float], list[tuple[float, ...]]] = defaultdict(list)
     for run in runs:
         alone = answers_alone(run)
         for name, known in (read_model_file(run).agreement or {}).items():
             first, second = (alone[modality] for modality in name.split("+"))
             for share in SHARES:
                 for seed in range(DRAWS):
-                    found[name, share].append(told_of(known, first, swapped(second, share, seed)))
+                    moved = drawn(len(second), share, seed)
+                    found[name, share].append(told_of(known, first, swapped(second, moved), moved))
     for (name, share), told in found.items():
-        raised, fit, strangers = (float(np.mean(column)) for column in zip(*told, strict=True))
-        print(f"| {name} | {share:g} | {raised:.3f} | {fit:.2f} | {strangers:.2f} |")
+        raised, fit, strangers, area = (float(np.mean(column)) for column in zip(*told, strict=True))
+        print(f"| {name} | {share:g} | {raised:.3f} | {fit:.2f} | {strangers:.2f} | {area:.2f} |")
 
 
 def answers_alone(run: Path) -> dict[str, Array]:
@@ -115,21 +121,78 @@ def answers_alone(run: Path) -> dict[str, Array]:
     return {name: np.array(rows) for name, rows in told.items()}
 
 
-def swapped(answers: Array, share: float, seed: int) -> Array:
-    """Answers [N, C] of which a share is moved from sample to sample."""
-    moved = np.random.default_rng(seed).permutation(len(answers))[: round(share * len(answers))]
+def drawn(samples: int, share: float, seed: int) -> NDArray[np.int64]:
+    """A share of the samples, in a random order."""
+    return np.random.default_rng(seed).permutation(samples)[: round(share * samples)]
+
+
+def swapped(answers: Array, moved: NDArray[np.int64]) -> Array:
+    """Answers [N, C] of which those of some samples are moved to the next of them."""
     given = answers.copy()
     given[moved] = answers[np.roll(moved, 1)]
     return given
 
 
-def told_of(known: PairAgreement, first: Array, second: Array) -> tuple[float, float, bool]:
-    """The share of the samples that raise an alarm, the fit of all, and True where they are told as strangers."""
+def told_of(known: PairAgreement, first: Array, second: Array, moved: NDArray[np.int64]) -> tuple[float, ...]:
+    """The share of the samples that raise an alarm, the fit of all, whether they are told as strangers, and the area.
+
+    The area is that under the curve by which the agreement tells `moved` from the others; NaN without either.
+    """
     has = np.ones(len(first), dtype=bool)
     agreements, alone, present = {"a+b": known}, {"a": first, "b": second}, {"a": has, "b": has}
     one = pair_alarms([""] * len(first), agreements, alone, present, multi=False)["a+b"]
     assert one.fit is not None, "a test fold has twenty samples"
-    return one.raised / one.samples, one.fit, one.are_strangers
+    told, is_moved = (
+        log_agreement(first, second, np.array(known.expected), multi=False),
+        np.isin(has.cumsum() - 1, moved),
+    )
+    area = roc_auc_score(~is_moved, told) if 0 < is_moved.sum() < len(has) else float("nan")
+    return one.raised / one.samples, one.fit, float(one.are_strangers), float(area)
+
+
+@main.command("swaps")
+@RUNS
+def print_swaps(runs: tuple[Path, ...]) -> None:
+    """Print macro-F1 of two modalities, clean and with either one another sample's, by three ways to put them together.
+
+    Always: p(c | a, b) by Bayes' rule. Known which: half of all samples are taken to have a stranger in the place of
+    the one that lies, the agreement says how likely that is of each, and p(c | the other) is believed by so much. Not
+    known which: as much for either. Last, the score of the one that does not lie.
+    """
+    for pair in read_model_file(runs[0]).agreement or {}:
+        for lies in range(2):
+            scores = [scores_of(run, pair, lies, draw) for run in runs for draw in range(5)]
+            print(f"| {pair} | {pair.split('+')[lies]} lies |", *(f"{x:.3f} |" for x in np.mean(scores, axis=0)))
+
+
+def scores_of(run: Path, pair: str, lies: int, seed: int) -> list[float]:
+    """Macro-F1 of one run with one modality of each sample another's: clean and swapped, for each of the three ways."""
+    alone, truth, known = answers_alone(run), truth_of(run), (read_model_file(run).agreement or {})[pair]
+    clean = [alone[modality] for modality in pair.split("+")]
+    moved = [swapped(one, drawn(len(one), 1.0, seed)) if k == lies else one for k, one in enumerate(clean)]
+    ways: dict[str, list[float]] = defaultdict(list)
+    for answers in (clean, moved):
+        first, second = answers
+        ratio = np.exp(log_agreement(first, second, np.array(known.expected), multi=False))[:, None]
+        both = first * second / np.array(known.expected)
+        both /= both.sum(axis=1, keepdims=True)
+        ways["always"].append(score(truth, both))
+        ways["which"].append(score(truth, ratio * both + answers[1 - lies]))
+        ways["not which"].append(score(truth, ratio * both + (first + second) / 2))
+    return [*ways["always"], *ways["which"], *ways["not which"], score(truth, clean[1 - lies])]
+
+
+def score(truth: list[int], answers: Array) -> float:
+    """Macro-F1 of the likeliest class."""
+    return float(f1_score(truth, answers.argmax(axis=1), average="macro", labels=range(answers.shape[1])))
+
+
+def truth_of(run: Path) -> list[int]:
+    """The true classes of the samples of a run's test fold."""
+    classes = read_model_file(run).classes
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [classes.index(row["truth"]) for row in rows if row["configuration"] == rows[0]["configuration"]]
 
 
 if __name__ == "__main__":
