@@ -108,7 +108,7 @@ class StatisticsPooling(Encoder):
         made: list[Tensor] = []
         for name in self.statistics:
             if name == "mean":
-                made.append(masked_mean(x, mask))
+                made.append(_mean(x, mask))
             elif name == "deviation":
                 made.append(deviation(x, mask))
             elif name == "quantiles":
@@ -121,9 +121,17 @@ class StatisticsPooling(Encoder):
         return torch.cat(made, dim=-1)
 
 
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the steps that are set, [B, F], of x that is zero elsewhere."""
+    return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1).to(x.dtype)
+
+
 def deviation(x: Tensor, mask: Tensor) -> Tensor:
-    """The standard deviation of the steps that are set, [B, F]; 0 for a constant, with a slope of 0."""
-    variance = masked_mean((x - masked_mean(x, mask)[:, None]).square(), mask)
+    """The standard deviation of the steps that are set, [B, F], of x that is zero elsewhere.
+
+    0 for a constant, with a slope of 0.
+    """
+    variance = _mean((x - _mean(x, mask)[:, None]).square() * mask.unsqueeze(-1), mask)
     # Clamped before the root, whose slope is infinite at 0, and put to zero after it.
     return torch.where(variance > TINY, variance.clamp(min=TINY).sqrt(), variance.new_zeros(()))
 
