@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from emotiwave_core.errors import PluginError
 from emotiwave_core.interfaces import (
     AnsweringFusion,
     ContextFusion,
@@ -70,8 +71,19 @@ class Encoders(Encoder):
         self.out_features = sum(one.out_features for one in members)
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
-        """x [B, T, F], mask [B, T] bool -> Encoded."""
-        return side_by_side([encoder(x, mask) for encoder in self.members])
+        """x [B, T, F], mask [B, T] bool -> Encoded.
+
+        PluginError where members leave other steps: then no mask is that of all.
+        """
+        encoded = [encoder(x, mask) for encoder in self.members]
+        masks = [one.mask for one in encoded]
+        seen = mask.device.type == "cpu" and not torch.compiler.is_exporting()  # on a GPU one would wait for it
+        if seen and not all(torch.equal(one, masks[0]) for one in masks[1:]):
+            raise PluginError(
+                f"{type(self.members[0]).__name__} leaves other steps of a sequence by other weights, and "
+                "model.members goes with encoders whose mask is a function of the mask they are given."
+            )
+        return side_by_side(encoded)
 
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Let each member that wants to see the training fold see it."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from broken_encoders import SoundEncoder
 from datasets import WIDTHS
 from models import CROSSMODAL, some_batch
 from test_streams import FEATURES
@@ -12,10 +13,12 @@ from torch import Tensor
 from training import REGISTRY, small
 
 from emotiwave_core.config.recipe import Recipe
-from emotiwave_core.interfaces import Tensors
+from emotiwave_core.errors import PluginError
+from emotiwave_core.interfaces import Encoded, Tensors
 from emotiwave_core.layers.parameters import trained_how
 from emotiwave_core.model.assemble import assemble
 from emotiwave_core.model.fusion_model import FusionModel
+from emotiwave_core.model.members import ensemble_encoder
 from emotiwave_core.model.terms import training_loss
 from emotiwave_core.objectives.settle import make_objective
 from emotiwave_core.train.step import join_outputs
@@ -169,3 +172,21 @@ def test_parts_inside_members_are_trained_as_they_ask() -> None:
     asked = [way for parameter, way in single.items() if way.decays != (parameter.dim() > 1)]
     assert asked, "s4d asks for nothing, and this shows nothing"
     assert sorted(ways.values()) == sorted([*single.values()] * K)
+
+
+class Choosy(SoundEncoder):
+    """An encoder that leaves the steps that its weights like."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Encoded:
+        """x [B, T, F], mask [B, T] bool -> Encoded."""
+        encoded = super().forward(x, mask)
+        return encoded._replace(mask=mask & (encoded.states[..., 0] > 0.0))
+
+
+def test_members_that_leave_other_steps_are_refused() -> None:
+    """An encoder whose mask depends on its weights has none that holds for all members."""
+    torch.manual_seed(0)
+    inputs, masks = some_batch()
+    ensemble = ensemble_encoder([Choosy(WIDTHS["audio"]) for _ in range(K)])
+    with pytest.raises(PluginError, match=r"Choosy leaves other steps .* model\.members"):
+        ensemble(inputs["audio"], masks["audio"])
