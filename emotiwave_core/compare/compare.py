@@ -111,7 +111,7 @@ def _rows(
         if run.folder in failed:
             own.failed[run.folder] = failed[run.folder]
         elif (run_folder(setting.out, run) / SCORES).exists():
-            check_same_data(run_folder(setting.out, run), corpus)
+            check_same_data(run_folder(setting.out, run), corpus, run.row.recipe.data.enrolment)
             outcome = read_outcome(run_folder(setting.out, run), group_of)
             own.runs[run.seed, run.rotation] = dict.fromkeys(outcome.scores, outcome)
     lost = {

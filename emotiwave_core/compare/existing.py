@@ -57,7 +57,7 @@ def compare_existing(folders: Sequence[Path], out: Path, monitor: Monitor) -> Co
     """
     runs = [_opened(folder) for folder in folders]
     for run in runs[1:]:
-        if difference := _lack(runs[0], run) or _lack(run, runs[0]) or _difference(runs[0].data, run.data):
+        if difference := _lack(runs[0], run) or _lack(run, runs[0]) or _difference(runs[0], run):
             raise SettingsError(f"{runs[0].folder} and {run.folder} cannot be compared: {difference}.")
     corpus = open_corpus(Path(runs[0].data.folder), runs[0].recipe.data, monitor)
     if (now := corpus.facts()).sources != runs[0].data.sources:
@@ -108,8 +108,9 @@ def _opened(folder: Path) -> ExistingRun:
     return ExistingRun(folder, recipe, data, read_scores(folder))
 
 
-def _difference(one: DataFile, other: DataFile) -> str:
-    """The difference between the data of two runs; empty where they are the same."""
+def _difference(first: ExistingRun, second: ExistingRun) -> str:
+    """The difference between the data of two runs; empty where they are the same. Another enrolment is another row."""
+    one, other = first.data, second.data
     if one.sources.keys() != other.sources.keys() or one.dataset != other.dataset:
         return f"they are of different data, {one.dataset} in {one.folder} and {other.dataset} in {other.folder}"
     for name, digest in one.sources.items():
@@ -117,7 +118,8 @@ def _difference(one: DataFile, other: DataFile) -> str:
             return f"{name} in {other.folder} is not the one in {one.folder}"
     if one.unit != other.unit:
         return f"one is of {one.unit}s and the other of {other.unit}s (data.unit)"
-    for key in one.meaning.keys() | other.meaning.keys():
+    apart = {"enrolment"} if first.recipe.data.enrolment != second.recipe.data.enrolment else set()
+    for key in (one.meaning.keys() | other.meaning.keys()) - apart:
         if one.meaning.get(key) != other.meaning.get(key):
             return f"they take the same files in another way ({key})"
     return ""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emotiwave_core.config.recipe import ObjectiveSettings
 from emotiwave_core.data.corpus import Corpus
 from emotiwave_core.data.facts import FoldFacts, NumberFoldFacts
+from emotiwave_core.data.loading.speakers import enrolment_sha256
 from emotiwave_core.errors import DataError, short
 from emotiwave_core.io.untrusted import open_file, why
 from emotiwave_core.metrics.headline import headline_of
@@ -130,9 +131,15 @@ def read_outcome(folder: Path, group_of: Mapping[str, str]) -> Outcome:
     return attrs.evolve(outcome, scores=own, metrics=metrics, meanings=scores.plugin_metrics)
 
 
-def check_same_data(run: Path, corpus: Corpus) -> None:
-    """DataError where a run was trained on other files than those that are there now, or on another meaning of them."""
-    before, now = read_data(run), corpus.facts()
+def check_same_data(run: Path, corpus: Corpus, enrolment: str | None) -> None:
+    """DataError where a run was trained on other files than those that are there now, or on another meaning of them.
+
+    enrolment: that of its recipe, which need not be the one that the corpus was opened with.
+    """
+    before, now = (
+        read_data(run),
+        attrs.evolve(corpus, enrolment=enrolment_sha256(corpus.dataset.base, enrolment)).facts(),
+    )
     if before is not None and (before.sources, before.meaning) != (now.sources, now.meaning):
         raise DataError(f"The data in {now.folder} have changed since {run} was trained: give another --out.")
 

@@ -106,6 +106,23 @@ def test_rows_seeds_and_folds_are_runs(tiny: Path, tmp_path: Path, carried_out: 
 
 
 @pytest.mark.full
+def test_a_row_may_know_its_speakers(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """An enrolment is a row's own: beside one without it stands, alone or of runs; with other clips it has changed."""
+    data = shutil.copytree(tiny, tmp_path / "data")
+    with (data / "dataset.toml").open("a") as file:
+        file.write('\n[groups]\nseparator = "-"\nfield = 1\n')
+    (data / "who.txt").write_text("v00\nv01\nv02\n")
+    rows = {"nobody": SMALL, "some": f"{SMALL},model.standardise=enrolled,data.enrolment=who.txt"}
+    result = ew.compare(data, rows, out=tmp_path / "cmp", seeds=1)
+    assert [row.runs for row in result.rows] == [1, 1]
+    again = ew.compare_runs([tmp_path / f"cmp/runs/{name}/seed-0" for name in rows], out=tmp_path / "side")
+    assert [row.scores for row in again.rows] == [row.scores for row in result.rows]
+    (data / "who.txt").write_text("v00\n")
+    with pytest.raises(ew.DataError, match="have changed since"):
+        ew.compare(data, rows, out=tmp_path / "cmp", seeds=1)
+
+
+@pytest.mark.full
 def test_a_run_that_was_cut_while_it_reported_goes_on(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
     """A run with scores and without its page is not done: it is carried out, to a page."""
     ew.compare(tiny, {"a": SMALL}, out=tmp_path, seeds=1)
