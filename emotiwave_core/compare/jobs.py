@@ -38,10 +38,13 @@ def is_done(run: PlannedRun, out: Path) -> bool:
 
 
 def holds_run_of(folder: Path, recipe: Recipe) -> bool:
-    """True where a folder holds a run of this recipe. SettingsError where it holds one of another recipe."""
+    """True where a folder holds a run of this recipe. SettingsError where it holds one of another recipe.
+
+    A setting that there was not yet when the run was made has its default.
+    """
     if not (folder / RECIPE).exists():
         return False
-    if read_recipe(folder / RECIPE) != recipe.to_table():
+    if Recipe.from_table(read_recipe(folder / RECIPE), str(folder / RECIPE)).to_table() != recipe.to_table():
         raise SettingsError(f"{folder} was made from another recipe; give another --out, or move that folder away.")
     return True
 

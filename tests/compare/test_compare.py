@@ -106,6 +106,20 @@ def test_rows_seeds_and_folds_are_runs(tiny: Path, tmp_path: Path, carried_out: 
 
 
 @pytest.mark.full
+def test_runs_from_before_a_setting_was_there_are_done(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
+    """A run whose recipe lacks a setting has its default, and is not trained again."""
+    ew.compare(tiny, {"a": SMALL}, out=tmp_path, seeds=1)
+    carried_out.clear()
+    recipe = tmp_path / "runs/a/seed-0/recipe.toml"
+    assert "members = 1\n" in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace("members = 1\n", ""))
+    ew.compare(tiny, {"a": SMALL}, out=tmp_path, seeds=1)
+    assert not carried_out
+    with pytest.raises(ew.SettingsError, match="was made from another recipe"):
+        ew.compare(tiny, {"a": f"{SMALL},model.members=2"}, out=tmp_path, seeds=1)
+
+
+@pytest.mark.full
 def test_a_row_may_know_its_speakers(tiny: Path, tmp_path: Path, carried_out: list[str]) -> None:
     """An enrolment is a row's own: beside one without it stands, alone or of runs; with other clips it has changed."""
     data = shutil.copytree(tiny, tmp_path / "data")
