@@ -19,7 +19,7 @@ def recipes(context: click.Context) -> None:
         for name, table in api.recipes().items():
             kinds = [kind.name for kind in part_kinds() if kind.name != OBJECTIVE]  # which has a table of settings
             said = [_short(table[key]) for key in kinds if key in table]
-            said += [f"{key}.{_short(table[key])}" for key in ("objective", "training") if key in table]
+            said += [f"{key}.{_short(value)}" for key, value in table.items() if key not in (*kinds, "name")]
             say(f"{name:12} {', '.join(said)}")
 
 

@@ -176,7 +176,9 @@ def test_plugins_and_recipes_are_listed(cli: Cli) -> None:
     rows = json.loads(cli("plugins", "--json").out)
     assert {f"{row['kind']}.{row['name']}" for row in rows if row["state"] == "installed"} == set(ENTRIES)
     assert all(row["summary"] for row in rows)
-    assert "notebook" in cli("recipes").out
+    listed = cli("recipes").out
+    assert "notebook" in listed
+    assert "model.members=3" in next(line for line in listed.splitlines() if line.startswith("ensemble"))
     shown = cli("recipes", "show", "notebook").out
     Path("mine.toml").write_text(shown)
     assert cli("recipes", "show", "mine.toml").out == shown
