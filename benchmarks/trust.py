@@ -35,13 +35,19 @@ def main() -> None:
 @main.command("calibration")
 @RUNS
 def print_calibration(runs: tuple[Path, ...]) -> None:
-    """Print the expected calibration error of each configuration, without and with the calibration of the runs."""
-    for name, (before, after) in pooled_errors(runs).items():
-        print(f"| {name} | {before:.3f} | {after:.3f} |")
+    """Print the expected calibration error of each configuration, without and with the calibration of the runs.
+
+    Last, what one shows by chance whose probabilities are right: bins of few samples are never quite as sure as told.
+    """
+    for name, (before, after, chance) in pooled_errors(runs).items():
+        print(f"| {name} | {before:.3f} | {after:.3f} | {chance:.3f} |")
 
 
-def pooled_errors(runs: tuple[Path, ...]) -> dict[str, tuple[float, float]]:
-    """The error of each configuration over the test samples of all runs, without and with their temperatures."""
+def pooled_errors(runs: tuple[Path, ...]) -> dict[str, tuple[float, float, float]]:
+    """The error of each configuration over the test samples of all runs, without and with their temperatures.
+
+    Third, the mean error over 20 draws of truths by the probabilities with their temperatures.
+    """
     given: dict[str, list[Array]] = defaultdict(list)
     raw: dict[str, list[Array]] = defaultdict(list)
     truths: dict[str, list[int]] = defaultdict(list)
@@ -57,7 +63,18 @@ def pooled_errors(runs: tuple[Path, ...]) -> dict[str, tuple[float, float]]:
                 given[name].append(chances)
                 raw[name].append(undone / undone.sum())
                 truths[name].append(model.classes.index(row["truth"]))
-    return {name: (_error(raw[name], truths[name]), _error(given[name], truths[name])) for name in given}
+    return {
+        name: (_error(raw[name], truths[name]), _error(given[name], truths[name]), _by_chance(given[name]))
+        for name in given
+    }
+
+
+def _by_chance(chances: list[Array]) -> float:
+    """The error where the truths are drawn by the probabilities."""
+    random, ends = np.random.default_rng(0), np.stack(chances).cumsum(axis=1)
+    last = ends.shape[1] - 1  # sums are 1 but for rounding
+    truths = [(random.random((len(ends), 1)) > ends[:, :last]).sum(axis=1).tolist() for _ in range(DRAWS)]
+    return float(np.mean([_error(chances, truth) for truth in truths]))
 
 
 def _error(chances: list[Array], truth: list[int]) -> float:
