@@ -203,7 +203,7 @@ class FusionModel(nn.Module):
         encoded = self.encode(inputs, masks)
         complete = self.fuse(encoded, self.present(masks), videos)
         present = self.present(left)
-        rest = self._without(encoded, present, inputs) if whole else self.encode(inputs, left)
+        rest = self._without(encoded, present, self.encode_absent(inputs)) if whole else self.encode(inputs, left)
         return self.fuse(rest, present, videos), complete
 
     def encode(self, inputs: Tensors, masks: Tensors) -> dict[str, Encoded]:
@@ -284,10 +284,7 @@ class FusionModel(nn.Module):
         trusted = trusted_in(present, alarm(encoded, present))
         if torch.equal(trusted, present):
             return encoded, present
-        first = next(iter(encoded.values())).states
-        widths = self.features | self._token_widths
-        inputs = {s: first.new_zeros(1, 1, width, dtype=torch.float32) for s, width in widths.items()}
-        return self._without(encoded, trusted, inputs), trusted
+        return self._without(encoded, trusted, self.encode_nothing(present.device)), trusted
 
     def restrict(
         self, configuration: tuple[str, ...], encoded: dict[str, Encoded], absent: dict[str, Encoded]
@@ -311,6 +308,11 @@ class FusionModel(nn.Module):
         first = {s: torch.zeros_like(inputs[s][:1, :steps]) for s in self.encoders}
         return self.encode(first, {s: x.new_zeros(x.shape[:2], dtype=torch.bool) for s, x in first.items()})
 
+    def encode_nothing(self, device: torch.device) -> dict[str, Encoded]:
+        """The encodings of one sample in which every modality is absent, whatever the steps of a batch are."""
+        widths = self.features | self._token_widths
+        return self.encode_absent({s: torch.zeros(1, 1, width, device=device) for s, width in widths.items()})
+
     def set_alarm(self, on_alarm: OnAlarm | None) -> None:
         """Take another answer to alarms than the recipe's, None for the same. SettingsError where there can be none."""
         if on_alarm == "drop" and self.alarm is None:
@@ -329,12 +331,31 @@ class FusionModel(nn.Module):
     def _who(self, part: nn.Module) -> str:
         return self.names.get(part) or f"The part {type(part).__name__}"
 
-    def _without(self, encoded: dict[str, Encoded], present: Tensor, inputs: Tensors) -> dict[str, Encoded]:
+    def fuse_alone(
+        self,
+        modalities: Sequence[str],
+        encoded: dict[str, Encoded],
+        present: Tensor,
+        absent: dict[str, Encoded],
+        videos: Tensor | None = None,
+    ) -> list[Tensor]:
+        """The logits [B, C] of each of some modalities alone, where present [B, M] has it: all in one pass.
+
+        absent and videos as for `restrict` and `fuse`.
+        """
+        count = len(modalities)
+        alone = torch.tensor(
+            [[m == modality for m in self.modalities] for modality in modalities], device=present.device
+        )
+        only = (alone[:, None] & present).flatten(0, 1)
+        every = {m: Encoded(*(x.repeat(count, *[1] * (x.dim() - 1)) for x in one)) for m, one in encoded.items()}
+        if videos is not None:
+            videos = torch.cat([videos + k * (int(videos.max()) + 1) for k in range(count)])
+        return list(self.fuse(self._without(every, only, absent), only, videos).logits.chunk(count))
+
+    def _without(self, encoded: dict[str, Encoded], present: Tensor, nothing: dict[str, Encoded]) -> dict[str, Encoded]:
         """The encodings with every modality that a sample has no more, in present [B, M], replaced by an absent one."""
-        absent = {
-            m: _repeat(_pad_like(encoding, encoded[m]), len(present))
-            for m, encoding in self.encode_absent(inputs).items()
-        }
+        absent = {m: _repeat(_pad_like(encoding, encoded[m]), len(present)) for m, encoding in nothing.items()}
         rows = dict(zip(self.modalities, present.unbind(dim=1), strict=True))
         return {
             m: Encoded(*(_where_rows(rows[m], *pair) for pair in zip(encoded[m], absent[m], strict=True))) for m in rows

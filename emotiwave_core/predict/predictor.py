@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from emotiwave_core.data.store.memory import ArraySample, store_of_arrays
 from emotiwave_core.data.store.standardisation import SpeakerStandardisation
 from emotiwave_core.data.store.store import Store
 from emotiwave_core.errors import DataError, NotFinite, Notice, SettingsError
+from emotiwave_core.interfaces import Encoded
 from emotiwave_core.modalities import name_of
 from emotiwave_core.model.attribute_errors import attribute_errors
 from emotiwave_core.model.fusion_model import FusionModel
@@ -305,11 +307,10 @@ class Predictor:
                 encoded, present = self.model.encode(batch.inputs, batch.masks), self.model.present(batch.masks)
                 logits.append(self.model.fuse(encoded, present, batch.videos).logits.float())
                 shares.append(present.new_zeros(present.shape).float() if alarm is None else alarm(encoded, present))
-                absent = self.model.encode_absent(batch.inputs) if alone else {}
-                for modality, own in alone.items():
-                    only = present & torch.tensor([m == modality for m in encoded], device=self.device)
-                    restricted = self.model.restrict((modality,), encoded, absent)
-                    own.append(self.model.fuse(restricted, only, batch.videos).logits.float())
+                if alone:
+                    told = self.model.fuse_alone(list(alone), encoded, present, self._nothing, batch.videos)
+                    for own, of_one in zip(alone.values(), told, strict=True):
+                        own.append(of_one.float())
             advance()
         answer = self.objective.answers
         return Answers(
@@ -317,6 +318,11 @@ class Predictor:
             _doubles(plan.restored(torch.cat(shares))),
             {modality: _doubles(answer(plan.restored(torch.cat(own)))) for modality, own in alone.items()},
         )
+
+    @cached_property
+    def _nothing(self) -> dict[str, Encoded]:
+        """The encodings of a sample without any modality, which are the same in every batch."""
+        return self.model.encode_nothing(self.device)
 
     @property
     def _asked_alone(self) -> list[str]:

@@ -285,3 +285,19 @@ def test_absent_samples_as_one_change_nothing(absent: str, lacking: list[int]) -
     torch.testing.assert_close(logits, plain, atol=1e-6, rtol=1e-5)
     for gradient, other in zip(gradients, due, strict=True):
         torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("absent", ["mask", "zeros"])
+@pytest.mark.parametrize("fusion", ["concat", CROSSMODAL, {"name": "context", "fusion": "concat"}], ids=str)
+@torch.inference_mode()
+def test_modalities_are_asked_alone_in_one_pass(absent: str, fusion: Any) -> None:
+    """The logits of each modality alone are those of a batch that has nothing else, also among the same neighbours."""
+    model, (inputs, masks) = some_model(fusion=fusion, model={"absent": absent}), some_batch()
+    videos = torch.tensor([0, 0, 0, 1, 1, 2]) if model.neighbours is not None else None
+    encoded, present = model.encode(inputs, masks), model.present(masks)
+    asked = ["visual", "text"]
+    found = model.fuse_alone(asked, encoded, present, model.encode_nothing(present.device), videos)
+    for modality, logits in zip(asked, found, strict=True):
+        alone = {m: mask if m == modality else torch.zeros_like(mask) for m, mask in masks.items()}
+        due = model.forward_masked(inputs, alone, videos).logits
+        torch.testing.assert_close(logits, due, atol=1e-6, rtol=1e-5)
