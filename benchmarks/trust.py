@@ -4,6 +4,7 @@ python benchmarks/trust.py calibration RUN...      # ECE before and after, all t
 python benchmarks/trust.py alarms RUN...           # protocols with the alarms off and on, the mean over the runs
 python benchmarks/trust.py pairs RUN...            # samples that get a modality of another: alarms and fit
 python benchmarks/trust.py swaps RUN...            # how far it would help to believe such samples less
+python benchmarks/trust.py together RUN...         # runs of several seeds, each by itself and their answers averaged
 """
 
 import csv
@@ -130,12 +131,7 @@ def print_pairs(runs: tuple[Path, ...]) -> None:
 
 def answers_alone(run: Path) -> dict[str, Array]:
     """The answers [N, C] of each modality alone about the samples of a run's test fold."""
-    classes, told = read_model_file(run).classes, defaultdict(list)
-    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if "+" not in row["configuration"]:
-                told[row["configuration"]].append([float(row[f"p({label})"]) for label in classes])
-    return {name: np.array(rows) for name, rows in told.items()}
+    return {name: answers for name, answers in answers_of(run)[1].items() if "+" not in name}
 
 
 def drawn(samples: int, share: float, seed: int) -> NDArray[np.int64]:
@@ -210,6 +206,40 @@ def truth_of(run: Path) -> list[int]:
     with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [classes.index(row["truth"]) for row in rows if row["configuration"] == rows[0]["configuration"]]
+
+
+@main.command("together")
+@RUNS
+def print_together(runs: tuple[Path, ...]) -> None:
+    """Print macro-F1 of each configuration: the mean of the runs, and that of all runs of one test fold together.
+
+    Together: the mean of the logarithms of their probabilities, averaged over the folds. Last, the mean of both lines.
+    """
+    alike: dict[tuple[str, ...], list[dict[str, Array]]] = defaultdict(list)
+    truths: dict[tuple[str, ...], list[int]] = {}
+    for run in runs:
+        ids, answers = answers_of(run)
+        alike[ids].append(answers)
+        truths[ids] = truth_of(run)
+    single: dict[str, list[float]] = defaultdict(list)
+    pooled: dict[str, list[float]] = defaultdict(list)
+    for ids, every in alike.items():
+        for name in every[0]:
+            single[name].append(float(np.mean([score(truths[ids], one[name]) for one in every])))
+            pooled[name].append(score(truths[ids], np.mean([np.log(one[name]) for one in every], axis=0)))
+    for name in single:
+        print(f"| {name} | {np.mean(single[name]):.3f} | {np.mean(pooled[name]):.3f} |")
+    print(f"| mean | {np.mean([*single.values()]):.3f} | {np.mean([*pooled.values()]):.3f} |")
+
+
+def answers_of(run: Path) -> tuple[tuple[str, ...], dict[str, Array]]:
+    """The ids of the samples of a run's test fold, and its answers [N, C] about them in each configuration."""
+    classes, told, ids = read_model_file(run).classes, defaultdict(list), defaultdict(list)
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            told[row["configuration"]].append([float(row[f"p({label})"]) for label in classes])
+            ids[row["configuration"]].append(row["id"])
+    return tuple(next(iter(ids.values()))), {name: np.array(rows) for name, rows in told.items()}
 
 
 if __name__ == "__main__":
