@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from documents import ROOT, load_benchmark, text_of
 from senses import train_run
+from sklearn.metrics import f1_score
 from training import REGISTRY
 
 import emotiwave as ew
@@ -20,7 +22,7 @@ from emotiwave_core.errors import SettingsError
 from emotiwave_core.evaluate.calibration import calibration
 from emotiwave_core.parts.registry import load_registry
 from emotiwave_core.predict.trained import open_trained_run
-from emotiwave_core.runs.model_file import read_model_file
+from emotiwave_core.runs.model_file import PairAgreement, read_model_file
 from emotiwave_core.runs.scores import read_scores
 
 
@@ -67,7 +69,7 @@ def test_trust_pools_the_samples_of_all_runs(tmp_path: Path) -> None:
     runs = tuple(train_run(tmp_path / name).folder for name in ("a", "b"))
     for run in runs:
         model, scores = read_model_file(run), read_scores(run)
-        for name, (_, after) in trust.pooled_errors((run,)).items():
+        for name, (_, after, _) in trust.pooled_errors((run,)).items():
             assert after == pytest.approx(scores[name].calibration.ece)
             assert model.calibration is None or name in scores
     opened = open_trained_run(runs[0], load_registry(tmp_path / "a" / "registry.toml"))
@@ -76,6 +78,50 @@ def test_trust_pools_the_samples_of_all_runs(tmp_path: Path) -> None:
     due = calibration(opened.objective.truth(opened.fold.targets), plain.argmax(axis=1), plain).ece
     assert trust.pooled_errors(runs[:1])["text+audio+visual"][0] == pytest.approx(due, abs=1e-6)
     for name, errors in trust.pooled_errors(runs).items():
-        assert errors == pytest.approx(trust.pooled_errors(runs[:1])[name])  # the same samples twice
+        assert errors[:2] == pytest.approx(trust.pooled_errors(runs[:1])[name][:2])  # the same samples twice
     assert trust.without(runs[:1], "audio") == pytest.approx(read_scores(runs[0])["text+visual"].score)
     assert set(trust.mean_curves(runs[:1], "noise", "drop")) == set(trust.mean_curves(runs[:1], "noise", "ignore"))
+
+
+@pytest.mark.full
+def test_trust_knows_the_error_of_one_who_is_right() -> None:
+    """Truths drawn by the probabilities show less error the more samples there are, and none where all are sure."""
+    trust, random = load_benchmark("trust"), np.random.default_rng(1)
+    chances = list(random.dirichlet(np.ones(4), size=4000))
+    few, many = trust._by_chance(chances[:200]), trust._by_chance(chances)
+    assert few > 2 * many > 0
+    assert trust._by_chance(list(np.eye(4)[[0, 1, 2, 3] * 20])) == 0
+
+
+@pytest.mark.full
+def test_trust_averages_the_runs_of_a_fold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run, or the same one twice, has its own scores both by itself and together."""
+    trust, run = load_benchmark("trust"), train_run(tmp_path).folder
+    scores = read_scores(run)
+    for runs in ((run,), (run, run)):
+        trust.print_together.callback(runs)
+        rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+        due = {name: f"{entry.score:.3f}" for name, entry in scores.configurations.items()}
+        assert {name: (one, together) for name, one, together in rows[:-1]} == {n: (x, x) for n, x in due.items()}
+
+
+@pytest.mark.full
+def test_trust_swaps_one_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers, clean and swapped, are those of Bayes' rule, and last is the score of the one that stays."""
+    trust, run = load_benchmark("trust"), train_run(tmp_path).folder
+    model, scores = read_model_file(run), read_scores(run)
+    even = [1 / len(model.classes)] * len(model.classes)
+    known = attrs.evolve(model, agreement={"audio+visual": PairAgreement(40, even, -1.0, 0.5, 0.1)})
+    monkeypatch.setattr(trust, "read_model_file", lambda _: known)
+    alone, truth = trust.answers_alone(run), trust.truth_of(run)
+
+    def due(audio: Any, visual: Any) -> Any:
+        return pytest.approx(f1_score(truth, (audio * visual).argmax(axis=1), average="macro", labels=range(len(even))))
+
+    for lies, modality in enumerate(("audio", "visual")):
+        found, clean = trust.scores_of(run, "audio+visual", lies, 0), {m: alone[m] for m in ("audio", "visual")}
+        moved = trust.swapped(alone[modality], trust.drawn(len(truth), 1.0, 0))
+        assert not np.array_equal(moved, alone[modality])
+        assert sorted(moved.tolist()) == sorted(alone[modality].tolist())
+        assert (found[0], found[1]) == (due(**clean), due(**clean | {modality: moved}))
+        assert found[-1] == pytest.approx(scores[("visual", "audio")[lies]].score)
