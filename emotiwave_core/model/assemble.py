@@ -44,9 +44,8 @@ def assemble(
     policy = _prepared(parts.dropout, tuple(by_modality(features)))
     model = FusionModel(encoders, fusion, policy, classes, features, parts.recipe)
     model.steps = steps or {}
-    named: dict[str, list[nn.Module]] = {parts.encoder_of(s).who: [encoders[s], *one] for s, one in each.items()}
-    named |= {parts.fusion.who: [fusion, *fusions], parts.dropout.who: [policy]}
-    model.names = {part: who for who, alike in named.items() for part in alike}
+    model.names = {part: parts.encoder_of(s).who for s, one in each.items() for part in (encoders[s], *one)}
+    model.names |= dict.fromkeys((fusion, *fusions), parts.fusion.who) | {policy: parts.dropout.who}
     model.shows_states = parts.objective is not None and parts.objective.part.reads_states  # type: ignore[attr-defined]
     model.plugins = [part for part, _ in parts.used_by(features)]
     return model

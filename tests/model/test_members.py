@@ -150,6 +150,20 @@ def test_members_read_words() -> None:
     same(ensemble(inputs, masks).logits, torch.stack(each).mean(dim=0))
 
 
+@pytest.mark.parametrize("count", [1, K])
+def test_errors_name_every_part(count: int) -> None:
+    """Each encoder has its name, also where others have the same, and so has each member, the fusion and the policy."""
+    model = built(count)
+    ours = [*model.encoders.values(), model.fusion]
+    members = [member for part in ours for member in getattr(part, "members", ())]
+    assert len(members) == (0 if count == 1 else count * (len(WIDTHS) + 1))
+    assert {model.names[part] for part in (*ours, *members, model.policy)} == {
+        "The encoder 'bilstm'",
+        "The fusion 'concat'",
+        "The dropout 'none'",
+    }
+
+
 def test_one_member_is_the_plain_model() -> None:
     """With one member the weights have the names that they always had, and no more."""
     assert list(built(1).state_dict()) == [name.replace("members.0.", "") for name in built(1).state_dict()]
