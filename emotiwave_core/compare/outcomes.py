@@ -136,10 +136,8 @@ def check_same_data(run: Path, corpus: Corpus, enrolment: str | None) -> None:
 
     enrolment: that of its recipe, which need not be the one that the corpus was opened with.
     """
-    before, now = (
-        read_data(run),
-        attrs.evolve(corpus, enrolment=enrolment_sha256(corpus.dataset.base, enrolment)).facts(),
-    )
+    before = read_data(run)
+    now = attrs.evolve(corpus, enrolment=enrolment_sha256(corpus.dataset.base, enrolment)).facts()
     if before is not None and (before.sources, before.meaning) != (now.sources, now.meaning):
         raise DataError(f"The data in {now.folder} have changed since {run} was trained: give another --out.")
 

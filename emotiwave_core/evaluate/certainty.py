@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotiwave_core.modalities import configurations, name_of
-from emotiwave_core.predict.agreement import HIGHEST, pair_alarms
+from emotiwave_core.predict.agreement import pair_alarms, raised_in
 from emotiwave_core.predict.certainty import Array, alone_in, trusted
 from emotiwave_core.predict.predictions import Predictions
 from emotiwave_core.predict.trained import TrainedRun
@@ -35,10 +35,7 @@ def alarm_scores(trained: TrainedRun, predictions: Predictions, certainty: Certa
     for modality in trained.modalities:
         if (shares := certainty.alarms.get(modality)) is None:
             continue
-        raised = np.flatnonzero(shares > 1.0)  # False for NaN
-        first = raised[np.argsort(-shares[raised], kind="stable")][:HIGHEST]
-        highest = {ids[n]: float(shares[n]) for n in first}
-        modalities[modality] = ModalityAlarms(int((~np.isnan(shares)).sum()), len(raised), highest)
+        modalities[modality] = ModalityAlarms(int((~np.isnan(shares)).sum()), *raised_in(ids, shares))
     pairs = pair_alarms(ids, trained.agreement, *alone_in(trained, predictions), trained.objective.multi)
     return Alarms(trained.model.on_alarm, modalities, _dropped(trained, predictions), pairs)
 

@@ -298,6 +298,28 @@ class FusionModel(nn.Module):
             for m, encoding in encoded.items()
         }
 
+    def fuse_alone(
+        self,
+        modalities: Sequence[str],
+        encoded: dict[str, Encoded],
+        present: Tensor,
+        absent: dict[str, Encoded],
+        videos: Tensor | None = None,
+    ) -> list[Tensor]:
+        """The logits [B, C] of each of some modalities alone, where present [B, M] has it: all in one pass.
+
+        absent and videos as for `restrict` and `fuse`.
+        """
+        count = len(modalities)
+        alone = torch.tensor(
+            [[m == modality for m in self.modalities] for modality in modalities], device=present.device
+        )
+        only = (alone[:, None] & present).flatten(0, 1)
+        every = {m: Encoded(*(x.repeat(count, *[1] * (x.dim() - 1)) for x in one)) for m, one in encoded.items()}
+        if videos is not None:
+            videos = torch.cat([videos + k * (int(videos.max()) + 1) for k in range(count)])
+        return list(self.fuse(self._without(every, only, absent), only, videos).logits.chunk(count))
+
     def encode_absent(self, inputs: Tensors) -> dict[str, Encoded]:
         """The encodings of one sample in which every modality is absent.
 
@@ -330,28 +352,6 @@ class FusionModel(nn.Module):
 
     def _who(self, part: nn.Module) -> str:
         return self.names.get(part) or f"The part {type(part).__name__}"
-
-    def fuse_alone(
-        self,
-        modalities: Sequence[str],
-        encoded: dict[str, Encoded],
-        present: Tensor,
-        absent: dict[str, Encoded],
-        videos: Tensor | None = None,
-    ) -> list[Tensor]:
-        """The logits [B, C] of each of some modalities alone, where present [B, M] has it: all in one pass.
-
-        absent and videos as for `restrict` and `fuse`.
-        """
-        count = len(modalities)
-        alone = torch.tensor(
-            [[m == modality for m in self.modalities] for modality in modalities], device=present.device
-        )
-        only = (alone[:, None] & present).flatten(0, 1)
-        every = {m: Encoded(*(x.repeat(count, *[1] * (x.dim() - 1)) for x in one)) for m, one in encoded.items()}
-        if videos is not None:
-            videos = torch.cat([videos + k * (int(videos.max()) + 1) for k in range(count)])
-        return list(self.fuse(self._without(every, only, absent), only, videos).logits.chunk(count))
 
     def _without(self, encoded: dict[str, Encoded], present: Tensor, nothing: dict[str, Encoded]) -> dict[str, Encoded]:
         """The encodings with every modality that a sample has no more, in present [B, M], replaced by an absent one."""

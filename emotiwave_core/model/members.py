@@ -69,6 +69,7 @@ class Encoders(Encoder):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.out_features = sum(one.out_features for one in members)
+        self.is_seen = False  # True once it was seen on a GPU that members leave the same steps
 
     def forward(self, x: Tensor, mask: Tensor) -> Encoded:
         """x [B, T, F], mask [B, T] bool -> Encoded.
@@ -77,12 +78,14 @@ class Encoders(Encoder):
         """
         encoded = [encoder(x, mask) for encoder in self.members]
         masks = [one.mask for one in encoded]
-        seen = mask.device.type == "cpu" and not torch.compiler.is_exporting()  # on a GPU one would wait for it
-        if seen and not all(torch.equal(one, masks[0]) for one in masks[1:]):
-            raise PluginError(
-                f"{type(self.members[0]).__name__} leaves other steps of a sequence by other weights, and "
-                "model.members goes with encoders whose mask is a function of the mask they are given."
-            )
+        if not (self.is_seen or torch.compiler.is_exporting()):
+            if not all(torch.equal(one, masks[0]) for one in masks[1:]):
+                raise PluginError(
+                    f"{type(self.members[0]).__name__} leaves other steps of a sequence by other weights, and "
+                    "model.members goes with encoders whose mask is a function of the mask they are given: take "
+                    "another encoder, or model.members=1."
+                )
+            self.is_seen = mask.is_cuda  # there each look makes the CPU wait
         return side_by_side(encoded)
 
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -16,7 +16,7 @@ RAREST = 1e-3  # expected of a class, at least: an answer that never says it wou
 OTHERS = 20  # other partners that each sample is paired with, where there are as many
 LEAST = 20  # pairs: of fewer nothing is said of all of them together
 FARTHEST = 1e6  # times the threshold: all that is beyond it counts as this far
-HIGHEST = 5  # samples of a pair that are named
+HIGHEST = 5  # samples of a modality or a pair that are named
 
 
 def log_agreement(first: Array, second: Array, expected: Array, multi: bool) -> Array:
@@ -89,12 +89,16 @@ def pair_alarms(
     """
     shares, alarms = pair_shares(agreements, alone, present, multi), {}
     for name, known, first, second, has in pairs_of(agreements, alone, present, multi):
-        raised = np.flatnonzero(shares[name] > 1.0)  # False for NaN
-        order = raised[np.argsort(-shares[name][raised], kind="stable")][:HIGHEST]
-        highest = {ids[n]: float(shares[name][n]) for n in order}
         fit = fit_of(known, first[has], second[has], multi)
-        alarms[name] = PairAlarms(int(has.sum()), len(raised), highest, *(fit or (None, None)))
+        alarms[name] = PairAlarms(int(has.sum()), *raised_in(ids, shares[name]), *(fit or (None, None)))
     return alarms
+
+
+def raised_in(ids: Sequence[str], shares: Array) -> tuple[int, dict[str, float]]:
+    """The number of samples beyond the threshold, shares [N] of 1, and those that are furthest: {id: its share}."""
+    raised = np.flatnonzero(shares > 1.0)  # False for NaN
+    highest = raised[np.argsort(-shares[raised], kind="stable")][:HIGHEST]
+    return len(raised), {ids[n]: float(shares[n]) for n in highest}
 
 
 def fit_of(known: PairAgreement, first: Array, second: Array, multi: bool) -> tuple[float, Range] | None:

@@ -36,7 +36,7 @@ def initialise(model: FusionModel, parts: ResolvedParts) -> list[InitialFile]:
     ]
     return [
         InitialFile(resolved.kind, resolved.name, stream, str(path), _sha256(path, resolved.who))
-        for path, resolved, stream in dict.fromkeys(read)  # each once, of which every member of an ensemble reads
+        for path, resolved, stream in dict.fromkeys(read)  # members of an ensemble read the same
     ]
 
 
